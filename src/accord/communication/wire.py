@@ -1,0 +1,16 @@
+"""Wire sizes: the bytes of a message as it would be sent, safetensors with its header."""
+
+from collections.abc import Mapping
+
+from safetensors.torch import save
+from torch import Tensor
+
+
+def message_bytes(params: Mapping[str, Tensor]) -> int:
+    """Bytes of one message that carries `params`.
+
+    >>> import torch
+    >>> message_bytes({"w": torch.zeros(1000)}) - 4 * 1000 < 100  # the header is small
+    True
+    """
+    return len(save({name: value.detach().contiguous().cpu() for name, value in params.items()}))

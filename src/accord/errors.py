@@ -1,0 +1,78 @@
+"""Every error Accord raises on purpose.
+
+    AccordError
+    ├── RequestError            exit 2: the request is wrong; nothing was started
+    │   ├── StudyError          the study file: unknown key, wrong type, impossible combination
+    │   ├── DataError           data missing, truncated or mislabelled
+    │   ├── PrivacyError        a privacy setting or composition that is refused
+    │   └── RunFolderError      the run folder exists, is not one, or cannot be resumed
+    ├── StoppedEarly            exit 3: it stopped early and saved (budget, quorum, interrupt)
+    └── Fault                   exit 1: something failed while running
+        ├── ClientError         client work failed; carries client, round and stage
+        ├── DivergedError       the model's parameters are no longer finite
+        └── StorageError        the disk is full or refuses; the records so far are whole
+
+Each message is one line that names what, where and the mend.
+"""
+
+
+class AccordError(Exception):
+    """Root of the tree. `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class RequestError(AccordError):
+    """The request is wrong; nothing was started and nothing was written."""
+
+    exit_code = 2
+
+
+class StudyError(RequestError):
+    """The study file or a `--set` is wrong."""
+
+
+class DataError(RequestError):
+    """Data is missing, truncated, mislabelled or of the wrong shape."""
+
+
+class PrivacyError(RequestError):
+    """A privacy setting, mechanism or composition that Accord refuses."""
+
+
+class RunFolderError(RequestError):
+    """The run folder exists already, is not a run folder, or cannot be resumed."""
+
+
+class StoppedEarly(AccordError):  # noqa: N818 - a signal with a saved run behind it, not a failure
+    """The run stopped before its last round and saved what it has."""
+
+    exit_code = 3
+
+
+class Fault(AccordError):  # noqa: N818 - the tree's name for the exit-1 family
+    """Something failed while running; the message says what is saved."""
+
+
+class ClientError(Fault):
+    """Client work failed.
+
+    Attributes:
+        client: the client whose work failed.
+        round: the round, counted from 1.
+        stage: `start`, `step` or `finish`.
+    """
+
+    def __init__(self, message: str, *, client: int, round: int, stage: str) -> None:
+        super().__init__(f"client {client}, round {round}, {stage}: {message}")
+        self.client = client
+        self.round = round
+        self.stage = stage
+
+
+class DivergedError(Fault):
+    """The model's parameters are no longer finite."""
+
+
+class StorageError(Fault):
+    """A record could not be written; what was written before is whole."""

@@ -1,0 +1,90 @@
+"""A task: a model, its loss and its metrics, used as pure functions of `Params`.
+
+The module held here is a skeleton. Its own tensors are never trained: every call takes the parameters as
+an argument (`torch.func.functional_call`), so the same skeleton serves every client and `vmap`.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from accord.errors import StudyError
+from accord.params import Params
+
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
+_DROPOUT = (nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Classification of `x` into `classes` labels by `model`, trained by cross-entropy.
+
+    Attributes:
+        model: maps `x` of shape `[batch, ...]` to logits `[batch, classes]`.
+        classes: how many labels; labels are integers in `[0, classes)`.
+        evaluated: a copy of the skeleton in evaluation mode (batch norm uses its running statistics).
+        trainable: names of the parameters that get gradients.
+        buffers: names of floating-point buffers that travel with the parameters (batch norm's statistics).
+
+    Raises:
+        StudyError: the model draws random numbers of its own while training (dropout), or has a batch
+            norm without momentum. Such draws come from no named stream and would break reproducibility.
+    """
+
+    model: nn.Module
+    classes: int
+    evaluated: nn.Module = field(init=False, repr=False)
+    trainable: tuple[str, ...] = field(init=False)
+    buffers: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name, module in self.model.named_modules():
+            if isinstance(module, _DROPOUT) and getattr(module, "p", getattr(module, "dropout", 0)) > 0:
+                raise StudyError(
+                    f"model: layer {name!r} is dropout, whose draws come from no named stream; set its p to 0"
+                )
+            if isinstance(module, BATCH_NORM) and module.momentum is None:
+                raise StudyError(f"model: batch norm {name!r} needs a momentum; cumulative averaging is not kept")
+        for module in self.model.modules():
+            if isinstance(module, BATCH_NORM):
+                # A counter that only cumulative averaging reads; changing it in place would make steps impure.
+                module.num_batches_tracked = None
+        self.model.train()
+        object.__setattr__(self, "evaluated", copy.deepcopy(self.model).eval())
+        trainable = tuple(name for name, value in self.model.named_parameters() if value.requires_grad)
+        if not trainable:
+            raise StudyError("model: no parameter requires a gradient, so there is nothing to train")
+        object.__setattr__(self, "trainable", trainable)
+        buffers = tuple(name for name, value in self.model.named_buffers() if value.is_floating_point())
+        object.__setattr__(self, "buffers", buffers)
+
+    def init(self, dtype: torch.dtype = torch.float32) -> Params:
+        """The skeleton's own initial values: every parameter, then every floating-point buffer."""
+        values = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
+        frozen = [name for name, value in self.model.named_parameters() if not value.requires_grad]
+        names = [*self.trainable, *frozen, *self.buffers]
+        return {name: values[name].detach().to(dtype).clone() for name in names}
+
+    def keeps_statistics(self) -> bool:
+        """Whether a layer mixes the samples of a batch or keeps running statistics, which no noise covers."""
+        norms = [module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
+        return any(isinstance(norm, BATCH_NORM) or norm.track_running_stats for norm in norms)
+
+    def logits(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Logits `[batch, classes]` in training mode; batch norm updates its buffers in `params` in place."""
+        out: Tensor = functional_call(self.model, dict(params), (x,))
+        return out
+
+    def predict(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Logits `[batch, classes]` in evaluation mode, for `x` of shape `[batch, ...]`."""
+        out: Tensor = functional_call(self.evaluated, dict(params), (x,))
+        return out
+
+    def losses(self, params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy of each sample, in nats: shape `[batch]`."""
+        return F.cross_entropy(self.logits(params, x), y, reduction="none")
