@@ -1,0 +1,187 @@
+"""Reads a study file, applies `--set`, and says in one line what is wrong with it; writes the resolved file.
+
+    studies/x.yaml:12: program.roundz: unknown key; did you mean 'rounds'? (fedavg takes: rounds, ...)
+
+A section may be given as the bare name of its variety (`partition: iid`), and null stands for leaving it out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from accord.config import overrides as sets
+from accord.config import yaml_text
+from accord.config.problems import Problem, got, nearest, problems
+from accord.config.schema import Section, Study
+from accord.config.sections import SECTIONS
+from accord.errors import StudyError
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a study's settings were written, to say so when one is wrong."""
+
+    source: str = ""
+    document: yaml_text.Document | None = None
+    sets: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+
+    def place(self, path: Sequence[str | int]) -> str:
+        """The `--set` or the line of the file that wrote what is at `path`, or what is nearest above it.
+
+        A `--set` anywhere above comes before the file: it replaced all that the file has there.
+        """
+        above = [path[:end] for end in range(len(path), 0, -1)]
+        overrides = (self.sets.get(tuple(str(step) for step in each)) for each in above)
+        override = next((each for each in overrides if each is not None), None)
+        if override is not None:
+            return f"--set {override}: "
+        line = self._line(path)
+        if line:
+            return f"{self.source}:{line}: "
+        return f"{self.source}: " if self.source else ""
+
+    def _line(self, path: Sequence[str | int]) -> int:
+        """The line of what is at `path` or nearest above it; 0 where the file has none of it."""
+        if self.document is None:
+            return 0
+        lines = (self.document.line(path[:end]) for end in range(len(path), 0, -1))
+        return next((line for line in lines if line is not None), 0)
+
+    def contributors(self, path: Sequence[str | int]) -> str:
+        """The `--set`s below `path`, for what is wrong with several settings together."""
+        below = [text for key, text in self.sets.items() if len(key) > len(path) and key[: len(path)] == tuple(path)]
+        return f" (with {' '.join(f'--set {text}' for text in dict.fromkeys(below))})" if below else ""
+
+    def message(self, problem: Problem) -> str:
+        """The problem with its place in front."""
+        place = self.place(problem.path)
+        path = _dotted(problem.path)
+        if not path:
+            return f"{place}{problem.text}{self.contributors(())}"
+        told = self.contributors(problem.path) if not place.startswith("--set ") else ""
+        return f"{place}{path}: {problem.text}{told}"
+
+    def order(self, problem: Problem) -> tuple[bool, int]:
+        """Sorts what is wrong as a reader meets it; what is missing comes last."""
+        return problem.missing, self._line(problem.path)
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """Reads the study file at `path` and applies `overrides`, each `key=value` with a dotted key.
+
+    Raises:
+        StudyError: there is no such file, or what `parse_study` raises.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        there = [each.name for each in path.parent.glob("*.y*ml")]
+        raise StudyError(f"{path}: there is no such study file{nearest(path.name, there)}") from error
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}: not a study file: it is not UTF-8 text") from error
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_study(text, overrides, str(path))
+
+
+def parse_study(text: str, overrides: Sequence[str] = (), source: str = "study") -> Study:
+    """The study that a YAML text describes.
+
+    Args:
+        text: the study file's text.
+        overrides: each `key=value`, as after `--set`; see `accord.config.overrides`.
+        source: what to call the text in messages.
+
+    Raises:
+        StudyError: in one line, what is wrong, where it stands (line of the file, or the `--set`), and the
+            nearest valid name.
+
+    >>> parse_study("data: digits", ["program.rounds=3"]).program.rounds
+    3
+    >>> parse_study("data: {name: digitz}", source="x.yaml")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    accord.errors.StudyError: x.yaml:1: data.name: unknown data 'digitz'; did you mean 'digits'? (one of: ...
+    """
+    document = yaml_text.read(text, source)
+    if document.value is None:
+        raise StudyError(f"{source}: the file is empty; a study needs at least a data section, such as data: digits")
+    if not isinstance(document.value, dict):
+        raise StudyError(
+            f"{source}: a study is a mapping of sections, such as data: digits; this is {got(document.value)}"
+        )
+    changed = sets.apply(document.value, overrides)
+    return _study(changed.settings, _Origin(source, document, changed.origins), changed.problems)
+
+
+def make_study(settings: Mapping[str, Any]) -> Study:
+    """The study that nested mappings describe: `Study(...)` with the study file's messages and short forms.
+
+    Raises:
+        StudyError: in one line, what is wrong and the nearest valid name.
+
+    >>> make_study({"data": "digits", "partition": {"name": "iid", "num_partitions": 5}}).partition.name
+    'iid'
+    """
+    return _study(settings, _Origin(), [])
+
+
+def dump_study(study: Study) -> str:
+    """Every setting of the study as YAML, defaults included, in the schema's order; it reads back equal.
+
+    Raises:
+        StudyError: a custom function's settings hold something other than plain values.
+    """
+    return "".join(_written(name, getattr(study, name)) for name in Study.model_fields)
+
+
+def _written(name: str, value: Any) -> str:
+    try:
+        return yaml_text.write({name: _plain(value)})
+    except StudyError as error:
+        raise StudyError(f"{name}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """A section as a dict that starts with its variety."""
+    if not isinstance(value, Section):
+        return value
+    fields = value.model_dump()
+    return {key: fields[key] for key in sorted(fields, key=lambda key: key not in {"name", "unit"})}
+
+
+def _study(settings: Mapping[str, Any], origin: _Origin, found: Sequence[Problem]) -> Study:
+    try:
+        study = Study.model_validate(_spelled_out(settings))
+    except ValidationError as error:
+        raise _refusal([*found, *problems(error.errors(include_url=False))], origin) from error
+    if found:
+        raise _refusal(found, origin)
+    return study
+
+
+def _refusal(found: Sequence[Problem], origin: _Origin) -> StudyError:
+    """The first of the problems, on one line."""
+    first, *others = sorted({problem.path: problem for problem in found}.values(), key=origin.order)
+    more = f" (and {len(others)} more)" if others else ""
+    return StudyError(" ".join(f"{origin.message(first)}{more}".splitlines()))
+
+
+def _spelled_out(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The short forms in full: a bare name as its section, null as a section left out."""
+    full: dict[str, Any] = {}
+    for name, value in settings.items():
+        section = SECTIONS.get(name)
+        if section and section.tag and isinstance(value, str):
+            full[name] = {section.tag: value}
+        elif not (section and value is None and not section.removable):
+            full[name] = value
+    return full
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    """The path as it is written after `--set`, list positions in brackets."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")

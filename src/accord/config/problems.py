@@ -1,0 +1,223 @@
+"""What is wrong with a study, in words: pydantic's error list as short sentences with the mend."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from accord.config.schema import Section, Study
+from accord.config.sections import SECTIONS, Shape, choices, settings, shape
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a section of keys and values",
+    "model_attributes_type": "a section of keys and values",
+}
+_BOUNDS = {
+    "greater_than": ("gt", ">"),
+    "greater_than_equal": ("ge", ">="),
+    "less_than": ("lt", "<"),
+    "less_than_equal": ("le", "<="),
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a study.
+
+    Attributes:
+        path: the keys that lead to it, from the top of the study.
+        text: what is wrong and the mend, without the place.
+        missing: whether it is about something that is not there.
+    """
+
+    path: tuple[str | int, ...]
+    text: str
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """Where a pydantic error stands: the path as the user wrote it, and what the schema has there."""
+
+    path: tuple[str | int, ...]
+    owner: type[Section]
+    """The class that holds the last key of the path."""
+    field: FieldInfo | None
+    """The setting that the path leads to, or into; None where the schema has no such key."""
+
+
+def problems(errors: Iterable[ErrorDetails]) -> list[Problem]:
+    """Pydantic's errors on a `Study`, one `Problem` a place, in pydantic's order.
+
+    Where a setting may be of several types, pydantic gives an error for each; they become one.
+    """
+    by_path: dict[tuple[str | int, ...], list[tuple[_Spot, ErrorDetails]]] = {}
+    for error in errors:
+        spot = _spot(error["loc"])
+        by_path.setdefault(spot.path, []).append((spot, error))
+    return [_problem(found[0][0], [error for _, error in found]) for found in by_path.values()]
+
+
+def unknown_key(path: Sequence[str | int], owner: type[Section]) -> Problem:
+    """The problem of a key that `owner`, the section it stands in, does not have."""
+    key = str(path[-1])
+    if owner is Study:
+        known, kind = list(Study.model_fields), "section"
+        takes = "a study has"
+    else:
+        known, kind = settings(owner), "key"
+        takes = f"{_called(owner, str(path[0]))} takes"
+    listed = ", ".join(known) if known else "no settings"
+    return Problem((*path[:-1], key), f"unknown {kind}{_meant(key, path, owner, known)} ({takes}: {listed})")
+
+
+def nearest(word: object, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` with the nearest of the names known, or nothing.
+
+    >>> nearest("fedavgg", ["fedavg", "cyclic"])
+    "; did you mean 'fedavg'?"
+    """
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(str(word).lower(), names, n=1)
+    return f"; did you mean {names[close[0]]!r}?" if close else ""
+
+
+def got(value: object) -> str:
+    """A value in words, on one line.
+
+    >>> got(None), got(True), got("0.1"), got([])
+    ('null', 'true', "the text '0.1'", 'an empty list')
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return f"the text {value!r}" if len(value) <= 60 else f"the text {value[:57]!r}..."
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    if isinstance(value, dict | BaseModel):
+        return "a mapping"
+    return str(value) if isinstance(value, int | float) else f"an object of type {type(value).__name__}"
+
+
+def _spot(loc: tuple[str | int, ...]) -> _Spot:
+    """Walks the schema along pydantic's location, leaving out the tags that it puts in for unions."""
+    owner: type[Section] = Study
+    path: list[str | int] = []
+    rest = list(loc)
+    while rest:
+        path.append(rest.pop(0))
+        field = owner.model_fields.get(str(path[-1]))
+        inner = shape(field) if field else None
+        if inner is None:
+            path += [step for step in rest if isinstance(step, int)]
+            return _Spot(tuple(path), owner, field)
+        if not rest:
+            return _Spot(tuple(path), owner, field)
+        owner = inner.names[str(rest.pop(0))] if len(inner.classes) > 1 else inner.classes[0]
+    return _Spot(tuple(path), owner, None)
+
+
+def _problem(spot: _Spot, errors: list[ErrorDetails]) -> Problem:
+    error = errors[0]
+    kind, path = error["type"], spot.path
+    inner = shape(spot.field) if spot.field else None
+    if kind == "extra_forbidden" or kind == "invalid_key":
+        return unknown_key(path, spot.owner)
+    if kind == "value_error":
+        return Problem(path, str(error["ctx"]["error"]))
+    if inner and kind in {"union_tag_invalid", "union_tag_not_found"}:
+        return _wrong_variety(path, inner, error["input"])
+    section = SECTIONS.get(str(path[0])) if len(path) == 2 else None
+    if section and section.tag == path[-1]:
+        value = error["input"] if kind == "missing" else {section.tag: error["input"]}
+        return _wrong_variety(path[:-1], section, value)
+    if kind == "missing":
+        return _missing(spot, inner)
+    return Problem(path, _wrong_value(spot, errors))
+
+
+def _wrong_variety(path: tuple[str | int, ...], section: Shape, value: Any) -> Problem:
+    """A section whose `name` or `unit` is missing or unknown."""
+    tag, one_of = str(section.tag), ", ".join(section.names)
+    if isinstance(value, dict) and tag in value:
+        word = value[tag]
+        text = f"unknown {path[0]} {word!r}{nearest(word, section.names)} (one of: {one_of})"
+        if not isinstance(word, str):
+            text = f"expected one of {one_of}, got {got(word)}"
+        return Problem((*path, tag), text)
+    keys = [str(key) for key in value] if isinstance(value, dict) else []
+    slip = next((key for key in keys if key in {"name", "unit", "type", "kind"}), "")
+    slip = slip or next(iter(difflib.get_close_matches(tag, keys, n=1)), "")
+    hint = f" (is {slip!r} meant to be it?)" if slip else ""
+    return Problem(path, f"{tag!r} is missing{hint}; give one of: {one_of}", missing=True)
+
+
+def _missing(spot: _Spot, inner: Shape | None) -> Problem:
+    if inner:
+        which = f"; give one of: {', '.join(inner.names)}" if inner.tag else ""
+        return Problem(spot.path, f"a study needs this section{which}", missing=True)
+    name = _called(spot.owner, str(spot.path[0]))
+    return Problem(spot.path, f"missing; {name} needs it", missing=True)
+
+
+def _wrong_value(spot: _Spot, errors: list[ErrorDetails]) -> str:
+    """`expected ..., got ...`, over all the types the setting may have."""
+    error = errors[0]
+    expected = " or ".join(dict.fromkeys(_expected(one) for one in errors))
+    text = f"expected {expected}, got {got(error['input'])}"
+    if error["loc"][-1] == "[key]":
+        return f"keys here are text; put {error['input']!r} in quotes"
+    if isinstance(error["input"], str) and spot.field and error["type"] != "tuple_type":
+        return text + nearest(error["input"], (str(value) for value in choices(spot.field.annotation)))
+    if error["type"] == "tuple_type" and isinstance(error["input"], str | int | float):
+        return f"{text}; write [{error['input']}]"
+    if error["type"] == "string_type" and isinstance(error["input"], int | float):
+        return f"{text}; put it in quotes"
+    return text
+
+
+def _expected(error: ErrorDetails) -> str:
+    """What one of pydantic's errors asked for, in words."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _EXPECTED:
+        return _EXPECTED[kind]
+    if kind in _BOUNDS:
+        name, sign = _BOUNDS[kind]
+        return f"a value {sign} {context[name]:g}"
+    if kind == "literal_error":
+        return str(context["expected"])
+    if kind == "too_short":
+        return f"at least {context['min_length']} item{'s' if context['min_length'] > 1 else ''}"
+    return f"something else ({error['msg']})"
+
+
+def _called(owner: type[Section], section: str) -> str:
+    """What a section is called in a sentence: its variety, or its own name where there is only one."""
+    names = SECTIONS[section].names if section in SECTIONS else {}
+    return next((name for name, cls in names.items() if cls is owner), section)
+
+
+def _meant(key: str, path: Sequence[str | int], owner: type[Section], known: list[str]) -> str:
+    """A hint at what an unknown key was meant to be."""
+    if owner is not Study:
+        siblings = SECTIONS[str(path[0])].names
+        others = [name for name, cls in siblings.items() if cls is not owner and key in settings(cls)]
+        if others:
+            return f"; it belongs to {' and '.join(others)}"
+    near = nearest(key, known)
+    if near:
+        return near
+    homes = [f"{name}.{key}" for name, one in SECTIONS.items() if any(key in settings(cls) for cls in one.classes)]
+    return f"; did you mean {' or '.join(homes)}?" if homes else ""
