@@ -1,0 +1,1 @@
+"""Named networks; `build` makes one by its name in the study."""

@@ -1,0 +1,94 @@
+"""A user's own network, tried on two rows before anything starts."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from accord.errors import StudyError
+from accord.plugins import load_function
+
+
+def custom(
+    input_shape: Sequence[int],
+    classes: int,
+    *,
+    function: str,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> nn.Module:
+    """The module that `function(input_shape=..., classes=..., **settings)` returns.
+
+    Args:
+        input_shape: shape of one sample, without the batch; the function gets it as a tuple.
+        classes: how many labels.
+        function: `module:function`.
+        settings: further keyword arguments.
+
+    Returns:
+        A module from `[batch, *input_shape]` to logits `[batch, classes]`.
+
+    Raises:
+        StudyError: there is no such function; it fails, as on settings that it does not take; it returns no
+            torch module; or its module does not map two rows to `[2, classes]`, or draws random numbers while
+            training.
+    """
+    where = f"model.function {function!r}"
+    module = _call(load_function(function, "model.function"), tuple(input_shape), classes, settings, where)
+    if not isinstance(module, nn.Module):
+        raise StudyError(f"{where}: must return a torch.nn.Module, but returned a {type(module).__name__}")
+    _try_out(module, tuple(input_shape), classes, where)
+    return module
+
+
+def _call(
+    make: Callable[..., Any],
+    input_shape: tuple[int, ...],
+    classes: int,
+    settings: Mapping[str, Any],
+    where: str,
+) -> Any:
+    try:
+        return make(input_shape=input_shape, classes=classes, **settings)
+    except Exception as error:
+        given = ", ".join(["input_shape", "classes", *settings])
+        raise StudyError(f"{where}: fails when called with {given}: {_one_line(error)}") from error
+
+
+def _try_out(module: nn.Module, input_shape: tuple[int, ...], classes: int, where: str) -> None:
+    """Two rows through copies of the module, in evaluation and in training mode."""
+    with torch.no_grad():
+        _output(module, False, input_shape, classes, where)  # on the module itself: lazy layers take shape
+        before = torch.get_rng_state()
+        _output(copy.deepcopy(module), True, input_shape, classes, where)
+    module.train()
+    if not torch.equal(before, torch.get_rng_state()):
+        raise StudyError(
+            f"{where}: its network draws random numbers while training (dropout?), from no named stream; "
+            "build it without"
+        )
+
+
+def _output(module: nn.Module, training: bool, input_shape: tuple[int, ...], classes: int, where: str) -> None:
+    dtype = next((value.dtype for value in module.parameters() if value.is_floating_point()), torch.float32)
+    rows = torch.zeros(2, *input_shape, dtype=dtype)
+    mode = "training" if training else "evaluation"
+    try:
+        out = module.train(training)(rows)
+    except Exception as error:
+        raise StudyError(
+            f"{where}: its network fails on input of shape {list(rows.shape)} in {mode} mode: {_one_line(error)}"
+        ) from error
+    shape = list(out.shape) if isinstance(out, Tensor) else f"a {type(out).__name__}"
+    if shape != [2, classes]:
+        raise StudyError(
+            f"{where}: its network must map {list(rows.shape)} to logits of shape {[2, classes]}, "
+            f"but gives {shape} in {mode} mode"
+        )
+
+
+def _one_line(error: Exception) -> str:
+    """What kind of error and the first line of what it says; the whole stays behind as the cause."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

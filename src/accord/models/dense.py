@@ -1,0 +1,43 @@
+"""Networks of dense layers; they flatten whatever shape the data has."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def logistic(input_shape: Sequence[int], classes: int) -> nn.Module:
+    """Softmax regression: one dense layer from the flattened input to the logits.
+
+    All zeros at first: the loss is convex, so where it starts does not matter, and zero favours no class.
+
+    Args:
+        input_shape: shape of one sample, without the batch.
+        classes: how many labels.
+
+    Returns:
+        A module from `[batch, *input_shape]` to logits `[batch, classes]`.
+    """
+    dense = nn.Linear(math.prod(input_shape), classes)
+    nn.init.zeros_(dense.weight)
+    nn.init.zeros_(dense.bias)
+    return nn.Sequential(nn.Flatten(), dense)
+
+
+def mlp(input_shape: Sequence[int], classes: int, *, hidden: Sequence[int] = (64,)) -> nn.Module:
+    """Dense layers with ReLU between them, initialised as PyTorch does.
+
+    Args:
+        input_shape: shape of one sample, without the batch.
+        classes: how many labels.
+        hidden: width of each hidden layer; none gives a single dense layer.
+
+    Returns:
+        A module from `[batch, *input_shape]` to logits `[batch, classes]`.
+    """
+    widths = [math.prod(input_shape), *hidden]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
