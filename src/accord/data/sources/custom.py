@@ -1,0 +1,185 @@
+"""`custom`: a user's own data, returned by a function that the study names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accord.config.schema import CustomData
+from accord.data.federated import DataSet, GroupColumn, Table
+from accord.errors import AccordError, DataError
+from accord.plugins import load_function
+
+_REQUIRED = ("x_train", "y_train", "x_test", "y_test")
+_OPTIONAL = ("groups_train", "groups_test", "class_names")
+
+Groups = dict[str, GroupColumn]
+
+
+def load_custom(settings: CustomData) -> DataSet:
+    """Calls the user's function with `settings.settings` as keyword arguments and checks what it returns.
+
+    The function returns `(x_train, y_train, x_test, y_test)`, or a dict with those keys and, if it likes,
+    `groups_train` and `groups_test` (column name to one label or whole number a row) and `class_names`.
+    Arrays may be torch tensors or numpy arrays: `x` of shape `[n, ...]`, finite floating point, `y` of shape
+    `[n]`, whole numbers from 0. Without `class_names`, labels are named by their numbers.
+
+    Raises:
+        StudyError: the function is not found.
+        DataError: the function fails, or what it returns is not of that form.
+    """
+    where = f"data.function {settings.function}"
+    function = load_function(settings.function, "data.function")
+    try:
+        returned = function(**settings.settings)
+    except AccordError:
+        raise
+    except Exception as error:
+        # The user's code may raise anything; the cause stays attached for those who want the traceback.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{where}: it raised {reason}") from error
+    parts = _parts(returned, where)
+    x = {part: _features(parts[f"x_{part}"], f"{where}: x_{part}") for part in ("train", "test")}
+    y = {part: _labels(parts[f"y_{part}"], f"{where}: y_{part}") for part in ("train", "test")}
+    for part in ("train", "test"):
+        if len(x[part]) != len(y[part]):
+            raise DataError(f"{where}: x_{part} has {len(x[part])} rows, but y_{part} has {len(y[part])}")
+    if x["train"].shape[1:] != x["test"].shape[1:] or x["train"].dtype != x["test"].dtype:
+        raise DataError(
+            f"{where}: a row of x_train is {_kind(x['train'])}, but of x_test {_kind(x['test'])}; "
+            "both parts need the same shape and type"
+        )
+    names = _class_names(parts.get("class_names"), y, where)
+    groups = _groups(parts, y, where)
+    train, test = (Table(x[part], y[part], groups[part]) for part in ("train", "test"))
+    return DataSet("custom", train, test, names, f"Your own data, from {settings.function}.")
+
+
+def _kind(x: Tensor) -> str:
+    return f"{list(x.shape[1:])} of {str(x.dtype).removeprefix('torch.')}"
+
+
+def _parts(returned: Any, where: str) -> Mapping[str, Any]:
+    if isinstance(returned, Mapping):
+        unknown = [key for key in returned if key not in (*_REQUIRED, *_OPTIONAL)]
+        missing = [key for key in _REQUIRED if key not in returned]
+        if unknown or missing:
+            fault = f"unknown key {unknown[0]!r}" if unknown else f"no {missing[0]!r}"
+            raise DataError(
+                f"{where}: the dict it returned has {fault}; it needs {', '.join(_REQUIRED)} and may have "
+                f"{', '.join(_OPTIONAL)}"
+            )
+        return returned
+    if isinstance(returned, (tuple, list)) and len(returned) == len(_REQUIRED):
+        return dict(zip(_REQUIRED, returned, strict=True))
+    what = type(returned).__name__
+    if isinstance(returned, (tuple, list)):
+        what += f" of {len(returned)}"
+    raise DataError(f"{where}: it returned a {what}; return ({', '.join(_REQUIRED)}) or a dict with those keys")
+
+
+def _tensor(value: Any, where: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if not isinstance(value, np.ndarray):
+        raise DataError(f"{where} is a {type(value).__name__}; return a torch tensor or a numpy array")
+    if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
+        raise DataError(f"{where} is an array of {value.dtype}; return numbers")
+    # torch takes writable arrays in the machine's byte order with forward strides; others are copied.
+    native = value.dtype.newbyteorder("=")
+    return torch.from_numpy(np.require(value, dtype=native, requirements=["C", "W"]))
+
+
+def _features(value: Any, where: str) -> Tensor:
+    x = _tensor(value, where)
+    if x.ndim < 2:
+        raise DataError(f"{where} has shape {list(x.shape)}; it needs one row a sample, [n, features] or more")
+    if not x.is_floating_point():
+        raise DataError(f"{where} is {x.dtype}; return floating-point numbers, such as x.astype('float32') / 255")
+    if x.numel() == 0:
+        raise DataError(f"{where} is empty, shape {list(x.shape)}; it needs at least one row and one feature")
+    if not bool(x.isfinite().all()):
+        row = int((~x.isfinite()).reshape(len(x), -1).any(dim=1).int().argmax())
+        raise DataError(f"{where} has a value that is not finite in row {row}; fill in or drop missing values")
+    return x
+
+
+def _labels(value: Any, where: str) -> Tensor:
+    y = _tensor(value, where)
+    if y.ndim != 1:
+        raise DataError(f"{where} has shape {list(y.shape)}; it needs one label a row, shape [n]")
+    if y.is_floating_point() or y.is_complex():
+        raise DataError(f"{where} is {y.dtype}; return whole numbers, such as y.astype('int64')")
+    y = y.to(torch.int64)
+    if len(y) and int(y.min()) < 0:
+        raise DataError(f"{where} has the label {int(y.min())} in row {int(y.argmin())}; labels count from 0")
+    return y
+
+
+def _class_names(value: Any, y: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
+    highest = max(int(labels.max()) for labels in y.values())
+    if value is None:
+        names = tuple(str(label) for label in range(highest + 1))
+    elif not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise DataError(f"{where}: class_names is not a list of strings")
+    else:
+        names = tuple(value)
+    if highest >= len(names):
+        raise DataError(
+            f"{where}: labels run up to {highest}, but class_names has {len(names)}; name every label from 0"
+        )
+    if len(names) < 2:
+        raise DataError(f"{where}: every label is 0, so there is nothing to tell apart; it needs two classes or more")
+    if len(set(names)) < len(names):
+        raise DataError(f"{where}: class_names has a name twice; give each label a name of its own")
+    return names
+
+
+def _groups(parts: Mapping[str, Any], y: Mapping[str, Tensor], where: str) -> dict[str, Groups]:
+    given = {part: parts.get(f"groups_{part}") or {} for part in ("train", "test")}
+    for part, columns in given.items():
+        if not isinstance(columns, Mapping):
+            raise DataError(f"{where}: groups_{part} is a {type(columns).__name__}; return a dict of columns")
+    if set(given["train"]) != set(given["test"]):
+        name = sorted(map(str, set(given["train"]) ^ set(given["test"])))[0]
+        raise DataError(f"{where}: group column {name!r} is in one of groups_train and groups_test; put it in both")
+    out: dict[str, Groups] = {"train": {}, "test": {}}
+    for name in given["train"]:
+        if not isinstance(name, str) or not name or name == "label" or "*" in name:
+            raise DataError(
+                f"{where}: {name!r} cannot name a group column; take any other text without `*` than `label`"
+            )
+        values = {
+            part: _column(given[part][name], len(y[part]), f"{where}: groups_{part}[{name!r}]")
+            for part in ("train", "test")
+        }
+        both = np.concatenate([values["train"], values["test"]])
+        names, codes = np.unique(both, return_inverse=True)
+        labels = tuple(str(value) for value in names)
+        cut = len(values["train"])
+        out["train"][name] = GroupColumn(codes[:cut].astype(np.int64), labels)
+        out["test"][name] = GroupColumn(codes[cut:].astype(np.int64), labels)
+    return out
+
+
+def _column(value: Any, rows: int, where: str) -> NDArray[Any]:
+    """One value a row: an array of whole numbers or of text."""
+    if isinstance(value, Tensor):
+        array = value.detach().cpu().numpy()
+    else:  # as objects, since numpy would turn the missing value in ["a", nan] into the text "nan"
+        array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+    if array.shape != (rows,):
+        raise DataError(f"{where} has shape {list(array.shape)}, expected one value for each of the {rows} rows")
+    if array.dtype.kind == "O":
+        strange = [row for row, item in enumerate(array) if not isinstance(item, (str, int, np.integer))]
+        if strange:
+            item = array[strange[0]]
+            raise DataError(f"{where} has {item!r} in row {strange[0]}; give each row a text or a whole number")
+        is_text = any(isinstance(item, str) for item in array)
+        return array.astype(np.str_ if is_text else np.int64)
+    if array.dtype.kind not in "biuU":
+        raise DataError(f"{where} holds {array.dtype}; give each row a text or a whole number")
+    return array

@@ -1,0 +1,199 @@
+"""`mnist` (LeCun et al. 1998) and `fashion-mnist` (Xiao et al. 2017), read from their four idx files.
+
+An idx file is a header of big-endian 32-bit numbers and then the values: the first number is the magic,
+2051 (0x803) for images, which are followed by their number, height and width, and 2049 (0x801) for labels,
+which are followed by their number. Values are unsigned bytes.
+"""
+
+import hashlib
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from accord.config.schema import FashionMnistData, ImageData, MnistData
+from accord.data.federated import DataSet, GroupColumn, Table
+from accord.data.sources.places import Origin, find, read_bytes
+from accord.data.sources.stroke import stroke_groups
+from accord.errors import DataError
+
+Bytes = NDArray[np.uint8]
+
+_IMAGES, _LABELS = 0x803, 0x801
+_KINDS = {_IMAGES: "images", _LABELS: "labels"}
+_SIDE = 28
+_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+# The two data sets share file names, sizes and ranges: only their content tells them apart.
+_KNOWN = {
+    "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13": ("mnist", "train"),
+    "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5": ("mnist", "t10k"),
+    "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7": ("fashion-mnist", "train"),
+    "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9": ("fashion-mnist", "t10k"),
+}
+"""SHA-256 of the labels of each original file, and which one it is."""
+
+
+@dataclass(frozen=True)
+class _Images:
+    origin: Origin
+    class_names: tuple[str, ...]
+    about: str
+
+
+_MNIST = _Images(
+    Origin("mnist", _FILES, "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+    tuple(str(digit) for digit in range(10)),
+    "MNIST: 60,000 + 10,000 handwritten digits of 28x28 (LeCun, Cortes and Burges 1998), CC BY-SA 3.0.",
+)
+_FASHION = _Images(
+    Origin(
+        "fashion-mnist",
+        _FILES,
+        "https://github.com/zalandoresearch/fashion-mnist",
+        "dataset-fashion-mnist",
+        Path("/usr/share/datasets/fashion-mnist"),
+    ),
+    (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+    "Fashion-MNIST: 60,000 + 10,000 pictures of clothing of 28x28 (Xiao, Rasul and Vollgraf 2017), MIT.",
+)
+
+
+def load_mnist(settings: MnistData) -> DataSet:
+    """MNIST; see `_load` for shapes, the group column `stroke` and errors.
+
+    The `stroke` threshold of the original files is an ink of 25,467 of at most 199,920.
+    """
+    return _load(settings, _MNIST)
+
+
+def load_fashion_mnist(settings: FashionMnistData) -> DataSet:
+    """Fashion-MNIST; see `_load` for shapes, the group column `stroke` and errors.
+
+    The `stroke` threshold of the original files is an ink of 54,352.5 of at most 199,920.
+    """
+    return _load(settings, _FASHION)
+
+
+def _load(settings: ImageData, images: _Images) -> DataSet:
+    """Reads and checks the four files.
+
+    `x` has shape `[n, 1, 28, 28]`, float32: `(pixel / 255 - mean) / std`. The group column `stroke` is
+    `heavy` where the sum of an image's raw pixels is above the median of that sum over all training images
+    in the file, else `light`; keeping fewer rows by `train_rows` does not move the threshold.
+
+    Raises:
+        DataError: a file is missing, unreadable, truncated or padded, of the wrong kind or shape, holds
+            labels above 9 or another data set's; image and label counts differ; fewer rows than asked for.
+    """
+    name = images.origin.name
+    paths = find(images.origin, settings.path)
+    train_pixels, train_labels = _read_part(name, paths, "train", settings.train_rows, "train_rows")
+    test_pixels, test_labels = _read_part(name, paths, "t10k", settings.test_rows, "test_rows")
+    train_stroke, test_stroke = stroke_groups(train_pixels, test_pixels)
+    # 256 possible pixels: each is scaled once, in float64, and looked up.
+    scaled = ((np.arange(256) / 255 - settings.mean) / settings.std).astype(np.float32)
+
+    def table(pixels: Bytes, labels: Bytes, stroke: GroupColumn, kept: int | None) -> Table:
+        x = torch.from_numpy(scaled[pixels[:kept]]).unsqueeze(1)
+        y = torch.from_numpy(labels[:kept].astype(np.int64))
+        return Table(x, y, {"stroke": GroupColumn(stroke.codes[:kept], stroke.names)})
+
+    train = table(train_pixels, train_labels, train_stroke, settings.train_rows)
+    test = table(test_pixels, test_labels, test_stroke, settings.test_rows)
+    return DataSet(name, train, test, images.class_names, images.about)
+
+
+def _read_part(name: str, paths: dict[str, Path], part: str, kept: int | None, setting: str) -> tuple[Bytes, Bytes]:
+    """All images `[n, 28, 28]` and labels `[n]` of one part, checked against each other."""
+    images_path, labels_path = paths[f"{part}-images-idx3-ubyte"], paths[f"{part}-labels-idx1-ubyte"]
+    images, labels = read_images(images_path), read_labels(labels_path)
+    if len(images) != len(labels):
+        raise DataError(
+            f"{labels_path}: {len(labels)} labels, but {images_path.name} beside it has {len(images)} "
+            "images; fetch both again"
+        )
+    known = _KNOWN.get(hashlib.sha256(labels.tobytes()).hexdigest(), (name, part))
+    if known != (name, part):
+        raise DataError(
+            f"{labels_path}: holds the {known[1]} labels of {known[0]}, not the {part} labels of {name}; "
+            "put the right files there"
+        )
+    if kept is not None and kept > len(labels):
+        raise DataError(f"data.{setting}: {kept} rows asked for, but {labels_path} has {len(labels)}")
+    return images, labels
+
+
+def read_images(path: Path) -> Bytes:
+    """The images of an idx file, shape `[n, 28, 28]`.
+
+    Raises:
+        DataError: as `load_mnist`.
+    """
+    images = _read_idx(path, _IMAGES)
+    if images.shape[1:] != (_SIDE, _SIDE):
+        height, width = images.shape[1:]
+        raise DataError(f"{path}: images of {height}x{width}, expected 28x28; fetch the original file")
+    return images
+
+
+def read_labels(path: Path) -> Bytes:
+    """The labels of an idx file, shape `[n]`, each 0 to 9.
+
+    Raises:
+        DataError: as `load_mnist`.
+    """
+    labels = _read_idx(path, _LABELS)
+    if labels.max() > 9:
+        row = int(np.argmax(labels > 9))
+        raise DataError(f"{path}: label {labels[row]} in row {row}, expected 0 to 9; fetch the original file")
+    return labels
+
+
+def _read_idx(path: Path, expected: int) -> Bytes:
+    content = read_bytes(path)
+    kind = _KINDS[expected]
+    if len(content) < 4:
+        raise DataError(f"{path}: truncated, {len(content)} bytes are no idx header; fetch it again")
+    (magic,) = struct.unpack(">I", content[:4])
+    if magic != expected:
+        if magic in _KINDS:
+            raise DataError(
+                f"{path}: an idx file of {_KINDS[magic]} in the place of {kind}; put the file of {kind} there"
+            )
+        raise DataError(
+            f"{path}: begins with 0x{magic:08x}, an idx file of {kind} begins with 0x{expected:08x}; "
+            "fetch the original file"
+        )
+    dimensions = magic & 0xFF
+    start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise DataError(f"{path}: truncated within its header ({len(content)} of {start} bytes); fetch it again")
+    shape = struct.unpack(f">{dimensions}I", content[4:start])
+    values, promised = len(content) - start, math.prod(shape)
+    if values != promised:
+        fault = "truncated" if values < promised else "longer than its header says"
+        raise DataError(f"{path}: {fault}, {values} bytes of {kind} where the header says {promised}; fetch it again")
+    if promised == 0:
+        raise DataError(f"{path}: holds no {kind}; fetch the original file")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

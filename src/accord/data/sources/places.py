@@ -1,0 +1,131 @@
+"""Where a data set's files are looked for, and what to say when they are not there.
+
+In this order: the folder the study names, `$ACCORD_DATA/<name>/`, `$ACCORD_DATA` itself, the folder of
+Debian's package where there is one, the user's cache (`$XDG_CACHE_HOME` or `~/.cache`, then
+`accord/<name>/`). The first folder that holds every file is taken; files are never mixed from two folders.
+Each file may be gzipped or not.
+"""
+
+import gzip
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from accord.errors import DataError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A data set kept in files.
+
+    Attributes:
+        name: as in the study file; also the folder's name.
+        files: the files' names without `.gz`.
+        page: the public page to download them from.
+        debian_package: Debian's package with the same files, if any.
+        debian_folder: where that package puts them.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    page: str
+    debian_package: str | None = None
+    debian_folder: Path | None = None
+
+
+def usual_folders(origin: Origin) -> list[Path]:
+    """The folders looked in when the study names none, in order."""
+    folders = []
+    if shared := os.environ.get("ACCORD_DATA"):
+        folders += [Path(shared).expanduser() / origin.name, Path(shared).expanduser()]
+    if origin.debian_folder is not None:
+        folders.append(origin.debian_folder)
+    return [*folders, _cache() / origin.name]
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "accord"
+
+
+def find(origin: Origin, path: str | None) -> dict[str, Path]:
+    """The data set's files, all from one folder.
+
+    Args:
+        origin: which files.
+        path: the study's `data.path`; null looks in the usual folders.
+
+    Returns:
+        Name without `.gz` to the file found; a plain file goes before a gzipped one.
+
+    Raises:
+        DataError: a file is missing; the message says how to get it and where to put it.
+    """
+    if path is not None:
+        folder = Path(path).expanduser()
+        found = _held(origin, folder)
+        if missing := _missing(origin, found):
+            state = f"has no {missing[0]} (or {missing[0]}.gz)" if folder.is_dir() else "is not a folder"
+            raise DataError(f"data.path: {folder} {state}; it must hold {', '.join(origin.files)}")
+        return found
+    folders = usual_folders(origin)
+    partial = ""
+    for folder in folders:
+        found = _held(origin, folder)
+        missing = _missing(origin, found)
+        if not missing:
+            return found
+        if found and not partial:
+            partial = f"{folder} lacks {', '.join(missing)}; "
+    raise DataError(f"data {origin.name}: {partial}{how_to_get(origin)}")
+
+
+def how_to_get(origin: Origin) -> str:
+    """One line: which files, from where, and where to put them."""
+    packaged = f"or run `apt install {origin.debian_package}`, " if origin.debian_package else ""
+    return (
+        f"get {', '.join(origin.files)} (.gz or not) from {origin.page} and put them in "
+        f"{_cache() / origin.name}, {packaged}or set ACCORD_DATA to a folder that holds {origin.name}/, "
+        "or set data.path"
+    )
+
+
+def _held(origin: Origin, folder: Path) -> dict[str, Path]:
+    found = {}
+    for file in origin.files:
+        for candidate in (folder / file, folder / f"{file}.gz"):
+            if _is_file(candidate):
+                found[file] = candidate
+                break
+    return found
+
+
+def _missing(origin: Origin, found: dict[str, Path]) -> list[str]:
+    return [file for file in origin.files if file not in found]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be searched is a folder without the file
+        return False
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content, unpacked where it is gzipped (told by its first two bytes, not by its name).
+
+    Raises:
+        DataError: the file cannot be read, or is a damaged or truncated gzip file.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
+    if not content.startswith(_GZIP_MAGIC):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}: damaged or truncated gzip file ({error}); fetch it again") from error

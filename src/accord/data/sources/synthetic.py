@@ -1,0 +1,35 @@
+"""`synthetic`: Gaussian classes drawn from the study's seed, for trials of any size."""
+
+import numpy as np
+import torch
+
+from accord.config.schema import SyntheticData
+from accord.data.federated import DataSet, GroupColumn, Table
+from accord.streams import stream
+
+
+def load_synthetic(settings: SyntheticData, seed: int) -> DataSet:
+    """Rows `x = mean[y] + noise` with standard normal noise, drawn from `stream(seed, "data")`.
+
+    Each class's mean points in a random direction at distance `separation` from the origin. Labels are
+    uniform over the classes; the column `group` is uniform over its values and independent of everything
+    else, so that a gap between groups seen here is chance. `x` has shape `[n, features]`, float32.
+
+    The test rows are drawn first: the same seed gives the same test rows whatever `train_rows` is.
+    """
+    rng = stream(seed, "data")
+    directions = rng.standard_normal((settings.classes, settings.features))
+    means = settings.separation * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    names = tuple(str(value) for value in range(settings.groups))
+
+    def table(rows: int) -> Table:
+        y = rng.integers(settings.classes, size=rows)
+        group = GroupColumn(rng.integers(settings.groups, size=rows), names)
+        x = rng.standard_normal((rows, settings.features), dtype=np.float32)
+        x += means.astype(np.float32)[y]
+        return Table(torch.from_numpy(x), torch.from_numpy(y), {"group": group})
+
+    test = table(settings.test_rows)
+    train = table(settings.train_rows)
+    about = f"Synthetic: {settings.classes} Gaussian classes in {settings.features} dimensions, drawn from seed {seed}."
+    return DataSet("synthetic", train, test, tuple(str(label) for label in range(settings.classes)), about)

@@ -1,0 +1,322 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from accord.config.schema import (
+    ContiguousPartition,
+    DirichletPartition,
+    IidPartition,
+    NaturalPartition,
+    Partition,
+    PathologicalPartition,
+    ShardPartition,
+    SizePartition,
+    SortedPartition,
+)
+from accord.data.federated import GroupColumn, Shares, Table
+from accord.data.partition import deal_test, label_counts, partition
+from accord.errors import DataError, RequestError, StudyError
+from accord.streams import stream
+
+SECTION: TypeAdapter[Any] = TypeAdapter(Partition)
+
+
+def table(labels: NDArray[np.int64] | list[int], **groups: GroupColumn) -> Table:
+    y = torch.tensor(np.asarray(labels), dtype=torch.int64)
+    return Table(torch.zeros(len(y), 1), y, groups)
+
+
+def random_table(n: int, classes: int, seed: int = 0) -> Table:
+    rng = np.random.default_rng(seed)
+    site = GroupColumn(rng.integers(4, size=n), ("north", "east", "south", "west"))
+    return table(rng.integers(classes, size=n), site=site)
+
+
+def is_whole(shares: Shares, n: int) -> bool:
+    """Disjoint and complete."""
+    return sorted(shares.order) == list(range(n)) and int(shares.sizes().sum()) == n
+
+
+def settings_of(name: str, clients: int, n: int) -> Partition:
+    """Settings of the named partition for so many clients."""
+    section: dict[str, Any] = {"name": name}
+    if name == "size":
+        section["partition_sizes"] = [*[1] * (clients - 1), max(1, n - clients + 1)]
+    elif name == "natural":
+        section["partition_by"] = "site"
+    else:
+        section["num_partitions"] = clients
+    if name == "dirichlet":
+        section["min_partition_size"] = 1
+    made: Partition = SECTION.validate_python(section)
+    return made
+
+
+NAMES = ("iid", "dirichlet", "shard", "pathological", "size", "natural", "contiguous", "sorted")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(n=st.integers(1, 120), classes=st.integers(1, 6), clients=st.integers(1, 15), seed=st.integers(0, 2**40))
+def test_each_row_is_held_once_and_no_client_is_empty(name: str, n: int, classes: int, clients: int, seed: int) -> None:
+    train, test = random_table(n, classes), random_table(n // 2 + 1, classes, seed=1)
+    chosen = settings_of(name, clients, n)
+    try:
+        shares = partition(chosen, train, seed)
+    except RequestError as refused:
+        assert "\n" not in str(refused)  # noqa: PT017 - either outcome is right, a two-line message is not
+        assert str(refused).startswith("partition")  # noqa: PT017
+        return
+    assert is_whole(shares, n)
+    assert (shares.sizes() > 0).all()
+    again = partition(chosen, train, seed)
+    assert (shares.order == again.order).all()
+    assert (shares.offsets == again.offsets).all()
+    dealt = deal_test(chosen, train, shares, test, seed)
+    assert len(dealt) == len(shares)
+    assert dealt.names == shares.names
+    assert is_whole(dealt, len(test))
+
+
+@pytest.mark.parametrize("name", ["iid", "dirichlet", "shard", "pathological", "size"])
+def test_another_seed_deals_otherwise(name: str) -> None:
+    train = random_table(600, 5)
+    one, other = (partition(settings_of(name, 5, 600), train, seed) for seed in (1, 2))
+    assert (one.order != other.order).any()
+
+
+def test_iid_cuts_equally_and_mixes_classes() -> None:
+    train = table(np.repeat(np.arange(2), 5000))
+    shares = partition(IidPartition(name="iid", num_partitions=3), train, 4)
+    assert shares.sizes().tolist() == [3334, 3333, 3333]
+    shared = label_counts(shares, train, 2) / shares.sizes()[:, None]
+    assert np.abs(shared - 0.5).max() < 0.04
+
+
+def test_contiguous_keeps_the_order_of_the_file() -> None:
+    shares = partition(ContiguousPartition(name="contiguous", num_partitions=3), random_table(11, 2), 0)
+    assert [shares.rows(client).tolist() for client in range(3)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10],
+    ]
+
+
+def test_sorted_cuts_by_label_with_ties_in_file_order() -> None:
+    shares = partition(SortedPartition(name="sorted", num_partitions=3), table([1, 0, 2, 0, 1, 2, 0]), 0)
+    assert [shares.rows(client).tolist() for client in range(3)] == [[1, 3, 6], [0, 4], [2, 5]]
+
+
+def test_size_gives_the_sizes_asked_for_or_refuses() -> None:
+    train = random_table(100, 3)
+    shares = partition(SizePartition(name="size", partition_sizes=(70, 10, 20)), train, 0)
+    assert shares.sizes().tolist() == [70, 10, 20]
+    with pytest.raises(DataError, match=r"^partition\.partition_sizes: .* add up to 99, .* rows are 100"):
+        partition(SizePartition(name="size", partition_sizes=(79, 20)), train, 0)
+
+
+def test_shard_deals_equal_shards_of_sorted_rows() -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 60))
+    train = table(labels)
+    shares = partition(ShardPartition(name="shard", num_partitions=10, num_shards_per_partition=2), train, 3)
+    assert shares.sizes().tolist() == [60] * 10
+    place = np.argsort(np.argsort(labels, kind="stable"), kind="stable")  # of each row when sorted by label
+    held = [sorted(set(place[shares.rows(client)] // 30)) for client in range(10)]
+    assert all(len(shards) == 2 for shards in held)
+    assert sorted(np.concatenate(held)) == list(range(20))
+
+
+def test_shard_leaves_no_remainder() -> None:
+    train = random_table(103, 4)
+    shares = partition(ShardPartition(name="shard", num_partitions=10, num_shards_per_partition=2), train, 3)
+    assert shares.sizes().sum() == 103
+    assert set(shares.sizes()) <= {10, 11, 12}
+    with pytest.raises(DataError, match="need 20 rows, but the training rows are 15"):
+        partition(ShardPartition(name="shard", num_partitions=10), random_table(15, 3), 0)
+
+
+@pytest.mark.parametrize("mode", ["random", "deterministic", "first-deterministic"])
+@pytest.mark.parametrize(("clients", "each"), [(10, 2), (25, 3), (10, 10)])
+def test_pathological_gives_each_client_so_many_classes_in_equal_parts(mode: Any, clients: int, each: int) -> None:
+    train = random_table(2000, 10)
+    section = PathologicalPartition(
+        name="pathological",
+        num_partitions=clients,
+        num_classes_per_partition=each,
+        class_assignment_mode=mode,
+    )
+    counts = label_counts(partition(section, train, 8), train, 10)
+    assert ((counts > 0).sum(axis=1) == each).all()
+    for column in counts.T:
+        assert column[column > 0].max() - column[column > 0].min() <= 1
+    if mode == "deterministic":
+        for client in range(clients):
+            assert set(np.flatnonzero(counts[client])) == {(client + i) % 10 for i in range(each)}
+    if mode == "first-deterministic":
+        assert (counts[np.arange(clients), np.arange(clients) % 10] > 0).all()
+
+
+def test_pathological_refuses_what_cannot_be() -> None:
+    def deal(train: Table, **section: Any) -> None:
+        partition(PathologicalPartition(name="pathological", **section), train, 0)
+
+    with pytest.raises(DataError, match="num_classes_per_partition to at most 3"):
+        deal(random_table(50, 3), num_partitions=2, num_classes_per_partition=4)
+    with pytest.raises(DataError, match=r"leave label \d of 10 classes to no client"):
+        deal(random_table(500, 10), num_partitions=2, num_classes_per_partition=2)
+    with pytest.raises(DataError, match="class_assignment_mode to deterministic"):
+        deal(random_table(500, 10), num_partitions=10, num_classes_per_partition=1)
+    with pytest.raises(DataError, match="want label 1 at 4 clients, but it has 2 rows"):
+        deal(table([0] * 9 + [1] * 2), num_partitions=4, num_classes_per_partition=2)
+
+
+def naive_dirichlet(section: DirichletPartition, labels: NDArray[np.int64], seed: int) -> list[set[int]]:
+    """The partition row by row: the client whose interval of the running proportions a row falls into."""
+    rng = stream(seed, "partition")
+    while True:
+        held: list[set[int]] = [set() for _ in range(section.num_partitions)]
+        for label in sorted(set(labels.tolist())):
+            share = rng.dirichlet([section.alpha] * section.num_partitions)
+            full = [len(rows) > len(labels) / section.num_partitions for rows in held]
+            if section.self_balancing:
+                share = np.array([0 if full[client] else part for client, part in enumerate(share)])
+            ends = np.rint(np.cumsum(share / share.sum()) * (labels == label).sum())
+            for place, row in enumerate(rng.permutation(np.flatnonzero(labels == label))):
+                held[next(client for client, end in enumerate(ends) if place < end)].add(int(row))
+        if min(len(rows) for rows in held) >= section.min_partition_size:
+            return held
+
+
+@pytest.mark.parametrize("balancing", [True, False])
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 100.0])
+def test_dirichlet_is_the_naive_one(alpha: float, balancing: bool) -> None:
+    train = random_table(800, 10)
+    section = DirichletPartition(
+        name="dirichlet", num_partitions=6, alpha=alpha, min_partition_size=20, self_balancing=balancing
+    )
+    for seed in range(4):
+        shares = partition(section, train, seed)
+        expected = naive_dirichlet(section, train.y.numpy(), seed)
+        assert [set(shares.rows(client).tolist()) for client in range(6)] == expected
+        assert shares.sizes().min() >= 20
+
+
+@pytest.mark.parametrize("alpha", [0.3, 2.0])
+def test_dirichlet_proportions_have_the_moments_of_dirichlet(alpha: float) -> None:
+    classes, each, clients = 400, 500, 5
+    train = table(np.repeat(np.arange(classes), each))
+    section = DirichletPartition(
+        name="dirichlet",
+        num_partitions=clients,
+        alpha=alpha,
+        min_partition_size=0,
+        self_balancing=False,
+    )
+    proportions = label_counts(partition(section, train, 21), train, classes) / each
+    mean = 1 / clients
+    variance = mean * (1 - mean) / (clients * alpha + 1)
+    assert proportions.mean(axis=1) == pytest.approx(mean, abs=4 * np.sqrt(variance / classes))
+    assert proportions.var() == pytest.approx(variance, rel=0.15)
+
+
+def test_self_balancing_evens_sizes_out() -> None:
+    train = random_table(3000, 10)
+
+    def spread(balancing: bool) -> float:
+        section = DirichletPartition(name="dirichlet", alpha=0.3, min_partition_size=1, self_balancing=balancing)
+        return float(np.mean([partition(section, train, seed).sizes().std() for seed in range(8)]))
+
+    assert spread(True) < 0.85 * spread(False)
+
+
+def test_dirichlet_refuses_after_a_bounded_number_of_draws() -> None:
+    section = DirichletPartition(name="dirichlet", num_partitions=20, alpha=0.01, min_partition_size=25)
+    with pytest.raises(DataError, match=r"in each of 100 draws of 600 rows \(2 classes\) .* 25 rows"):
+        partition(section, random_table(600, 2), 0)
+    with pytest.raises(DataError, match="20 clients cannot hold 25 rows each of 60 training rows"):
+        partition(section, random_table(60, 2), 0)
+    tiny = DirichletPartition(name="dirichlet", alpha=1e-300, min_partition_size=1)
+    with pytest.raises(DataError, match=r"raise partition\.alpha"):
+        partition(tiny, random_table(600, 10), 0)
+
+
+def test_a_client_without_rows_is_refused_with_the_mend() -> None:
+    with pytest.raises(DataError, match=r"client 5 of 7 would hold no rows \(5 .*num_partitions to at most 5"):
+        partition(IidPartition(name="iid", num_partitions=7), table([0, 1, 0, 1, 2]), 0)
+    section = DirichletPartition(name="dirichlet", num_partitions=30, alpha=0.01, min_partition_size=0)
+    with pytest.raises(DataError, match=r"of 30 would hold no rows .*min_partition_size to 1 or more"):
+        partition(section, random_table(200, 2), 0)
+
+
+def test_natural_makes_a_client_of_each_value_that_occurs() -> None:
+    codes = np.array([3, 0, 3, 2, 0])
+    train = table([0, 1, 0, 1, 1], site=GroupColumn(codes, ("north", "east", "south", "west")))
+    shares = partition(NaturalPartition(name="natural", partition_by="site"), train, 0)
+    assert shares.names == ("north", "south", "west")
+    assert [shares.rows(client).tolist() for client in range(3)] == [[1, 4], [3], [0, 2]]
+    by_label = partition(NaturalPartition(name="natural", partition_by="label"), train, 0)
+    assert by_label.names == ("0", "1")
+    assert by_label.rows(1).tolist() == [1, 3, 4]
+
+
+def test_natural_by_an_unknown_column_names_the_nearest() -> None:
+    with pytest.raises(StudyError, match=r"no column 'sites'; did you mean 'site'\? \(columns: site, label\)"):
+        partition(NaturalPartition(name="natural", partition_by="sites"), random_table(9, 2), 0)
+
+
+def test_natural_deals_test_rows_by_the_same_column_and_others_by_label() -> None:
+    names = ("north", "east", "south", "west")
+    train = table([0, 1, 0, 1, 1], site=GroupColumn(np.array([3, 0, 3, 2, 0]), names))
+    test = table([0, 0, 1, 0], site=GroupColumn(np.array([2, 3, 0, 1]), names))
+    section = NaturalPartition(name="natural", partition_by="site")
+    dealt = deal_test(section, train, partition(section, train, 0), test, 0)
+    assert [dealt.rows(client).tolist() for client in range(3)] == [[2], [0], [1, 3]]
+
+
+@pytest.mark.parametrize("name", ["iid", "dirichlet", "shard", "pathological", "sorted"])
+def test_test_shares_follow_the_training_shares_of_each_class(name: str) -> None:
+    train, test = random_table(3000, 6), random_table(700, 6, seed=1)
+    section = settings_of(name, 8, 3000)
+    shares = partition(section, train, 2)
+    dealt = deal_test(section, train, shares, test, 2)
+    held, given_ = label_counts(shares, train, 6), label_counts(dealt, test, 6)
+    quota = held / held.sum(axis=0) * given_.sum(axis=0)
+    assert np.abs(given_ - quota).max() < 1
+    assert (given_[held == 0] == 0).all()
+
+
+def test_a_class_without_training_rows_is_dealt_by_size() -> None:
+    train, test = table([0] * 30 + [1] * 10), table([2] * 8)
+    section = SizePartition(name="size", partition_sizes=(10, 30))
+    dealt = deal_test(section, train, partition(section, train, 0), test, 0)
+    assert dealt.sizes().tolist() == [2, 6]
+
+
+def test_ties_of_the_largest_remainder_fall_at_random() -> None:
+    train, test = table([0] * 40), table([0] * 10)
+    section = IidPartition(name="iid", num_partitions=40)
+    shares = partition(section, train, 0)
+    winners = [np.flatnonzero(deal_test(section, train, shares, test, seed).sizes()) for seed in range(200)]
+    assert all(len(won) == 10 for won in winners)
+    often = np.bincount(np.concatenate(winners), minlength=40)
+    assert often.min() > 20
+    assert often.max() < 90
+
+
+def test_label_counts_count_labels() -> None:
+    shares = Shares(np.array([2, 0, 3, 1]), np.array([0, 1, 1, 4]))
+    assert label_counts(shares, table([0, 1, 1, 1]), 3).tolist() == [[0, 1, 0], [0, 0, 0], [1, 2, 0]]
+
+
+def test_a_million_clients() -> None:
+    train, test = random_table(1_000_000, 10), random_table(10_000, 10, seed=1)
+    section = IidPartition(name="iid", num_partitions=1_000_000)
+    shares = partition(section, train, 0)
+    assert (shares.sizes() == 1).all()
+    assert deal_test(section, train, shares, test, 0).sizes().sum() == 10_000
