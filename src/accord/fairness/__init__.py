@@ -1,0 +1,1 @@
+"""Fairness: what a model gives to each sensitive group, measured from counts that add."""
