@@ -1,0 +1,1 @@
+"""Clipping, noise, accounting, the plan that binds them, and the ledger that refuses."""

@@ -1,0 +1,216 @@
+"""epsilon of a mechanism applied again and again, by dp-accounting.
+
+Mechanisms are data (`dp_accounting.DpEvent`); what they cost is computed here and nowhere else, and the
+arithmetic is the library's. Three accountants:
+
+- `rdp`: Renyi DP (Mironov 2017, arXiv 1702.07476), converted to (epsilon, delta) as dp-accounting does
+  (Canonne, Kamath & Steinke 2020, arXiv 2004.00010, Proposition 12, version 4).
+- `pld`: privacy loss distributions (Koskela, Jalko & Honkela 2020; Doroshenko et al. 2022), the tightest.
+- `rdp2017`: the same Renyi values at the orders TensorFlow Privacy used then, converted by Mironov 2017,
+  Proposition 3: epsilon = min over alpha of rdp(alpha) + log(1/delta)/(alpha - 1). Looser, so still an upper
+  bound; it is what papers and tutorials before 2020 print.
+
+What an accountant cannot compose is refused (`PrivacyError`), never estimated.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Literal, get_args
+
+import dp_accounting
+import numpy as np
+from dp_accounting import pld, rdp
+from numpy.typing import NDArray
+
+from accord.checks import open_unit, positive
+from accord.errors import PrivacyError
+
+Accountant = Literal["rdp", "pld", "rdp2017"]
+Relation = Literal["add_remove", "replace_one"]
+
+_RELATIONS = {
+    "add_remove": dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
+    "replace_one": dp_accounting.NeighboringRelation.REPLACE_ONE,
+}
+# TensorFlow Privacy's orders up to 2020 (compute_dp_sgd_privacy); published figures depend on them.
+_ORDERS_2017 = (1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0, 4.5, *range(5, 64), 128, 256, 512)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """dp-accounting logs each Renyi order it leaves out; leaving one out only raises epsilon."""
+    logger = logging.getLogger("absl")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _refused(error: Exception, accountant: str) -> PrivacyError:
+    return PrivacyError(f"privacy.accountant {accountant} cannot account this mechanism: {error}; use another")
+
+
+@lru_cache(maxsize=4096)
+def _rdp_of_one(
+    event: dp_accounting.DpEvent, relation: Relation, orders: tuple[float, ...] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Orders and Renyi DP of one application; the library's cost is here, so it is remembered."""
+    accountant = rdp.RdpAccountant(orders, _RELATIONS[relation])
+    with _quiet():
+        accountant.compose(event)
+    return np.asarray(accountant.orders, dtype=float), np.asarray(accountant.rdp, dtype=float)
+
+
+def _rdp_epsilon(event: dp_accounting.DpEvent, count: int, delta: float, relation: Relation) -> float:
+    orders, one = _rdp_of_one(event, relation, None)
+    # RDP composes by addition (Mironov 2017, Proposition 1), which is what RdpAccountant does with `count`.
+    epsilon, _ = rdp.compute_epsilon(orders, count * one, delta)
+    return float(epsilon)
+
+
+def _rdp2017_epsilon(event: dp_accounting.DpEvent, count: int, delta: float, relation: Relation) -> float:
+    orders, one = _rdp_of_one(event, relation, _ORDERS_2017)
+    return float(np.min(count * one + math.log(1 / delta) / (orders - 1)))
+
+
+def _pld_epsilon(event: dp_accounting.DpEvent, count: int, delta: float, relation: Relation) -> float:
+    accountant = pld.PLDAccountant(_RELATIONS[relation])
+    with _quiet():
+        accountant.compose(event, count)
+        return float(accountant.get_epsilon(delta))
+
+
+_EPSILON: dict[str, Callable[[dp_accounting.DpEvent, int, float, Relation], float]] = {
+    "rdp": _rdp_epsilon,
+    "pld": _pld_epsilon,
+    "rdp2017": _rdp2017_epsilon,
+}
+
+
+@lru_cache(maxsize=65536)
+def epsilon(
+    event: dp_accounting.DpEvent,
+    count: int,
+    delta: float,
+    accountant: Accountant = "rdp",
+    relation: Relation = "add_remove",
+) -> float:
+    """epsilon after `count` applications of `event`, at `delta`.
+
+    Args:
+        event: one application of the mechanism.
+        count: how often it was applied; 0 costs nothing.
+        delta: strictly between 0 and 1.
+        accountant: which bound.
+        relation: the neighbouring relation the event's noise multiplier is stated for.
+
+    Raises:
+        PrivacyError: an unknown accountant, or an event it cannot account.
+
+    >>> from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
+    >>> step = PoissonSampledDpEvent(250 / 60_000, GaussianDpEvent(1.3))
+    >>> round(epsilon(step, 240, 1 / 60_000, "rdp2017"), 3)  # TensorFlow Privacy's MNIST example
+    0.685
+    >>> round(epsilon(step, 240, 1 / 60_000, "rdp"), 3)
+    0.458
+    """
+    open_unit(delta=delta)
+    if count < 0:
+        raise PrivacyError(f"a mechanism cannot be applied {count} times")
+    if accountant not in _EPSILON:
+        raise PrivacyError(f"unknown accountant {accountant!r}; known: {', '.join(get_args(Accountant))}")
+    if relation not in _RELATIONS:
+        raise PrivacyError(f"unknown neighbouring relation {relation!r}; known: {', '.join(_RELATIONS)}")
+    if count == 0:
+        return 0.0
+    try:
+        value = _EPSILON[accountant](event, count, delta, relation)
+    except dp_accounting.UnsupportedEventError as error:
+        raise _refused(error, accountant) from error
+    if math.isnan(value):
+        raise PrivacyError(f"accountant {accountant} gave no number for {event} applied {count} times")
+    return max(value, 0.0)
+
+
+def noise_for(
+    make_event: Callable[[float], dp_accounting.DpEvent],
+    count: int,
+    target: float,
+    delta: float,
+    accountant: Accountant = "rdp",
+    relation: Relation = "add_remove",
+) -> float:
+    """The smallest noise multiplier (to 1e-4 relative) whose epsilon after `count` steps is <= `target`.
+
+    Args:
+        make_event: noise multiplier to one application of the mechanism.
+        count: planned applications, >= 1.
+        target: epsilon to stay within.
+        delta: strictly between 0 and 1.
+        accountant: which bound.
+        relation: the neighbouring relation.
+
+    Raises:
+        PrivacyError: no noise multiplier below 10,000 meets the target.
+    """
+    positive(target=target, count=count)
+
+    def cost(noise: float) -> float:
+        return epsilon(make_event(noise), count, delta, accountant, relation)
+
+    high = 1.0
+    while cost(high) > target:
+        high *= 2
+        if high > 10_000:
+            raise PrivacyError(
+                f"no noise multiplier below 10,000 gives epsilon {target:g} after {count} steps at delta {delta:g}; "
+                "raise privacy.epsilon or train for fewer steps"
+            )
+    low = high / 2
+    while low > 0.01 and cost(low) <= target:
+        low, high = low / 2, low
+    # Bisection from the safe side: `high` always meets the target, so what is returned does too.
+    while high - low > 1e-4 * high:
+        middle = (low + high) / 2
+        if cost(middle) <= target:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def steps_within(
+    event: dp_accounting.DpEvent,
+    target: float,
+    delta: float,
+    accountant: Accountant = "rdp",
+    relation: Relation = "add_remove",
+    limit: int = 10**8,
+) -> int:
+    """The largest number of applications whose epsilon is <= `target`, at most `limit`.
+
+    >>> from dp_accounting import GaussianDpEvent
+    >>> n = steps_within(GaussianDpEvent(20.0), 1.0, 1e-5)
+    >>> epsilon(GaussianDpEvent(20.0), n, 1e-5) <= 1.0 < epsilon(GaussianDpEvent(20.0), n + 1, 1e-5)
+    True
+    """
+    positive(target=target)
+
+    def fits(count: int) -> bool:
+        return epsilon(event, count, delta, accountant, relation) <= target
+
+    if not fits(1):
+        return 0
+    high = 2
+    while high < limit and fits(high):
+        high *= 2
+    low, high = high // 2, min(high, limit + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -1,0 +1,150 @@
+"""Questions about a budget, answered before any training: epsilon, noise, or steps left."""
+
+from dataclasses import dataclass, replace
+from typing import Any, cast, get_args
+
+from accord.errors import PrivacyError
+from accord.privacy import accounting
+from accord.privacy.accounting import Accountant
+from accord.privacy.plan import PrivacyPlan, Sampling, Unit
+
+
+@dataclass(frozen=True)
+class Question:
+    """A plan with one thing missing.
+
+    Attributes:
+        n: training samples; unit `client`: clients.
+        batch: expected batch size; unit `client`: cohort size.
+        delta: of (epsilon, delta).
+        noise_multiplier: standard deviation / clip norm; None asks for it.
+        epsilon: target where noise is asked for, budget where it is given.
+        epochs: passes of ceil(n / batch) steps; with a budget: passes spent.
+        steps: steps, instead of epochs; with a budget: steps spent.
+        steps_per_round: how many steps a round takes, to say rounds left.
+        unit: `sample`, `batch` or `client`.
+        sampling: `poisson`; unit `client` also `fixed` or `everyone`.
+        accountant: `rdp`, `pld` or `rdp2017`.
+    """
+
+    n: int
+    batch: int
+    delta: float
+    noise_multiplier: float | None = None
+    epsilon: float | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    steps_per_round: int | None = None
+    unit: str = "sample"
+    sampling: str = "poisson"
+    accountant: str = "rdp"
+
+    def plan(self, noise_multiplier: float) -> PrivacyPlan:
+        """The plan with this noise.
+
+        Raises:
+            PrivacyError: a number out of its range, or a combination that is refused.
+        """
+        try:
+            return PrivacyPlan(
+                unit=cast(Unit, self.unit),
+                clip_norm=1.0,
+                noise_multiplier=noise_multiplier,
+                delta=self.delta,
+                accountant=cast(Accountant, self.accountant),
+                sampling=cast(Sampling, self.sampling),
+                expected_size=None if self.sampling == "everyone" else self.batch,
+                budget=self.epsilon,
+            )
+        except ValueError as error:
+            raise PrivacyError(str(error)) from error
+
+
+def answer(question: Question) -> dict[str, Any]:
+    """What is missing, beside what was given, JSON-ready.
+
+    The key `asked` says which question it was: `epsilon`, `noise` or `left`. `epsilons` has the plan's epsilon
+    by every accountant (None where one cannot account it).
+
+    Raises:
+        PrivacyError: too little is given, a number is out of its range, or delta is above 1/n.
+
+    >>> round(answer(Question(n=60_000, batch=256, delta=1e-5, noise_multiplier=1.12, epochs=60,
+    ...                       accountant="rdp2017"))["epsilon"], 2)
+    2.93
+    """
+    if question.batch > question.n:
+        raise PrivacyError(f"a batch of {question.batch} cannot be drawn from n = {question.n}")
+    per_epoch = -(-question.n // question.batch)
+    steps = question.steps if question.steps is not None else (question.epochs or 0) * per_epoch
+    planned = question.steps is not None or question.epochs is not None
+    caution = _check_delta(question)
+    noise, asked = question.noise_multiplier, "epsilon"
+    if noise is None:
+        if question.epsilon is None or not planned or steps < 1:
+            raise PrivacyError("give --noise, or --epsilon with --epochs or --steps to have the noise computed")
+        asked, noise = "noise", _noise(question, steps)
+    elif question.epsilon is not None:
+        asked = "left"
+    elif not planned:
+        raise PrivacyError("give --epochs or --steps for an epsilon, or --epsilon as a budget for the steps left")
+    plan = question.plan(noise)
+    values: dict[str, Any] = {
+        "asked": asked,
+        "n": question.n,
+        "batch": question.batch,
+        "unit": plan.unit,
+        "sampling": plan.sampling,
+        "sampling_rate": plan.sampling_rate(question.n),
+        "neighbouring_relation": plan.relation,
+        "noise_multiplier": noise,
+        "delta": question.delta,
+        "accountant": plan.accountant,
+        "steps": steps,
+        "epsilon": plan.epsilon(question.n, steps),
+        "budget": question.epsilon,
+        "caution": caution,
+        "epsilons": {name: _by(question, noise, steps, name) for name in get_args(Accountant)},
+    }
+    return values | (_left(question, plan, steps, per_epoch) if asked == "left" else {})
+
+
+def _check_delta(question: Question) -> str | None:
+    """delta above 1/n is refused. At 1/n exactly, which published figures use, it is answered with a caution:
+    nothing is trained here; a run refuses it."""
+    n, delta = question.n, question.delta
+    if delta > 1 / n:
+        raise PrivacyError(f"delta {delta:g} must be below 1/n = {1 / n:.3g}")
+    return f"delta is 1/n = {1 / n:.3g}; a run refuses it, choose a smaller one" if delta == 1 / n else None
+
+
+def _noise(question: Question, steps: int) -> float:
+    plan = question.plan(1.0)
+    return accounting.noise_for(
+        lambda z: question.plan(z).event(question.n),
+        steps,
+        question.epsilon or 0.0,
+        question.delta,
+        plan.accountant,
+        plan.relation,
+    )
+
+
+def _by(question: Question, noise: float, steps: int, accountant: str) -> float | None:
+    try:
+        return replace(question, accountant=accountant).plan(noise).epsilon(question.n, steps)
+    except PrivacyError:
+        return None  # this accountant refuses the mechanism; the one asked for did not
+
+
+def _left(question: Question, plan: PrivacyPlan, spent: int, per_epoch: int) -> dict[str, Any]:
+    allowed = accounting.steps_within(
+        plan.event(question.n), question.epsilon or 0.0, question.delta, plan.accountant, plan.relation
+    )
+    left = max(0, allowed - spent)
+    per_round = 1 if plan.unit == "client" else question.steps_per_round
+    return {
+        "steps_left": left,
+        "rounds_left": None if per_round is None else left // per_round,
+        "epochs_left": None if plan.unit == "client" else left / per_epoch,
+    }

@@ -1,0 +1,80 @@
+"""Clipping: what bounds the influence of one sample or one client.
+
+Guarantee. For every input, finite or not, the output of `clip` has L2 norm <= `clip_norm`, and `clipped_sum`
+changes by at most `clip_norm` in L2 norm when one sample is added or removed. The factor is rounded down by
+1e-5 so that this holds in float32 as computed, not only on paper.
+
+    =========================  =============================
+    gradient                   contribution
+    =========================  =============================
+    zero                       zero
+    norm <= clip_norm          itself
+    norm > clip_norm           itself, scaled to clip_norm
+    norm overflows, infinite   zero
+    any NaN                    zero
+    weight 0 (padding)         zero, whatever the gradient
+    =========================  =============================
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from accord.checks import positive
+from accord.params import Params
+
+_ROUNDING = 1 + 1e-5
+
+
+def _factor(squares: Tensor, clip_norm: float) -> Tensor:
+    """min(1, C / norm) from squared norms, rounded down; 0 where the norm is not finite."""
+    norms = squares.sqrt()
+    factor = (clip_norm / (norms * _ROUNDING)).clamp(max=1.0)
+    return torch.where(torch.isfinite(norms), factor, torch.zeros_like(factor))
+
+
+def _finite(value: Tensor) -> Tensor:
+    # 0 * NaN is NaN: what is dropped must be made finite before it is scaled.
+    return torch.nan_to_num(value, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def clip(update: Mapping[str, Tensor], clip_norm: float) -> Params:
+    """`update` scaled so that its L2 norm over all tensors together is at most `clip_norm`.
+
+    min(1, C/||u||) u, Abadi et al. 2016 (arXiv 1607.00133), Algorithm 1; McMahan et al. 2018 (arXiv
+    1710.06963) for whole updates. Works under `vmap`.
+
+    Args:
+        update: tensors of any shapes.
+        clip_norm: C > 0.
+
+    Returns:
+        The same names and shapes; all zeros where the norm is not finite.
+
+    >>> clip({"w": torch.tensor([3.0, 4.0])}, 1.0)["w"].norm() <= 1.0
+    tensor(True)
+    >>> clip({"w": torch.tensor([float("nan"), 4.0])}, 1.0)
+    {'w': tensor([0., 0.])}
+    """
+    positive(clip_norm=clip_norm)
+    squares = torch.stack([value.square().sum() for value in update.values()]).sum()
+    factor = _factor(squares, clip_norm)
+    return {name: _finite(value) * factor for name, value in update.items()}
+
+
+def clipped_sum(gradients: Mapping[str, Tensor], weight: Tensor, clip_norm: float) -> Params:
+    """The sum over samples of each sample's clipped gradient (Abadi et al. 2016, Algorithm 1).
+
+    Args:
+        gradients: per-sample gradients, each of shape `[batch, *shape]`.
+        weight: shape `[batch]`; 1 for a sample, 0 for padding. Other values are not clipped weights.
+        clip_norm: C > 0.
+
+    Returns:
+        One tensor of shape `shape` a name; its sensitivity to adding or removing a sample is `clip_norm`.
+    """
+    positive(clip_norm=clip_norm)
+    squares = torch.stack([value.square().flatten(1).sum(1) for value in gradients.values()]).sum(0)
+    factor = _factor(squares, clip_norm) * (weight > 0)
+    return {name: torch.tensordot(factor, _finite(value), dims=1) for name, value in gradients.items()}

@@ -1,0 +1,96 @@
+"""The ledger: what each client has spent, and who may take part in the next round.
+
+Each client has an account (unit `client`: the population has one, since who was sampled is what the noise
+hides). A round is charged before its work starts, so a crash can only over-count. A client whose account
+would pass the budget does not take part. Accounts are composed from the steps really charged, by the plan's
+own event; there is no other way to write into one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.errors import PrivacyError
+from accord.privacy.plan import PrivacyPlan
+
+_SLACK = 1e-12  # calibration lands on the budget from below; this only absorbs the last bit
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Accounts of all clients under one plan.
+
+    Attributes:
+        plan: the mechanism that is charged.
+        sizes: samples behind each account, shape `[accounts]`; unit `client`: one account, the population.
+        steps: steps (unit `client`: rounds) charged to each account so far, shape `[accounts]`.
+    """
+
+    plan: PrivacyPlan
+    sizes: NDArray[np.int64]
+    steps: NDArray[np.int64]
+
+    @staticmethod
+    def open(plan: PrivacyPlan, sizes: Sequence[int] | NDArray[np.int64]) -> "Ledger":
+        """A ledger with nothing spent.
+
+        Args:
+            plan: the mechanism.
+            sizes: training samples of each client. Under unit `client` only their number matters.
+
+        Raises:
+            PrivacyError: delta >= 1/n for the largest n, or a client without samples.
+        """
+        accounts = np.asarray([len(sizes)] if plan.unit == "client" else sizes, dtype=np.int64)
+        if len(accounts) == 0 or accounts.min() < 1:
+            raise PrivacyError("a ledger needs at least one sample behind every account")
+        plan.check_delta(int(accounts.max()))
+        return Ledger(plan, accounts, np.zeros(len(accounts), dtype=np.int64))
+
+    def epsilon_after(self, account: int, steps: int) -> float:
+        """epsilon of one account if `steps` more steps were charged to it."""
+        if steps < 0:
+            raise PrivacyError(f"steps cannot be given back: {steps}")
+        return self.plan.epsilon(int(self.sizes[account]), int(self.steps[account]) + steps)
+
+    def admit(self, steps: Mapping[int, int]) -> tuple[int, ...]:
+        """Of a cohort, the clients that may take part: those whose account stays within the budget.
+
+        Args:
+            steps: client to the steps the round would charge it.
+        """
+        if self.plan.budget is None:
+            return tuple(steps)
+        limit = self.plan.budget * (1 + _SLACK)
+        if self.plan.unit == "client":
+            return tuple(steps) if self.epsilon_after(0, 1) <= limit else ()
+        return tuple(client for client, count in steps.items() if self.epsilon_after(client, count) <= limit)
+
+    def exhausted(self, steps: int = 1) -> bool:
+        """Unit `client`: whether the population's account cannot pay for another round."""
+        return self.plan.budget is not None and self.epsilon_after(0, steps) > self.plan.budget * (1 + _SLACK)
+
+    def charge(self, steps: Mapping[int, int]) -> "Ledger":
+        """The ledger after a round: unit `client` pays one round whoever took part; else each client its steps.
+
+        Raises:
+            PrivacyError: a charge that passes a budget; `admit` was not asked.
+        """
+        if set(self.admit(steps)) != set(steps) or (self.plan.unit == "client" and self.exhausted()):
+            raise PrivacyError("a round would pass a client's privacy budget; it was not admitted")
+        spent = self.steps.copy()
+        if self.plan.unit == "client":
+            spent[0] += 1
+        else:
+            for client, count in steps.items():
+                spent[client] += count
+        return replace(self, steps=spent)
+
+    def epsilons(self) -> NDArray[np.float64]:
+        """epsilon spent so far by each account, shape `[accounts]`."""
+        pairs = np.stack([self.sizes, self.steps], axis=1)
+        unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+        values = np.array([self.plan.epsilon(int(n), int(k)) for n, k in unique])
+        return np.asarray(values[inverse.reshape(-1)], dtype=np.float64)

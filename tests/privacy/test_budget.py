@@ -1,0 +1,63 @@
+"""Budget questions against published figures (REFERENCES section 1) and against each other."""
+
+from typing import Any
+
+import pytest
+
+from accord.errors import PrivacyError
+from accord.privacy.budget import Question, answer
+
+
+def ask(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"n": 60_000, "batch": 250, "delta": 1e-5}
+    return answer(Question(**(values | changes)))
+
+
+def test_epsilon_and_noise_are_inverse() -> None:
+    found = ask(epsilon=2.0, epochs=10)
+    assert found["asked"] == "noise"
+    assert 1.99 < found["epsilon"] <= 2.0
+    back = ask(noise_multiplier=found["noise_multiplier"], epochs=10)
+    assert back["epsilon"] == found["epsilon"]
+
+
+def test_steps_left() -> None:
+    fresh = ask(noise_multiplier=1.3, epsilon=1.0, steps_per_round=240)
+    spent = ask(noise_multiplier=1.3, epsilon=1.0, steps=500, steps_per_round=240)
+    assert fresh["steps_left"] - spent["steps_left"] == 500
+    assert spent["rounds_left"] == spent["steps_left"] // 240
+    assert ask(noise_multiplier=1.3, steps=fresh["steps_left"])["epsilon"] <= 1.0
+    assert ask(noise_multiplier=1.3, steps=fresh["steps_left"] + 1)["epsilon"] > 1.0
+    assert ask(noise_multiplier=1.3, epsilon=1.0, steps=10**6)["steps_left"] == 0
+
+
+def test_client_unit_counts_rounds() -> None:
+    values = ask(n=1000, batch=50, unit="client", noise_multiplier=2.0, epsilon=3.0, delta=1e-4)
+    assert values["rounds_left"] == values["steps_left"] > 0
+    fixed = ask(n=1000, batch=50, unit="client", sampling="fixed", noise_multiplier=2.0, steps=10, delta=1e-4)
+    assert fixed["neighbouring_relation"] == "replace_one"
+    assert fixed["epsilons"]["pld"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "give --noise"),
+        ({"epsilon": 1.0}, "give --noise"),
+        ({"noise_multiplier": 1.0}, "give --epochs or --steps"),
+        ({"noise_multiplier": 1.0, "epochs": 1, "batch": 60_001}, "cannot be drawn"),
+        ({"noise_multiplier": 1.0, "epochs": 1, "delta": 0.1}, "below 1/n"),
+        ({"noise_multiplier": 1.0, "epochs": 1, "delta": 0.0}, "delta must lie"),
+        ({"noise_multiplier": -1.0, "epochs": 1}, "noise_multiplier must be > 0"),
+        ({"noise_multiplier": 1.0, "epochs": 1, "unit": "row"}, "unknown privacy unit"),
+        ({"noise_multiplier": 1.0, "epochs": 1, "accountant": "x"}, "unknown privacy accountant"),
+    ],
+)
+def test_what_cannot_be_answered_says_why(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(PrivacyError, match=message):
+        ask(**changes)
+
+
+def test_delta_of_one_over_n_is_answered_with_a_caution() -> None:
+    assert "a run refuses it" in ask(noise_multiplier=1.3, epochs=1, delta=1 / 60_000)["caution"]
+    assert ask(noise_multiplier=1.3, epochs=1)["caution"] is None

@@ -1,0 +1,90 @@
+"""The ledger composes what each client really spent, and refuses before a budget is passed."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accord.errors import PrivacyError
+from accord.privacy.ledger import Ledger
+from accord.privacy.plan import PrivacyPlan
+
+SAMPLE = PrivacyPlan("sample", 1.0, 2.0, 1e-4, expected_size=10, budget=2.0)
+CLIENT = PrivacyPlan("client", 1.0, 2.0, 1e-3, expected_size=10, budget=2.0)
+
+
+def test_each_client_pays_for_the_rounds_it_took_part_in() -> None:
+    ledger = Ledger.open(SAMPLE, [100, 200, 400])
+    ledger = ledger.charge({0: 3, 1: 5}).charge({1: 5})
+    assert ledger.steps.tolist() == [3, 10, 0]
+    expected = [SAMPLE.epsilon(100, 3), SAMPLE.epsilon(200, 10), 0.0]
+    assert ledger.epsilons().tolist() == expected
+
+
+def test_charging_leaves_the_old_ledger_as_it_was() -> None:
+    before = Ledger.open(SAMPLE, [100])
+    before.charge({0: 3})
+    assert before.steps.tolist() == [0]
+
+
+@given(steps=st.lists(st.integers(1, 40), min_size=1, max_size=30))
+@settings(derandomize=True, deadline=None, max_examples=50)
+def test_no_sequence_of_admitted_rounds_passes_the_budget(steps: list[int]) -> None:
+    ledger = Ledger.open(SAMPLE, [100, 300])
+    for count in steps:
+        due = {0: count, 1: count}
+        admitted = ledger.admit(due)
+        for client in due:
+            fits = ledger.epsilon_after(client, count) <= 2.0
+            assert (client in admitted) == fits
+        ledger = ledger.charge({client: due[client] for client in admitted})
+        assert ledger.epsilons().max() <= 2.0
+
+
+def test_a_charge_over_budget_raises_and_changes_nothing() -> None:
+    ledger = Ledger.open(SAMPLE, [100])
+    with pytest.raises(PrivacyError, match="pass a client's privacy budget"):
+        ledger.charge({0: 10_000})
+    assert ledger.steps.tolist() == [0]
+
+
+def test_without_a_budget_everyone_is_admitted() -> None:
+    plan = PrivacyPlan("sample", 1.0, 0.3, 1e-4, expected_size=10)
+    assert Ledger.open(plan, [100, 200]).admit({0: 1000, 1: 5}) == (0, 1)
+
+
+def test_the_population_pays_every_round_whoever_was_there() -> None:
+    ledger = Ledger.open(CLIENT, [5] * 100)
+    ledger = ledger.charge({1: 1, 2: 1}).charge({})
+    assert ledger.epsilons().tolist() == [CLIENT.epsilon(100, 2)]
+
+
+def test_an_exhausted_population_admits_nobody_and_cannot_be_charged() -> None:
+    ledger = Ledger.open(CLIENT, [5] * 100)
+    rounds = 0
+    while not ledger.exhausted():
+        ledger = ledger.charge({0: 1})
+        rounds += 1
+    assert CLIENT.epsilon(100, rounds) <= 2.0 < CLIENT.epsilon(100, rounds + 1)
+    assert ledger.admit({0: 1, 1: 1}) == ()
+    for cohort in ({}, {0: 1}):
+        with pytest.raises(PrivacyError, match="budget"):
+            ledger.charge(cohort)
+
+
+def test_delta_is_held_against_the_largest_client() -> None:
+    with pytest.raises(PrivacyError, match="n = 10000 samples"):
+        Ledger.open(SAMPLE, [100, 10_000])
+    with pytest.raises(PrivacyError, match="n = 2000 clients"):
+        Ledger.open(CLIENT, [5] * 2000)
+
+
+@pytest.mark.parametrize("sizes", [[], [100, 0]])
+def test_an_account_needs_samples(sizes: list[int]) -> None:
+    with pytest.raises(PrivacyError, match="at least one sample"):
+        Ledger.open(SAMPLE, np.array(sizes, dtype=np.int64))
+
+
+def test_steps_are_never_given_back() -> None:
+    with pytest.raises(PrivacyError, match="cannot be given back"):
+        Ledger.open(SAMPLE, [100]).charge({0: -1})

@@ -1,0 +1,52 @@
+"""Noise is there, has the variance that was accounted, and nothing else."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from accord.errors import PrivacyError
+from accord.privacy.noise import gaussian
+from accord.streams import stream
+
+LIKE = {"w": torch.zeros(300, 200), "b": torch.zeros(200)}
+
+
+@pytest.mark.parametrize("std", [0.05, 1.0, 37.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_variance_by_chi_square(std: float, dtype: torch.dtype) -> None:
+    noise = gaussian(stream(11, "noise"), {k: v.to(dtype) for k, v in LIKE.items()}, std)
+    draws = torch.cat([value.reshape(-1) for value in noise.values()]).double().numpy()
+    statistic = float((draws**2).sum() / std**2)
+    low, high = stats.chi2.ppf([0.0005, 0.9995], df=draws.size)
+    assert low < statistic < high
+    assert abs(draws.mean()) < 3.3 * std / np.sqrt(draws.size)
+
+
+def test_shape_is_normal() -> None:
+    draws = gaussian(stream(12, "noise"), LIKE, 2.0)["w"].double().numpy().reshape(-1)
+    assert stats.kstest(draws / 2.0, "norm").pvalue > 0.001
+
+
+def test_coordinates_and_rounds_are_uncorrelated() -> None:
+    first = gaussian(stream(1, "noise", 1, 0), LIKE, 1.0)["w"].numpy().reshape(-1)
+    for other in (stream(1, "noise", 2, 0), stream(1, "noise", 1, 1), stream(2, "noise", 1, 0)):
+        second = gaussian(other, LIKE, 1.0)["w"].numpy().reshape(-1)
+        assert abs(np.corrcoef(first, second)[0, 1]) < 4 / np.sqrt(first.size)
+    assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < 4 / np.sqrt(first.size)
+
+
+def test_the_same_stream_gives_the_same_noise() -> None:
+    a, b = (gaussian(stream(4, "noise", 3, 2), LIKE, 1.0) for _ in range(2))
+    assert all(torch.equal(a[name], b[name]) for name in LIKE)
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf")])
+def test_no_noise_is_refused(std: float) -> None:
+    with pytest.raises(ValueError, match="std must be > 0"):
+        gaussian(stream(0, "noise"), LIKE, std)
+
+
+def test_a_dtype_it_cannot_draw_is_refused() -> None:
+    with pytest.raises(PrivacyError, match="float16"):
+        gaussian(stream(0, "noise"), {"w": torch.zeros(2, dtype=torch.float16)}, 1.0)

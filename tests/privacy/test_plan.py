@@ -1,0 +1,94 @@
+"""One plan feeds mechanism and accountant; what nobody accounts is refused."""
+
+from typing import Any
+
+import dp_accounting
+import pytest
+
+from accord.errors import PrivacyError
+from accord.privacy.plan import PrivacyPlan
+
+
+def plan(**changes: Any) -> PrivacyPlan:
+    values: dict[str, Any] = {
+        "unit": "sample",
+        "clip_norm": 2.0,
+        "noise_multiplier": 1.5,
+        "delta": 1e-5,
+        "expected_size": 32,
+    }
+    return PrivacyPlan(**(values | changes))
+
+
+def test_sample_is_poisson_at_the_plans_own_rate() -> None:
+    made = plan()
+    assert made.sampling_rate(1000) == 0.032
+    assert made.divisor(1000) == 32.0
+    assert (made.sensitivity, made.noise_std, made.relation) == (2.0, 3.0, "add_remove")
+    assert made.event(1000) == dp_accounting.PoissonSampledDpEvent(0.032, dp_accounting.GaussianDpEvent(1.5))
+
+
+def test_a_batch_larger_than_the_client_takes_everything() -> None:
+    assert plan().sampling_rate(20) == 1.0
+    assert plan().divisor(20) == 20.0
+    assert plan(expected_size=None).sampling_rate(1000) == 1.0
+
+
+def test_batch_has_sensitivity_two_c() -> None:
+    made = plan(unit="batch")
+    assert made.sensitivity == 4.0
+    assert made.event(1000) == dp_accounting.PoissonSampledDpEvent(0.032, dp_accounting.GaussianDpEvent(0.75))
+    assert made.epsilon(1000, 10) > plan().epsilon(1000, 10)
+
+
+def test_client_cohorts_each_have_their_own_accounting() -> None:
+    poisson = plan(unit="client", expected_size=10)
+    assert poisson.event(100) == dp_accounting.PoissonSampledDpEvent(0.1, dp_accounting.GaussianDpEvent(1.5))
+    assert (poisson.sensitivity, poisson.relation) == (2.0, "add_remove")
+    fixed = plan(unit="client", sampling="fixed", expected_size=10)
+    gaussian = dp_accounting.GaussianDpEvent(0.75)
+    assert fixed.event(100) == dp_accounting.SampledWithoutReplacementDpEvent(100, 10, gaussian)
+    assert (fixed.sensitivity, fixed.relation) == (4.0, "replace_one")
+    everyone = plan(unit="client", sampling="everyone", expected_size=None)
+    assert everyone.event(100) == dp_accounting.GaussianDpEvent(1.5)
+    assert everyone.divisor(100) == 100.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unit": "row"}, "unknown privacy unit"),
+        ({"sampling": "shuffle"}, "unknown privacy sampling"),
+        ({"accountant": "zcdp"}, "unknown privacy accountant"),
+        ({"sampling": "fixed"}, "Poisson batches only"),
+        ({"unit": "batch", "sampling": "everyone"}, "Poisson batches only"),
+        ({"unit": "client", "sampling": "poisson", "expected_size": None}, "needs a cohort size"),
+        (
+            {"unit": "client", "sampling": "fixed", "accountant": "pld"},
+            "pld cannot account fixed-size cohorts",
+        ),
+    ],
+)
+def test_combinations_nobody_accounts_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(PrivacyError, match=message):
+        plan(**changes)
+
+
+@pytest.mark.parametrize("name", ["clip_norm", "noise_multiplier", "budget", "expected_size"])
+@pytest.mark.parametrize("bad", [0, -1.0, float("nan"), float("inf")])
+def test_numbers_out_of_range_are_named(name: str, bad: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be > 0"):
+        plan(**{name: bad})
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, float("nan")])
+def test_delta_lies_between_zero_and_one(delta: float) -> None:
+    with pytest.raises(ValueError, match="delta must lie strictly between 0 and 1"):
+        plan(delta=delta)
+
+
+def test_delta_must_be_below_one_over_n() -> None:
+    plan(delta=0.00099).check_delta(1000)
+    for delta in (0.001, 0.002):
+        with pytest.raises(PrivacyError, match="below 1/n"):
+            plan(delta=delta).check_delta(1000)
