@@ -1,0 +1,1 @@
+"""Where client work runs. Engines differ in speed, never in result."""

@@ -1,0 +1,107 @@
+"""The reference engine: one client after the other, one step after the other, in this process.
+
+Every other engine is tested against it. Plain loops, no padding, no stacking; a failure says which client,
+which round and which stage.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from accord import params as p
+from accord.checks import positive
+from accord.data.federated import FederatedData, Rows
+from accord.errors import AccordError, ClientError
+from accord.params import Params
+from accord.program import local
+from accord.program.base import ClientId, ClientResult, CohortSum
+from accord.program.local import Batch, ClientWork
+from accord.streams import Streams
+
+
+class Sequential:
+    """Runs client work in a loop.
+
+    Args:
+        data: every client's rows.
+        streams: the run's named streams.
+        shard_size: clients whose updates are summed together before the sums are added in shard order.
+        device: where the arithmetic happens.
+    """
+
+    def __init__(
+        self, data: FederatedData, streams: Streams, shard_size: int = 16, device: torch.device | None = None
+    ) -> None:
+        positive(shard_size=shard_size)
+        self._data = data
+        self._streams = streams
+        self._shard_size = shard_size
+        self._device = device or torch.device("cpu")
+
+    def run_cohort(
+        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
+    ) -> Iterator[ClientResult]:
+        """Each client's result, in the cohort's order.
+
+        Raises:
+            ClientError: a client's work failed; carries client, round and stage.
+        """
+        for client in cohort:
+            yield self._run_client(work, client, shared, round)
+
+    def sum_cohort(
+        self,
+        work: ClientWork,
+        cohort: Sequence[ClientId],
+        shared: Params,
+        round: int,
+        weights: Sequence[float],
+    ) -> CohortSum:
+        """`sum(weight * update)` over the cohort, one partial sum a shard."""
+        names = self._sent(work)
+        total = p.zeros_like({name: shared[name] for name in names})
+        samples: dict[ClientId, int] = {}
+        steps: dict[ClientId, int] = {}
+        for begin in range(0, len(cohort), self._shard_size):
+            end = begin + self._shard_size
+            partial = p.zeros_like(total)
+            results = self.run_cohort(work, cohort[begin:end], shared, round)
+            for result, weight in zip(results, weights[begin:end], strict=True):
+                partial = p.add(partial, result.update, weight)
+                samples[result.client], steps[result.client] = result.samples, result.steps
+            total = p.add(total, partial)
+        return CohortSum(total, samples, steps)
+
+    @staticmethod
+    def _sent(work: ClientWork) -> tuple[str, ...]:
+        return work.task.trainable + (work.task.buffers if work.plan is None else ())
+
+    def _run_client(self, work: ClientWork, client: ClientId, shared: Params, round: int) -> ClientResult:
+        stage = "start"
+        try:
+            held = self._data.train.rows(client)
+            rows = local.schedule(work, len(held), self._streams("rows", round, client))
+            noise_stream = self._streams("noise", round, client)
+            state = local.start(work, shared)
+            stage = "step"
+            for drawn in rows:
+                batch = self._batch(work, held[drawn[drawn >= 0]])
+                noise = local.step_noise(work, shared, noise_stream)
+                state = local.step(work, state, batch, len(held), noise)
+            stage = "finish"
+            update = local.finish(work, state, shared)
+        except AccordError:
+            raise
+        except Exception as error:
+            message = str(error).partition("\n")[0] or type(error).__name__
+            raise ClientError(message, client=client, round=round, stage=stage) from error
+        return ClientResult(client, update, int((rows >= 0).sum()), len(rows))
+
+    def _batch(self, work: ClientWork, rows: Rows) -> Batch:
+        table = self._data.data.train
+        if len(rows) == 0:  # an empty Poisson batch: one row of padding keeps the shapes
+            x, y, weight = table.x[:1], table.y[:1], torch.zeros(1, dtype=work.dtype)
+        else:
+            index = torch.from_numpy(rows)
+            x, y, weight = table.x[index], table.y[index], torch.ones(len(rows), dtype=work.dtype)
+        return Batch(x.to(self._device, work.dtype), y.to(self._device), weight.to(self._device))

@@ -1,0 +1,1 @@
+"""Federated algorithms, and the client work they are made of."""

@@ -1,0 +1,118 @@
+"""What a program is, and what it asks of an engine.
+
+An algorithm is a pair of functions, `init` and one `round`; state in, state out (the habit of FedJAX, Ro,
+Suresh & Wu 2021). A program never runs client work itself: it is handed an engine.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from accord.params import Params
+from accord.program.local import ClientWork
+from accord.streams import Streams
+
+ClientId = int
+
+SERVER = -1
+"""The client number of streams that belong to the server."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The clients of one round, after the ledger; `round` counts from 1."""
+
+    round: int
+    clients: tuple[ClientId, ...]
+
+
+@dataclass(frozen=True)
+class ClientResult:
+    """What one client sends back.
+
+    Attributes:
+        client: who.
+        update: params minus the round's params.
+        samples: training samples processed, padding not counted.
+        steps: local steps taken; never more than the ledger was charged.
+    """
+
+    client: ClientId
+    update: Params
+    samples: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class CohortSum:
+    """The weighted sum of a cohort's updates, added up by shards in client order.
+
+    Attributes:
+        total: sum of weight times update; zeros for an empty cohort.
+        samples: training samples processed, by client.
+        steps: local steps taken, by client.
+    """
+
+    total: Params
+    samples: Mapping[ClientId, int]
+    steps: Mapping[ClientId, int]
+
+
+class Engine(Protocol):
+    """Where client work runs. Engines differ in speed, never in result."""
+
+    def run_cohort(
+        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
+    ) -> Iterator[ClientResult]:
+        """Each client's result, in the cohort's order, as it comes."""
+        ...
+
+    def sum_cohort(
+        self,
+        work: ClientWork,
+        cohort: Sequence[ClientId],
+        shared: Params,
+        round: int,
+        weights: Sequence[float],
+    ) -> CohortSum:
+        """The linear case: `sum(weight * update)`, without keeping every update."""
+        ...
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What the server keeps between rounds."""
+
+    params: Params
+
+
+@dataclass(frozen=True)
+class RoundOutcome:
+    """What a round cost, beside the new state.
+
+    Attributes:
+        samples: training samples processed, by client.
+        steps: local steps taken, by client.
+        uplink_bytes: parameters sent by clients.
+        downlink_bytes: parameters sent to clients.
+        messages: both ways.
+    """
+
+    samples: Mapping[ClientId, int]
+    steps: Mapping[ClientId, int]
+    uplink_bytes: int
+    downlink_bytes: int
+    messages: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A federated algorithm.
+
+    Attributes:
+        init: initial params to the first state.
+        round: (state, cohort, engine, streams) to (state after, what it cost).
+    """
+
+    init: Callable[[Params], ServerState]
+    round: Callable[[ServerState, Cohort, Engine, Streams], tuple[ServerState, RoundOutcome]]

@@ -1,0 +1,98 @@
+"""Judging a model: predictions and losses over a table in pieces that fit memory, and counts by group."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from accord.data.federated import DataSet, Table
+from accord.errors import StudyError
+from accord.fairness.groups import GroupCounts, Grouping, count, intersect
+from accord.params import Params
+from accord.task import Task
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The model on a table of n rows.
+
+    Attributes:
+        predictions: label of the largest logit, shape `[n]`.
+        correct: whether it is the row's label, shape `[n]`.
+        loss: mean cross-entropy in nats; may be infinite or NaN.
+    """
+
+    predictions: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of rows predicted right, in [0, 1]."""
+        return float(self.correct.mean())
+
+
+def evaluate(task: Task, params: Params, table: Table, batch_size: int) -> Judged:
+    """The model with `params` on every row of `table`, `batch_size` rows at a time."""
+    first = next(iter(params.values()))
+    predictions = []
+    total = 0.0
+    with torch.no_grad():
+        for x, y in zip(torch.split(table.x, batch_size), torch.split(table.y, batch_size), strict=True):
+            logits = task.predict(params, x.to(first.device, first.dtype))
+            losses = torch.nn.functional.cross_entropy(logits, y.to(first.device), reduction="none")
+            total += float(losses.double().sum())
+            predictions.append(logits.argmax(1).cpu())
+    predicted = torch.cat(predictions).numpy()
+    return Judged(predicted, predicted == table.y.numpy(), total / len(table))
+
+
+def groupings(data: DataSet, columns: Sequence[str]) -> dict[str, Grouping]:
+    """The test set's sensitive groups, by the names the study gives them.
+
+    Args:
+        data: whose test rows are grouped.
+        columns: group columns, `label`, or intersections such as `sex*race`.
+
+    Raises:
+        StudyError: an unknown column; names the nearest.
+    """
+    known = {name: Grouping(name, column.names, column.codes) for name, column in data.test.groups.items()}
+    known["label"] = Grouping("label", data.class_names, data.test.y.numpy())
+    found = {}
+    for column in columns:
+        parts = [part.strip() for part in column.split("*")]
+        for part in parts:
+            if part not in known:
+                near = difflib.get_close_matches(part, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise StudyError(
+                    f"fairness.groups: data {data.name} has no column {part!r}{hint} (it has: {', '.join(known)})"
+                )
+        name = "*".join(parts)
+        found[name] = known[parts[0]] if len(parts) == 1 else intersect(*[known[part] for part in parts])
+    return found
+
+
+def positive_label(positive: int | None, classes: int) -> int | None:
+    """The label that counts as selected: as given, else 1 of two classes, else none.
+
+    Raises:
+        StudyError: a label the data does not have.
+    """
+    if positive is None:
+        return 1 if classes == 2 else None
+    if positive >= classes:
+        raise StudyError(f"fairness.positive {positive} is not a label; the data has 0 to {classes - 1}")
+    return positive
+
+
+def count_groups(
+    groups: Mapping[str, Grouping], table: Table, judged: Judged, positive: int | None
+) -> dict[str, GroupCounts]:
+    """Additive counts by column, from predictions over `table`."""
+    labels = table.y.numpy()
+    return {name: count(grouping, labels, judged.predictions, positive) for name, grouping in groups.items()}

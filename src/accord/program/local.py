@@ -1,0 +1,223 @@
+"""Client work: three functions, `start`, `step` and `finish`, and the frozen `ClientWork` they read.
+
+The one definition is looped by the `sequential` engine and can be mapped over clients by others: `step` is
+pure, takes its rows and its noise as values, ignores rows of weight 0, and leaves a client with `live` 0 as
+it was. Nothing here draws a random number but `schedule` and `step_noise`, which take a stream.
+
+Under privacy, buffers never leave the client and are not trained: no noise covers them.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from accord import params as p
+from accord.data import sampling
+from accord.data.federated import Rows
+from accord.errors import PrivacyError
+from accord.params import Params
+from accord.privacy import clipping, noise
+from accord.privacy.plan import PrivacyPlan
+from accord.program.optimizers import Optimizer, OptimizerState
+from accord.task import Task
+
+# Numbers held at once by per-sample gradients: bounds memory (256 MB in float32), not the result.
+_PER_SAMPLE_NUMBERS = 2**26
+
+
+@dataclass(frozen=True)
+class ClientWork:
+    """What a client does in a round.
+
+    Attributes:
+        task: model and loss.
+        optimizer: local optimiser; its state starts afresh each round.
+        batch_size: rows in a step (expected rows under privacy); None for all of the client's rows.
+        local_epochs: passes over the rows; None where local_steps is given.
+        local_steps: steps; None where local_epochs is given.
+        plan: the privacy plan, None without privacy.
+        dtype: of parameters and features.
+    """
+
+    task: Task
+    optimizer: Optimizer
+    batch_size: int | None
+    local_epochs: int | None
+    local_steps: int | None
+    plan: PrivacyPlan | None
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        if (self.local_epochs is None) == (self.local_steps is None):
+            raise ValueError("give exactly one of local_epochs and local_steps")
+        plan = self.plan
+        if plan is None:
+            return
+        if self.task.keeps_statistics():
+            raise PrivacyError(
+                "model: batch norm (and any norm with running statistics) mixes samples or keeps what no noise covers; "
+                f"privacy.unit {plan.unit} refuses it, use group norm or layer norm"
+            )
+        if plan.unit != "client" and plan.expected_size != self.batch_size:
+            raise PrivacyError(f"the plan accounts batches of {plan.expected_size}, the work draws {self.batch_size}")
+
+    @property
+    def local_plan(self) -> PrivacyPlan | None:
+        """The plan where it clips and noises inside the client (units `sample` and `batch`)."""
+        return self.plan if self.plan is not None and self.plan.unit != "client" else None
+
+    def steps(self, n: int) -> int:
+        """Local steps a client with `n` rows takes in a round: what it does, and what it is charged."""
+        if self.local_steps is not None:
+            return self.local_steps
+        return (self.local_epochs or 1) * -(-n // min(n, self.batch_size or n))
+
+
+class Batch(NamedTuple):
+    """Rows of one step: `x` `[width, ...]`, `y` `[width]`, `weight` `[width]`, 1 for a row and 0 for padding."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+
+
+class ClientState(NamedTuple):
+    """A client between steps: what is trained, what only travels (buffers, frozen), the optimiser's state."""
+
+    trainable: Params
+    rest: Params
+    optimizer: OptimizerState
+
+
+def schedule(work: ClientWork, n: int, rng: np.random.Generator) -> Rows:
+    """Which of a client's `n` rows each step sees: shape `[steps, width]`, -1 pads.
+
+    Poisson sampling at the plan's own rate where the plan noises each step, shuffled passes elsewhere.
+    """
+    plan = work.local_plan
+    if plan is not None:
+        return sampling.poisson(n, plan.sampling_rate(n), work.steps(n), rng)
+    batch = min(n, work.batch_size or n)
+    if work.local_steps is not None:
+        return sampling.steps(n, batch, work.local_steps, rng)
+    return sampling.epochs(n, batch, work.local_epochs or 1, rng)
+
+
+def step_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Params | None:
+    """The noise of one local step, None where the plan adds none inside the client."""
+    plan = work.local_plan
+    if plan is None:
+        return None
+    return noise.gaussian(rng, {name: shared[name] for name in work.task.trainable}, plan.noise_std)
+
+
+def start(work: ClientWork, shared: Params) -> ClientState:
+    """A client's state before its first step, from the round's parameters."""
+    trainable = {name: shared[name] for name in work.task.trainable}
+    rest = {name: value for name, value in shared.items() if name not in trainable}
+    return ClientState(trainable, rest, work.optimizer.init(trainable))
+
+
+def step(
+    work: ClientWork,
+    state: ClientState,
+    batch: Batch,
+    n: int,
+    noise: Params | None,
+    live: Tensor | None = None,
+) -> ClientState:
+    """One local step.
+
+    Args:
+        work: what to do.
+        state: before the step.
+        batch: rows, padded or not.
+        n: the client's training rows, which the plan's expected batch size is reckoned from.
+        noise: what `step_noise` drew for this step; required where the plan noises steps.
+        live: scalar, 0 where the client has finished and must stay as it is; None means live.
+
+    Returns:
+        The state after the step.
+
+    Raises:
+        PrivacyError: the plan asks for noise and none was handed over, or the other way round.
+    """
+    gradients, rest = _gradients(work, state, batch, n, noise)
+    trainable, optimizer = work.optimizer.update(gradients, state.optimizer, state.trainable)
+    new = ClientState(trainable, rest, optimizer)
+    return new if live is None else _where(live, new, state)
+
+
+def finish(work: ClientWork, state: ClientState, shared: Params) -> Params:
+    """The update a client sends: its params minus the round's, clipped whole under unit `client`."""
+    update = p.subtract(state.trainable, {name: shared[name] for name in state.trainable})
+    if work.plan is None:
+        return update | {name: state.rest[name] - shared[name] for name in work.task.buffers}
+    if work.plan.unit == "client":
+        return clipping.clip(update, work.plan.clip_norm)
+    return update
+
+
+def _gradients(
+    work: ClientWork, state: ClientState, batch: Batch, n: int, noise: Params | None
+) -> tuple[Params, Params]:
+    plan = work.local_plan
+    if plan is None:
+        if noise is not None:
+            raise PrivacyError("noise was drawn for a step whose plan adds none")
+        return _mean_gradient(work.task, state, batch)
+    if noise is None:
+        raise PrivacyError(f"privacy.unit {plan.unit} adds noise in every step, but a step came without")
+    if plan.unit == "sample":
+        total = _clipped_gradients(work.task, state, batch, plan.clip_norm)
+        # Divided by the expected batch: the size really drawn is private.
+        return p.multiply(p.add(total, noise), 1 / plan.divisor(n)), state.rest
+    if plan.unit == "batch":
+        mean, _ = _mean_gradient(work.task, state, batch)
+        return p.add(clipping.clip(mean, plan.clip_norm), noise), state.rest
+    raise PrivacyError(f"no local mechanism for privacy.unit {plan.unit}")
+
+
+def _mean_gradient(task: Task, state: ClientState, batch: Batch) -> tuple[Params, Params]:
+    """Gradient of the mean loss over the rows of weight 1, and the buffers after the pass."""
+
+    def loss(trainable: Params) -> tuple[Tensor, Params]:
+        rest = {name: value.clone() for name, value in state.rest.items()}
+        losses = task.losses(trainable | rest, batch.x, batch.y)
+        # where, not times: a padded row's loss may be infinite.
+        total = torch.where(batch.weight > 0, losses, torch.zeros_like(losses)).sum()
+        return total / batch.weight.sum().clamp(min=1.0), rest
+
+    gradients, rest = grad(loss, has_aux=True)(state.trainable)
+    return gradients, rest
+
+
+def _clipped_gradients(task: Task, state: ClientState, batch: Batch, clip_norm: float) -> Params:
+    """The sum of each row's clipped gradient, in micro-batches that fit memory."""
+
+    def loss(trainable: Params, x: Tensor, y: Tensor) -> Tensor:
+        return task.losses(trainable | state.rest, x.unsqueeze(0), y.unsqueeze(0))[0]
+
+    per_sample = vmap(grad(loss), in_dims=(None, 0, 0))
+    width = max(1, _PER_SAMPLE_NUMBERS // p.count(state.trainable))
+    total: Params | None = None
+    for x, y, weight in zip(*(torch.split(part, width) for part in batch), strict=True):
+        part = clipping.clipped_sum(per_sample(state.trainable, x, y), weight, clip_norm)
+        total = part if total is None else p.add(total, part)
+    return p.zeros_like(state.trainable) if total is None else total
+
+
+def _where(live: Tensor, new: ClientState, old: ClientState) -> ClientState:
+    def choose(a: Params, b: Params) -> Params:
+        return {name: torch.where(live > 0, value, b[name]) for name, value in a.items()}
+
+    optimizer = OptimizerState(
+        choose(new.optimizer.first, old.optimizer.first),
+        choose(new.optimizer.second, old.optimizer.second),
+        torch.where(live > 0, new.optimizer.steps, old.optimizer.steps),
+    )
+    return ClientState(choose(new.trainable, old.trainable), choose(new.rest, old.rest), optimizer)

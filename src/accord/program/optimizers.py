@@ -1,0 +1,108 @@
+"""Local optimisers as pairs of pure functions on `Params`, so that one definition is looped or vmapped.
+
+torch.optim keeps its state inside and cannot be mapped over clients; these compute the same numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from accord import params as p
+from accord.checks import non_negative, positive
+from accord.params import Params
+
+
+class OptimizerState(NamedTuple):
+    """Moments by parameter name (empty dicts where the optimiser keeps none) and the steps done, a scalar."""
+
+    first: Params
+    second: Params
+    steps: Tensor
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimiser.
+
+    Attributes:
+        init: trainable params to the state before the first step.
+        update: (gradients, state, params) to (new params, new state); all of the same shapes.
+    """
+
+    init: Callable[[Params], OptimizerState]
+    update: Callable[[Params, OptimizerState, Params], tuple[Params, OptimizerState]]
+
+
+def _steps(params: Params) -> Tensor:
+    return torch.zeros((), dtype=torch.float64, device=next(iter(params.values())).device)
+
+
+def sgd(learning_rate: float, momentum: float = 0.0, weight_decay: float = 0.0) -> Optimizer:
+    """Stochastic gradient descent as torch.optim.SGD: m <- momentum m + g + weight_decay w; w <- w - lr m.
+
+    Args:
+        learning_rate: > 0.
+        momentum: heavy-ball momentum (Polyak 1964), >= 0, not dampened.
+        weight_decay: >= 0.
+
+    >>> step = sgd(0.5)
+    >>> w = {"w": torch.tensor([1.0])}
+    >>> step.update({"w": torch.tensor([1.0])}, step.init(w), w)[0]
+    {'w': tensor([0.5000])}
+    """
+    positive(learning_rate=learning_rate)
+    non_negative(momentum=momentum, weight_decay=weight_decay)
+
+    def init(params: Params) -> OptimizerState:
+        return OptimizerState(p.zeros_like(params) if momentum else {}, {}, _steps(params))
+
+    def update(gradients: Params, state: OptimizerState, params: Params) -> tuple[Params, OptimizerState]:
+        if weight_decay:
+            gradients = p.add(gradients, params, weight_decay)
+        if momentum:
+            gradients = p.add(gradients, state.first, momentum)
+        first = gradients if momentum else {}
+        return p.add(params, gradients, -learning_rate), OptimizerState(first, {}, state.steps + 1)
+
+    return Optimizer(init, update)
+
+
+def adam(
+    learning_rate: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    weight_decay: float = 0.0,
+    eps: float = 1e-8,
+) -> Optimizer:
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980, Algorithm 1) with an L2 penalty, as torch.optim.Adam.
+
+    Args:
+        learning_rate: > 0.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+        weight_decay: >= 0.
+        eps: added to the root of the second moment.
+    """
+    positive(learning_rate=learning_rate, eps=eps)
+    non_negative(beta1=beta1, beta2=beta2, weight_decay=weight_decay)
+
+    def init(params: Params) -> OptimizerState:
+        return OptimizerState(p.zeros_like(params), p.zeros_like(params), _steps(params))
+
+    def update(gradients: Params, state: OptimizerState, params: Params) -> tuple[Params, OptimizerState]:
+        steps = state.steps + 1
+        if weight_decay:
+            gradients = p.add(gradients, params, weight_decay)
+        first = p.add(p.multiply(state.first, beta1), gradients, 1 - beta1)
+        second = {k: beta2 * state.second[k] + (1 - beta2) * gradients[k].square() for k in gradients}
+        bias1, bias2 = 1 - beta1**steps, 1 - beta2**steps
+        new = {}
+        for k, value in params.items():
+            root = (second[k] / bias2.to(value.dtype)).sqrt() + eps
+            new[k] = value - learning_rate * (first[k] / bias1.to(value.dtype)) / root
+        return new, OptimizerState(first, second, steps)
+
+    return Optimizer(init, update)

@@ -1,0 +1,157 @@
+"""The contract of every engine, as a class that an engine's tests inherit.
+
+The reference is written out here in a dozen lines, apart from any engine: plain autograd, one client after the
+other, one partial sum a shard.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from accord import params as p
+from accord.data.federated import FederatedData
+from accord.params import Params
+from accord.privacy.plan import PrivacyPlan
+from accord.program import local
+from accord.program.base import ClientResult, Engine
+from accord.program.local import ClientWork
+from accord.program.optimizers import adam, sgd
+from accord.streams import bind, stream
+from accord.task import Task
+
+SIZES = [12, 30, 7, 30, 41, 5, 18]
+SEED = 9
+
+
+def make_work(task: Task, unit: str | None, **changes: Any) -> ClientWork:
+    plan = None
+    if unit is not None:
+        sampling: dict[str, Any] = {"sampling": "everyone"} if unit == "client" else {"expected_size": 8}
+        plan = PrivacyPlan(unit, 0.5, 1.0, 1e-3, **sampling)  # type: ignore[arg-type]
+    values: dict[str, Any] = {
+        "task": task,
+        "optimizer": sgd(0.1, 0.9, 0.001),
+        "batch_size": 8,
+        "local_epochs": 2,
+        "local_steps": None,
+        "plan": plan,
+        "dtype": torch.float64,
+    }
+    return ClientWork(**(values | changes))
+
+
+def reference_update(work: ClientWork, data: FederatedData, client: int, shared: Params, round: int) -> Params:
+    """One client's update by the pattern of `program.local`, with nothing else in the way."""
+    held = data.train.rows(client)
+    table = data.data.train
+    noise_stream = stream(SEED, "noise", round, client)
+    state = local.start(work, shared)
+    for drawn in local.schedule(work, len(held), stream(SEED, "rows", round, client)):
+        rows = torch.from_numpy(held[drawn[drawn >= 0]])
+        weight = torch.ones(max(1, len(rows)), dtype=work.dtype) * (len(rows) > 0)
+        rows = rows if len(rows) else torch.tensor([0])
+        batch = local.Batch(table.x[rows].to(work.dtype), table.y[rows], weight)
+        state = local.step(work, state, batch, len(held), local.step_noise(work, shared, noise_stream))
+    return local.finish(work, state, shared)
+
+
+def close(a: Params, b: Params, relative: float = 1e-9) -> None:
+    assert list(a) == list(b)
+    for name in a:
+        scale = float(b[name].abs().max()) + 1e-300
+        assert float((a[name] - b[name]).abs().max()) <= relative * scale, name
+
+
+class EngineContract(ABC):
+    """Within 1e-9 of the reference in float64 over whole rounds; bitwise equal to itself."""
+
+    @abstractmethod
+    def make(self, data: FederatedData, shard_size: int = 16) -> Engine:
+        """The engine under test, with streams of seed SEED."""
+
+    @pytest.fixture
+    def data(self, federation: Callable[..., FederatedData]) -> FederatedData:
+        return federation(SIZES)
+
+    @pytest.mark.parametrize("unit", [None, "sample", "batch", "client"])
+    @pytest.mark.parametrize("length", [{}, {"local_epochs": None, "local_steps": 5}, {"batch_size": None}])
+    def test_updates_agree_with_the_reference(
+        self, data: FederatedData, task: Callable[..., Task], unit: str | None, length: dict[str, Any]
+    ) -> None:
+        if unit in ("sample", "batch") and "batch_size" in length:
+            plan = PrivacyPlan(unit, 0.5, 1.0, 1e-3, expected_size=None)  # type: ignore[arg-type]
+            length = length | {"plan": plan}
+        work = make_work(task(), unit, **length)
+        shared = work.task.init(work.dtype)
+        results = list(self.make(data).run_cohort(work, [4, 0, 2, 5], shared, 3))
+        assert [r.client for r in results] == [4, 0, 2, 5]
+        for result in results:
+            close(result.update, reference_update(work, data, result.client, shared, 3))
+            assert result.steps == work.steps(SIZES[result.client])
+
+    def test_adam_agrees_too(self, data: FederatedData, task: Callable[..., Task]) -> None:
+        work = make_work(task(), "sample", optimizer=adam(0.01))
+        shared = work.task.init(work.dtype)
+        (result,) = self.make(data).run_cohort(work, [1], shared, 1)
+        close(result.update, reference_update(work, data, 1, shared, 1))
+
+    @pytest.mark.parametrize("unit", [None, "sample", "client"])
+    @pytest.mark.parametrize("shard_size", [1, 3, 16])
+    def test_the_sum_is_the_weighted_sum(
+        self, data: FederatedData, task: Callable[..., Task], unit: str | None, shard_size: int
+    ) -> None:
+        work = make_work(task(), unit)
+        shared = work.task.init(work.dtype)
+        cohort, weights = list(range(7)), [0.1 * (c + 1) for c in range(7)]
+        summed = self.make(data, shard_size).sum_cohort(work, cohort, shared, 2, weights)
+        expected = p.zeros_like(summed.total)
+        for client, weight in zip(cohort, weights, strict=True):
+            expected = p.add(expected, reference_update(work, data, client, shared, 2), weight)
+        close(summed.total, expected)
+        assert set(summed.samples) == set(summed.steps) == set(cohort)
+
+    def test_an_empty_cohort_sums_to_zero(self, data: FederatedData, task: Callable[..., Task]) -> None:
+        work = make_work(task(), "client")
+        summed = self.make(data).sum_cohort(work, [], work.task.init(work.dtype), 1, [])
+        assert p.norm(summed.total) == 0.0
+        assert summed.samples == {}
+
+    @pytest.mark.parametrize("unit", [None, "sample"])
+    def test_bitwise_equal_to_itself(self, data: FederatedData, task: Callable[..., Task], unit: str | None) -> None:
+        work = make_work(task(), unit, dtype=torch.float32)
+        shared = work.task.init(work.dtype)
+        sums = [self.make(data, 3).sum_cohort(work, range(7), shared, 1, [1.0] * 7).total for _ in range(2)]
+        assert all(torch.equal(sums[0][name], sums[1][name]) for name in shared)
+
+    def test_a_client_does_the_same_in_any_company(self, data: FederatedData, task: Callable[..., Task]) -> None:
+        work = make_work(task(), "sample")
+        shared = work.task.init(work.dtype)
+        engine = self.make(data)
+        alone = self._update(list(engine.run_cohort(work, [3], shared, 1)), 3)
+        together = self._update(list(engine.run_cohort(work, [5, 3, 1], shared, 1)), 3)
+        close(together, alone)
+
+    def test_rounds_and_clients_draw_differently(self, data: FederatedData, task: Callable[..., Task]) -> None:
+        work = make_work(task(), "sample")
+        shared = work.task.init(work.dtype)
+        engine = self.make(data)
+        one = self._update(list(engine.run_cohort(work, [3], shared, 1)), 3)
+        two = self._update(list(engine.run_cohort(work, [3], shared, 2)), 3)
+        assert not any(torch.equal(one[name], two[name]) for name in one)
+
+    def test_float32_is_close_for_one_step(self, data: FederatedData, task: Callable[..., Task]) -> None:
+        options: dict[str, Any] = {"local_epochs": None, "local_steps": 1, "dtype": torch.float32}
+        work = make_work(task(), None, **options)
+        shared = work.task.init(work.dtype)
+        (result,) = self.make(data).run_cohort(work, [4], shared, 1)
+        close(result.update, reference_update(work, data, 4, shared, 1), relative=1e-5)
+
+    @staticmethod
+    def _update(results: Sequence[ClientResult], client: int) -> Params:
+        return next(r.update for r in results if r.client == client)
+
+
+STREAMS = bind(SEED)
