@@ -1,0 +1,176 @@
+"""Checkpoints and the final model: tensors as safetensors, with what else is needed as JSON in the header.
+
+A file carries a digest of itself, so that a damaged one is noticed instead of resumed from, and the order
+of its names, which safetensors does not keep. Equal contents give equal bytes.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from accord.errors import RunFolderError
+from accord.records.store import storing, write_bytes
+
+_KEPT = 2
+_NAME = re.compile(r"round-(\d{6,})\.safetensors")
+# The header is JSON and so is its one entry: hence the escaped quotes.
+_DIGEST = re.compile(rb'\\"digest\\":\\"([0-9a-f]{32})\\"')
+_BLANK = "0" * 32
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run resumes from.
+
+    Attributes:
+        round: the last round that is in it, counted from 1; 0 before the first.
+        tensors: by name, in the order they were saved in, on the CPU.
+        state: what else was saved, as JSON gives it back.
+        skipped: newer checkpoints that are damaged and were passed over, newest first.
+    """
+
+    round: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+    skipped: tuple[Path, ...] = ()
+
+
+def save(folder: Path, round: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+    """Writes `checkpoints/round-000012.safetensors` in the run folder; keeps it and the newest one before it.
+
+    Checkpoints of later rounds go too: a run that saves round 12 has left them behind.
+
+    Args:
+        folder: the run folder.
+        round: the last finished round.
+        tensors: by name, any shape, dtype and device; values are kept bit for bit, strides are not.
+        state: JSON values with string keys, under 100 MB as text; arrays belong among the tensors.
+
+    Returns:
+        The file written.
+
+    Raises:
+        StorageError: the disk is full or refuses; the checkpoints before are as they were.
+        ValueError: the state is too large, or holds NaN or an infinity.
+    """
+    path = folder / "checkpoints" / f"round-{round:06d}.safetensors"
+    data = _pack(tensors, {"round": round, "state": dict(state)})
+    with storing(path):
+        path.parent.mkdir(exist_ok=True)
+    write_bytes(path, data)
+    found = _found(folder)
+    kept = [number for number in found if number <= round][:_KEPT]
+    with storing(path.parent):
+        for number in found.keys() - kept:
+            found[number].unlink()
+    return path
+
+
+def latest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint of a run folder that is whole; None where there is none.
+
+    Raises:
+        RunFolderError: there are checkpoints, but none is whole.
+    """
+    skipped: list[Path] = []
+    for path in _found(folder).values():
+        try:
+            tensors, about = _unpack(path.read_bytes())
+            return Checkpoint(about["round"], tensors, about["state"], tuple(skipped))
+        except (OSError, ValueError, KeyError):
+            skipped.append(path)
+    if skipped:
+        raise RunFolderError(
+            f"{folder / 'checkpoints'}: no checkpoint is whole ({', '.join(path.name for path in skipped)}); "
+            "delete them to have --resume begin at round 1"
+        )
+    return None
+
+
+def save_model(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Writes a model's tensors as one safetensors file, with JSON values about it in the header.
+
+    Raises:
+        StorageError: the disk is full or refuses.
+        ValueError: the metadata is too large, or holds NaN or an infinity.
+    """
+    write_bytes(path, _pack(tensors, {"metadata": dict(metadata)}))
+
+
+def load_model(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file on the CPU; in the saved order if `save_model` wrote it.
+
+    Raises:
+        RunFolderError: the file is missing, cannot be read, or is damaged.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "model.safetensors")
+    ...     save_model(path, {"weight": torch.tensor([0.5]), "bias": torch.tensor(2.0)}, {"rounds": 3})
+    ...     load_model(path)
+    {'weight': tensor([0.5000]), 'bias': tensor(2.)}
+    """
+    try:
+        return _unpack(path.read_bytes())[0]
+    except OSError as error:
+        raise RunFolderError(f"model {path} cannot be read ({error.strerror}); name a .safetensors file") from error
+    except (ValueError, KeyError) as error:
+        raise RunFolderError(
+            f"model {path} is not a whole safetensors file ({error}); restore it from a copy"
+        ) from error
+
+
+def _found(folder: Path) -> dict[int, Path]:
+    """The run's checkpoints by round, newest first."""
+    matches = [(_NAME.fullmatch(path.name), path) for path in (folder / "checkpoints").glob("round-*")]
+    return dict(sorted(((int(match[1]), path) for match, path in matches if match), reverse=True))
+
+
+def _pack(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
+    # Copies, because safetensors refuses tensors that share memory or are not contiguous.
+    copies = {
+        name: value.detach().to("cpu").clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
+    }
+    # One entry, since safetensors writes several in an order of chance. The digest comes first, so that it
+    # is the first match whatever the rest holds.
+    entry = {"digest": _BLANK, "names": list(tensors), **about}
+    text = json.dumps(entry, allow_nan=False, separators=(",", ":"))
+    try:
+        data = safetensors.torch.save(copies, {"accord": text})
+    except SafetensorError as error:
+        raise ValueError(f"cannot be saved as safetensors: {error}") from error
+    return data.replace(_BLANK.encode(), _digest(data).encode(), 1)
+
+
+def _unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and what `_pack` was told about them; nothing about them in a file of another maker."""
+    match = _DIGEST.search(data)
+    if match and match[1].decode() != _digest(data, *match.span(1)):
+        raise ValueError("its contents do not match its digest")
+    try:
+        tensors = safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    if not match:
+        return tensors, {}
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    about: dict[str, Any] = json.loads(header["__metadata__"]["accord"])
+    return {name: tensors[name] for name in about["names"]}, about
+
+
+def _digest(data: bytes, start: int = 0, end: int = 0) -> str:
+    """Digest of `data` with the digest itself, at `start:end`, blanked out."""
+    view = memoryview(data)
+    digest = hashlib.blake2b(view[:start], digest_size=16)
+    digest.update(_BLANK[: end - start].encode())
+    digest.update(view[end:])
+    return digest.hexdigest()

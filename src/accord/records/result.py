@@ -1,0 +1,115 @@
+"""`result.json`: what a run says of itself when it ends, each figure taken from its records.
+
+Sums over rounds come from the round records, epsilon from the ledger, scores from the evaluation handed in.
+"""
+
+import resource
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from accord.privacy.ledger import Ledger
+from accord.privacy.plan import PrivacyPlan
+from accord.records.rounds import RoundRecord
+
+
+def privacy_summary(ledger: Ledger | None) -> dict[str, Any] | None:
+    """The privacy section: the guarantee and what it came to, the headline being the worst account's epsilon."""
+    if ledger is None:
+        return None
+    plan, spent = ledger.plan, ledger.epsilons()
+    return {
+        "unit": plan.unit,
+        "epsilon": float(spent.max()),
+        "delta": plan.delta,
+        "accountant": plan.accountant,
+        "noise_multiplier": plan.noise_multiplier,
+        "clip_norm": plan.clip_norm,
+        "sensitivity": plan.sensitivity,
+        "neighbouring_relation": plan.relation,
+        "sampling": plan.sampling,
+        "budget": plan.budget,
+        "per_client": {
+            "min": float(spent.min()),
+            "median": float(np.median(spent)),
+            "max": float(spent.max()),
+        },
+        "noise_source": "simulated",
+    }
+
+
+def released(plan: PrivacyPlan | None, *, groups: bool, per_client: bool, twin: bool) -> list[dict[str, str]]:
+    """What left the clients or was computed from their data, and under which terms.
+
+    Args:
+        plan: the privacy plan.
+        groups: whether group counts on the test rows are.
+        per_client: whether scores on each client's share of the test rows are.
+        twin: whether a model was also trained without privacy.
+    """
+    if plan is None:
+        rows = [("client updates", "sent as they are; no privacy was asked for")]
+    elif plan.unit == "client":
+        rows = [
+            (
+                "sum of clipped client updates",
+                f"noised at the server, charged: the ({plan.unit}-level) guarantee",
+            ),
+            ("client updates on their way to the server", "seen by the server, which the guarantee trusts"),
+        ]
+    else:
+        what = "per-sample clipped" if plan.unit == "sample" else "clipped batch"
+        rows = [("client updates", f"post-processing of noised {what} gradients, charged in every step")]
+    if plan is not None:
+        rows.append(("number of training rows of each client", "taken as public: sampling rates and weights use it"))
+        rows.append(("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off"))
+    rows.append(("test accuracy and loss", "computed on test rows, which no client trains on; outside the guarantee"))
+    if groups:
+        rows.append(("group counts", "counts over test rows; outside the guarantee"))
+    if per_client:
+        rows.append(
+            (
+                "accuracy on each client's share of the test rows",
+                "counts over test rows; outside the guarantee",
+            )
+        )
+    rows.append(("who held what", "known because this is a simulation; a real client would not tell"))
+    if twin:
+        rows.append(("the twin's model and accuracy", "trained without privacy: covered by no guarantee"))
+    return [{"what": what, "how": how} for what, how in rows]
+
+
+def totals(rounds: Sequence[RoundRecord], recovered: int) -> dict[str, Any]:
+    """Communication, faults, time and speed, summed over the rounds.
+
+    Args:
+        rounds: the run's records.
+        recovered: how often the run was resumed. Clients of one process neither drop out nor time out.
+    """
+    stages: dict[str, float] = {}
+    for record in rounds:
+        for stage, seconds in record.seconds.items():
+            stages[stage] = stages.get(stage, 0.0) + seconds
+    samples = sum(record.samples for record in rounds)
+    train = stages.get("train", 0.0)
+    return {
+        "communication": {
+            "uplink_bytes": sum(record.uplink_bytes for record in rounds),
+            "downlink_bytes": sum(record.downlink_bytes for record in rounds),
+            "messages": sum(record.messages for record in rounds),
+        },
+        "faults": {"dropped": 0, "timed_out": 0, "recovered": recovered},
+        "seconds": sum(stages.values()),
+        "seconds_by_stage": stages,
+        "samples": samples,
+        "samples_per_second": samples / train if train else 0.0,
+        "peak_rss_mb": peak_rss_mb(),
+    }
+
+
+def peak_rss_mb() -> float:
+    """The process's largest resident memory so far, in MB (2^20 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

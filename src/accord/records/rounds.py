@@ -1,0 +1,93 @@
+"""What a round leaves behind: one frozen value, one line of `rounds.jsonl`.
+
+Counts and sums only, so that records add up over clients, rounds and sites.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TestScores:
+    """The model on the test set.
+
+    Attributes:
+        accuracy: share of test rows whose largest logit is the label's, in [0, 1].
+        loss: mean cross-entropy in nats; None where it is not finite.
+        n: test rows.
+    """
+
+    __test__ = False  # not a pytest class
+
+    accuracy: float
+    loss: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class EpsilonSpread:
+    """epsilon over the clients so far: those that never took part count with 0."""
+
+    min: float
+    median: float
+    max: float
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One finished round.
+
+    Attributes:
+        round: counted from 1.
+        cohort: clients sampled.
+        clients: clients whose work went into the model, in the order it was added.
+        refused: clients the ledger kept out because the round would have passed their budget.
+        samples: training samples processed, padding not counted.
+        steps: local steps over all clients.
+        test: scores after the round, None in rounds that are not evaluated.
+        groups: test accuracy by group column and group, None where fairness is off or the round is not
+            evaluated.
+        epsilon: spread over the clients after the round, None without privacy.
+        uplink_bytes: parameters sent by clients.
+        downlink_bytes: parameters sent to clients.
+        messages: both ways.
+        seconds: wall time by stage: `train`, `evaluate`, `records` (writing the round before this one).
+    """
+
+    round: int
+    cohort: tuple[int, ...]
+    clients: tuple[int, ...]
+    refused: tuple[int, ...]
+    samples: int
+    steps: int
+    test: TestScores | None
+    groups: dict[str, dict[str, float]] | None
+    epsilon: EpsilonSpread | None
+    uplink_bytes: int
+    downlink_bytes: int
+    messages: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as JSON-ready values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "RoundRecord":
+        """The inverse of `as_json`."""
+        fields = dict(value)
+        for name in ("cohort", "clients", "refused"):
+            fields[name] = tuple(fields[name])
+        fields["test"] = TestScores(**fields["test"]) if fields["test"] else None
+        fields["epsilon"] = EpsilonSpread(**fields["epsilon"]) if fields["epsilon"] else None
+        return RoundRecord(**fields)
+
+
+def finite(value: float) -> float | None:
+    """`value`, or None where JSON has no number for it (NaN, infinity).
+
+    >>> finite(float("nan")) is None, finite(0.5)
+    (True, 0.5)
+    """
+    return value if math.isfinite(value) else None

@@ -1,0 +1,258 @@
+"""Files that survive a kill and a full disk.
+
+Append-only files hold one JSON object a line; a line counts once its newline is on the disk. Whole files
+are written beside their place and moved into it. So at any moment every file is either absent, whole, or
+whole but for a last line that readers leave out.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from errno import EINVAL, ENOTSUP
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from accord.errors import RunFolderError, StorageError
+
+
+def check_folder(path: Path) -> None:
+    """Refuses a run folder that something is in already; makes nothing.
+
+    Raises:
+        RunFolderError: the path is a file, or a folder with something in it, or cannot be looked into.
+    """
+    try:
+        occupied = path.exists() and any(path.iterdir())
+    except NotADirectoryError as error:
+        raise RunFolderError(f"run folder {path} exists and is not a folder; choose another with --out") from error
+    except OSError as error:
+        raise RunFolderError(
+            f"run folder {path} cannot be used ({error.strerror}); choose another with --out"
+        ) from error
+    if occupied:
+        raise RunFolderError(
+            f"run folder {path} exists and is not empty; "
+            "choose another with --out, or continue the run in it with --resume"
+        )
+
+
+def create_folder(path: Path) -> Path:
+    """Makes the run folder, with its parents; an empty folder that is there already will do.
+
+    Raises:
+        RunFolderError: something is there already, or the folder cannot be made or written to.
+    """
+    check_folder(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"run folder {path} cannot be made ({error.strerror}); choose another with --out"
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise RunFolderError(f"run folder {path} cannot be written to; choose another with --out")
+    return path
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Holds the run folder for this process; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        RunFolderError: another process holds it.
+    """
+    with storing(folder / ".lock"), (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFolderError(f"run folder {folder} is in use by another process; wait for it to end") from error
+        yield
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusals while `path` is written into one-line `StorageError`s."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror or error}); what was written before is readable; "
+            "make room or mend the disk, then continue with --resume"
+        ) from error
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Adds one JSON object as a line, on the disk when this returns; the file is made where it is missing.
+
+    Raises:
+        StorageError: the disk is full or refuses; the file is as it was before.
+        ValueError: `value` holds NaN or an infinity, for which JSON has no number.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "rounds.jsonl")
+    ...     append_line(path, {"round": 1})
+    ...     append_line(path, {"round": 2})
+    ...     read_lines(path)
+    [{'round': 1}, {'round': 2}]
+    """
+    line = json.dumps(dict(value), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    with storing(path), path.open("a+b", buffering=0) as file:
+        _cut_torn_tail(path, file)
+        _append(path, file, line)
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Adds bytes at the end of a file, all of them or none; otherwise as `append_line`."""
+    with storing(path), path.open("ab", buffering=0) as file:
+        _append(path, file, data)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of an append-only file, without a last line that a kill has torn; none where it is missing.
+
+    Raises:
+        RunFolderError: the file cannot be read, or a line before the last is not a JSON object.
+    """
+    return [value for _, value in _whole_lines(path)]
+
+
+def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Drops the records for which `keep` is false, and a torn last line; what stays keeps its bytes.
+
+    A resumed run calls this to go back to its checkpoint. Atomic: a kill leaves the old file or the new.
+
+    Raises:
+        RunFolderError: as `read_lines`.
+        StorageError: as `write_bytes`.
+    """
+    if path.exists():
+        kept = b"".join(line for line, value in _whole_lines(path) if keep(value))
+        if len(kept) != path.stat().st_size:
+            write_bytes(path, kept)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes one JSON object as a whole file, indented for people; see `write_bytes`.
+
+    Raises:
+        StorageError: as `write_bytes`.
+        ValueError: `value` holds NaN or an infinity, for which JSON has no number.
+    """
+    write_text(path, json.dumps(dict(value), allow_nan=False, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object that `write_json` wrote.
+
+    Raises:
+        RunFolderError: the file is missing, cannot be read, or is not a JSON object.
+    """
+    try:
+        value = _record(path.read_bytes())
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read ({error.strerror}); name a run folder that holds it") from error
+    if value is None:
+        raise RunFolderError(f"{path}: not a JSON object; the file was damaged after it was written")
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file of UTF-8 text; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a whole file, on the disk when this returns; readers see the old file or the new, never a part.
+
+    Raises:
+        StorageError: the disk is full or refuses; the old file, if any, is as it was.
+    """
+    # One name for each file, so that what a kill leaves behind is overwritten by the next attempt.
+    part = path.with_name(f".{path.name}.part")
+    with storing(path):
+        try:
+            with part.open("wb", buffering=0) as file:
+                _write_all(file, data)
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
+        _sync_folder(path.parent)
+
+
+def _append(path: Path, file: FileIO, data: bytes) -> None:
+    """Adds `data`, or leaves the file at its old length whatever happens, Ctrl-C included."""
+    length = file.seek(0, os.SEEK_END)
+    try:
+        _write_all(file, data)
+        os.fsync(file.fileno())
+        if length == 0:
+            _sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            file.truncate(length)
+        raise
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    # Unbuffered on purpose: a buffered file keeps what a full disk refused and tries again when closed.
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _cut_torn_tail(path: Path, file: FileIO) -> None:
+    """Drops what follows the last newline, lest the next line be joined to it."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        file.truncate(path.read_bytes().rfind(b"\n") + 1)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts a folder's new names on the disk, where the file system knows how to."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (EINVAL, ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """Each whole line, newline included, with its record."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read ({error.strerror}); mend the disk or its permissions") from error
+    *lines, tail = data.split(b"\n")
+    whole = []
+    for number, line in enumerate(lines, start=1):
+        value = _record(line)
+        if value is not None:
+            whole.append((line + b"\n", value))
+        elif number < len(lines) or tail:
+            raise RunFolderError(
+                f"{path}, line {number}: not a JSON object; the file was damaged after it was written, "
+                "restore it from a copy"
+            )
+    return whole
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
