@@ -1,0 +1,1 @@
+"""Reports: the HTML page, its figures, terminal tables, and the study in words."""

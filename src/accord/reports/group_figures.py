@@ -1,0 +1,149 @@
+"""Figures of measures by sensitive group: a dot with its interval for each, hollow where it is too small."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from accord.reports import words
+from accord.reports.drawing import COLUMN, ROW, Theme, height_of, panel, paper, write
+
+MOST_GROUPS = 40
+"""Groups of a column drawn; of more, those with the lowest accuracy."""
+
+
+def column_of(fairness: Mapping[str, Any], group: str) -> str:
+    """The column a group's full name, such as `sex*race=Female, Black`, starts with."""
+    columns: Iterable[str] = fairness["columns"]
+    return max((column for column in columns if group.startswith(f"{column}=")), key=len)
+
+
+def groups_of(fairness: Mapping[str, Any], column: str) -> dict[str, Mapping[str, Any]]:
+    """The groups of one column that have test rows: full name to measures."""
+    groups = fairness["groups"].items()
+    return {name: group for name, group in groups if group["n"] and column_of(fairness, name) == column}
+
+
+def interval(measured: Mapping[str, Any], of: str) -> list[float] | None:
+    """The interval [low, high] of one measure; None where it is undefined."""
+    ends: list[float] | None = (measured.get("intervals") or {}).get(of)
+    return ends if words.span(ends) != words.DASH else None
+
+
+def column_label(column: str, longest: int = 40) -> str:
+    """A column's name on one line.
+
+    >>> column_label("sex*race")
+    'sex × race'
+    """
+    return words.plain(column.replace("*", " × "), longest)
+
+
+def group_label(name: str, column: str, longest: int = 40) -> str:
+    """A group's name without its column's, on one line.
+
+    >>> group_label("sex*race=Female, White", "sex*race")
+    'Female, White'
+    """
+    return words.plain(name.removeprefix(f"{column}="), longest)
+
+
+def _lowest_first(groups: Mapping[str, Mapping[str, Any]], most: int) -> list[tuple[str, Mapping[str, Any]]]:
+    def accuracy(item: tuple[str, Mapping[str, Any]]) -> float:
+        value = item[1]["accuracy"]
+        return float(value) if words.known(value) else 2.0
+
+    return sorted(groups.items(), key=accuracy)[:most]
+
+
+def _dot(axes: Axes, theme: Theme, group: Mapping[str, Any], of: str, y: float, colour: str, marker: str) -> None:
+    value = group[of]
+    if not words.known(value):
+        return
+    ends = interval(group, of)
+    if ends is not None:
+        axes.plot(ends, [y, y], color=colour, linewidth=1.6, solid_capstyle="round", clip_on=False)
+    fill = theme.paper if group["too_small"] else colour
+    axes.plot(
+        [value], [y], marker, color=colour, markerfacecolor=fill, markersize=6.5, markeredgewidth=1.6, clip_on=False
+    )
+
+
+def _draw_groups(
+    axes: Axes,
+    theme: Theme,
+    column: str,
+    groups: Mapping[str, Mapping[str, Any]],
+    marks: Mapping[str, tuple[str, str]],
+    most: int = MOST_GROUPS,
+) -> None:
+    """One row a group, its label above its dots. `marks`: measure to (colour, marker), drawn downwards."""
+    rows = _lowest_first(groups, most)
+    depth = 30 + 9 * len(marks)
+    height = depth * len(rows)
+    axes.set_ylim(max(height, height_of(axes)), 0)
+    axes.set_yticks([])
+    for i, (name, group) in enumerate(rows):
+        top = depth * i
+        write(axes, (0, top + 9), group_label(name, column), theme.ink, ROW)
+        few = "too small to say, " if group["too_small"] else ""
+        write(axes, (1, top + 9), f"{few}n = {words.count(group['n'])}", theme.soft, ROW, side="right")
+        for k, (of, (colour, marker)) in enumerate(marks.items()):
+            _dot(axes, theme, group, of, top + 24 + 9 * k, colour, marker)
+        if i:
+            axes.axhline(top - 3, color=theme.rule, linewidth=0.8)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+
+
+def groups_figure(fairness: Mapping[str, Any], column: str, overall: float | None, theme: Theme) -> Figure:
+    """Accuracy of each group of a column with its interval; a dashed line at that of all rows together."""
+    groups = groups_of(fairness, column)
+    figure = paper(39 * min(len(groups), MOST_GROUPS) + 50, theme)
+    axes = panel(figure, theme, left=3, top=20, right=3, bottom=30)
+    draw_accuracies(axes, theme, column, groups, overall)
+    return figure
+
+
+def draw_accuracies(
+    axes: Axes,
+    theme: Theme,
+    column: str,
+    groups: Mapping[str, Mapping[str, Any]],
+    overall: float | None,
+    most: int = MOST_GROUPS,
+) -> None:
+    """Draws what `groups_figure` shows into axes that exist: the `most` groups of lowest accuracy."""
+    if overall is not None:
+        axes.axvline(overall, color=theme.soft, linewidth=1, dashes=(2, 3), zorder=0.5)
+        write(axes, (overall, 1), "all rows", theme.soft, COLUMN, up=8, side="center")
+    _draw_groups(axes, theme, column, groups, {"accuracy": (theme.blue, "o")}, most)
+
+
+def rates_figure(fairness: Mapping[str, Any], column: str, theme: Theme) -> Figure | None:
+    """Selection, true positive and false positive rates of each group; None where there are none."""
+    groups = groups_of(fairness, column)
+    marks = {"selection_rate": (theme.blue, "o"), "tpr": (theme.green, "s"), "fpr": (theme.orange, "^")}
+    if not any(words.known(group[of]) for group in groups.values() for of in marks):
+        return None
+    figure = paper(57 * min(len(groups), MOST_GROUPS) + 56, theme)
+    axes = panel(figure, theme, left=3, top=26, right=3, bottom=30)
+    _draw_groups(axes, theme, column, groups, marks)
+    for (colour, marker), label in zip(
+        marks.values(), ("selection rate", "true positives", "false positives"), strict=True
+    ):
+        axes.plot([], [], marker, color=colour, markersize=6.5, label=label)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.025, 1.0),
+        ncol=3,
+        frameon=False,
+        fontsize=11,
+        labelcolor=theme.soft,
+        handletextpad=0.1,
+        columnspacing=0.8,
+        borderaxespad=0.2,
+    )
+    return figure

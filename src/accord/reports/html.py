@@ -1,0 +1,166 @@
+"""The report: one HTML file that opens offline, in light and dark, on a desk, a phone and paper.
+
+Everything is inside: styles, and figures as SVG in both themes, of which the page shows one. There is no
+script. Names from the data (classes, groups, clients) are escaped by the template.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from accord.config.schema import Study
+from accord.records.rounds import RoundRecord
+from accord.reports import group_figures, group_sections, sections, words
+from accord.reports.drawing import THEMES
+from accord.reports.passages import in_words
+
+
+@dataclass(frozen=True)
+class Card:
+    """A headline figure: `meter` is a share drawn as a line under it."""
+
+    label: str
+    figure: str
+    lines: tuple[str, ...]
+    meter: float | None = None
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("accord.reports", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.jinja")
+
+
+def render(
+    *,
+    study: Study,
+    name: str,
+    rounds: Sequence[RoundRecord],
+    ledger: Sequence[Mapping[str, Any]],
+    partition: Mapping[str, Any],
+    result: Mapping[str, Any],
+) -> str:
+    """The report of a run.
+
+    Args:
+        study: the resolved study.
+        name: the study's name, the page's title.
+        rounds: finished rounds, in order.
+        ledger: lines `{"round", "clients", "refused", "epsilon": {client: epsilon}}`, in order; empty
+            without privacy.
+        partition: `{"class_names", "clients": [{"client", "name", "rows", "test_rows", "labels"}]}`.
+        result: the run's `result.json`.
+
+    Returns:
+        The HTML text; the same values give the same text.
+    """
+    parts = (
+        sections.learning(rounds, result),
+        sections.privacy(rounds, ledger, partition, result),
+        group_sections.groups(result),
+        sections.clients(result),
+        sections.holdings(partition),
+        sections.released(result),
+        sections.cost(result),
+    )
+    return _template().render(
+        name=words.plain(name, 120),
+        summary=_summary(partition, result),
+        stopped=words.stopped(result),
+        cards=_cards(result),
+        passages=in_words(study, result, partition),
+        sections=[part for part in parts if part is not None],
+        run=words.plain(result["run"], 400),
+        study_yaml=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        versions=sections.versions(result),
+        accord=words.plain(result["accord"]),
+        themes={theme.name: asdict(theme) for theme in THEMES},
+    )
+
+
+def _summary(partition: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    privacy = result["privacy"]
+    kind = f"{privacy['unit']}-level differential privacy" if privacy else "no differential privacy"
+    return ", ".join(
+        (
+            words.plain(result["data"]["name"]),
+            words.count(len(partition["clients"]), "client"),
+            words.count(result["rounds"], "round"),
+            kind,
+        )
+    )
+
+
+def _cards(result: Mapping[str, Any]) -> list[Card]:
+    sent = result["communication"]
+    return [
+        _accuracy_card(result),
+        _privacy_card(result["privacy"]),
+        *_worst_card(result),
+        Card(
+            "Sent by clients",
+            words.size(sent["uplink_bytes"]),
+            (
+                f"{words.size(sent['downlink_bytes'])} sent to clients",
+                f"{words.count(sent['messages'], 'message')}; MB = 2²⁰ bytes",
+            ),
+        ),
+    ]
+
+
+def _accuracy_card(result: Mapping[str, Any]) -> Card:
+    test, twin = result["test"], result["twin"]
+    shown, rows = words.percent(test["accuracy"]), words.count(test["n"], "test row")
+    if not twin:
+        return Card("Test accuracy", shown, (rows, f"loss {words.decimal(test['loss'])}"))
+    other = twin["test"]["accuracy"]
+    comparable = words.known(test["accuracy"]) and words.known(other)
+    cost = words.points(test["accuracy"] - other if comparable else None)
+    return Card("Test accuracy", shown, (f"{words.percent(other)} without privacy", f"{cost}, {rows}"))
+
+
+def _privacy_card(privacy: Mapping[str, Any] | None) -> Card:
+    if privacy is None:
+        return Card("Privacy", "ε = ∞", ("no differential privacy",))
+    budget = privacy["budget"]
+    whose = "whole population" if privacy["unit"] == "client" else "worst client"
+    of = f"{whose}, of a budget of {words.epsilon(budget)}" if budget else f"{whose}, no budget set"
+    return Card(
+        "Privacy",
+        f"ε = {words.epsilon(privacy['epsilon'])}",
+        (of, f"δ = {words.power(privacy['delta'])}, unit {words.plain(privacy['unit'])}"),
+        min(1.0, privacy["epsilon"] / budget) if budget else None,
+    )
+
+
+def _worst_card(result: Mapping[str, Any]) -> list[Card]:
+    fairness, spread = result["fairness"], result["clients"]
+    worst = fairness["worst_group"] if fairness else None
+    if worst:
+        group, column = fairness["groups"][worst], group_figures.column_of(fairness, worst)
+        headline = group_figures.column_label(fairness["headline_column"], 30)
+        lines = (
+            f"{group_figures.column_label(column, 30)}: {group_figures.group_label(worst, column)}",
+            f"{words.span(group_figures.interval(group, 'accuracy'))}, {words.count(group['n'], 'row')}",
+            f"gap by {headline} {words.points(fairness['accuracy_gap']).removeprefix('+')}",
+        )
+        return [Card("Worst group", words.percent(group["accuracy"]), lines)]
+    if spread and words.known(spread["worst_decile"]):
+        return [
+            Card(
+                "Worst tenth of clients",
+                words.percent(spread["worst_decile"]),
+                (f"mean {words.percent(spread['mean'])} over clients",),
+            )
+        ]
+    return []

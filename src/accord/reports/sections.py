@@ -1,0 +1,283 @@
+"""What the report says, section by section, as plain values that the template only has to lay out."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from accord.records.rounds import RoundRecord
+from accord.reports import figures, words
+from accord.reports.blocks import Cell, Grid, Part, Plot, Section, cells, plot
+from accord.reports.drawing import Theme
+
+MOST_CLIENT_ROWS = 200
+"""Clients beyond which a table by client is summed up."""
+MOST_ROUND_ROWS = 100
+"""Rounds beyond which the table by round shows evenly spaced ones."""
+
+
+# --- learning and privacy -----------------------------------------------------------------------------
+
+
+def learning(rounds: Sequence[RoundRecord], result: Mapping[str, Any]) -> Section:
+    """Accuracy and loss by round, beside the twin's final ones."""
+    twin = result["twin"]
+    beside = " The dashed line is where the same study without privacy ends." if twin else ""
+    rows = words.count(result["test"]["n"], "test row")
+    plots: tuple[Plot, ...] = ()
+    for of, title, shown, what in (
+        ("accuracy", "Accuracy", words.percent, "Share of test rows that are right"),
+        ("loss", "Loss", words.decimal, "Mean cross-entropy in nats"),
+    ):
+
+        def draw(theme: Theme, of: str = of) -> Figure | None:
+            return figures.scores_figure(rounds, result, of, theme)
+
+        alt = f"{title} on the test rows by round, ending at {shown(result['test'][of])}"
+        alt += f"; without privacy {shown(twin['test'][of])}." if twin else "."
+        plots += plot(of, title, f"{what}, on {rows}.{beside}", alt, draw)
+    text = () if plots else ("No round of this run was scored.",)
+    part = Part("", text, plots, (), _by_round(rounds))
+    return Section("learning", "Accuracy and loss by round", (part,), "rounds.jsonl")
+
+
+def _by_round(rounds: Sequence[RoundRecord]) -> tuple[Grid, ...]:
+    if not rounds:
+        return ()
+    step = -(-len(rounds) // MOST_ROUND_ROWS)
+    shown = [record for i, record in enumerate(rounds) if (i + 1) % step == 0 or i == len(rounds) - 1]
+    caption = "Round by round" if step == 1 else f"Round by round, every {step} rounds"
+    head = ("Round", "Took part", "Refused", "Samples", "Accuracy", "Loss", "Worst ε", "Sent up", "Seconds")
+    lines = tuple(
+        cells(
+            words.count(record.round),
+            words.count(len(record.clients)),
+            words.count(len(record.refused)),
+            words.count(record.samples),
+            words.percent(record.test.accuracy if record.test else None),
+            words.decimal(record.test.loss if record.test else None),
+            words.epsilon(record.epsilon.max) if record.epsilon else words.DASH,
+            words.size(record.uplink_bytes),
+            words.decimal(sum(record.seconds.values()), 2),
+        )
+        for record in shown
+    )
+    return (Grid(caption, head, lines, "r" * len(head), folded=True),)
+
+
+def spent_by_client(ledger: Sequence[Mapping[str, Any]], clients: int) -> list[float] | None:
+    """Each client's epsilon at the end, 0 where it never took part; None where all share one account."""
+    last: dict[str, float] = {}
+    for line in ledger:
+        last |= line["epsilon"]
+    if not last or "population" in last:
+        return None
+    return [last.get(str(client), 0.0) for client in range(clients)]
+
+
+def privacy(
+    rounds: Sequence[RoundRecord],
+    ledger: Sequence[Mapping[str, Any]],
+    partition: Mapping[str, Any],
+    result: Mapping[str, Any],
+) -> Section:
+    """epsilon by round and by client, and every number of the guarantee."""
+    terms = result["privacy"]
+    if terms is None:
+        return Section("privacy", "Privacy", (Part(text=("This run was trained without differential privacy.",)),))
+    plots = plot(
+        "epsilon-rounds",
+        "ε by round",
+        f"Over the clients, at δ = {words.power(terms['delta'])}. Clients that never took part count with 0.",
+        f"ε by round, ending at {words.epsilon(terms['epsilon'])} for the worst client.",
+        lambda theme: figures.epsilon_rounds_figure(rounds, result, theme),
+    )
+    spent = spent_by_client(ledger, len(partition["clients"]))
+    text: tuple[str, ...] = ()
+    tables: tuple[Grid, ...] = ()
+    if spent:
+        plots += plot(
+            "epsilon-clients",
+            "ε by client",
+            f"What each has spent at the end of the run, {words.epsilon(max(spent))} at most.",
+            f"ε of each of {words.count(len(spent), 'client')}, from {words.epsilon(min(spent))} to "
+            f"{words.epsilon(max(spent))}.",
+            lambda theme: figures.epsilon_clients_figure(spent, terms["budget"], theme),
+        )
+        tables = _by_client(spent, ledger, partition, terms["budget"])
+    elif terms["unit"] == "client":
+        text = ("The unit is the client, so the population has one account: its ε is every client's ε.",)
+    return Section("privacy", "Privacy spent", (Part("", text, plots, _terms(terms), tables),), "ledger.jsonl")
+
+
+def _terms(terms: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    relation = {"add_remove": "add or remove one", "replace_one": "replace one"}
+    sampling = {"poisson": "Poisson", "fixed": "fixed size, without replacement", "everyone": "everyone"}
+    source = {"simulated": "simulated, from the study's seed"}
+    accountants = {"rdp": "RDP (Rényi)", "pld": "PLD", "rdp2017": "RDP, conversion of 2017"}
+    return (
+        ("Privacy unit", words.plain(terms["unit"])),
+        ("ε, worst client", words.epsilon(terms["epsilon"])),
+        ("Budget", words.epsilon(terms["budget"]) if words.known(terms["budget"]) else "none set"),
+        ("δ", words.power(terms["delta"])),
+        ("Accountant", accountants.get(terms["accountant"], words.plain(terms["accountant"]))),
+        (
+            "Neighbouring relation",
+            relation.get(terms["neighbouring_relation"], words.plain(terms["neighbouring_relation"])),
+        ),
+        ("Sampling", sampling.get(str(terms["sampling"]), words.plain(terms["sampling"]))),
+        ("Clip norm C", f"{terms['clip_norm']:g}"),
+        ("Sensitivity", f"{terms['sensitivity']:g}"),
+        ("Noise multiplier", f"{terms['noise_multiplier']:.4g} × C"),
+        ("Noise", source.get(str(terms["noise_source"]), words.plain(terms["noise_source"]))),
+    )
+
+
+def _by_client(
+    spent: Sequence[float],
+    ledger: Sequence[Mapping[str, Any]],
+    partition: Mapping[str, Any],
+    budget: float | None,
+) -> tuple[Grid, ...]:
+    if len(spent) > MOST_CLIENT_ROWS:
+        return ()
+    took, refused = np.zeros(len(spent), dtype=int), np.zeros(len(spent), dtype=int)
+    for line in ledger:
+        np.add.at(took, list(line["clients"]), 1)
+        np.add.at(refused, list(line["refused"]), 1)
+    rows = tuple(
+        (
+            Cell(figures.client_label(client, 40)),
+            Cell(words.count(client["rows"])),
+            Cell(words.count(took[i])),
+            Cell(words.count(refused[i])),
+            Cell(words.epsilon(spent[i])),
+            Cell(words.percent(spent[i] / budget) if budget else words.DASH),
+        )
+        for i, client in enumerate(partition["clients"])
+    )
+    head = ("Client", "Rows", "Rounds", "Refused", "ε", "Of budget")
+    return (Grid("Client by client", head, rows, "lrrrrr", folded=True),)
+
+
+# --- clients and what they hold -----------------------------------------------------------------------
+
+
+def clients(result: Mapping[str, Any]) -> Section | None:
+    """Spread of accuracy over clients; None where the model was not judged by client."""
+    spread = result["clients"]
+    if not spread or not words.known(spread["mean"]):
+        return None
+    plots = plot(
+        "client-spread",
+        "Accuracy over clients",
+        "From the least to the greatest; the band is one standard deviation around the mean.",
+        f"Accuracy over clients: from {words.percent(spread['min'])} to {words.percent(spread['max'])}, "
+        f"mean {words.percent(spread['mean'])}.",
+        lambda theme: figures.client_spread_figure(spread, theme),
+    )
+    facts = (
+        ("Mean", words.percent(spread["mean"])),
+        ("Standard deviation", words.points(spread["std"]).removeprefix("+")),
+        ("Least", words.percent(spread["min"])),
+        ("Worst tenth, mean", words.percent(spread["worst_decile"])),
+        ("Greatest", words.percent(spread["max"])),
+    )
+    text = f"The final model on the test rows of {words.count(spread['evaluated'])} of "
+    text += f"{words.count(spread['population'], 'client')}."
+    if spread["too_small"]:
+        text += f" {words.count(spread['too_small'], 'client')} had too few test rows to say much."
+    return Section("clients", "Accuracy by client", (Part("", (text,), plots, facts),), "result.json")
+
+
+def holdings(partition: Mapping[str, Any]) -> Section:
+    """Who held what; many clients are summed up."""
+    members = partition["clients"]
+    rows = [client["rows"] for client in members]
+    many = len(members) > figures.MOST_BUBBLES
+    caption = (
+        "Each line is a client; the darker, the larger the share of its rows that has the label."
+        if many
+        else "A bubble's area is the number of training rows with that label."
+    )
+    alt = f"Training rows of {words.count(len(members), 'client')} by label."
+    plots = plot("holdings", "Labels by client", caption, alt, lambda theme: figures.partition_figure(partition, theme))
+    if many:
+        plots += plot(
+            "sizes",
+            "Rows by client",
+            "How many clients hold how many training rows.",
+            f"Histogram of rows held by a client, from {words.count(min(rows))} to {words.count(max(rows))}.",
+            lambda theme: figures.sizes_figure(partition, theme),
+        )
+    facts = (
+        ("Clients", words.count(len(rows))),
+        ("Training rows", words.count(sum(rows))),
+        ("Fewest", words.count(min(rows))),
+        ("Median", words.count(median(rows))),
+        ("Most", words.count(max(rows))),
+    )
+    tables = _holdings_table(partition) if len(members) <= MOST_CLIENT_ROWS else ()
+    return Section("holdings", "Who held what", (Part("", (), plots, facts, tables),), "partition.json")
+
+
+def _holdings_table(partition: Mapping[str, Any]) -> tuple[Grid, ...]:
+    head = ("Client", "Rows", "Test rows", *(words.plain(name, 24) for name in partition["class_names"]))
+    rows = tuple(
+        cells(
+            figures.client_label(client, 40),
+            words.count(client["rows"]),
+            words.count(client["test_rows"]),
+            *(words.count(n) for n in client["labels"]),
+        )
+        for client in partition["clients"]
+    )
+    return (Grid("Rows by client and label", head, rows, "l" + "r" * (len(head) - 1), folded=True),)
+
+
+# --- released, cost, versions -------------------------------------------------------------------------
+
+
+def released(result: Mapping[str, Any]) -> Section:
+    """What left the clients, and how."""
+    rows = tuple(cells(words.plain(item["what"], 400), words.plain(item["how"], 400)) for item in result["released"])
+    if not rows:
+        return Section("released", "What was released", (Part(text=("Nothing was recorded as released.",)),))
+    table = Grid("What was released, and how", ("What", "How"), rows, "ll")
+    return Section("released", "What was released", (Part(tables=(table,)),), "result.json")
+
+
+def cost(result: Mapping[str, Any]) -> Section:
+    """Seconds by stage, bytes and faults."""
+    sent, faults, stages = result["communication"], result["faults"], result["seconds_by_stage"]
+    whole = max(result["seconds"] or 0.0, sum(stages.values()), 1e-9)
+    rows = tuple(
+        (
+            Cell(words.plain(stage)),
+            Cell(words.duration(seconds)),
+            Cell(words.percent(seconds / whole), bar=seconds / whole),
+        )
+        for stage, seconds in sorted(stages.items(), key=lambda item: -item[1])
+    )
+    facts = (
+        ("Whole run", words.duration(result["seconds"])),
+        ("Samples per second", words.count(result["samples_per_second"])),
+        ("Peak memory", words.size((result["peak_rss_mb"] or float("nan")) * 2**20)),
+        ("Uplink", words.size(sent["uplink_bytes"])),
+        ("Downlink", words.size(sent["downlink_bytes"])),
+        ("Messages", words.count(sent["messages"])),
+        ("Dropped", words.count(faults["dropped"], "client")),
+        ("Timed out", words.count(faults["timed_out"], "client")),
+        ("Recovered", words.count(faults["recovered"], "client")),
+    )
+    table = Grid("Seconds by stage", ("Stage", "Time", "Share"), rows, "lrr")
+    text = ("Bytes are those of the parameters sent. MB = 2²⁰ bytes, KB = 2¹⁰.",)
+    part = Part("", text, (), facts, (table,) if rows else ())
+    return Section("cost", "Seconds, bytes and faults", (part,), "result.json")
+
+
+def versions(result: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What the run was made with."""
+    return tuple((words.plain(name), words.plain(value)) for name, value in result["versions"].items())

@@ -1,0 +1,183 @@
+"""Tables for the terminal, as rich renderables: they fit a narrow window and say all they say without colour."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from accord.reports import words
+from accord.reports.group_figures import column_label, column_of, group_label, interval
+
+MOST_CLIENTS = 30
+"""Clients beyond which the partition's table shows the first ones and a summary."""
+_BAR = 12
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def result_table(result: Mapping[str, Any]) -> RenderableType:
+    """A run's result at a glance: what, how much, and beside what.
+
+    Args:
+        result: the run's `result.json`.
+
+    Returns:
+        A renderable of three columns that wraps its last one; it starts with a line that says so where the
+        run stopped early.
+    """
+    why = words.stopped(result)
+    title = f"{words.plain(result['study'], 30)} · {'stopped early' if why else 'done'}"
+    title += f" · {words.count(result['rounds'], 'round')}"
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1, overflow="fold")
+    for label, figure, note in _lines(result):
+        table.add_row(Text(label), Text(figure, "bold"), Text(note, "dim"))
+    parts: list[RenderableType] = [Rule(Text(title, "bold"), align="left", style="dim")]
+    if why:
+        parts.append(Padding(Text(why, "bold yellow"), (0, 0, 1, 0)))
+    return Group(*parts, table)
+
+
+def _lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    sent, faults = result["communication"], result["faults"]
+    lost = ", ".join(
+        f"{words.count(faults[of])} {name}"
+        for of, name in (("dropped", "dropped"), ("timed_out", "timed out"), ("recovered", "recovered"))
+        if faults[of]
+    )
+    return [
+        _accuracy_line(result),
+        *_privacy_lines(result["privacy"]),
+        *_fairness_lines(result["fairness"]),
+        *_client_lines(result["clients"]),
+        ("Sent up", words.size(sent["uplink_bytes"]), f"{words.count(sent['messages'], 'message')}; MB = 2²⁰ bytes"),
+        ("Sent down", words.size(sent["downlink_bytes"]), ""),
+        *([("Faults", words.count(sum(faults.values())), lost)] if lost else []),
+        ("Time", words.duration(result["seconds"]), f"{words.count(result['samples_per_second'])} samples/s"),
+    ]
+
+
+def _accuracy_line(result: Mapping[str, Any]) -> tuple[str, str, str]:
+    test, twin = result["test"], result["twin"]
+    note = f"on {words.count(test['n'], 'test row')}"
+    if twin:
+        other = twin["test"]["accuracy"]
+        comparable = words.known(test["accuracy"]) and words.known(other)
+        difference = words.points(test["accuracy"] - other if comparable else None)
+        note = f"{words.percent(other)} without privacy, {difference}"
+    return "Accuracy", words.percent(test["accuracy"]), note
+
+
+def _privacy_lines(privacy: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    if privacy is None:
+        return [("Privacy", "none", "ε = ∞, no guarantee")]
+    each = privacy["per_client"]
+    whose = "every client" if privacy["unit"] == "client" else "worst client"
+    budget = f"of {words.epsilon(privacy['budget'])}" if privacy["budget"] else "no budget"
+    lines = [
+        ("Privacy", f"ε {words.epsilon(privacy['epsilon'])}", f"{budget}, {whose}, δ = {words.power(privacy['delta'])}")
+    ]
+    if privacy["unit"] != "client":
+        spread = ", ".join(f"{of} {words.epsilon(each[of])}" for of in ("min", "median", "max"))
+        lines.append(("  per client", "", spread))
+    terms = f"unit {words.plain(privacy['unit'])}, accountant {words.plain(privacy['accountant'])}"
+    return [*lines, ("  guarantee", "", terms)]
+
+
+def _fairness_lines(fairness: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    if not fairness:
+        return []
+    headline, worst = fairness["headline_column"], fairness["worst_group"]
+    lines = [("Worst group", words.DASH, "every group is too small to say")]
+    if worst:
+        group, column = fairness["groups"][worst], column_of(fairness, worst)
+        note = f"{group_label(worst, column, 30)} ({words.span(interval(group, 'accuracy'))}), "
+        lines = [("Worst group", words.percent(group["accuracy"]), f"{note}n = {words.count(group['n'])}")]
+    gaps = fairness["columns"][headline]
+    for of, name in (
+        ("accuracy_gap", "accuracy gap"),
+        ("demographic_parity_difference", "parity gap"),
+        ("equalized_odds_difference", "odds gap"),
+    ):
+        if words.known(gaps[of]):
+            ends = interval(gaps, of)
+            between = f"({words.span(ends, shares=False)}) " if ends else ""
+            lines.append((f"  {name}", words.decimal(gaps[of]), f"{between}by {column_label(headline, 20)}"))
+    small = sum(group["too_small"] for group in fairness["groups"].values())
+    if small:
+        lines.append(("", "", f"{words.count(small, 'group')} too small to say"))
+    return lines
+
+
+def _client_lines(clients: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    if not clients or not words.known(clients["mean"]):
+        return []
+    note = f"of {words.count(clients['evaluated'], 'client')}, mean {words.percent(clients['mean'])}"
+    return [("Worst tenth", words.percent(clients["worst_decile"]), note)]
+
+
+# --- who holds what -----------------------------------------------------------------------------------
+
+
+def partition_table(partition: Mapping[str, Any]) -> RenderableType:
+    """Who holds what: rows, a bar, and the labels with most rows first; of many clients the first and a summary.
+
+    Args:
+        partition: `{"class_names", "clients": [{"client", "name", "rows", "test_rows", "labels"}]}`.
+    """
+    clients = partition["clients"]
+    shown = clients if len(clients) <= MOST_CLIENTS else clients[: MOST_CLIENTS // 3]
+    most = max((client["rows"] for client in clients), default=0)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", expand=False)
+    table.add_column("Client", overflow="ellipsis", no_wrap=True, max_width=18)
+    table.add_column("Rows", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("Rows by label", ratio=1, overflow="fold")
+    for client in shown:
+        table.add_row(
+            Text(words.plain(client["name"] or str(client["client"]), 40)),
+            words.count(client["rows"]),
+            Text(bar(client["rows"] / most if most else 0.0)),
+            Text(_held(client["labels"], partition["class_names"])),
+        )
+    if len(shown) == len(clients):
+        return table
+    rows = [client["rows"] for client in clients]
+    left = f"… and {words.count(len(clients) - len(shown), 'further client')}"
+    summary = f"{words.count(len(clients), 'client')} hold {words.count(sum(rows), 'row')}: from "
+    summary += f"{words.count(min(rows))} to {words.count(max(rows))}, {words.count(median(rows))} at the median."
+    return Group(table, Text(left, "dim"), Text(summary))
+
+
+def bar(share: float, width: int = _BAR) -> str:
+    """A share of 1 as a bar of `width` characters, to an eighth of one.
+
+    >>> bar(0.5, 4), bar(1.0, 2)
+    ('██  ', '██')
+    """
+    eighths = round(8 * width * min(max(share, 0.0), 1.0))
+    whole, rest = divmod(eighths, 8)
+    return ("█" * whole + (_EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+def _held(labels: Sequence[int], names: Sequence[str], most: int = 10) -> str:
+    held = sorted(((n, -k) for k, n in enumerate(labels) if n), reverse=True)
+    text = "  ".join(f"{words.plain(names[-k], 14)}:{words.count(n)}" for n, k in held[:most])
+    return f"{text}  … {len(held) - most} more" if len(held) > most else text or words.DASH
+
+
+def budget_table(rows: Sequence[tuple[str, str]]) -> RenderableType:
+    """Two columns: what, and how much."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for label, value in rows:
+        table.add_row(Text(words.plain(label)), Text(words.plain(value, 400)))
+    return table

@@ -1,0 +1,163 @@
+"""Numbers and names formatted for people.
+
+A value that is None or not a number is an en dash, so that nothing undefined is ever printed as a figure.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+DASH = "–"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_ACCOUNTANTS = {
+    "rdp": "the Rényi (RDP) accountant",
+    "pld": "the privacy loss distribution (PLD) accountant",
+    "rdp2017": "the Rényi accountant with the looser conversion of Mironov 2017",
+}
+
+
+def known(value: float | None) -> bool:
+    """Whether there is a number to print (infinity counts).
+
+    >>> known(0.0), known(None), known(float("nan"))
+    (True, False, False)
+    """
+    return value is not None and not math.isnan(value)
+
+
+def percent(value: float | None) -> str:
+    """A share of 1 as a percentage.
+
+    >>> percent(0.9486), percent(None)
+    ('94.9%', '–')
+    """
+    return DASH if value is None or math.isnan(value) else f"{value:.1%}"
+
+
+def points(difference: float | None) -> str:
+    """A difference of two shares in percentage points, with its sign.
+
+    >>> points(-0.019), points(0.0)
+    ('−1.9 points', '±0.0 points')
+    """
+    if difference is None or math.isnan(difference):
+        return DASH
+    rounded = round(100 * difference, 1)
+    sign = "±" if rounded == 0 else "+" if rounded > 0 else "−"
+    return f"{sign}{abs(rounded):.1f} points"
+
+
+def decimal(value: float | None, places: int = 3) -> str:
+    """A plain number with a fixed count of decimals.
+
+    >>> decimal(0.12345), decimal(-0.5, 1), decimal(None)
+    ('0.123', '−0.5', '–')
+    """
+    if value is None or math.isnan(value):
+        return DASH
+    return "∞" if math.isinf(value) else f"{value:.{places}f}".replace("-", "−")
+
+
+def epsilon(value: float | None) -> str:
+    """epsilon with two decimals, three below 1.
+
+    >>> epsilon(2), epsilon(0.68461), epsilon(float("inf")), epsilon(0)
+    ('2.00', '0.685', '∞', '0')
+    """
+    return "0" if value == 0 else decimal(value, 2 if value is None or value >= 1 else 3)
+
+
+def power(value: float | None) -> str:
+    """A small number such as delta as a power of ten.
+
+    >>> power(1e-5), power(1 / 60000), power(None)
+    ('10⁻⁵', '1.67 × 10⁻⁵', '–')
+    """
+    if value is None or not 0 < value < math.inf:
+        return DASH
+    mantissa, exponent = f"{value:.2e}".split("e")
+    shown = mantissa.rstrip("0").rstrip(".")
+    ten = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)
+    return ten if shown == "1" else f"{shown} × {ten}"
+
+
+def count(value: float | None, noun: str = "", plural: str = "") -> str:
+    """A whole number with its thousands marked, and its noun in the right number.
+
+    >>> count(1797), count(1, "client"), count(2, "class", "classes")
+    ('1,797', '1 client', '2 classes')
+    """
+    shown = DASH if value is None or math.isnan(value) else f"{value:,.0f}"
+    return f"{shown} {noun if value == 1 else plural or noun + 's'}" if noun else shown
+
+
+def size(value: float | None) -> str:
+    """Bytes for people: KB = 2^10, MB = 2^20, GB = 2^30.
+
+    >>> size(512), size(31435), size(1.3 * 2**20), size(None)
+    ('512 B', '30.7 KB', '1.3 MB', '–')
+    """
+    if value is None or math.isnan(value):
+        return DASH
+    for unit, exponent in (("GB", 30), ("MB", 20), ("KB", 10)):
+        if value >= 2**exponent:
+            return f"{value / 2**exponent:,.1f} {unit}"
+    return f"{value:.0f} B"
+
+
+def duration(value: float | None) -> str:
+    """Seconds for people.
+
+    >>> duration(0.042), duration(8.44), duration(134), duration(7500)
+    ('0.04 s', '8.4 s', '2 min 14 s', '2 h 05 min')
+    """
+    if value is None or math.isnan(value):
+        return DASH
+    if value < 59.95:
+        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes} min {seconds:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def span(interval: Any, shares: bool = True) -> str:
+    """An interval [low, high]; as percentages, or as plain numbers.
+
+    >>> span([0.821, 0.919]), span([-0.01, 0.2], shares=False), span(None), span([None, None])
+    ('82.1–91.9%', '−0.010 to 0.200', '–', '–')
+    """
+    if interval is None or len(interval) != 2 or not (known(interval[0]) and known(interval[1])):
+        return DASH
+    low, high = interval
+    return f"{100 * low:.1f}–{100 * high:.1f}%" if shares else f"{decimal(low)} to {decimal(high)}"
+
+
+def plain(text: object, longest: int = 200) -> str:
+    """Text from outside (names of groups, classes, clients) on one line, without control characters.
+
+    >>> plain("a\\nb\\x1b[31m"), plain("abcdef", 4)
+    ('a b�[31m', 'abc…')
+    """
+    line = "".join(c if c.isprintable() else "�" for c in " ".join(str(text).split()))
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def accountant(name: str) -> str:
+    """The accountant's name in a sentence."""
+    return _ACCOUNTANTS.get(name, f"the accountant {name}")
+
+
+def stopped(result: Mapping[str, Any]) -> str | None:
+    """One sentence that says why a run stopped early; None for a run that is done.
+
+    >>> stopped({"status": "stopped", "reason": "budget", "rounds": 12, "planned_rounds": 20})
+    'Stopped early after 12 of 20 rounds: the privacy budget pays for no further round.'
+    """
+    if result["status"] == "done":
+        return None
+    reason = {
+        "budget": "the privacy budget pays for no further round",
+        "quorum": "fewer clients than the quorum were left",
+        "interrupted": "it was interrupted",
+    }.get(result.get("reason") or "", "no reason was recorded")
+    text = f"Stopped early after {result['rounds']} of {count(result['planned_rounds'], 'round')}: {reason}."
+    return f"{text} {plain(result['message'], 400)}" if result.get("message") else text
