@@ -1,0 +1,83 @@
+"""Accord: one model trained over data that stays with its holders, under differential privacy.
+
+A study says what to run; a run is its execution and its records.
+
+>>> import accord, tempfile
+>>> study = accord.Study(
+...     data={"name": "synthetic", "train_rows": 200, "test_rows": 100},
+...     partition={"name": "iid", "num_partitions": 4},
+...     model={"name": "logistic"},
+...     program={"name": "fedavg", "rounds": 2},
+... )
+>>> with tempfile.TemporaryDirectory() as folder:
+...     finished = accord.run(study, folder)
+>>> finished.result["rounds"], len(finished.rounds)
+(2, 2)
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accord.config.load import load_study
+    from accord.config.schema import Study
+    from accord.errors import (
+        AccordError,
+        ClientError,
+        DataError,
+        DivergedError,
+        Fault,
+        PrivacyError,
+        RequestError,
+        RunFolderError,
+        StoppedEarly,
+        StorageError,
+        StudyError,
+    )
+    from accord.runs import Run, open_run, resume, run
+
+__version__ = _version("accord")
+
+__all__ = [
+    "AccordError",
+    "ClientError",
+    "DataError",
+    "DivergedError",
+    "Fault",
+    "PrivacyError",
+    "RequestError",
+    "Run",
+    "RunFolderError",
+    "StoppedEarly",
+    "StorageError",
+    "Study",
+    "StudyError",
+    "__version__",
+    "load_study",
+    "open_run",
+    "resume",
+    "run",
+]
+
+_HOMES = {
+    "Run": "accord.runs",
+    "Study": "accord.config.schema",
+    "load_study": "accord.config.load",
+    "open_run": "accord.runs",
+    "resume": "accord.runs",
+    "run": "accord.runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported when first used: `accord --help` need not wait seconds for torch.
+    if name not in __all__:
+        raise AttributeError(f"module 'accord' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, "accord.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,76 @@
+"""`accord`: the command line's entry, its exit codes and its one-line errors.
+
+Exit codes: 0 done; 2 the request is wrong (one line on stderr); 3 stopped early and saved; 1 a fault.
+"""
+
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from accord.cli import budget, data, doctor, report, run
+from accord.errors import AccordError
+
+app = typer.Typer(
+    name="accord",
+    help="Train one model over data that stays with its holders, under differential privacy, and see what it cost.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("report")(report.report)
+app.command("budget")(budget.budget)
+app.add_typer(data.app, name="data")
+app.command("doctor")(doctor.doctor)
+
+
+# Typer carries its own copy of click from 0.29 on; this is the base of its usage errors in either case.
+_UsageError: type[Exception] = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException" and issubclass(base, Exception)
+)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    # A scheduler's SIGTERM is treated as Ctrl-C: save, say how to go on, exit 3.
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = app(standalone_mode=False)
+    except AccordError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        _say("interrupted")
+        sys.exit(3)
+    except KeyboardInterrupt:
+        _say("interrupted; what was finished is saved: go on with accord run --resume RUN")
+        sys.exit(3)
+    except BrokenPipeError:
+        # The reader went away (accord ... | head); there is nobody left to tell.
+        sys.stderr.close()
+        sys.exit(1)
+    except _UsageError as error:
+        _say(f"{_text(error)} (see: accord --help)")
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _text(error: BaseException) -> str:
+    message = getattr(error, "format_message", error.__str__)()
+    return str(message)
+
+
+def _say(message: str) -> None:
+    line = " ".join(message.split())
+    print(f"accord: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

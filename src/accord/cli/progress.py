@@ -1,0 +1,68 @@
+"""Live progress on stderr: a bar in a terminal, a line a round elsewhere (a log, a scheduler)."""
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+
+from accord.records.rounds import RoundRecord
+
+_NAMES = {"train": "training", "twin": "twin without privacy"}
+
+
+class Progress:
+    """A context manager; hand its `on_round` to `accord.run`."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._live = console.is_terminal
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[scores]}"),
+            console=console,
+            disable=not self._live,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def on_round(self, stage: str, record: RoundRecord, planned: int) -> None:
+        """Shows a finished round."""
+        scores = _scores(record)
+        if not self._live:
+            print(
+                f"{_NAMES.get(stage, stage)}: round {record.round}/{planned} {scores}".rstrip(),
+                file=sys.stderr,
+            )
+            return
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(_NAMES.get(stage, stage), total=planned, scores="")
+        self._bar.update(self._tasks[stage], completed=record.round)
+        if scores:
+            self._bar.update(self._tasks[stage], scores=scores)
+
+
+def _scores(record: RoundRecord) -> str:
+    accuracy = f"acc {record.test.accuracy:.1%}" if record.test else ""
+    epsilon = f"ε {record.epsilon.max:.2f}" if record.epsilon else ""
+    return " ".join(part for part in (accuracy, epsilon) if part)

@@ -1,0 +1,97 @@
+"""`accord run`: runs a study, or takes a run up again."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from accord.errors import RunFolderError, StudyError
+
+
+def run(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="STUDY.yaml", help="The study file.", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as program.rounds=5. Repeatable."),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", metavar="NAME", help="Where client work runs; short for --set engine.name=NAME."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The run folder; must not exist. [default: runs/STUDY-TIME]"),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Take up the run in this folder where it stopped."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    print_schema: Annotated[
+        bool,
+        typer.Option("--print-schema", help="Print the study file's JSON Schema, for editors, and exit."),
+    ] = False,
+) -> int:
+    """Run a study: train, account, judge, and write a run folder with a report.
+
+    Exit codes: 0 done; 2 the request is wrong; 3 stopped early and saved; 1 a fault.
+    """
+    if print_schema:
+        from accord.config.schema import Study
+
+        print(json.dumps(Study.model_json_schema(), indent=2))
+        return 0
+    overrides = [*(set_ or []), *([f"engine.name={engine}"] if engine else [])]
+    if resume is not None:
+        if study is not None or overrides or out is not None:
+            raise StudyError("--resume goes on with the study saved in the run folder; give it alone")
+        return _show(_resume(resume), as_json)
+    if study is None:
+        raise StudyError("name a study file: accord run STUDY.yaml (or --resume RUN)")
+    return _show(_start(study, overrides, out), as_json)
+
+
+def _start(path: Path, overrides: list[str], out: Path | None) -> dict[str, Any]:
+    from accord.cli.progress import Progress
+    from accord.config.load import load_study
+    from accord.runs import run
+
+    study = load_study(path, overrides)
+    with Progress() as progress:
+        return run(study, out, name=path.stem, on_round=progress.on_round).result or {}
+
+
+def _resume(folder: Path) -> dict[str, Any]:
+    from accord.cli.progress import Progress
+    from accord.runs import resume
+
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder}: no such run folder")
+    with Progress() as progress:
+        return resume(folder, on_round=progress.on_round).result or {}
+
+
+def _show(result: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        from rich.console import Console
+
+        from accord.reports.tables import result_table
+
+        Console().print(result_table(result))
+        print(f"report: {Path(result['run']) / 'report.html'}")
+    if result["status"] == "stopped":
+        again = (
+            f"; go on with: accord run --resume {shlex.quote(result['run'])}"
+            if result["reason"] == "interrupted"
+            else ""
+        )
+        print(f"accord: stopped early and saved: {result['message']}{again}", file=sys.stderr)
+        return 3
+    return 0

@@ -1,0 +1,294 @@
+"""The loop over rounds: charge, train, record, checkpoint; and going back to a checkpoint.
+
+Each write is atomic or an appended line, so a kill at any moment leaves a folder that a run can be taken up
+from. Rounds after the last checkpoint are done again. Their charges are not counted twice: every draw comes
+from a named stream, so the repeated round releases the same values as before, and nothing new.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord import params as p
+from accord.config.load import dump_study
+from accord.data.federated import FederatedData
+from accord.data.partition import label_counts
+from accord.errors import DivergedError, Fault, RunFolderError
+from accord.params import Params
+from accord.prepare import Prepared
+from accord.privacy.ledger import Ledger
+from accord.program.base import Cohort, RoundOutcome, ServerState
+from accord.program.build import draw_cohort, due_steps
+from accord.program.evaluate import count_groups, evaluate
+from accord.records import checkpoints, store
+from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores, finite
+from accord.records.trackers import TensorBoardTracker
+
+OnRound = Callable[[str, RoundRecord, int], None]
+"""Called after each round with the stage (`train` or `twin`), its record, and how many rounds are planned."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after a finished round.
+
+    Attributes:
+        round: the last finished round, 0 before the first.
+        server: the program's state after it.
+        ledger: the accounts after it, None without privacy.
+        records: one a finished round.
+        resumes: how often the run was taken up again.
+    """
+
+    round: int
+    server: ServerState
+    ledger: Ledger | None
+    records: tuple[RoundRecord, ...]
+    resumes: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run ended before its last round: `reason` is one word, `message` one line."""
+
+    reason: str
+    message: str
+
+
+def train_rounds(
+    prepared: Prepared, folder: Path, progress: list[Progress], on_round: OnRound | None, stage: str
+) -> Stop | None:
+    """Runs the rounds still to come.
+
+    Args:
+        prepared: the study made ready.
+        folder: the run folder.
+        progress: one entry, replaced after each round once its records are on disk; what an interrupt keeps.
+        on_round: called after each round.
+        stage: what to call this training there.
+
+    Returns:
+        Why it stopped early; None when the last round is done.
+
+    Raises:
+        Fault: a client failed, the model diverged, or the disk refused.
+    """
+    study, planned = prepared.study, prepared.study.program.rounds
+    sent = sum(record.uplink_bytes for record in progress[0].records)
+    tracker = TensorBoardTracker(folder / "tensorboard", progress[0].round + 1, sent)
+    writing = 0.0
+    try:
+        for number in range(progress[0].round + 1, planned + 1):
+            before = progress[0]
+            cohort = draw_cohort(study, prepared.population, number, prepared.streams)
+            steps = due_steps(prepared.work, prepared.federated.train.sizes(), cohort)
+            admitted, stop = _admit(prepared, before.ledger, steps, number)
+            if stop is not None:
+                return stop
+            ledger = _charge(folder, before.ledger, cohort, {c: steps[c] for c in admitted}, number)
+            began = time.perf_counter()
+            server, outcome = prepared.program.round(
+                before.server, Cohort(number, admitted), prepared.engine, prepared.streams
+            )
+            _check(server, outcome, steps, number)
+            trained = time.perf_counter()
+            due = number % study.evaluation.every == 0 or number == planned
+            test, groups = _scores(prepared, server.params) if due else (None, None)
+            judged = time.perf_counter()
+            seconds = {"train": trained - began, "evaluate": judged - trained, "records": writing}
+            record = _record(number, cohort, admitted, outcome, ledger, test, groups, seconds)
+            store.append_line(folder / "rounds.jsonl", record.as_json())
+            tracker.round(record)
+            after = Progress(number, server, ledger, (*before.records, record), before.resumes)
+            if number % study.evaluation.checkpoint_every == 0 or number == planned:
+                save(prepared, folder, after)
+            progress[0] = after
+            writing = time.perf_counter() - judged
+            if on_round is not None:
+                on_round(stage, record, planned)
+    finally:
+        tracker.close()
+    return None
+
+
+def _admit(
+    prepared: Prepared, ledger: Ledger | None, steps: dict[int, int], number: int
+) -> tuple[tuple[int, ...], Stop | None]:
+    """The cohort's clients that may take part, or why the run ends here."""
+    if ledger is None:
+        return tuple(steps), None
+    admitted = ledger.admit(steps)
+    spent = ledger.plan.unit == "client" and ledger.exhausted()
+    few = len(admitted) < min(prepared.study.program.min_clients, len(steps))
+    if not spent and not few:
+        return admitted, None
+    left = "the population's" if spent else f"{len(steps) - len(admitted)} of {len(steps)} clients'"
+    message = f"round {number} would take {left} privacy budget past epsilon {ledger.plan.budget:g}"
+    return (), Stop("budget", message)
+
+
+def _charge(
+    folder: Path, ledger: Ledger | None, cohort: Sequence[int], steps: dict[int, int], number: int
+) -> Ledger | None:
+    """Charges a round and writes the charge, before any of its work is done."""
+    if ledger is None:
+        return None
+    charged = ledger.charge(steps)
+    spent = charged.epsilons()
+    if ledger.plan.unit == "client":
+        epsilon = {"population": float(spent[0])}
+    else:
+        epsilon = {str(client): float(spent[client]) for client in steps}
+    refused = [client for client in cohort if client not in steps]
+    store.append_line(
+        folder / "ledger.jsonl",
+        {
+            "round": number,
+            "clients": list(steps),
+            "refused": refused,
+            "steps": list(steps.values()),
+            "epsilon": epsilon,
+        },
+    )
+    return charged
+
+
+def _check(server: ServerState, outcome: RoundOutcome, charged: dict[int, int], number: int) -> None:
+    """What was done must be what was charged, and the model must still be one."""
+    for client, steps in outcome.steps.items():
+        if steps > charged[client]:
+            raise Fault(f"round {number}: client {client} took {steps} local steps, but {charged[client]} were charged")
+    if not p.all_finite(server.params):
+        raise DivergedError(
+            f"round {number}: the model's parameters are no longer finite; lower training.learning_rate"
+        )
+
+
+def _scores(prepared: Prepared, params: Params) -> tuple[TestScores, dict[str, dict[str, float]] | None]:
+    table = prepared.federated.data.test
+    judged = evaluate(prepared.work.task, params, table, prepared.study.evaluation.batch_size)
+    scores = TestScores(judged.accuracy, finite(judged.loss), len(table))
+    if not prepared.groups:
+        return scores, None
+    counted = count_groups(prepared.groups, table, judged, prepared.positive)
+    return scores, {
+        column: {
+            name: float(right / n) for name, n, right in zip(counts.names, counts.n, counts.correct, strict=True) if n
+        }
+        for column, counts in counted.items()
+    }
+
+
+def _record(
+    number: int,
+    cohort: tuple[int, ...],
+    admitted: tuple[int, ...],
+    outcome: RoundOutcome,
+    ledger: Ledger | None,
+    test: TestScores | None,
+    groups: dict[str, dict[str, float]] | None,
+    seconds: dict[str, float],
+) -> RoundRecord:
+    spread = None
+    if ledger is not None:
+        spent = ledger.epsilons()
+        spread = EpsilonSpread(float(spent.min()), float(np.median(spent)), float(spent.max()))
+    return RoundRecord(
+        round=number,
+        cohort=cohort,
+        clients=admitted,
+        refused=tuple(client for client in cohort if client not in set(admitted)),
+        samples=sum(outcome.samples.values()),
+        steps=sum(outcome.steps.values()),
+        test=test,
+        groups=groups,
+        epsilon=spread,
+        uplink_bytes=outcome.uplink_bytes,
+        downlink_bytes=outcome.downlink_bytes,
+        messages=outcome.messages,
+        seconds=seconds,
+    )
+
+
+def begin(prepared: Prepared, folder: Path) -> Progress:
+    """Writes the resolved study, who holds what, and a checkpoint of the untrained model."""
+    store.write_text(folder / "study.yaml", dump_study(prepared.study))
+    store.write_json(folder / "partition.json", partition_summary(prepared.federated))
+    progress = Progress(0, prepared.program.init(prepared.initial), prepared.ledger, (), 0)
+    save(prepared, folder, progress)
+    return progress
+
+
+def save(prepared: Prepared, folder: Path, progress: Progress) -> None:
+    """Writes a checkpoint."""
+    tensors = {f"params/{name}": value for name, value in progress.server.params.items()}
+    if progress.ledger is not None:
+        tensors["ledger/steps"] = torch.from_numpy(progress.ledger.steps)
+    state = {"name": prepared.name, "resumes": progress.resumes}
+    checkpoints.save(folder, progress.round, tensors, state)
+
+
+def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> Progress:
+    """Where the run stands at a checkpoint, with the records after it dropped.
+
+    Raises:
+        RunFolderError: the records do not reach as far as the checkpoint.
+    """
+    for stale in ("result.json", "model.safetensors", "report.html"):
+        with store.storing(folder / stale):
+            (folder / stale).unlink(missing_ok=True)  # what an earlier stop wrote; the checkpoint holds all of it
+    go_back(folder, saved.round)
+    records = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
+    if len(records) != saved.round:
+        raise RunFolderError(f"{folder}: the checkpoint is of round {saved.round}, but {len(records)} are recorded")
+    ledger = prepared.ledger
+    if ledger is not None:
+        ledger = replace(ledger, steps=saved.tensors["ledger/steps"].numpy())
+    device = next(iter(prepared.initial.values())).device
+    server = ServerState({name: value.to(device) for name, value in saved_params(saved.tensors).items()})
+    return Progress(saved.round, server, ledger, records, int(saved.state["resumes"]) + 1)
+
+
+def go_back(folder: Path, round: int) -> None:
+    """Drops what was written of rounds after `round`, which will be done again."""
+    for name in ("rounds.jsonl", "ledger.jsonl"):
+        store.keep_lines(folder / name, lambda line: int(line["round"]) <= round)
+
+
+def last_checkpoint(folder: Path) -> checkpoints.Checkpoint:
+    """The newest checkpoint that loads.
+
+    Raises:
+        RunFolderError: there is none.
+    """
+    saved = checkpoints.latest(folder)
+    if saved is None:
+        raise RunFolderError(f"{folder}: no checkpoint to go on from; run the study again into another folder")
+    return saved
+
+
+def saved_params(tensors: dict[str, Tensor]) -> Params:
+    """The model's parameters among a checkpoint's tensors."""
+    return {name.removeprefix("params/"): value for name, value in tensors.items() if name.startswith("params/")}
+
+
+def partition_summary(federated: FederatedData) -> dict[str, object]:
+    """Who holds what: rows and label counts by client, for reports."""
+    train, test = federated.train, federated.test
+    counts = label_counts(train, federated.data.train, len(federated.data.class_names))
+    clients = [
+        {
+            "client": client,
+            "name": train.names[client] if train.names else "",
+            "rows": int(rows),
+            "test_rows": int(test_rows),
+            "labels": counts[client].tolist(),
+        }
+        for client, (rows, test_rows) in enumerate(zip(train.sizes(), test.sizes(), strict=True))
+    ]
+    return {"class_names": list(federated.data.class_names), "clients": clients}

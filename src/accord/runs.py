@@ -1,0 +1,286 @@
+"""Runs a study: the half of the composition root that writes (see `prepare` for the half that refuses).
+
+The house plan called this module `run.py`; a module and the function `accord.run` cannot share one name without
+one hiding the other, depending on what was imported first.
+"""
+
+import shlex
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from accord.config.load import load_study
+from accord.config.schema import Study
+from accord.errors import RunFolderError
+from accord.execute import (
+    OnRound,
+    Progress,
+    Stop,
+    begin,
+    go_back,
+    last_checkpoint,
+    save,
+    saved_params,
+    take_up,
+    train_rounds,
+)
+from accord.fairness.audit import audit, client_spread
+from accord.params import Params
+from accord.prepare import Prepared, prepare, reproducible_arithmetic, versions
+from accord.program.evaluate import Judged, count_groups, evaluate
+from accord.records import checkpoints, result, store
+from accord.records.rounds import RoundRecord, finite
+from accord.reports.html import render
+from accord.streams import stream
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Run:
+    """An execution of a study and its records.
+
+    Attributes:
+        folder: where the records are.
+        study: as resolved.
+        result: what `result.json` holds; None for a run that was killed and not resumed.
+        rounds: one record a finished round.
+        params: the model's parameters after the last finished round (of an unfinished run: at its last
+            checkpoint), on the CPU.
+    """
+
+    folder: Path
+    study: Study
+    result: dict[str, Any] | None
+    rounds: tuple[RoundRecord, ...]
+    params: Params
+
+    def plot(self) -> "Figure":
+        """Accuracy, loss and epsilon by round as a matplotlib figure."""
+        from accord.reports.figures import overview
+
+        unfinished = {"privacy": None, "fairness": None, "twin": None}
+        return overview(self.folder.name, self.result or unfinished, self.rounds)
+
+
+def run(study: Study, out: Path | str | None = None, *, name: str = "study", on_round: OnRound | None = None) -> Run:
+    """Runs a study and writes its run folder.
+
+    Args:
+        study: what to run.
+        out: the run folder, which must not exist or be empty; None makes one under `runs/`.
+        name: what reports call the study.
+        on_round: called after every round.
+
+    Returns:
+        The finished run. One that stopped early (budget, interrupt) says so in `result["status"]`.
+
+    Raises:
+        RequestError: the study, the data or the folder is wrong; nothing was written.
+        Fault: something failed on the way; the records so far are whole.
+    """
+    folder = Path(out) if out is not None else default_folder(name)
+    store.check_folder(folder)
+    prepared = prepare(study, name)
+    store.create_folder(folder)
+    with reproducible_arithmetic(), store.lock(folder):
+        return _execute(prepared, folder, begin(prepared, folder), on_round)
+
+
+def resume(folder: Path | str, *, on_round: OnRound | None = None) -> Run:
+    """Takes up a run where its last checkpoint left it; ends bit for bit where it would have ended.
+
+    Args:
+        folder: the run folder. A finished run is returned as it is.
+        on_round: called after every further round.
+
+    Raises:
+        RunFolderError: not a run folder, or one without a checkpoint that loads.
+    """
+    folder = Path(folder)
+    done = open_run(folder)
+    if done.result is not None and done.result["status"] == "done":
+        return done
+    saved = last_checkpoint(folder)
+    prepared = prepare(done.study, str(saved.state["name"]))
+    with reproducible_arithmetic(), store.lock(folder):
+        saved = last_checkpoint(folder)
+        return _execute(prepared, folder, take_up(prepared, folder, saved), on_round)
+
+
+def open_run(folder: Path | str) -> Run:
+    """Reads a run folder, finished or not.
+
+    Raises:
+        RunFolderError: not a run folder, or nothing in it loads.
+    """
+    folder = Path(folder)
+    if not (folder / "study.yaml").is_file():
+        raise RunFolderError(f"{folder}: not a run folder (it has no study.yaml)")
+    study = load_study(folder / "study.yaml")
+    values = store.read_json(folder / "result.json") if (folder / "result.json").exists() else None
+    rounds = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
+    model = folder / "model.safetensors"
+    params = (
+        checkpoints.load_model(model) if values and model.exists() else saved_params(last_checkpoint(folder).tensors)
+    )
+    return Run(folder, study, values, rounds, params)
+
+
+def default_folder(name: str) -> Path:
+    """`runs/NAME-YYYYMMDD-HHMMSS`, with a number behind it where that exists."""
+    stamp = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, number = stamp, 2
+    while folder.exists():
+        folder, number = stamp.with_name(f"{stamp.name}-{number}"), number + 1
+    return folder
+
+
+def _execute(prepared: Prepared, folder: Path, start: Progress, on_round: OnRound | None, stage: str = "train") -> Run:
+    twin: Run | None = None
+    # What an interrupt must not lose: replaced only when a round's records are on disk.
+    progress = [start]
+    stop: Stop | None = None
+    try:
+        stop = train_rounds(prepared, folder, progress, on_round, stage)
+        if stop is None and prepared.study.evaluation.twin and prepared.ledger is not None:
+            twin = _twin(prepared, folder / "twin", on_round)
+    except KeyboardInterrupt:
+        # In this order: a checkpoint must never be ahead of the records.
+        save(prepared, folder, progress[0])
+        go_back(folder, progress[0].round)
+        stop = Stop("interrupted", f"interrupted after round {progress[0].round} of {prepared.study.program.rounds}")
+    return _end(prepared, folder, progress[0], stop, twin)
+
+
+def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None) -> Run:
+    """The same study without privacy, in a folder of its own inside the run's."""
+    evaluation = prepared.study.evaluation.model_copy(update={"twin": False})
+    study = prepared.study.model_copy(update={"privacy": None, "evaluation": evaluation})
+    twin = prepare(study, f"{prepared.name} without privacy", prepared.federated)
+    if (folder / "study.yaml").exists() and checkpoints.latest(folder) is not None:
+        done = open_run(folder)
+        if done.result is not None and done.result["status"] == "done":
+            return done
+        start = take_up(twin, folder, last_checkpoint(folder))
+    else:
+        start = begin(twin, store.create_folder(folder) if not folder.exists() else folder)
+    ended = _execute(twin, folder, start, on_round, stage="twin")
+    if ended.result is not None and ended.result["status"] != "done":
+        raise KeyboardInterrupt
+    return ended
+
+
+def _end(prepared: Prepared, folder: Path, progress: Progress, stop: Stop | None, twin: Run | None) -> Run:
+    """Judges the model; writes it, the result and the report."""
+    params = {name: value.cpu() for name, value in progress.server.params.items()}
+    checkpoints.save_model(folder / "model.safetensors", params, {"study": prepared.name, "round": progress.round})
+    values = _result(prepared, folder, progress, stop, twin)
+    store.write_json(folder / "result.json", values)
+    write_report(folder)
+    return Run(folder, prepared.study, values, progress.records, params)
+
+
+def write_report(folder: Path | str) -> Path:
+    """Draws `report.html` from the records in a run folder.
+
+    Returns:
+        The file written.
+
+    Raises:
+        RunFolderError: not a run folder, or one whose run has not ended.
+    """
+    done = open_run(folder)
+    if done.result is None:
+        raise RunFolderError(
+            f"{folder}: the run has not ended ({len(done.rounds)} of {done.study.program.rounds} rounds); "
+            f"go on with: accord run --resume {shlex.quote(str(folder))}"
+        )
+    path = done.folder / "report.html"
+    ledger = store.read_lines(done.folder / "ledger.jsonl") if done.result["privacy"] else []
+    partition = store.read_json(done.folder / "partition.json")
+    page = render(
+        study=done.study,
+        name=done.result["study"],
+        rounds=done.rounds,
+        ledger=ledger,
+        partition=partition,
+        result=done.result,
+    )
+    store.write_text(path, page)
+    return path
+
+
+def _result(
+    prepared: Prepared, folder: Path, progress: Progress, stop: Stop | None, twin: Run | None
+) -> dict[str, Any]:
+    study, data = prepared.study, prepared.federated.data
+    judged = evaluate(prepared.work.task, progress.server.params, data.test, study.evaluation.batch_size)
+    clients = _clients(prepared, judged) if study.evaluation.per_client else None
+    return {
+        "accord": versions()["accord"],
+        "run": str(folder),
+        "study": prepared.name,
+        "status": "stopped" if stop else "done",
+        "reason": stop.reason if stop else None,
+        "message": stop.message if stop else None,
+        "rounds": progress.round,
+        "planned_rounds": study.program.rounds,
+        "test": {"accuracy": judged.accuracy, "loss": finite(judged.loss), "n": len(data.test)},
+        "privacy": result.privacy_summary(progress.ledger),
+        "fairness": _fairness(prepared, judged),
+        "clients": clients,
+        "twin": {"test": twin.result["test"]} if twin and twin.result else None,
+        **result.totals(progress.records, progress.resumes),
+        "released": result.released(
+            prepared.work.plan,
+            groups=bool(prepared.groups),
+            per_client=clients is not None,
+            twin=twin is not None,
+        ),
+        "data": {
+            "name": data.name,
+            "about": data.about,
+            "train_rows": len(data.train),
+            "test_rows": len(data.test),
+            "classes": len(data.class_names),
+        },
+        "seed": study.seed,
+        "versions": versions(),
+    }
+
+
+def _fairness(prepared: Prepared, judged: Judged) -> dict[str, Any] | None:
+    section = prepared.study.fairness
+    if section is None or not prepared.groups:
+        return None
+    counts = count_groups(prepared.groups, prepared.federated.data.test, judged, prepared.positive)
+    return audit(
+        counts,
+        confidence=section.confidence,
+        min_group_size=section.min_group_size,
+        resamples=section.bootstrap,
+        rng=stream(prepared.study.seed, "bootstrap"),
+    ).as_json()
+
+
+def _clients(prepared: Prepared, judged: Judged) -> dict[str, Any]:
+    """Accuracy over clients, each judged on its share of the test rows."""
+    shares = prepared.federated.test
+    right = np.concatenate([[0], np.cumsum(judged.correct[shares.order])])
+    correct = right[shares.offsets[1:]] - right[shares.offsets[:-1]]
+    spread = client_spread(correct, shares.sizes())
+    return {
+        "population": prepared.population,
+        "evaluated": spread.clients,
+        "mean": spread.mean,
+        "std": spread.standard_deviation,
+        "min": spread.min,
+        "max": spread.max,
+        "worst_decile": spread.worst_10_percent,
+        "too_small": spread.too_small,
+    }

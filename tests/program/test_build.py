@@ -1,0 +1,174 @@
+"""From study to plan: the accountant gets the training n, noise meets the target for every client, cohorts repeat."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from accord.config.schema import Study
+from accord.errors import PrivacyError, StudyError
+from accord.prepare import prepare
+from accord.privacy.ledger import Ledger
+from accord.program.base import Cohort
+from accord.program.build import (
+    check_cohort,
+    draw_cohort,
+    due_steps,
+    make_optimizer,
+    make_plan,
+    make_work,
+    participations,
+)
+from accord.streams import bind
+from accord.task import Task
+
+STREAMS = bind(0)
+SIZES = np.array([40, 100, 55, 300])
+
+
+def sample(**changes: Any) -> dict[str, Any]:
+    return {"unit": "sample", "epsilon": 3.0, "delta": 1e-4} | changes
+
+
+def test_the_accountant_gets_the_training_n(small_study: Callable[..., Study]) -> None:
+    """300 training rows over 6 clients are 50 a client; the 120 test rows must not come into it."""
+    prepared = prepare(small_study(privacy=sample()))
+    assert prepared.ledger is not None
+    assert prepared.ledger.sizes.tolist() == prepared.federated.train.sizes().tolist() == [50] * 6
+    plan = prepared.ledger.plan
+    assert plan.event(50).sampling_probability == 10 / 50
+
+
+def test_noise_meets_the_target_for_the_worst_client_and_no_tighter(small_study: Callable[..., Study]) -> None:
+    study = small_study(privacy=sample())
+    plan = make_plan(study, SIZES, STREAMS)
+    assert plan is not None
+    # 4 rounds of one epoch of ceil(n / 10) steps
+    spent = [plan.epsilon(int(n), 4 * -(-int(n) // 10)) for n in SIZES]
+    assert max(spent) <= 3.0
+    assert max(spent) > 2.99
+
+
+def test_a_study_with_a_target_never_runs_out(small_study: Callable[..., Study], task: Callable[..., Task]) -> None:
+    program = {"name": "fedavg", "rounds": 9, "cohort_size": 2}
+    study = small_study(privacy=sample(), program=program)
+    plan = make_plan(study, SIZES, STREAMS)
+    assert plan is not None
+    work, ledger = make_work(study, task(), plan), Ledger.open(plan, SIZES)
+    for round in range(1, 10):
+        due = due_steps(work, SIZES, draw_cohort(study, 4, round, STREAMS))
+        assert ledger.admit(due) == tuple(due)
+        ledger = ledger.charge(due)
+    assert ledger.epsilons().max() <= 3.0
+
+
+def test_noise_given_is_kept_and_epsilon_is_a_budget(small_study: Callable[..., Study]) -> None:
+    plan = make_plan(small_study(privacy=sample(noise_multiplier=0.9)), SIZES, STREAMS)
+    assert plan is not None
+    assert (plan.noise_multiplier, plan.budget) == (0.9, 3.0)
+    free = make_plan(small_study(privacy=sample(noise_multiplier=0.9, epsilon=None)), SIZES, STREAMS)
+    assert free is not None
+    assert free.budget is None
+    assert make_plan(small_study(), SIZES, STREAMS) is None
+
+
+@pytest.mark.parametrize(
+    ("program", "sampling", "expected"),
+    [
+        ({}, "everyone", None),
+        ({"cohort_size": 4}, "everyone", None),
+        ({"cohort_size": 2}, "fixed", 2),
+        ({"cohort_size": 2, "cohort_sampling": "poisson"}, "poisson", 2),
+    ],
+)
+def test_client_unit_is_accounted_for_the_cohorts_it_draws(
+    small_study: Callable[..., Study], program: dict[str, Any], sampling: str, expected: int | None
+) -> None:
+    study = small_study(
+        privacy={"unit": "client", "epsilon": 5.0, "delta": 1e-2},
+        program={"name": "fedavg", "weights": "uniform", "rounds": 3} | program,
+    )
+    plan = make_plan(study, SIZES, STREAMS)
+    assert plan is not None
+    assert (plan.sampling, plan.expected_size) == (sampling, expected)
+    assert 4.9 < plan.epsilon(4, 3) <= 5.0
+
+
+def test_cohorts_repeat_and_have_their_size(small_study: Callable[..., Study]) -> None:
+    study = small_study(program={"name": "fedavg", "cohort_size": 3})
+    drawn = [draw_cohort(study, 50, round, STREAMS) for round in range(1, 30)]
+    assert drawn == [draw_cohort(study, 50, round, STREAMS) for round in range(1, 30)]
+    assert all(len(set(cohort)) == 3 for cohort in drawn)
+    assert len(set(drawn)) > 20
+    assert draw_cohort(small_study(), 4, 1, STREAMS) == (0, 1, 2, 3)
+
+
+def test_poisson_cohorts_come_at_their_rate(small_study: Callable[..., Study]) -> None:
+    study = small_study(program={"name": "fedavg", "cohort_size": 10, "cohort_sampling": "poisson"})
+    sizes = [len(draw_cohort(study, 100, round, STREAMS)) for round in range(1, 401)]
+    assert abs(np.mean(sizes) - 10) < 4 * np.sqrt(100 * 0.1 * 0.9 / 400)
+    assert abs(np.var(sizes) - 9) < 3
+
+
+def test_participations_are_what_will_be_drawn(small_study: Callable[..., Study]) -> None:
+    study = small_study(program={"name": "fedavg", "rounds": 20, "cohort_size": 3})
+    counts = np.zeros(10, dtype=int)
+    for round in range(1, 21):
+        counts[list(draw_cohort(study, 10, round, STREAMS))] += 1
+    assert participations(study, 10, STREAMS).tolist() == counts.tolist()
+
+
+def test_cohort_and_quorum_must_fit_the_population(small_study: Callable[..., Study]) -> None:
+    check_cohort(small_study(program={"name": "fedavg", "cohort_size": 4}), 4)
+    with pytest.raises(StudyError, match=r"program.cohort_size 5 is larger than the population of 4 clients"):
+        check_cohort(small_study(program={"name": "fedavg", "cohort_size": 5}), 4)
+    with pytest.raises(StudyError, match=r"program.min_clients 9"):
+        check_cohort(small_study(program={"name": "cyclic", "min_clients": 9}), 4)
+
+
+def test_work_carries_what_training_says(small_study: Callable[..., Study], task: Callable[..., Task]) -> None:
+    study = small_study(training={"batch_size": "full", "local_steps": 3, "dtype": "float64"})
+    work = make_work(study, task(), None)
+    assert (work.batch_size, work.local_epochs, work.local_steps, work.dtype) == (None, None, 3, torch.float64)
+    assert make_work(small_study(), task(), None).local_epochs == 1
+
+
+WEIGHTS: list[tuple[dict[str, Any], tuple[float, float]]] = [
+    ({}, (50 / 300, 250 / 300)),
+    ({"weights": "uniform"}, (0.5, 0.5)),
+    ({"weight_cap": 100}, (0.5 / 1.5, 1 / 1.5)),
+]
+
+
+@pytest.mark.parametrize(("weights", "shares"), WEIGHTS)
+def test_weights_by_size_uniform_and_capped(
+    small_study: Callable[..., Study], weights: dict[str, Any], shares: tuple[float, float]
+) -> None:
+    run = prepare(
+        small_study(
+            data={"name": "synthetic", "train_rows": 300, "test_rows": 30},
+            partition={"name": "size", "partition_sizes": [50, 250]},
+            program={"name": "fedavg", "rounds": 1} | weights,
+            training={"batch_size": "full", "dtype": "float64"},
+        )
+    )
+    state, _ = run.program.round(run.program.init(run.initial), Cohort(1, (0, 1)), run.engine, run.streams)
+    updates = [r.update for r in run.engine.run_cohort(run.work, [0, 1], run.initial, 1)]
+    for name, before in run.initial.items():
+        expected = shares[0] * updates[0][name] + shares[1] * updates[1][name]
+        torch.testing.assert_close(state.params[name] - before, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_optimizers_by_name(small_study: Callable[..., Study]) -> None:
+    w = {"w": torch.tensor([1.0])}
+    adam = make_optimizer(small_study(training={"optimizer": "adam", "learning_rate": 0.5}).training)
+    after, _ = adam.update({"w": torch.tensor([100.0])}, adam.init(w), w)
+    assert float(after["w"]) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_a_target_out_of_reach_says_so(small_study: Callable[..., Study]) -> None:
+    study = small_study(privacy=sample(epsilon=1e-6))
+    with pytest.raises(PrivacyError, match="no noise multiplier below 10,000"):
+        make_plan(study, SIZES, STREAMS)

@@ -1,0 +1,62 @@
+"""What a run says of itself is taken from its records."""
+
+import resource
+
+from accord.privacy.ledger import Ledger
+from accord.privacy.plan import PrivacyPlan
+from accord.records.result import peak_rss_mb, privacy_summary, released, totals
+from accord.records.rounds import RoundRecord
+
+
+def record(number: int) -> RoundRecord:
+    return RoundRecord(number, (0,), (0,), (), 100, 10, None, None, None, 50, 60, 2, {"train": 2.0, "evaluate": 0.5})
+
+
+def test_sums_over_rounds() -> None:
+    values = totals([record(1), record(2), record(3)], recovered=1)
+    assert values["communication"] == {"uplink_bytes": 150, "downlink_bytes": 180, "messages": 6}
+    assert values["seconds"] == 7.5
+    assert values["seconds_by_stage"] == {"train": 6.0, "evaluate": 1.5}
+    assert values["samples_per_second"] == 300 / 6
+    assert values["faults"] == {"dropped": 0, "timed_out": 0, "recovered": 1}
+    assert totals([], 0)["samples_per_second"] == 0.0
+
+
+def test_the_headline_is_the_worst_clients_epsilon() -> None:
+    plan = PrivacyPlan("sample", 1.0, 2.0, 1e-4, expected_size=10, budget=5.0)
+    ledger = Ledger.open(plan, [100, 200, 400]).charge({0: 10, 1: 20})
+    summary = privacy_summary(ledger)
+    assert summary is not None
+    spent = ledger.epsilons()
+    assert summary["epsilon"] == summary["per_client"]["max"] == spent.max() > 0
+    assert summary["per_client"]["min"] == 0.0
+    assert summary["per_client"]["median"] == sorted(spent)[1]
+    assert (summary["unit"], summary["delta"], summary["budget"]) == ("sample", 1e-4, 5.0)
+    assert summary["noise_source"] == "simulated"
+    assert privacy_summary(None) is None
+
+
+def test_the_ledgers_limits_are_told() -> None:
+    told = {kind: released(plan, groups=True, per_client=True, twin=kind != "none") for kind, plan in PLANS.items()}
+    words = {kind: " ".join(row["what"] + row["how"] for row in rows) for kind, rows in told.items()}
+    assert "no privacy was asked for" in words["none"]
+    assert "noised per-sample clipped gradients" in words["sample"]
+    assert "noised clipped batch gradients" in words["batch"]
+    assert "noised at the server" in words["client"]
+    for kind in ("sample", "batch", "client"):
+        assert "covered by no guarantee" in words[kind]  # the twin
+        assert "simulated" in words[kind]
+    assert "covered by no guarantee" not in words["none"]
+
+
+PLANS = {
+    "none": None,
+    "sample": PrivacyPlan("sample", 1.0, 1.0, 1e-4, expected_size=10),
+    "batch": PrivacyPlan("batch", 1.0, 1.0, 1e-4, expected_size=10),
+    "client": PrivacyPlan("client", 1.0, 1.0, 1e-4, sampling="everyone"),
+}
+
+
+def test_peak_memory_is_this_processs() -> None:
+    assert 10 < peak_rss_mb() < 100_000
+    assert abs(peak_rss_mb() - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) < 50

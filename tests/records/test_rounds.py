@@ -1,0 +1,34 @@
+"""A record goes to JSON and back unchanged."""
+
+import json
+
+import pytest
+
+from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores, finite
+
+
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("judged", [True, False])
+def test_round_trip(private: bool, judged: bool) -> None:
+    record = RoundRecord(
+        round=3,
+        cohort=(0, 2, 5),
+        clients=(0, 5),
+        refused=(2,),
+        samples=120,
+        steps=12,
+        test=TestScores(0.75, None, 40) if judged else None,
+        groups={"sex": {"Female": 0.7}} if judged else None,
+        epsilon=EpsilonSpread(0.0, 0.5, 1.25) if private else None,
+        uplink_bytes=100,
+        downlink_bytes=200,
+        messages=4,
+        seconds={"train": 0.25},
+    )
+    assert RoundRecord.from_json(json.loads(json.dumps(record.as_json()))) == record
+
+
+def test_finite() -> None:
+    assert finite(1.5) == 1.5
+    assert finite(float("inf")) is None
+    assert finite(float("nan")) is None
