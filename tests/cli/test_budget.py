@@ -1,0 +1,90 @@
+"""`accord budget` reproduces the published figures, and answers each question in one call."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., Any]
+
+# REFERENCES section 1, every row: RDP, add/remove, Poisson, q = batch/n, steps = epochs * ceil(n/batch). The
+# sources converted by Mironov 2017 at TensorFlow Privacy's orders of the time, which is accountant rdp2017.
+ROWS = [
+    (23_999, 32, 1.5, 60, "1e-6", 1.147, 0.0005),
+    (24_000, 32, 0.7, 60, "1e-6", 4.98, 0.005),
+    (24_000, 32, 0.5, 60, "1e-6", 16.2, 0.06),
+    (60_000, 250, 1.3, 1, "1/60000", 0.685, 0.0005),
+    (60_000, 250, 1.3, 15, "1/60000", 1.148, 0.0005),
+    (60_000, 250, 1.3, 60, "1/60000", 2.255, 0.0005),
+    (60_000, 256, 1.12, 60, "1e-5", 2.92, 0.01),
+]
+
+
+@pytest.mark.parametrize(("n", "batch", "noise", "epochs", "delta", "published", "within"), ROWS)
+def test_published_epsilon(
+    cli: Cli, n: int, batch: int, noise: float, epochs: int, delta: str, published: float, within: float
+) -> None:
+    plan = ["--n", n, "--batch", batch, "--noise", noise, "--epochs", epochs, "--delta", delta, "--json"]
+    said = cli("budget", *plan, "--accountant", "rdp2017")
+    assert said.code == 0
+    values = json.loads(said.out)
+    assert values["epsilon"] == values["epsilons"]["rdp2017"]
+    assert abs(values["epsilon"] - published) <= within
+    assert 0 < values["epsilons"]["pld"] <= values["epsilons"]["rdp"] <= values["epsilon"]
+
+
+def test_the_answer_comes_first(cli: Cli) -> None:
+    said = cli("budget", "--n", 60000, "--batch", 256, "--noise", 1.12, "--epochs", 60, "--delta", "1e-5")
+    assert said.code == 0
+    assert "2.522" in said.out.splitlines()[0]
+    assert "2.926" in said.out
+    assert max(map(len, said.out.splitlines())) <= 80
+
+
+def test_noise_for_a_target(cli: Cli) -> None:
+    options = ["--n", 60000, "--batch", 256, "--epochs", 60, "--delta", "1e-5", "--json"]
+    values = json.loads(cli("budget", *options, "--epsilon", 2.5223).out)
+    assert values["noise_multiplier"] == pytest.approx(1.12, abs=0.001)
+
+
+def test_rounds_left(cli: Cli) -> None:
+    options = ["--n", 600, "--batch", 60, "--noise", 2.0, "--epsilon", 3, "--delta", "1e-5", "--steps-per-round", 10]
+    fresh = json.loads(cli("budget", *options, "--json").out)
+    spent = json.loads(cli("budget", *options, "--steps", 30, "--json").out)
+    assert fresh["rounds_left"] - spent["rounds_left"] == 3
+    assert "rounds left" in cli("budget", *options).out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--noise", "1"], "give --epochs or --steps"),
+        (["--noise", "1", "--epochs", "1", "--steps", "2"], "not both"),
+        (["--noise", "1", "--epochs", "1", "--delta", "tiny"], "neither a number nor a fraction"),
+        (["--noise", "1", "--epochs", "1", "--delta", "0.5"], "must be below 1/n"),
+        (["--noise", "0", "--epochs", "1"], "noise_multiplier must be > 0"),
+        (["--noise", "1", "--epochs", "1", "--unit", "rows"], "unknown privacy unit"),
+        (["--noise", "1", "--epochs", "0"], "epochs"),
+        (["--noise", "x", "--epochs", "1"], "noise"),
+        (["--epsilon", "-1", "--epochs", "1"], "budget must be > 0"),
+    ],
+)
+def test_bad_questions_are_one_line_and_exit_2(cli: Cli, options: list[str], message: str) -> None:
+    said = cli("budget", "--n", 1000, "--batch", 10, "--delta", "1e-5", *options)
+    assert said.code == 2
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1, said.err
+    assert message in said.err
+
+
+def test_what_is_missing_is_named(cli: Cli) -> None:
+    said = cli("budget", "--batch", 10, "--delta", "1e-5")
+    assert said.code == 2
+    assert "--n" in said.err
+
+
+def test_delta_of_one_over_n_is_cautioned(cli: Cli) -> None:
+    said = cli("budget", "--n", 1000, "--batch", 10, "--noise", 1, "--epochs", 1, "--delta", "1/1000")
+    assert said.code == 0
+    assert said.err.startswith("accord: caution: delta is 1/n")

@@ -1,0 +1,34 @@
+"""Progress: a bar in a terminal, a line a round in a log."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from accord.cli.progress import Progress
+from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
+
+RECORD = RoundRecord(
+    3, (0,), (0,), (), 10, 1, TestScores(0.876, 0.3, 100), None, EpsilonSpread(0.1, 0.2, 1.234), 1, 1, 2, {}
+)
+
+
+def test_a_log_gets_a_line_a_round(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress() as progress:
+        progress.on_round("train", RECORD, 10)
+    said = capsys.readouterr()
+    assert said.err == "training: round 3/10 acc 87.6% ε 1.23\n"
+    assert said.out == ""
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=80)
+    monkeypatch.setattr("accord.cli.progress.Console", lambda **_: console)
+    with Progress() as progress:
+        progress.on_round("train", RECORD, 10)
+        progress.on_round("twin", RECORD, 10)
+    shown = output.getvalue()
+    assert "3/10" in shown
+    assert "87.6%" in shown
+    assert "twin without privacy" in shown

@@ -1,0 +1,138 @@
+"""`accord run`: what a person types, what they see, and what they see when it goes wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., Any]
+StudyFile = Callable[..., Path]
+SAMPLE = {"unit": "sample", "epsilon": 3.0, "delta": 1e-4}
+
+
+def test_a_run_prints_a_table_and_the_report(cli: Cli, study_file: StudyFile) -> None:
+    study = study_file(privacy=SAMPLE, evaluation={"twin": True}, fairness={"groups": ["group"]})
+    said = cli("run", study)
+    assert said.code == 0
+    report = Path(said.out.strip().splitlines()[-1].removeprefix("report: "))
+    assert report.is_file()
+    assert report.parts[0] == "runs"
+    for words in ("Accuracy", "without privacy", "ε", "Worst group", "messages"):
+        assert words in said.out
+    assert max(map(len, said.out.splitlines())) <= 80 or str(report) in said.out
+    assert said.err.count("round 4/4") == 2  # a line a round where there is no terminal: training and twin
+
+
+def test_json_is_exactly_one_object(cli: Cli, study_file: StudyFile) -> None:
+    said = cli("run", study_file(privacy=SAMPLE), "--json", "--out", "there")
+    assert said.code == 0
+    assert len(said.out.splitlines()) == 1
+    result = json.loads(said.out)
+    assert result["run"] == "there"
+    assert result["privacy"]["epsilon"] <= 3.0
+
+
+def test_set_overrides_and_engine(cli: Cli, study_file: StudyFile) -> None:
+    said = cli("run", study_file(), "--set", "program.rounds=2", "--set", "seed=5", "--engine", "sequential", "--json")
+    result = json.loads(said.out)
+    assert (result["rounds"], result["seed"]) == (2, 5)
+
+
+def test_the_schema_is_json_schema(cli: Cli) -> None:
+    said = cli("run", "--print-schema")
+    schema = json.loads(said.out)
+    assert said.code == 0
+    assert set(schema["properties"]) == {
+        "data", "partition", "model", "training", "program", "privacy", "fairness", "evaluation", "engine", "seed",
+    }  # fmt: skip
+    assert schema["additionalProperties"] is False
+
+
+def test_resume_of_a_stopped_run(cli: Cli, study_file: StudyFile) -> None:
+    study = study_file(privacy=SAMPLE | {"noise_multiplier": 1.5}, program={"name": "fedavg", "rounds": 200})
+    said = cli("run", study, "--out", "there")
+    assert said.code == 3
+    assert "accord: stopped early and saved: round" in said.err
+    assert "past epsilon 3" in said.err
+    assert "stopped" in said.out
+    assert cli("run", "--resume", "there").code == 3
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"program": {"name": "fedavg", "roundz": 3}}, "program.roundz: unknown key; did you mean 'rounds'?"),
+    ({"programme": {"name": "fedavg"}}, "did you mean 'program'?"),
+    ({"program": {"name": "fedavg", "rounds": "many"}}, "program.rounds"),
+    ({"program": {"name": "fedavg", "rounds": 0}}, "program.rounds"),
+    ({"program": {"name": "fedavgg"}}, "did you mean 'fedavg'?"),
+    ({"training": {"learning_rate": True}}, "training.learning_rate"),
+    ({"privacy": SAMPLE | {"delta": 0.5}}, "privacy.delta 0.5 must be below 1/n"),
+    ({"privacy": SAMPLE | {"unit": "client"}}, "no bound on a client's weight"),
+    ({"privacy": {"unit": "sample", "delta": 1e-4}}, "give epsilon (a budget), noise_multiplier, or both"),
+    ({"privacy": SAMPLE, "model": {"name": "custom", "function": "networks:with_batch_norm"}}, "batch norm"),
+    ({"program": {"name": "fedavg", "cohort_size": 99}}, "cohort_size 99 is larger than the population"),
+    ({"partition": {"name": "iid", "num_partitions": 999}}, "client"),
+    ({"data": {"name": "mnist", "path": "nowhere"}}, "nowhere"),
+    ({"model": {"name": "custom", "function": "no_such_module:f"}}, "no_such_module"),
+    ({"engine": {"name": "sequentiall"}}, "sequential"),
+]
+
+
+@pytest.mark.parametrize(("sections", "message"), BAD)
+def test_bad_studies_are_one_line_and_exit_2_and_write_nothing(
+    cli: Cli, study_file: StudyFile, tmp_path: Path, sections: dict[str, Any], message: str
+) -> None:
+    said = cli("run", study_file(**sections), "--out", "there", "--json")
+    assert said.code == 2
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1, said.err
+    assert said.err.startswith("accord: ")
+    assert message in said.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "name a study file"),
+        (["run", "missing.yaml"], "missing.yaml"),
+        (["run", "--resume", "missing"], "no such run folder"),
+        (["run", "study.yaml", "--resume", "missing"], "give it alone"),
+        (["run", "study.yaml", "--set", "program.rounds"], "program.rounds"),
+        (["run", "study.yaml", "--set", "program.roundz=3"], "did you mean 'rounds'?"),
+        (["run", "study.yaml", "--engine", "quantum"], "quantum"),
+        (["run", "study.yaml", "--nonsense"], "nonsense"),
+        (["runn"], "runn"),
+    ],
+)
+def test_bad_commands_are_one_line_and_exit_2(
+    cli: Cli, study_file: StudyFile, arguments: list[str], message: str
+) -> None:
+    study_file()
+    said = cli(*arguments)
+    assert said.code == 2
+    assert len(said.err.splitlines()) == 1, said.err
+    assert message in said.err
+
+
+def test_an_existing_folder_is_refused_and_left_alone(cli: Cli, study_file: StudyFile, tmp_path: Path) -> None:
+    study = study_file()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "notes").write_text("mine")
+    said = cli("run", study, "--out", "there")
+    assert said.code == 2
+    assert "choose another with --out" in said.err
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["notes"]
+
+
+def test_a_client_that_fails_is_one_line_and_exit_1(cli: Cli, study_file: StudyFile) -> None:
+    study = study_file(
+        model={"name": "custom", "function": "networks:explosive"},
+        training={"learning_rate": 1e8, "local_steps": 1},
+        program={"name": "fedavg", "rounds": 50},
+    )
+    said = cli("run", study, "--out", "there")
+    assert said.code == 1
+    assert said.err.splitlines()[-1].startswith("accord: round ")
+    assert "Traceback" not in said.err
