@@ -239,7 +239,7 @@ def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> 
     Raises:
         RunFolderError: the records do not reach as far as the checkpoint.
     """
-    for stale in ("result.json", "model.safetensors", "report.html"):
+    for stale in ("result.json", "clients.json", "model.safetensors", "report.html"):
         with store.storing(folder / stale):
             (folder / stale).unlink(missing_ok=True)  # what an earlier stop wrote; the checkpoint holds all of it
     go_back(folder, saved.round)

@@ -10,8 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from accord.conclude import conclude
 from accord.config.load import load_study
 from accord.config.schema import Study
 from accord.errors import RunFolderError
@@ -27,14 +26,11 @@ from accord.execute import (
     take_up,
     train_rounds,
 )
-from accord.fairness.audit import audit, client_spread
 from accord.params import Params
-from accord.prepare import Prepared, prepare, reproducible_arithmetic, versions
-from accord.program.evaluate import Judged, count_groups, evaluate
-from accord.records import checkpoints, result, store
-from accord.records.rounds import RoundRecord, finite
+from accord.prepare import Prepared, prepare, reproducible_arithmetic
+from accord.records import checkpoints, store
+from accord.records.rounds import RoundRecord
 from accord.reports.html import render
-from accord.streams import stream
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -179,7 +175,7 @@ def _end(prepared: Prepared, folder: Path, progress: Progress, stop: Stop | None
     """Judges the model; writes it, the result and the report."""
     params = {name: value.cpu() for name, value in progress.server.params.items()}
     checkpoints.save_model(folder / "model.safetensors", params, {"study": prepared.name, "round": progress.round})
-    values = _result(prepared, folder, progress, stop, twin)
+    values = conclude(prepared, folder, progress, stop, twin.result if twin else None)
     store.write_json(folder / "result.json", values)
     write_report(folder)
     return Run(folder, prepared.study, values, progress.records, params)
@@ -213,74 +209,3 @@ def write_report(folder: Path | str) -> Path:
     )
     store.write_text(path, page)
     return path
-
-
-def _result(
-    prepared: Prepared, folder: Path, progress: Progress, stop: Stop | None, twin: Run | None
-) -> dict[str, Any]:
-    study, data = prepared.study, prepared.federated.data
-    judged = evaluate(prepared.work.task, progress.server.params, data.test, study.evaluation.batch_size)
-    clients = _clients(prepared, judged) if study.evaluation.per_client else None
-    return {
-        "accord": versions()["accord"],
-        "run": str(folder),
-        "study": prepared.name,
-        "status": "stopped" if stop else "done",
-        "reason": stop.reason if stop else None,
-        "message": stop.message if stop else None,
-        "rounds": progress.round,
-        "planned_rounds": study.program.rounds,
-        "test": {"accuracy": judged.accuracy, "loss": finite(judged.loss), "n": len(data.test)},
-        "privacy": result.privacy_summary(progress.ledger),
-        "fairness": _fairness(prepared, judged),
-        "clients": clients,
-        "twin": {"test": twin.result["test"]} if twin and twin.result else None,
-        **result.totals(progress.records, progress.resumes),
-        "released": result.released(
-            prepared.work.plan,
-            groups=bool(prepared.groups),
-            per_client=clients is not None,
-            twin=twin is not None,
-        ),
-        "data": {
-            "name": data.name,
-            "about": data.about,
-            "train_rows": len(data.train),
-            "test_rows": len(data.test),
-            "classes": len(data.class_names),
-        },
-        "seed": study.seed,
-        "versions": versions(),
-    }
-
-
-def _fairness(prepared: Prepared, judged: Judged) -> dict[str, Any] | None:
-    section = prepared.study.fairness
-    if section is None or not prepared.groups:
-        return None
-    counts = count_groups(prepared.groups, prepared.federated.data.test, judged, prepared.positive)
-    return audit(
-        counts,
-        confidence=section.confidence,
-        min_group_size=section.min_group_size,
-        resamples=section.bootstrap,
-        rng=stream(prepared.study.seed, "bootstrap"),
-    ).as_json()
-
-
-def _clients(prepared: Prepared, judged: Judged) -> dict[str, Any]:
-    """Accuracy over clients, each judged on its share of the test rows."""
-    shares = prepared.federated.test
-    right = np.concatenate([[0], np.cumsum(judged.correct[shares.order])])
-    correct = right[shares.offsets[1:]] - right[shares.offsets[:-1]]
-    spread = client_spread(correct, shares.sizes())
-    return {
-        "population": prepared.population,
-        "evaluated": spread.clients,
-        "mean": spread.mean,
-        "std": spread.standard_deviation,
-        "min": spread.min,
-        "max": spread.max,
-        "worst_decile": spread.worst_10_percent,
-        "too_small": spread.too_small,
-    }

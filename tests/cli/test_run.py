@@ -1,6 +1,7 @@
 """`accord run`: what a person types, what they see, and what they see when it goes wrong."""
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,56 @@ def test_bad_studies_are_one_line_and_exit_2_and_write_nothing(
     assert said.err.startswith("accord: ")
     assert message in said.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["study.yaml"]
+
+
+def idx(kind: int, shape: tuple[int, ...], values: bytes) -> bytes:
+    """An idx file: magic number, sizes, unsigned bytes (LeCun's format)."""
+    return struct.pack(f">HBB{len(shape)}I", 0, kind, len(shape), *shape) + values
+
+
+GOOD = {
+    "train-images-idx3-ubyte": idx(8, (40, 28, 28), bytes(40 * 784)),
+    "train-labels-idx1-ubyte": idx(8, (40,), bytes(range(10)) * 4),
+    "t10k-images-idx3-ubyte": idx(8, (20, 28, 28), bytes(20 * 784)),
+    "t10k-labels-idx1-ubyte": idx(8, (20,), bytes(range(10)) * 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("train-images-idx3-ubyte", None, "train-images-idx3-ubyte"),
+        ("train-images-idx3-ubyte", GOOD["train-images-idx3-ubyte"][:-100], "truncated"),
+        ("train-images-idx3-ubyte", GOOD["train-labels-idx1-ubyte"], "labels"),
+        ("train-labels-idx1-ubyte", idx(8, (40,), bytes([77]) * 40), "label"),
+        ("t10k-labels-idx1-ubyte", idx(8, (19,), bytes(19)), "19"),
+        ("t10k-images-idx3-ubyte.gz", b"\x1f\x8b broken", "t10k-images-idx3-ubyte.gz"),
+    ],
+)
+def test_missing_truncated_and_mislabelled_data(
+    cli: Cli, study_file: StudyFile, tmp_path: Path, file: str, content: bytes | None, message: str
+) -> None:
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    for name, good in GOOD.items():
+        if name != file.removesuffix(".gz"):
+            (folder / name).write_bytes(good)
+    if content is not None:
+        (folder / file).write_bytes(content)
+    study = study_file(data={"name": "mnist", "path": str(folder)}, partition={"name": "iid", "num_partitions": 2})
+    said = cli("run", study, "--out", "there", "--json")
+    assert said.code == 2
+    assert len(said.err.splitlines()) == 1, said.err
+    assert message in said.err
+    assert not (tmp_path / "there").exists()
+
+
+def test_good_idx_files_run(cli: Cli, study_file: StudyFile, tmp_path: Path) -> None:
+    """The files the faults above are made from are good ones."""
+    for name, good in GOOD.items():
+        (tmp_path / name).write_bytes(good)
+    study = study_file(data={"name": "mnist", "path": str(tmp_path)}, partition={"name": "iid", "num_partitions": 2})
+    assert cli("run", study, "--out", "there", "--json").code == 0
 
 
 @pytest.mark.parametrize(

@@ -69,12 +69,13 @@ class _Origin:
         return problem.missing, self._line(problem.path)
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
     """Reads the study file at `path` and applies `overrides`, each `key=value` with a dotted key.
 
     Raises:
         StudyError: there is no such file, or what `parse_study` raises.
     """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:

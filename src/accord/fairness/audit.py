@@ -100,7 +100,8 @@ class FairnessReport:
         }
 
 
-def _group_reports(counts: GroupCounts, confidence: float, min_group_size: int) -> dict[str, GroupReport]:
+def group_reports(counts: GroupCounts, confidence: float, min_group_size: int) -> dict[str, GroupReport]:
+    """Each group's rates with Wilson intervals at `confidence`, and whether it has under `min_group_size` rows."""
     values, intervals = rates(counts), rate_intervals(counts, confidence)
     return {
         name: GroupReport(
@@ -164,7 +165,7 @@ def audit(
     groups: dict[str, GroupReport] = {}
     columns: dict[str, ColumnReport] = {}
     for column, counts in counts_by_column.items():
-        own = _group_reports(counts, confidence, min_group_size)
+        own = group_reports(counts, confidence, min_group_size)
         groups |= {f"{column}={name}": group for name, group in own.items()}
         columns[column] = ColumnReport(
             gaps=gaps(counts),

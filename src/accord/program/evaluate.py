@@ -2,13 +2,13 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accord.data.federated import DataSet, Table
+from accord.data.federated import DataSet, Rows, Table
 from accord.errors import StudyError
 from accord.fairness.groups import GroupCounts, Grouping, count, intersect
 from accord.params import Params
@@ -91,8 +91,13 @@ def positive_label(positive: int | None, classes: int) -> int | None:
 
 
 def count_groups(
-    groups: Mapping[str, Grouping], table: Table, judged: Judged, positive: int | None
+    groups: Mapping[str, Grouping], table: Table, judged: Judged, positive: int | None, rows: Rows | None = None
 ) -> dict[str, GroupCounts]:
-    """Additive counts by column, from predictions over `table`."""
-    labels = table.y.numpy()
-    return {name: count(grouping, labels, judged.predictions, positive) for name, grouping in groups.items()}
+    """Additive counts by column, from predictions over `table`, of all its rows or of `rows` alone."""
+    labels, predictions = table.y.numpy(), judged.predictions
+    if rows is None:
+        return {name: count(grouping, labels, predictions, positive) for name, grouping in groups.items()}
+    return {
+        name: count(replace(grouping, codes=grouping.codes[rows]), labels[rows], predictions[rows], positive)
+        for name, grouping in groups.items()
+    }
