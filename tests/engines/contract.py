@@ -54,7 +54,8 @@ def reference_update(work: ClientWork, data: FederatedData, client: int, shared:
         weight = torch.ones(max(1, len(rows)), dtype=work.dtype) * (len(rows) > 0)
         rows = rows if len(rows) else torch.tensor([0])
         batch = local.Batch(table.x[rows].to(work.dtype), table.y[rows], weight)
-        state = local.step(work, state, batch, len(held), local.step_noise(work, shared, noise_stream))
+        noise = local.step_noise(work, shared, noise_stream)
+        state = local.step(work, state, batch, local.divisor(work, len(held)), noise)
     return local.finish(work, state, shared)
 
 

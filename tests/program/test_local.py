@@ -19,6 +19,7 @@ from accord.streams import stream
 from accord.task import Task
 
 N = 40
+DIVISOR = 8.0
 TINY = 1e-12
 
 
@@ -64,7 +65,7 @@ def moved(state: local.ClientState, params: Params) -> Params:
 def test_plain_step_is_the_mean_gradient(task: Callable[..., Task]) -> None:
     work = make_work(task())
     params, batch = work.task.init(torch.float64), make_batch()
-    state = local.step(work, local.start(work, params), batch, N, None)
+    state = local.step(work, local.start(work, params), batch, DIVISOR, None)
     rows = naive_gradients(work.task, params, batch)
     for name, value in moved(state, params).items():
         torch.testing.assert_close(value, sum(r[name] for r in rows) / 8, rtol=1e-10, atol=TINY)
@@ -75,7 +76,7 @@ def test_sample_step_is_the_clipped_sum_plus_noise_over_the_expected_batch(task:
     params, batch = work.task.init(torch.float64), make_batch(width=11)
     noise = local.step_noise(work, params, stream(3, "noise"))
     assert noise is not None
-    state = local.step(work, local.start(work, params), batch, N, noise)
+    state = local.step(work, local.start(work, params), batch, DIVISOR, noise)
     total = p.zeros_like(params)
     for row in naive_gradients(work.task, params, batch):
         total = p.add(total, row, min(1.0, 0.5 / p.norm(row)))
@@ -89,7 +90,7 @@ def test_batch_step_is_the_clipped_mean_plus_noise(task: Callable[..., Task]) ->
     params, batch = work.task.init(torch.float64), make_batch()
     noise = local.step_noise(work, params, stream(3, "noise"))
     assert noise is not None
-    state = local.step(work, local.start(work, params), batch, N, noise)
+    state = local.step(work, local.start(work, params), batch, DIVISOR, noise)
     rows = naive_gradients(work.task, params, batch)
     mean = {name: torch.stack([r[name] for r in rows]).sum(0) / 8 for name in params}
     scale = min(1.0, 0.5 / p.norm(mean))
@@ -108,7 +109,7 @@ def test_padding_changes_nothing(task: Callable[..., Task], unit: str | None, op
         torch.cat([batch.weight, torch.zeros(3, dtype=torch.float64)]),
     )
     noise = local.step_noise(work, params, stream(3, "noise"))
-    plain, wide = (local.step(work, local.start(work, params), b, N, noise) for b in (batch, padded))
+    plain, wide = (local.step(work, local.start(work, params), b, DIVISOR, noise) for b in (batch, padded))
     for name in plain.trainable:
         torch.testing.assert_close(wide.trainable[name], plain.trainable[name], rtol=1e-10, atol=TINY)
 
@@ -116,8 +117,8 @@ def test_padding_changes_nothing(task: Callable[..., Task], unit: str | None, op
 def test_a_finished_client_stays_as_it_is(task: Callable[..., Task]) -> None:
     work = make_work(task(), optimizer=adam(0.1))
     params = work.task.init(torch.float64)
-    before = local.step(work, local.start(work, params), make_batch(), N, None)
-    after = local.step(work, before, make_batch(seed=2), N, None, live=torch.zeros(()))
+    before = local.step(work, local.start(work, params), make_batch(), DIVISOR, None)
+    after = local.step(work, before, make_batch(seed=2), DIVISOR, None, live=torch.zeros(()))
     assert all(torch.equal(after.trainable[k], before.trainable[k]) for k in before.trainable)
     assert all(torch.equal(after.optimizer.first[k], before.optimizer.first[k]) for k in before.trainable)
     assert float(after.optimizer.steps) == 1
@@ -131,14 +132,14 @@ def test_a_step_maps_over_clients(task: Callable[..., Task], unit: str | None) -
     batches = [make_batch(seed=s) for s in range(3)]
     noises = [local.step_noise(work, params, stream(3, "noise", 1, c)) for c in range(3)]
     one = local.start(work, params)
-    loop = [local.step(work, one, b, N, z) for b, z in zip(batches, noises, strict=True)]
+    loop = [local.step(work, one, b, DIVISOR, z) for b, z in zip(batches, noises, strict=True)]
     stack = torch.utils._pytree.tree_map(lambda *leaves: torch.stack(leaves), one, one, one)
     batch = Batch(*(torch.stack(parts) for parts in zip(*batches, strict=True)))
     if unit is None:
-        mapped = torch.func.vmap(lambda s, b: local.step(work, s, b, N, None))(stack, batch)
+        mapped = torch.func.vmap(lambda s, b: local.step(work, s, b, DIVISOR, None))(stack, batch)
     else:
         noise = {name: torch.stack([z[name] for z in noises if z is not None]) for name in params}
-        mapped = torch.func.vmap(lambda s, b, z: local.step(work, s, b, N, z))(stack, batch, noise)
+        mapped = torch.func.vmap(lambda s, b, z: local.step(work, s, b, DIVISOR, z))(stack, batch, noise)
     for c, state in enumerate(loop):
         for name in params:
             torch.testing.assert_close(mapped.trainable[name][c], state.trainable[name], rtol=1e-9, atol=TINY)
@@ -149,14 +150,14 @@ def test_noise_cannot_be_left_out(task: Callable[..., Task], unit: str) -> None:
     work = make_work(task(), unit)
     params = work.task.init(torch.float64)
     with pytest.raises(PrivacyError, match="adds noise in every step"):
-        local.step(work, local.start(work, params), make_batch(), N, None)
+        local.step(work, local.start(work, params), make_batch(), DIVISOR, None)
 
 
 def test_noise_without_a_plan_is_refused(task: Callable[..., Task]) -> None:
     work = make_work(task())
     params = work.task.init(torch.float64)
     with pytest.raises(PrivacyError, match="plan adds none"):
-        local.step(work, local.start(work, params), make_batch(), N, p.zeros_like(params))
+        local.step(work, local.start(work, params), make_batch(), DIVISOR, p.zeros_like(params))
 
 
 @pytest.mark.parametrize("unit", ["sample", "batch"])
@@ -166,7 +167,7 @@ def test_an_empty_batch_is_noise_alone(task: Callable[..., Task], unit: str) -> 
     noise = local.step_noise(work, params, stream(3, "noise"))
     assert noise is not None
     empty = make_batch(width=1)._replace(weight=torch.zeros(1, dtype=torch.float64))
-    state = local.step(work, local.start(work, params), empty, N, noise)
+    state = local.step(work, local.start(work, params), empty, DIVISOR, noise)
     divisor = 8 if unit == "sample" else 1
     for name, value in moved(state, params).items():
         torch.testing.assert_close(value, noise[name] / divisor)
@@ -176,9 +177,9 @@ def test_micro_batches_give_the_same_sum(task: Callable[..., Task], monkeypatch:
     work = make_work(task(), "sample")
     params, batch = work.task.init(torch.float64), make_batch(width=23)
     noise = local.step_noise(work, params, stream(3, "noise"))
-    whole = local.step(work, local.start(work, params), batch, N, noise)
+    whole = local.step(work, local.start(work, params), batch, DIVISOR, noise)
     monkeypatch.setattr(local, "_PER_SAMPLE_NUMBERS", 5 * p.count(params))
-    parts = local.step(work, local.start(work, params), batch, N, noise)
+    parts = local.step(work, local.start(work, params), batch, DIVISOR, noise)
     for name in params:
         torch.testing.assert_close(parts.trainable[name], whole.trainable[name], rtol=1e-10, atol=TINY)
 
@@ -189,11 +190,11 @@ def test_a_poisoned_sample_moves_the_model_by_at_most_its_bound(task: Callable[.
     params, batch = work.task.init(torch.float64), make_batch()
     noise = local.step_noise(work, params, stream(3, "noise"))
     clean = local.step(
-        work, local.start(work, params), batch._replace(weight=torch.tensor([0.0] + [1.0] * 7)), N, noise
+        work, local.start(work, params), batch._replace(weight=torch.tensor([0.0] + [1.0] * 7)), DIVISOR, noise
     )
     x = batch.x.clone()
     x[0] = value
-    dirty = local.step(work, local.start(work, params), batch._replace(x=x), N, noise)
+    dirty = local.step(work, local.start(work, params), batch._replace(x=x), DIVISOR, noise)
     assert p.all_finite(dirty.trainable)
     assert p.norm(p.subtract(dirty.trainable, clean.trainable)) <= 0.5 / 8 * (1 + 1e-9)
 
@@ -203,7 +204,7 @@ def test_client_unit_clips_the_whole_update(task: Callable[..., Task]) -> None:
     params = work.task.init(torch.float64)
     state = local.start(work, params)
     for seed in range(5):
-        state = local.step(work, state, make_batch(seed=seed), N, None)
+        state = local.step(work, state, make_batch(seed=seed), DIVISOR, None)
     raw = p.subtract(state.trainable, params)
     assert p.norm(raw) > 0.5
     assert p.norm(local.finish(work, state, params)) == pytest.approx(0.5, rel=1e-4)
@@ -223,7 +224,7 @@ def test_batch_norm_is_refused_under_privacy(unit: str) -> None:
 def test_batch_norm_statistics_travel_without_privacy() -> None:
     work = make_work(batch_norm_task())
     params, batch = work.task.init(torch.float64), make_batch()
-    state = local.step(work, local.start(work, params), batch, N, None)
+    state = local.step(work, local.start(work, params), batch, DIVISOR, None)
     module = nn.BatchNorm1d(6).double()
     module(torch.nn.functional.linear(batch.x, params["0.weight"], params["0.bias"]))
     update = local.finish(work, state, params)

@@ -58,8 +58,7 @@ class Sequential:
         weights: Sequence[float],
     ) -> CohortSum:
         """`sum(weight * update)` over the cohort, one partial sum a shard."""
-        names = self._sent(work)
-        total = p.zeros_like({name: shared[name] for name in names})
+        total = p.zeros_like({name: shared[name] for name in work.sent})
         samples: dict[ClientId, int] = {}
         steps: dict[ClientId, int] = {}
         for begin in range(0, len(cohort), self._shard_size):
@@ -72,10 +71,6 @@ class Sequential:
             total = p.add(total, partial)
         return CohortSum(total, samples, steps)
 
-    @staticmethod
-    def _sent(work: ClientWork) -> tuple[str, ...]:
-        return work.task.trainable + (work.task.buffers if work.plan is None else ())
-
     def _run_client(self, work: ClientWork, client: ClientId, shared: Params, round: int) -> ClientResult:
         stage = "start"
         try:
@@ -87,7 +82,7 @@ class Sequential:
             for drawn in rows:
                 batch = self._batch(work, held[drawn[drawn >= 0]])
                 noise = local.step_noise(work, shared, noise_stream)
-                state = local.step(work, state, batch, len(held), noise)
+                state = local.step(work, state, batch, local.divisor(work, len(held)), noise)
             stage = "finish"
             update = local.finish(work, state, shared)
         except AccordError:

@@ -27,8 +27,8 @@ from accord.params import Params
 _ROUNDING = 1 + 1e-5
 
 
-def _factor(squares: Tensor, clip_norm: float) -> Tensor:
-    """min(1, C / norm) from squared norms, rounded down; 0 where the norm is not finite."""
+def factor_of(squares: Tensor, clip_norm: float) -> Tensor:
+    """min(1, C / norm) from squared norms of any shape, rounded down; 0 where the norm is not finite."""
     norms = squares.sqrt()
     factor = (clip_norm / (norms * _ROUNDING)).clamp(max=1.0)
     return torch.where(torch.isfinite(norms), factor, torch.zeros_like(factor))
@@ -59,7 +59,7 @@ def clip(update: Mapping[str, Tensor], clip_norm: float) -> Params:
     """
     positive(clip_norm=clip_norm)
     squares = torch.stack([value.square().sum() for value in update.values()]).sum()
-    factor = _factor(squares, clip_norm)
+    factor = factor_of(squares, clip_norm)
     return {name: _finite(value) * factor for name, value in update.items()}
 
 
@@ -76,5 +76,5 @@ def clipped_sum(gradients: Mapping[str, Tensor], weight: Tensor, clip_norm: floa
     """
     positive(clip_norm=clip_norm)
     squares = torch.stack([value.square().flatten(1).sum(1) for value in gradients.values()]).sum(0)
-    factor = _factor(squares, clip_norm) * (weight > 0)
+    factor = factor_of(squares, clip_norm) * (weight > 0)
     return {name: torch.tensordot(factor, _finite(value), dims=1) for name, value in gradients.items()}

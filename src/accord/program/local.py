@@ -70,6 +70,11 @@ class ClientWork:
         """The plan where it clips and noises inside the client (units `sample` and `batch`)."""
         return self.plan if self.plan is not None and self.plan.unit != "client" else None
 
+    @property
+    def sent(self) -> tuple[str, ...]:
+        """Names of what a client sends: what is trained, and without privacy the buffers."""
+        return self.task.trainable + (self.task.buffers if self.plan is None else ())
+
     def steps(self, n: int) -> int:
         """Local steps a client with `n` rows takes in a round: what it does, and what it is charged."""
         if self.local_steps is not None:
@@ -122,11 +127,17 @@ def start(work: ClientWork, shared: Params) -> ClientState:
     return ClientState(trainable, rest, work.optimizer.init(trainable))
 
 
+def divisor(work: ClientWork, n: int) -> float:
+    """What a step's noised sum is divided by at a client with `n` rows: the expected batch, where there is one."""
+    plan = work.local_plan
+    return plan.divisor(n) if plan is not None and plan.unit == "sample" else 1.0
+
+
 def step(
     work: ClientWork,
     state: ClientState,
     batch: Batch,
-    n: int,
+    divisor: float | Tensor,
     noise: Params | None,
     live: Tensor | None = None,
 ) -> ClientState:
@@ -136,7 +147,7 @@ def step(
         work: what to do.
         state: before the step.
         batch: rows, padded or not.
-        n: the client's training rows, which the plan's expected batch size is reckoned from.
+        divisor: what `divisor` gave for this client; a scalar.
         noise: what `step_noise` drew for this step; required where the plan noises steps.
         live: scalar, 0 where the client has finished and must stay as it is; None means live.
 
@@ -146,7 +157,7 @@ def step(
     Raises:
         PrivacyError: the plan asks for noise and none was handed over, or the other way round.
     """
-    gradients, rest = _gradients(work, state, batch, n, noise)
+    gradients, rest = _gradients(work, state, batch, divisor, noise)
     trainable, optimizer = work.optimizer.update(gradients, state.optimizer, state.trainable)
     new = ClientState(trainable, rest, optimizer)
     return new if live is None else _where(live, new, state)
@@ -163,7 +174,7 @@ def finish(work: ClientWork, state: ClientState, shared: Params) -> Params:
 
 
 def _gradients(
-    work: ClientWork, state: ClientState, batch: Batch, n: int, noise: Params | None
+    work: ClientWork, state: ClientState, batch: Batch, divisor: float | Tensor, noise: Params | None
 ) -> tuple[Params, Params]:
     plan = work.local_plan
     if plan is None:
@@ -175,7 +186,7 @@ def _gradients(
     if plan.unit == "sample":
         total = _clipped_gradients(work.task, state, batch, plan.clip_norm)
         # Divided by the expected batch: the size really drawn is private.
-        return p.multiply(p.add(total, noise), 1 / plan.divisor(n)), state.rest
+        return p.multiply(p.add(total, noise), 1 / divisor), state.rest
     if plan.unit == "batch":
         mean, _ = _mean_gradient(work.task, state, batch)
         return p.add(clipping.clip(mean, plan.clip_norm), noise), state.rest

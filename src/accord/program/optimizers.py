@@ -30,10 +30,13 @@ class Optimizer:
     Attributes:
         init: trainable params to the state before the first step.
         update: (gradients, state, params) to (new params, new state); all of the same shapes.
+        plain_rate: the learning rate where an update is params - rate * gradients and nothing else, so that an
+            engine may fuse the two; None otherwise.
     """
 
     init: Callable[[Params], OptimizerState]
     update: Callable[[Params, OptimizerState, Params], tuple[Params, OptimizerState]]
+    plain_rate: float | None = None
 
 
 def _steps(params: Params) -> Tensor:
@@ -67,7 +70,7 @@ def sgd(learning_rate: float, momentum: float = 0.0, weight_decay: float = 0.0) 
         first = gradients if momentum else {}
         return p.add(params, gradients, -learning_rate), OptimizerState(first, {}, state.steps + 1)
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, None if momentum or weight_decay else learning_rate)
 
 
 def adam(
