@@ -143,6 +143,8 @@ def test_taking_up_drops_what_came_after_the_checkpoint(small_study: Callable[..
     assert len(store.read_lines(tmp_path / "rounds.jsonl")) == len(store.read_lines(tmp_path / "ledger.jsonl")) == 3
     assert back.ledger is not None
     assert back.ledger.steps.tolist() == [15] * 6
+    # A charge that is taken back is not forgotten: an auditor finds every one that was ever written.
+    assert [line["round"] for line in store.read_lines(tmp_path / "replayed.jsonl")] == [4]
     again = [back]
     train_rounds(prepared, tmp_path, again, None, "train")
     for name, value in full.server.params.items():

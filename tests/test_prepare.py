@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ import accord
 from accord.config.schema import Study
 from accord.errors import AccordError, DataError, PrivacyError, StudyError
 from accord.prepare import pick_device, prepare, reproducible_arithmetic, versions
+from accord.streams import NOISE
 
 SAMPLE = {"unit": "sample", "epsilon": 3.0, "delta": 1e-4}
 
@@ -75,3 +77,53 @@ def test_threads_are_put_back() -> None:
 def test_versions_are_real() -> None:
     assert versions()["accord"] == accord.__version__
     assert versions()["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("unit", ["sample", "batch"])
+def test_a_network_that_remembers_rows_is_refused_under_privacy(small_study: Callable[..., Study], unit: str) -> None:
+    model = {"name": "custom", "function": "networks:remembers"}
+    with pytest.raises(PrivacyError, match="remembers rows it has seen"):
+        prepare(small_study(model=model, privacy=SAMPLE | {"unit": unit}))
+
+
+def test_what_a_network_writes_into_its_parameters_is_not_released(
+    small_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    model = {"name": "custom", "function": "networks:writes_itself"}
+    privacy = {"unit": "batch", "noise_multiplier": 1e-2, "clip_norm": 1e-6, "delta": 1e-4}
+    run = accord.run(small_study(model=model, privacy=privacy, training={"learning_rate": 1e-3}), tmp_path / "run")
+    assert float(run.params["memory"].abs().max()) < 1e-6
+
+
+def test_class_names_read_off_training_rows_are_refused_under_privacy(small_study: Callable[..., Study]) -> None:
+    data = {"name": "custom", "function": "rows:without_names"}
+    with pytest.raises(PrivacyError, match="class_names would be read off the training rows"):
+        prepare(small_study(data=data, privacy=SAMPLE, fairness=None))
+    assert prepare(small_study(data=data, fairness=None)).ledger is None
+    named = {"name": "custom", "function": "rows:with_names"}
+    assert prepare(small_study(data=named, privacy=SAMPLE, fairness=None)).ledger is not None
+
+
+def test_hardly_any_noise_is_refused(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    for noise in (1e-200, 1e-160):
+        with pytest.raises(PrivacyError, match="no epsilon is known"):
+            accord.run(small_study(privacy=SAMPLE | {"noise_multiplier": noise}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_noise_is_independent_where_mechanism_or_data_differ(small_study: Callable[..., Study]) -> None:
+    """At one seed, two runs' noise would cancel if it depended on the seed alone."""
+    base = {"unit": "sample", "noise_multiplier": 1.0, "delta": 1e-4}
+    other_data = {"name": "synthetic", "train_rows": 300, "test_rows": 120, "features": 6, "separation": 2.1}
+    studies = [
+        small_study(privacy=base),
+        small_study(privacy=base | {"clip_norm": 64.0}),
+        small_study(privacy=base, data=other_data | {"classes": 3}),
+    ]
+    draws = [prepare(study).streams(NOISE, 1, 0).standard_normal(1000) for study in studies]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert abs(np.corrcoef(draws[a], draws[b])[0, 1]) < 0.15
+    same = prepare(small_study(privacy=base, evaluation={"every": 2}, fairness=None)).streams(NOISE, 1, 0)
+    assert (same.standard_normal(1000) == draws[0]).all()  # how it is judged changes no noise
+    rows = [prepare(study).streams("rows", 1, 0).random() for study in studies]
+    assert rows[0] == rows[1] == rows[2]

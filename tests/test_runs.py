@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import accord
 from accord.config.schema import Study
 from accord.errors import RunFolderError
+from accord.records.rounds import RoundRecord
 from accord.runs import default_folder, write_report
 
 SAMPLE: dict[str, Any] = {"unit": "sample", "epsilon": 3.0, "delta": 1e-4}
@@ -181,3 +182,43 @@ def test_two_processes_cannot_run_in_one_folder(run: accord.Run) -> None:
     (run.folder / "result.json").unlink()
     with lock(run.folder), pytest.raises(RunFolderError, match="in use by another process"):
         accord.resume(run.folder)
+
+
+EDITS = [
+    ("noise_multiplier: 0.4", "noise_multiplier: 10.0"),
+    ("rounds: 40", "rounds: 400"),
+    ("batch_size: 10", "batch_size: 2"),
+    ("learning_rate: 0.2", "learning_rate: 0.1"),
+    ("seed: 0", "seed: 1"),
+    ("separation: 2.0", "separation: 2.1"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), EDITS)
+def test_an_edited_study_cannot_be_resumed(
+    small_study: Callable[..., Study], tmp_path: Path, old: str, new: str
+) -> None:
+    """Its old rounds would be accounted under the new mechanism."""
+    folder = tmp_path / "run"
+    study = small_study(
+        privacy={"unit": "sample", "noise_multiplier": 0.4, "delta": 1e-4}, program={"name": "fedavg", "rounds": 40}
+    )
+
+    def stop(stage: str, record: RoundRecord, planned: int) -> None:
+        if record.round == 2:
+            raise KeyboardInterrupt
+
+    stopped = accord.run(study, folder, on_round=stop)
+    assert stopped.result is not None
+    assert stopped.result["rounds"] == 2
+    text = (folder / "study.yaml").read_text()
+    assert old in text
+    (folder / "study.yaml").write_text(text.replace(old, new))
+    before = {path: path.read_bytes() for path in folder.glob("*.jsonl")}
+    with pytest.raises(RunFolderError, match="not those the run was started with"):
+        accord.resume(folder)
+    assert {path: path.read_bytes() for path in folder.glob("*.jsonl")} == before
+    (folder / "study.yaml").write_text(text)
+    finished = accord.resume(folder)
+    assert finished.result is not None
+    assert finished.result["rounds"] == 40

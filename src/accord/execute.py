@@ -2,7 +2,8 @@
 
 Each write is atomic or an appended line, so a kill at any moment leaves a folder that a run can be taken up
 from. Rounds after the last checkpoint are done again. Their charges are not counted twice: every draw comes
-from a named stream, so the repeated round releases the same values as before, and nothing new.
+from a named stream and a run is taken up only with the study, data and versions it was started with, so the
+repeated round releases the same values as before, and nothing new.
 """
 
 import time
@@ -20,7 +21,7 @@ from accord.data.federated import FederatedData
 from accord.data.partition import label_counts
 from accord.errors import DivergedError, Fault, RunFolderError
 from accord.params import Params
-from accord.prepare import Prepared
+from accord.prepare import Prepared, versions
 from accord.privacy.ledger import Ledger
 from accord.program.base import Cohort, RoundOutcome, ServerState
 from accord.program.build import draw_cohort, due_steps
@@ -165,7 +166,7 @@ def _check(server: ServerState, outcome: RoundOutcome, charged: dict[int, int], 
             raise Fault(f"round {number}: client {client} took {steps} local steps, but {charged[client]} were charged")
     if not p.all_finite(server.params):
         raise DivergedError(
-            f"round {number}: the model's parameters are no longer finite; lower training.learning_rate"
+            f"round {number}: the model's parameters are no longer finite; lower training.learning_rate, start afresh"
         )
 
 
@@ -229,8 +230,17 @@ def save(prepared: Prepared, folder: Path, progress: Progress) -> None:
     tensors = {f"params/{name}": value for name, value in progress.server.params.items()}
     if progress.ledger is not None:
         tensors["ledger/steps"] = torch.from_numpy(progress.ledger.steps)
-    state = {"name": prepared.name, "resumes": progress.resumes}
+    state = {"name": prepared.name, "resumes": progress.resumes, "bound": _bound(prepared)}
     checkpoints.save(folder, progress.round, tensors, state)
+
+
+def _bound(prepared: Prepared) -> dict[str, str]:
+    """What must not change while a run goes on: else a repeated round would release new values uncharged, and
+    rounds under another mechanism would be accounted as under this one."""
+    device = next(iter(prepared.initial.values())).device
+    plan = repr(None if prepared.ledger is None else prepared.ledger.plan)
+    kept = {name: value for name, value in versions().items() if name != "machine"}
+    return kept | {"fingerprint": prepared.fingerprint, "plan": plan, "device": device.type}
 
 
 def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> Progress:
@@ -239,6 +249,11 @@ def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> 
     Raises:
         RunFolderError: the records do not reach as far as the checkpoint.
     """
+    if saved.state.get("bound") != _bound(prepared):
+        raise RunFolderError(
+            f"{folder}: study, data, versions or device are not those the run was started with, so its privacy "
+            "cannot be added up; put them back, or run the study into another folder"
+        )
     for stale in ("result.json", "clients.json", "model.safetensors", "report.html"):
         with store.storing(folder / stale):
             (folder / stale).unlink(missing_ok=True)  # what an earlier stop wrote; the checkpoint holds all of it
@@ -255,7 +270,11 @@ def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> 
 
 
 def go_back(folder: Path, round: int) -> None:
-    """Drops what was written of rounds after `round`, which will be done again."""
+    """Drops what was written of rounds after `round`, which will be done again; dropped charges go to
+    `replayed.jsonl`, so that an auditor sees every charge ever written."""
+    for line in store.read_lines(folder / "ledger.jsonl"):
+        if int(line["round"]) > round:
+            store.append_line(folder / "replayed.jsonl", line)
     for name in ("rounds.jsonl", "ledger.jsonl"):
         store.keep_lines(folder / name, lambda line: int(line["round"]) <= round)
 

@@ -5,19 +5,22 @@ them and writes records. (The house plan had one `run.py`; "nothing half-written
 test, when the half that can say no cannot write.)
 """
 
+import hashlib
+import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from accord.config.schema import Study
-from accord.data.federated import FederatedData
+from accord.data.federated import DataSet, FederatedData
 from accord.data.load import deal, load_data
 from accord.engines.sequential import Sequential
-from accord.errors import StudyError
+from accord.errors import PrivacyError, StudyError
 from accord.fairness.groups import Grouping
 from accord.models.build import build
 from accord.params import Params
@@ -46,6 +49,7 @@ class Prepared:
         initial: the model's first parameters, on the engine's device.
         groups: sensitive groups of the test rows, by column.
         positive: the label that counts as selected, None where there is none.
+        fingerprint: of mechanism, data and who holds what; a run is taken up only where it is the same.
     """
 
     study: Study
@@ -59,6 +63,7 @@ class Prepared:
     initial: Params
     groups: Mapping[str, Grouping]
     positive: int | None
+    fingerprint: str
 
     @property
     def population(self) -> int:
@@ -85,8 +90,11 @@ def prepare(study: Study, name: str = "study", federated: FederatedData | None =
     options = model.model_dump(exclude={"name"})
     classes = len(data.class_names)
     task = Task(build(model.name, options, tuple(data.train.x.shape[1:]), classes, study.seed), classes)
-    streams = bind(study.seed)
+    fingerprint = fingerprint_of(study, federated)
+    streams = bind(study.seed, fingerprint)
     plan = make_plan(study, sizes, streams)
+    if plan is not None:
+        _refuse_under_privacy(study, data, task, streams)
     work = make_work(study, task, plan)
     device = pick_device(study.engine.device)
     fairness = study.fairness
@@ -102,7 +110,34 @@ def prepare(study: Study, name: str = "study", federated: FederatedData | None =
         initial={key: value.to(device) for key, value in task.init(work.dtype).items()},
         groups=groupings(data, fairness.groups) if fairness else {},
         positive=positive_label(fairness.positive, classes) if fairness else None,
+        fingerprint=fingerprint,
     )
+
+
+def _refuse_under_privacy(study: Study, data: DataSet, task: Task, streams: Streams) -> None:
+    if data.derived:
+        raise PrivacyError(
+            f"data {data.name}: {', '.join(data.derived)} would be read off the training rows, which no noise covers; "
+            "let the function return class_names"
+        )
+    if task.remembers(tuple(data.train.x.shape[1:]), streams("trial", 0, 0)):
+        raise PrivacyError(
+            f"model {study.model.name}: the network remembers rows it has seen, so clipping one sample or client does "
+            "not bound what it changes; make forward depend on its input and parameters alone"
+        )
+
+
+def fingerprint_of(study: Study, federated: FederatedData) -> str:
+    """A digest of what decides a run's result: the study but for how it is run and judged, the training rows,
+    and who holds them."""
+    digest = hashlib.blake2b(digest_size=16)
+    meaning = study.model_dump(mode="json", exclude={"engine", "evaluation", "fairness"})
+    digest.update(json.dumps(meaning, sort_keys=True).encode())
+    table, shares = federated.data.train, federated.train
+    for array in (table.x.contiguous().numpy(), table.y.contiguous().numpy(), shares.order, shares.offsets):
+        digest.update(str((array.dtype, array.shape)).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def pick_device(name: str) -> torch.device:

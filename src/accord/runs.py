@@ -150,6 +150,10 @@ def _execute(prepared: Prepared, folder: Path, start: Progress, on_round: OnRoun
         save(prepared, folder, progress[0])
         go_back(folder, progress[0].round)
         stop = Stop("interrupted", f"interrupted after round {progress[0].round} of {prepared.study.program.rounds}")
+    else:
+        if stop is not None:
+            # The model about to be written is a release: its charges must never be rolled back.
+            save(prepared, folder, progress[0])
     return _end(prepared, folder, progress[0], stop, twin)
 
 

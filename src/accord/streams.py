@@ -41,14 +41,29 @@ def stream(seed: int, purpose: str, round: int = 0, client: int = 0) -> np.rando
     return np.random.Generator(np.random.Philox(key=_key(seed, purpose, round, client)))
 
 
-def bind(seed: int) -> Streams:
+NOISE = "noise"
+"""Purpose of a client's privacy noise."""
+SERVER_NOISE = "noise of the server"
+"""Purpose of the server's privacy noise."""
+
+
+def bind(seed: int, fingerprint: str = "") -> Streams:
     """`stream` with the seed bound: what a program is handed.
+
+    Args:
+        seed: the study's seed.
+        fingerprint: of mechanism and data. Noise streams depend on it: two runs that differ in either draw
+            independent noise even at one seed, or the difference of their models would be free of noise.
 
     >>> float(bind(7)("cohort", 1, -1).random()) == float(stream(7, "cohort", 1, -1).random())
     True
+    >>> float(bind(7, "a")(NOISE, 1, 0).random()) == float(bind(7, "b")(NOISE, 1, 0).random())
+    False
     """
 
     def bound(purpose: str, round: int, client: int) -> np.random.Generator:
+        if purpose in (NOISE, SERVER_NOISE):
+            purpose = f"{purpose}/{fingerprint}"
         return stream(seed, purpose, round, client)
 
     return bound

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -75,14 +76,41 @@ class Task:
         norms = [module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
         return any(isinstance(norm, BATCH_NORM) or norm.track_running_stats for norm in norms)
 
+    def remembers(self, shape: tuple[int, ...], rng: np.random.Generator) -> bool:
+        """Whether the network answers differently after it has seen other rows: found by trial, not by proof.
+
+        Args:
+            shape: of one sample.
+            rng: draws the trial's rows.
+        """
+        model = copy.deepcopy(self.model)
+        params = {name: value.to(torch.float32) for name, value in self.init().items()}
+        one, other = (torch.from_numpy(rng.standard_normal((3, *shape), dtype=np.float32) * k) for k in (1, 50))
+
+        def answer(x: Tensor) -> Tensor:
+            given = {name: value.clone() for name, value in params.items()}
+            with torch.no_grad():
+                return functional_call(model, given, (x,))  # type: ignore[no-any-return]
+
+        first = answer(one)
+        answer(other)
+        return not torch.equal(first, answer(one))
+
     def logits(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Logits `[batch, classes]` in training mode; batch norm updates its buffers in `params` in place."""
-        out: Tensor = functional_call(self.model, dict(params), (x,))
+        """Logits `[batch, classes]` in training mode; batch norm updates its buffers in `params` in place.
+
+        The network is given copies of what is trained: one that writes its parameters in `forward` (an embedding
+        with a largest norm does) would write training data into the model past clipping and noise.
+        """
+        trainable = set(self.trainable)
+        given = {name: value.clone() if name in trainable else value for name, value in params.items()}
+        out: Tensor = functional_call(self.model, given, (x,))
         return out
 
     def predict(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Logits `[batch, classes]` in evaluation mode, for `x` of shape `[batch, ...]`."""
-        out: Tensor = functional_call(self.evaluated, dict(params), (x,))
+        """Logits `[batch, classes]` in evaluation mode, for `x` of shape `[batch, ...]`; `params` are left alone."""
+        given = {name: value.clone() for name, value in params.items()}
+        out: Tensor = functional_call(self.evaluated, given, (x,))
         return out
 
     def losses(self, params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:

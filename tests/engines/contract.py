@@ -6,6 +6,7 @@ other, one partial sum a shard.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from accord.program import local
 from accord.program.base import ClientResult, Engine
 from accord.program.local import ClientWork
 from accord.program.optimizers import adam, sgd
-from accord.streams import bind, stream
+from accord.streams import NOISE, bind, stream
 from accord.task import Task
 
 SIZES = [12, 30, 7, 30, 41, 5, 18]
@@ -47,7 +48,7 @@ def reference_update(work: ClientWork, data: FederatedData, client: int, shared:
     """One client's update by the pattern of `program.local`, with nothing else in the way."""
     held = data.train.rows(client)
     table = data.data.train
-    noise_stream = stream(SEED, "noise", round, client)
+    noise_stream = STREAMS(NOISE, round, client)
     state = local.start(work, shared)
     for drawn in local.schedule(work, len(held), stream(SEED, "rows", round, client)):
         rows = torch.from_numpy(held[drawn[drawn >= 0]])
@@ -113,6 +114,23 @@ class EngineContract(ABC):
             expected = p.add(expected, reference_update(work, data, client, shared, 2), weight)
         close(summed.total, expected)
         assert set(summed.samples) == set(summed.steps) == set(cohort)
+
+    @pytest.mark.parametrize("unit", [None, "sample", "batch", "client"])
+    @pytest.mark.parametrize("value", [3e38, 1e300])
+    def test_a_huge_row_reaches_no_other_client(
+        self, data: FederatedData, task: Callable[..., Task], unit: str | None, value: float
+    ) -> None:
+        """Padding must not be filled with somebody's row: 0 times infinity is NaN."""
+        work = make_work(task(), unit)
+        shared = work.task.init(work.dtype)
+        x = data.data.train.x.clone()
+        x[0] = value  # row 0 is client 0's
+        table = replace(data.data.train, x=x)
+        poisoned = replace(data, data=replace(data.data, train=table))
+        clean = {r.client: r.update for r in self.make(data).run_cohort(work, range(7), shared, 1)}
+        for result in self.make(poisoned).run_cohort(work, range(7), shared, 1):
+            if result.client != 0:
+                assert all(torch.equal(result.update[name], clean[result.client][name]) for name in shared)
 
     def test_an_empty_cohort_sums_to_zero(self, data: FederatedData, task: Callable[..., Task]) -> None:
         work = make_work(task(), "client")

@@ -64,19 +64,32 @@ def test_epsilon_grows_with_steps_and_shrinks_with_noise() -> None:
 
 
 @pytest.mark.parametrize("accountant", ["rdp", "pld", "rdp2017"])
-def test_noise_for_meets_the_target_from_below(accountant: Accountant) -> None:
-    def event(z: float) -> dp_accounting.DpEvent:
-        return PoissonSampledDpEvent(0.05, GaussianDpEvent(z))
+@pytest.mark.parametrize("target", [0.5, 2.0, 30.0])
+def test_noise_for_meets_the_target_from_below(accountant: Accountant, target: float) -> None:
+    def cost(z: float) -> float:
+        return epsilon(PoissonSampledDpEvent(0.05, GaussianDpEvent(z)), 100, 1e-5, accountant)
 
-    noise = noise_for(event, 100, 2.0, 1e-5, accountant)
-    assert epsilon(event(noise), 100, 1e-5, accountant) <= 2.0
-    assert epsilon(event(noise * 0.999), 100, 1e-5, accountant) > 2.0
+    def quick(z: float) -> float:
+        return epsilon(PoissonSampledDpEvent(0.05, GaussianDpEvent(z)), 100, 1e-5, accountant, quick=True)
+
+    noise = noise_for(cost, target, quick if accountant == "rdp" else None)
+    assert cost(noise) <= target
+    assert cost(noise * 0.998) > target
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.05, 0.4, 1.0])
+@pytest.mark.parametrize("noise", [0.5, 1.0, 5.0])
+def test_the_quick_bound_is_a_bound(rate: float, noise: float) -> None:
+    event = PoissonSampledDpEvent(rate, GaussianDpEvent(noise))
+    for steps in (1, 100):
+        assert epsilon(event, steps, 1e-5) <= epsilon(event, steps, 1e-5, quick=True)
 
 
 def test_steps_within_is_the_last_that_fits() -> None:
-    steps = steps_within(STEP, 1.5, 1e-5)
+    steps = steps_within(lambda k: epsilon(STEP, k, 1e-5), 1.5)
     assert epsilon(STEP, steps, 1e-5) <= 1.5 < epsilon(STEP, steps + 1, 1e-5)
-    assert steps_within(GaussianDpEvent(0.1), 1.0, 1e-5) == 0
+    assert steps_within(lambda k: epsilon(GaussianDpEvent(0.1), k, 1e-5), 1.0) == 0
+    assert steps_within(lambda k: 0.0, 1.0, limit=1000) == 1000
 
 
 def test_what_cannot_be_composed_is_refused() -> None:
@@ -100,5 +113,5 @@ def test_unknown_names_are_refused(accountant: str, relation: str, message: str)
 
 
 def test_a_target_no_noise_meets_is_refused() -> None:
-    with pytest.raises(PrivacyError, match="no noise multiplier below 10,000"):
-        noise_for(GaussianDpEvent, 10**9, 1e-3, 1e-5)
+    with pytest.raises(PrivacyError, match="no noise multiplier up to 10,000"):
+        noise_for(lambda z: epsilon(GaussianDpEvent(z), 10**9, 1e-5), 1e-3)

@@ -85,6 +85,11 @@ def test_an_account_needs_samples(sizes: list[int]) -> None:
         Ledger.open(SAMPLE, np.array(sizes, dtype=np.int64))
 
 
+def test_hardly_any_noise_is_refused() -> None:
+    with pytest.raises(PrivacyError, match="no epsilon is known"):
+        Ledger.open(PrivacyPlan("sample", 1.0, 1e-200, 1e-4, expected_size=10), [100])
+
+
 def test_steps_are_never_given_back() -> None:
     with pytest.raises(PrivacyError, match="cannot be given back"):
         Ledger.open(SAMPLE, [100]).charge({0: -1})

@@ -6,6 +6,7 @@ import dp_accounting
 import pytest
 
 from accord.errors import PrivacyError
+from accord.privacy import accounting
 from accord.privacy.plan import PrivacyPlan
 
 
@@ -92,3 +93,20 @@ def test_delta_must_be_below_one_over_n() -> None:
     for delta in (0.001, 0.002):
         with pytest.raises(PrivacyError, match="below 1/n"):
             plan(delta=delta).check_delta(1000)
+
+
+def test_fixed_cohorts_take_the_lesser_of_two_bounds() -> None:
+    most = plan(unit="client", sampling="fixed", expected_size=90, noise_multiplier=8.0, delta=1e-3)
+    unsampled = accounting.epsilon(dp_accounting.GaussianDpEvent(4.0), 10, 1e-3, "rdp", "replace_one")
+    sampled = accounting.epsilon(most.event(100), 10, 1e-3, "rdp", "replace_one")
+    assert most.epsilon(100, 10) == unsampled < sampled
+    few = plan(unit="client", sampling="fixed", expected_size=2, noise_multiplier=8.0, delta=1e-3)
+    assert few.epsilon(100, 10) == accounting.epsilon(few.event(100), 10, 1e-3, "rdp", "replace_one")
+
+
+def test_within_agrees_with_epsilon() -> None:
+    made = plan()
+    spent = made.epsilon(1000, 50)
+    assert made.within(1000, 50, spent)
+    assert not made.within(1000, 50, spent * 0.999)
+    assert made.epsilon(1000, 50, quick=True) >= spent

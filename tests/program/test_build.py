@@ -48,7 +48,7 @@ def test_noise_meets_the_target_for_the_worst_client_and_no_tighter(small_study:
     # 4 rounds of one epoch of ceil(n / 10) steps
     spent = [plan.epsilon(int(n), 4 * -(-int(n) // 10)) for n in SIZES]
     assert max(spent) <= 3.0
-    assert max(spent) > 2.99
+    assert max(spent) > 2.98
 
 
 def test_a_study_with_a_target_never_runs_out(small_study: Callable[..., Study], task: Callable[..., Task]) -> None:
@@ -170,5 +170,5 @@ def test_optimizers_by_name(small_study: Callable[..., Study]) -> None:
 
 def test_a_target_out_of_reach_says_so(small_study: Callable[..., Study]) -> None:
     study = small_study(privacy=sample(epsilon=1e-6))
-    with pytest.raises(PrivacyError, match="no noise multiplier below 10,000"):
+    with pytest.raises(PrivacyError, match="no noise multiplier up to 10,000"):
         make_plan(study, SIZES, STREAMS)

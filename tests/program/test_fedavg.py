@@ -18,7 +18,7 @@ from accord.program.base import SERVER, Cohort
 from accord.program.fedavg import apply_update, fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
-from accord.streams import bind
+from accord.streams import SERVER_NOISE, bind
 from accord.task import Task
 
 SIZES = [12, 30, 7]
@@ -78,7 +78,7 @@ def test_the_private_mean_is_the_noised_sum_over_the_expected_cohort(
     for result in engine.run_cohort(work, [0, 1, 2], start, 7):
         assert p.norm(result.update) <= 0.1
         total = p.add(total, result.update)
-    drawn = noise.gaussian(STREAMS("server noise", 7, SERVER), start, 0.2)
+    drawn = noise.gaussian(STREAMS(SERVER_NOISE, 7, SERVER), start, 0.2)
     for name in start:
         # Three came, two were expected: the divisor must not tell.
         torch.testing.assert_close(state.params[name], start[name] + (total[name] + drawn[name]) / 2)

@@ -10,7 +10,12 @@ from accord.errors import PrivacyError
 
 
 def budget(
-    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="Training samples (unit client: clients).")],
+    n: Annotated[
+        int,
+        typer.Option(
+            "--n", metavar="N", min=1, help="One client's training rows (unit client: the number of clients)."
+        ),
+    ],
     batch: Annotated[
         int,
         typer.Option("--batch", metavar="B", min=1, help="Expected batch size (unit client: cohort size)."),

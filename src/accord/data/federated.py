@@ -69,6 +69,7 @@ class DataSet:
         test: rows kept for testing; no client trains on them.
         class_names: what each label means; its length is the number of classes.
         about: one sentence for the report: what it is, where it came from, licence.
+        derived: what else of this value was read off the training rows; refused under privacy.
     """
 
     name: str
@@ -76,6 +77,7 @@ class DataSet:
     test: Table
     class_names: tuple[str, ...]
     about: str
+    derived: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part, table in (("training", self.train), ("test", self.test)):

@@ -16,7 +16,7 @@ from accord.params import Params
 from accord.program import local
 from accord.program.base import ClientId, ClientResult, CohortSum
 from accord.program.local import Batch, ClientWork
-from accord.streams import Streams
+from accord.streams import NOISE, Streams
 
 
 class Sequential:
@@ -76,7 +76,7 @@ class Sequential:
         try:
             held = self._data.train.rows(client)
             rows = local.schedule(work, len(held), self._streams("rows", round, client))
-            noise_stream = self._streams("noise", round, client)
+            noise_stream = self._streams(NOISE, round, client)
             state = local.start(work, shared)
             stage = "step"
             for drawn in rows:
@@ -94,8 +94,12 @@ class Sequential:
 
     def _batch(self, work: ClientWork, rows: Rows) -> Batch:
         table = self._data.data.train
-        if len(rows) == 0:  # an empty Poisson batch: one row of padding keeps the shapes
-            x, y, weight = table.x[:1], table.y[:1], torch.zeros(1, dtype=work.dtype)
+        if len(rows) == 0:  # an empty Poisson batch: one row of zeros as padding keeps the shapes
+            x, y, weight = (
+                torch.zeros_like(table.x[:1]),
+                torch.zeros_like(table.y[:1]),
+                torch.zeros(1, dtype=work.dtype),
+            )
         else:
             index = torch.from_numpy(rows)
             x, y, weight = table.x[index], table.y[index], torch.ones(len(rows), dtype=work.dtype)

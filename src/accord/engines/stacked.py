@@ -272,6 +272,8 @@ def stack_network(model: nn.Module, input_axes: int) -> StackedNetwork | None:
         return None
     if len(names) != len(list(model.parameters())):  # a parameter used twice would be updated twice
         return None
+    if any(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks for module in model.modules()):
+        return None
     layers: list[Layer] = []
     convolutions: dict[str, tuple[int, int, int, int]] = {}
     axes, bent = input_axes, False

@@ -27,7 +27,7 @@ from accord.params import Params
 from accord.program import local
 from accord.program.base import ClientId, ClientResult, CohortSum
 from accord.program.local import Batch, ClientState, ClientWork
-from accord.streams import Streams
+from accord.streams import NOISE, Streams
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,9 @@ class Vectorised:
         flat = rows.clamp(min=0).flatten()
         table = self._data.data.train
         x = table.x.index_select(0, flat).view(live, width, *table.x.shape[1:])
+        if bool((rows < 0).any()):
+            # Zeros, not some client's row: what is huge there must not reach another client, even times 0.
+            x[rows < 0] = 0.0
         y = table.y.index_select(0, flat).view(live, width)
         return Batch(x.to(self._device, work.dtype), y.to(self._device), weight.to(self._device))
 
@@ -193,7 +196,7 @@ class Vectorised:
         """The shard's noise step by step, `[live clients, ...]`, each client's from its own stream."""
         like = {name: value for name, value in work.task.model.named_parameters() if name in work.task.trainable}
         shapes = {name: like[name].to(work.dtype) for name in work.task.trainable}
-        streams = [self._streams("noise", round, client) for client in shard.clients]
+        streams = [self._streams(NOISE, round, client) for client in shard.clients]
         for step in range(int(shard.steps[0])):
             live = int((shard.steps > step).sum())
             drawn = [local.step_noise(work, shapes, stream) for stream in streams[:live]]

@@ -1,5 +1,6 @@
 """Questions about a budget, answered before any training: epsilon, noise, or steps left."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
@@ -14,7 +15,7 @@ class Question:
     """A plan with one thing missing.
 
     Attributes:
-        n: training samples; unit `client`: clients.
+        n: one client's training samples; unit `client`: clients.
         batch: expected batch size; unit `client`: cohort size.
         delta: of (epsilon, delta).
         noise_multiplier: standard deviation / clip norm; None asks for it.
@@ -45,6 +46,7 @@ class Question:
         Raises:
             PrivacyError: a number out of its range, or a combination that is refused.
         """
+        sampling = "everyone" if self.sampling == "fixed" and self.batch == self.n else self.sampling
         try:
             return PrivacyPlan(
                 unit=cast(Unit, self.unit),
@@ -52,8 +54,8 @@ class Question:
                 noise_multiplier=noise_multiplier,
                 delta=self.delta,
                 accountant=cast(Accountant, self.accountant),
-                sampling=cast(Sampling, self.sampling),
-                expected_size=None if self.sampling == "everyone" else self.batch,
+                sampling=cast(Sampling, sampling),
+                expected_size=None if sampling == "everyone" else self.batch,
                 budget=self.epsilon,
             )
         except ValueError as error:
@@ -89,6 +91,8 @@ def answer(question: Question) -> dict[str, Any]:
     elif not planned:
         raise PrivacyError("give --epochs or --steps for an epsilon, or --epsilon as a budget for the steps left")
     plan = question.plan(noise)
+    if not math.isfinite(plan.epsilon(question.n, max(1, steps))):
+        raise PrivacyError(f"noise multiplier {noise:g} is so small that no finite epsilon is known; raise --noise")
     values: dict[str, Any] = {
         "asked": asked,
         "n": question.n,
@@ -119,28 +123,31 @@ def _check_delta(question: Question) -> str | None:
 
 
 def _noise(question: Question, steps: int) -> float:
-    plan = question.plan(1.0)
-    return accounting.noise_for(
-        lambda z: question.plan(z).event(question.n),
-        steps,
-        question.epsilon or 0.0,
-        question.delta,
-        plan.accountant,
-        plan.relation,
-    )
+    def cost(noise_multiplier: float) -> float:
+        return question.plan(noise_multiplier).epsilon(question.n, steps)
+
+    def quick(noise_multiplier: float) -> float:
+        return question.plan(noise_multiplier).epsilon(question.n, steps, quick=True)
+
+    question.plan(1.0)  # says what is wrong before anything is searched
+    return accounting.noise_for(cost, question.epsilon or 0.0, quick if question.accountant == "rdp" else None)
+
+
+_PLD_NOISE = 0.1  # below, a loss distribution takes minutes and gigabytes
 
 
 def _by(question: Question, noise: float, steps: int, accountant: str) -> float | None:
+    if accountant == "pld" != question.accountant and noise < _PLD_NOISE:
+        return None
     try:
-        return replace(question, accountant=accountant).plan(noise).epsilon(question.n, steps)
+        value = replace(question, accountant=accountant).plan(noise).epsilon(question.n, steps)
     except PrivacyError:
         return None  # this accountant refuses the mechanism; the one asked for did not
+    return value if math.isfinite(value) else None
 
 
 def _left(question: Question, plan: PrivacyPlan, spent: int, per_epoch: int) -> dict[str, Any]:
-    allowed = accounting.steps_within(
-        plan.event(question.n), question.epsilon or 0.0, question.delta, plan.accountant, plan.relation
-    )
+    allowed = accounting.steps_within(lambda steps: plan.epsilon(question.n, steps), question.epsilon or 0.0)
     left = max(0, allowed - spent)
     per_round = 1 if plan.unit == "client" else question.steps_per_round
     return {

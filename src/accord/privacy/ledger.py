@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from accord.errors import PrivacyError
 from accord.privacy.plan import PrivacyPlan
 
+_NO_PRIVACY = 1e9  # an epsilon of one step beyond which numbers run out and mean nothing
 _SLACK = 1e-12  # calibration lands on the budget from below; this only absorbs the last bit
 
 
@@ -41,12 +42,16 @@ class Ledger:
             sizes: training samples of each client. Under unit `client` only their number matters.
 
         Raises:
-            PrivacyError: delta >= 1/n for the largest n, or a client without samples.
+            PrivacyError: delta >= 1/n for the largest n, a client without samples, or hardly any noise.
         """
         accounts = np.asarray([len(sizes)] if plan.unit == "client" else sizes, dtype=np.int64)
         if len(accounts) == 0 or accounts.min() < 1:
             raise PrivacyError("a ledger needs at least one sample behind every account")
         plan.check_delta(int(accounts.max()))
+        if not plan.epsilon(int(accounts.min()), 1) < _NO_PRIVACY:
+            raise PrivacyError(
+                f"privacy.noise_multiplier {plan.noise_multiplier:g} is so small that no epsilon is known; raise it"
+            )
         return Ledger(plan, accounts, np.zeros(len(accounts), dtype=np.int64))
 
     def epsilon_after(self, account: int, steps: int) -> float:
@@ -55,22 +60,28 @@ class Ledger:
             raise PrivacyError(f"steps cannot be given back: {steps}")
         return self.plan.epsilon(int(self.sizes[account]), int(self.steps[account]) + steps)
 
+    def fits(self, account: int, steps: int) -> bool:
+        """Whether `steps` more steps keep the account within the budget."""
+        if steps < 0:
+            raise PrivacyError(f"steps cannot be given back: {steps}")
+        if self.plan.budget is None:
+            return True
+        total = int(self.steps[account]) + steps
+        return self.plan.within(int(self.sizes[account]), total, self.plan.budget * (1 + _SLACK))
+
     def admit(self, steps: Mapping[int, int]) -> tuple[int, ...]:
         """Of a cohort, the clients that may take part: those whose account stays within the budget.
 
         Args:
             steps: client to the steps the round would charge it.
         """
-        if self.plan.budget is None:
-            return tuple(steps)
-        limit = self.plan.budget * (1 + _SLACK)
         if self.plan.unit == "client":
-            return tuple(steps) if self.epsilon_after(0, 1) <= limit else ()
-        return tuple(client for client, count in steps.items() if self.epsilon_after(client, count) <= limit)
+            return tuple(steps) if self.fits(0, 1) else ()
+        return tuple(client for client, count in steps.items() if self.fits(client, count))
 
     def exhausted(self, steps: int = 1) -> bool:
         """Unit `client`: whether the population's account cannot pay for another round."""
-        return self.plan.budget is not None and self.epsilon_after(0, steps) > self.plan.budget * (1 + _SLACK)
+        return not self.fits(0, steps)
 
     def charge(self, steps: Mapping[int, int]) -> "Ledger":
         """The ledger after a round: unit `client` pays one round whoever took part; else each client its steps.

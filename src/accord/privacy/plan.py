@@ -117,9 +117,24 @@ class PrivacyPlan:
             return dp_accounting.SampledWithoutReplacementDpEvent(n, size, gaussian)
         return dp_accounting.PoissonSampledDpEvent(self.sampling_rate(n), gaussian)
 
-    def epsilon(self, n: int, steps: int) -> float:
-        """epsilon after `steps` steps (or rounds) on `n` samples (or clients), by the plan's accountant."""
-        return accounting.epsilon(self.event(n), steps, self.delta, self.accountant, self.relation)
+    def epsilon(self, n: int, steps: int, *, quick: bool = False) -> float:
+        """epsilon after `steps` steps (or rounds) on `n` samples (or clients), by the plan's accountant.
+
+        For fixed-size cohorts the lesser of two sound bounds: sampled without replacement (Wang, Balle &
+        Kasiviswanathan 2019, arXiv 1808.00087, Theorem 27) and not sampled at all, which is tighter where most
+        clients are drawn. `quick` gives an upper bound, cheaper.
+        """
+        events = [self.event(n)]
+        if self.sampling == "fixed":
+            events.append(dp_accounting.GaussianDpEvent(self.noise_std / self.sensitivity))
+        return min(
+            accounting.epsilon(event, steps, self.delta, self.accountant, self.relation, quick=quick)
+            for event in events
+        )
+
+    def within(self, n: int, steps: int, budget: float) -> bool:
+        """Whether `steps` steps on `n` samples stay within `budget`; asks the quick bound first."""
+        return self.epsilon(n, steps, quick=True) <= budget or self.epsilon(n, steps) <= budget
 
     def check_delta(self, n: int) -> None:
         """delta must be below 1/n: at 1/n, publishing one whole record at random would count as private.

@@ -29,7 +29,7 @@ from accord.program.base import (
     ServerState,
 )
 from accord.program.local import ClientWork
-from accord.streams import Streams
+from accord.streams import SERVER_NOISE, Streams
 
 
 def fedavg(work: ClientWork, weigh: Callable[[ClientId], float], population: int) -> Program:
@@ -70,5 +70,5 @@ def _private_mean(work: ClientWork, summed: CohortSum, population: int, round: i
     plan = work.plan
     if plan is None or plan.unit != "client":
         raise PrivacyError("the private mean needs a plan of unit client")
-    drawn = noise.gaussian(streams("server noise", round, SERVER), summed.total, plan.noise_std)
+    drawn = noise.gaussian(streams(SERVER_NOISE, round, SERVER), summed.total, plan.noise_std)
     return p.multiply(p.add(summed.total, drawn), 1 / plan.divisor(population))

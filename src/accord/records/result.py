@@ -63,18 +63,17 @@ def released(plan: PrivacyPlan | None, *, groups: bool, per_client: bool, twin: 
         what = "per-sample clipped" if plan.unit == "sample" else "clipped batch"
         rows = [("client updates", f"post-processing of noised {what} gradients, charged in every step")]
     if plan is not None:
-        rows.append(("number of training rows of each client", "taken as public: sampling rates and weights use it"))
+        rows.append(("number of clients and of training rows of each", "taken as public: rates and weights use them"))
+        drawn = "in this simulation's records; ε assumes that who and what was drawn stays secret"
+        rows.append(("who was in each cohort, rows really drawn, bytes and times by round", drawn))
+        rows.append(("the model's code", "trusted to depend on its input and parameters alone; tried, not proven"))
         rows.append(("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off"))
     rows.append(("test accuracy and loss", "computed on test rows, which no client trains on; outside the guarantee"))
     if groups:
         rows.append(("group counts", "counts over test rows; outside the guarantee"))
     if per_client:
-        rows.append(
-            (
-                "accuracy on each client's share of the test rows",
-                "counts over test rows; outside the guarantee",
-            )
-        )
+        dealt = "counts over test rows, dealt to look like what the client trains on; outside the guarantee"
+        rows.append(("figures on each client's share of the test rows", dealt))
     rows.append(("who held what", "known because this is a simulation; a real client would not tell"))
     if twin:
         rows.append(("the twin's model and accuracy", "trained without privacy: covered by no guarantee"))

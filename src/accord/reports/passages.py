@@ -109,6 +109,8 @@ def _training(study: Study, result: Mapping[str, Any]) -> str:
         epochs = work.local_epochs or 1
         amount = "one pass over its rows" if epochs == 1 else f"{epochs} passes over its rows"
     privacy = result["privacy"]
+    if privacy and privacy["unit"] != "client" and work.batch_size != "full" and work.local_steps is None:
+        amount = f"as many steps as {amount} would take,"
     if work.batch_size == "full":
         batches = "with all its rows in every step"
     elif privacy and privacy["unit"] != "client":
@@ -204,6 +206,10 @@ def _outside(study: Study, result: Mapping[str, Any]) -> str:
             "Someone with several rows, or rows at several clients, is protected less than ε says. "
             "Which clients took part, and how many rows each holds, is not hidden."
         )
+    facts.append(
+        "The records show which clients and how many rows were drawn in each round, which ε assumes to stay secret. "
+        "Arithmetic is in finite precision, which ε does not account for."
+    )
     facts.append("Scores are exact counts on test rows, which nobody trained on, and are not noised.")
     facts.append("This report's counts of who held what are exact, as only a simulation can show them.")
     facts.append("Settings chosen by looking at earlier runs are not charged.")

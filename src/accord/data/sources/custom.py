@@ -55,7 +55,8 @@ def load_custom(settings: CustomData) -> DataSet:
     names = _class_names(parts.get("class_names"), y, where)
     groups = _groups(parts, y, where)
     train, test = (Table(x[part], y[part], groups[part]) for part in ("train", "test"))
-    return DataSet("custom", train, test, names, f"Your own data, from {settings.function}.")
+    derived = () if "class_names" in parts else ("class_names",)
+    return DataSet("custom", train, test, names, f"Your own data, from {settings.function}.", derived)
 
 
 def _kind(x: Tensor) -> str:
