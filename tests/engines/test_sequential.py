@@ -44,7 +44,7 @@ def test_a_failure_names_client_round_and_stage(federation: Callable[..., Federa
 def test_noise_is_really_in_the_model(federation: Callable[..., FederatedData], task: Callable[..., Task]) -> None:
     """The same work at two noise levels differs by exactly the difference of the noise."""
     updates = []
-    for noise in (1e-9, 5.0):
+    for noise in (1e-3, 5.0):
         plan = PrivacyPlan("sample", 0.5, noise, 1e-3, expected_size=8)
         options = {"local_epochs": None, "local_steps": 1, "optimizer": sgd(1.0), "plan": plan}
         work = make_work(task(), None, **options)

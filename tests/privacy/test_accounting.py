@@ -115,3 +115,11 @@ def test_unknown_names_are_refused(accountant: str, relation: str, message: str)
 def test_a_target_no_noise_meets_is_refused() -> None:
     with pytest.raises(PrivacyError, match="no noise multiplier up to 10,000"):
         noise_for(lambda z: epsilon(GaussianDpEvent(z), 10**9, 1e-5), 1e-3)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-200, 1e-160, 1e-20, 9e-5])
+@pytest.mark.parametrize("accountant", ["rdp", "pld", "rdp2017"])
+def test_hardly_any_noise_has_no_finite_epsilon(accountant: Accountant, noise: float) -> None:
+    """dp-accounting's RDP answers 0 at 1e-160: the numbers have run out."""
+    for event in (GaussianDpEvent(noise), PoissonSampledDpEvent(0.2, GaussianDpEvent(noise))):
+        assert epsilon(event, 1, 1e-5, accountant) == math.inf

@@ -100,7 +100,18 @@ def _quick_epsilon(event: dp_accounting.DpEvent, count: int, delta: float, relat
     return _rdp_at(_WHOLE_ORDERS, event, count, delta, relation)
 
 
-# Above any of the others' accuracy a library call can run out of numbers; that is no epsilon, not a crash.
+# With noise this small epsilon is in the millions, and further down the library runs out of numbers: at 1e-160 its
+# RDP accountant answers 0. Nothing below is asked of it.
+_NO_NOISE = 1e-4
+
+
+def _noise_of(event: dp_accounting.DpEvent) -> float:
+    """The noise multiplier of a Gaussian, sampled or not; infinite for other events, which the library judges."""
+    sampled = (dp_accounting.PoissonSampledDpEvent, dp_accounting.SampledWithoutReplacementDpEvent)
+    inner = event.event if isinstance(event, sampled) else event
+    return float(inner.noise_multiplier) if isinstance(inner, dp_accounting.GaussianDpEvent) else math.inf
+
+
 _NO_NUMBER = (ZeroDivisionError, OverflowError, FloatingPointError, MemoryError)
 
 _EPSILON: dict[str, Callable[[dp_accounting.DpEvent, int, float, Relation], float]] = {
@@ -149,6 +160,8 @@ def epsilon(
         raise PrivacyError(f"unknown neighbouring relation {relation!r}; known: {', '.join(_RELATIONS)}")
     if count == 0:
         return 0.0
+    if _noise_of(event) < _NO_NOISE:
+        return math.inf
     compute = _quick_epsilon if quick and accountant == "rdp" else _EPSILON[accountant]
     try:
         value = compute(event, count, delta, relation)

@@ -6,6 +6,7 @@ would pass the budget does not take part. Accounts are composed from the steps r
 own event; there is no other way to write into one.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 from accord.errors import PrivacyError
 from accord.privacy.plan import PrivacyPlan
 
-_NO_PRIVACY = 1e9  # an epsilon of one step beyond which numbers run out and mean nothing
 _SLACK = 1e-12  # calibration lands on the budget from below; this only absorbs the last bit
 
 
@@ -48,7 +48,7 @@ class Ledger:
         if len(accounts) == 0 or accounts.min() < 1:
             raise PrivacyError("a ledger needs at least one sample behind every account")
         plan.check_delta(int(accounts.max()))
-        if not plan.epsilon(int(accounts.min()), 1) < _NO_PRIVACY:
+        if not math.isfinite(plan.epsilon(int(accounts.min()), 1)):
             raise PrivacyError(
                 f"privacy.noise_multiplier {plan.noise_multiplier:g} is so small that no epsilon is known; raise it"
             )
