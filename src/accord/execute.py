@@ -240,7 +240,8 @@ def _bound(prepared: Prepared) -> dict[str, str]:
     device = next(iter(prepared.initial.values())).device
     plan = repr(None if prepared.ledger is None else prepared.ledger.plan)
     kept = {name: value for name, value in versions().items() if name != "machine"}
-    return kept | {"fingerprint": prepared.fingerprint, "plan": plan, "device": device.type}
+    engine = prepared.study.engine.model_dump_json(exclude={"threads"})
+    return kept | {"fingerprint": prepared.fingerprint, "plan": plan, "device": device.type, "engine": engine}
 
 
 def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> Progress:

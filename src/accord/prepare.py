@@ -9,17 +9,19 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from accord.config.schema import Study
+from accord.config.schema import EngineSection, SequentialEngine, Study, VectorisedEngine
 from accord.data.federated import DataSet, FederatedData
 from accord.data.load import deal, load_data
 from accord.engines.sequential import Sequential
+from accord.engines.vectorised import Vectorised
 from accord.errors import PrivacyError, StudyError
 from accord.fairness.groups import Grouping
 from accord.models.build import build
@@ -104,7 +106,7 @@ def prepare(study: Study, name: str = "study", federated: FederatedData | None =
         federated=federated,
         work=work,
         program=make_program(study, work, sizes),
-        engine=Sequential(federated, streams, study.engine.shard_size, device),
+        engine=make_engine(study.engine, federated, streams, device),
         ledger=None if plan is None else Ledger.open(plan, sizes),
         streams=streams,
         initial={key: value.to(device) for key, value in task.init(work.dtype).items()},
@@ -138,6 +140,25 @@ def fingerprint_of(study: Study, federated: FederatedData) -> str:
         digest.update(str((array.dtype, array.shape)).encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def make_engine(section: EngineSection, federated: FederatedData, streams: Streams, device: torch.device) -> Engine:
+    """The engine the study names."""
+    return _ENGINES[type(section)](section, federated, streams, device)
+
+
+def _sequential(section: SequentialEngine, federated: FederatedData, streams: Streams, device: torch.device) -> Engine:
+    return Sequential(federated, streams, section.shard_size, device)
+
+
+def _vectorised(section: VectorisedEngine, federated: FederatedData, streams: Streams, device: torch.device) -> Engine:
+    return Vectorised(federated, streams, section.shard_size, device, section.threads)
+
+
+_ENGINES: dict[type, Callable[[Any, FederatedData, Streams, torch.device], Engine]] = {
+    SequentialEngine: _sequential,
+    VectorisedEngine: _vectorised,
+}
 
 
 def pick_device(name: str) -> torch.device:

@@ -20,7 +20,7 @@ def doctor(
 
     values: dict[str, Any] = {
         "versions": versions(),
-        "engines": ["sequential"],
+        "engines": ["sequential", "vectorised"],
         "data": _data(),
         "extras": _extras(),
     }
