@@ -17,7 +17,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "batch": {"privacy": SAMPLE | {"unit": "batch"}},
     "client": {
         "privacy": SAMPLE | {"unit": "client", "delta": 1e-2},
-        "program": {"name": "fedavg", "rounds": 4, "cohort_size": 3, "cohort_sampling": "poisson", "weights": "uniform"},
+        "program": {
+            "name": "fedavg",
+            "rounds": 4,
+            "cohort_size": 3,
+            "cohort_sampling": "poisson",
+            "weights": "uniform",
+        },
     },
     "cyclic": {"program": {"name": "cyclic", "rounds": 3}},
     "ragged": {"partition": {"name": "size", "partition_sizes": [10, 20, 30, 45, 95, 100]}, "privacy": SAMPLE},

@@ -125,7 +125,8 @@ def _admit(
         return tuple(steps), None
     admitted = ledger.admit(steps)
     spent = ledger.plan.unit == "client" and ledger.exhausted()
-    few = len(admitted) < min(prepared.study.program.min_clients, len(steps))
+    quorum = prepared.study.program.min_clients or -(-len(steps) // 2)
+    few = len(admitted) < min(quorum, len(steps))
     if not spent and not few:
         return admitted, None
     left = "the population's" if spent else f"{len(steps) - len(admitted)} of {len(steps)} clients'"

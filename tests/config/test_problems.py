@@ -74,9 +74,9 @@ FEDAVG_TAKES = "fedavg takes: rounds, cohort_size, cohort_sampling, weights, wei
         (
             {"engine": {"name": "sequentiel"}},
             "engine.name",
-            "unknown engine 'sequentiel'; did you mean 'sequential'? (one of: sequential)",
+            "unknown engine 'sequentiel'; did you mean 'sequential'? (one of: sequential, vectorised)",
         ),
-        ({"engine": {"shard_size": 3}}, "engine", "'name' is missing; give one of: sequential"),
+        ({"engine": {"shard_size": 3}}, "engine", "'name' is missing; give one of: sequential, vectorised"),
         # missing
         ({"partition": {"name": "natural"}}, "partition.partition_by", "missing; natural needs it"),
         (

@@ -142,8 +142,8 @@ class FedAvgProgram(Section):
     """Weigh an update by its client's rows, or all alike."""
     weight_cap: Count | None = None
     """Rows beyond which a client weighs no more: weight min(n, cap)/cap, at most 1."""
-    min_clients: Count = 1
-    """Quorum: the run stops early where the ledger leaves fewer clients than this in a cohort."""
+    min_clients: Count | None = None
+    """Quorum: the run stops early where the ledger leaves fewer clients of a cohort than this; null takes half."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "FedAvgProgram":
@@ -163,8 +163,8 @@ class CyclicProgram(Section):
     """Clients visited in a round; null visits the whole population."""
     order: Literal["fixed", "shuffled"] = "fixed"
     """Visit clients by number, or in an order drawn anew each round."""
-    min_clients: Count = 1
-    """Quorum: the run stops early where the ledger leaves fewer clients than this in a cohort."""
+    min_clients: Count | None = None
+    """Quorum: the run stops early where the ledger leaves fewer clients of a cohort than this; null takes half."""
 
 
 Program = Annotated[FedAvgProgram | CyclicProgram, Field(discriminator="name")]
