@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -21,6 +22,8 @@ def command(arguments: list[str], log: str, file_limit: int | None = None) -> No
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.argv = ["accord", *arguments]
+    # A suite started in the background inherits an ignored Ctrl-C; a person's terminal does not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if file_limit is not None:
         # Python ignores SIGXFSZ, so a write past the limit fails as one on a full disk does.
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
