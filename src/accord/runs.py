@@ -5,6 +5,8 @@ one hiding the other, depending on what was imported first.
 """
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from accord.conclude import conclude
 from accord.config.load import load_study
 from accord.config.schema import Study
-from accord.errors import RunFolderError
+from accord.errors import RunFolderError, StoppedEarly
 from accord.execute import (
     OnRound,
     Progress,
@@ -77,13 +79,14 @@ def run(study: Study, out: Path | str | None = None, *, name: str = "study", on_
 
     Raises:
         RequestError: the study, the data or the folder is wrong; nothing was written.
+        StoppedEarly: interrupted where no result could be written; what was finished is saved.
         Fault: something failed on the way; the records so far are whole.
     """
     folder = Path(out) if out is not None else default_folder(name)
     store.check_folder(folder)
     prepared = prepare(study, name)
     store.create_folder(folder)
-    with reproducible_arithmetic(), store.lock(folder):
+    with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
         return _execute(prepared, folder, begin(prepared, folder), on_round)
 
 
@@ -100,12 +103,26 @@ def resume(folder: Path | str, *, on_round: OnRound | None = None) -> Run:
     folder = Path(folder)
     done = open_run(folder)
     if done.result is not None and done.result["status"] == "done":
+        if not (folder / "report.html").exists():
+            write_report(folder)  # the disk may have filled between the result and the report
         return done
     saved = last_checkpoint(folder)
     prepared = prepare(done.study, str(saved.state["name"]))
-    with reproducible_arithmetic(), store.lock(folder):
+    with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
         saved = last_checkpoint(folder)
         return _execute(prepared, folder, take_up(prepared, folder, saved), on_round)
+
+
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """An interrupt outside the rounds (while the folder is begun, the model judged, the report drawn)."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if any(folder.glob("checkpoints/*.safetensors")):
+            again = f"go on with: accord run --resume {shlex.quote(str(folder))}"
+            raise StoppedEarly(f"interrupted; what was finished is saved, {again}") from error
+        raise StoppedEarly(f"interrupted before the first round; {folder} holds nothing to go on from") from error
 
 
 def open_run(folder: Path | str) -> Run:

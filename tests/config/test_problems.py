@@ -46,7 +46,7 @@ FEDAVG_TAKES = "fedavg takes: rounds, cohort_size, cohort_sampling, weights, wei
             "unknown key; did you mean privacy.delta? (sequential takes: shard_size, device)",
         ),
         (
-            {"fairness": {"group": ["sex"]}},
+            {"fairness": {"groups": ["sex"], "group": ["sex"]}},
             "fairness.group",
             "unknown key; did you mean 'groups'? (fairness takes: groups, positive, confidence, "
             "min_group_size, bootstrap)",

@@ -33,6 +33,9 @@ _UsageError: type[Exception] = next(
 )
 
 
+_INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt that a command lets through
+
+
 def _terminated(number: int, frame: FrameType | None) -> None:
     # A scheduler's SIGTERM is treated as Ctrl-C: save, say how to go on, exit 3.
     raise KeyboardInterrupt
@@ -50,8 +53,7 @@ def main() -> None:
         _say("interrupted")
         sys.exit(3)
     except KeyboardInterrupt:
-        _say("interrupted; what was finished is saved: go on with accord run --resume RUN")
-        sys.exit(3)
+        code = _INTERRUPTED
     except BrokenPipeError:
         # The reader went away (accord ... | head); there is nobody left to tell.
         sys.stderr.close()
@@ -59,6 +61,9 @@ def main() -> None:
     except _UsageError as error:
         _say(f"{_text(error)} (see: accord --help)")
         sys.exit(2)
+    if code == _INTERRUPTED:
+        _say("interrupted before anything was run; nothing was written")
+        sys.exit(3)
     sys.exit(code if isinstance(code, int) else 0)
 
 

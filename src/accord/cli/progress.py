@@ -38,6 +38,7 @@ class Progress:
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> "Progress":
+        self._tasks["prepare"] = self._bar.add_task("loading, computing noise", total=None, scores="")
         self._bar.start()
         return self
 
@@ -55,6 +56,8 @@ class Progress:
                 file=sys.stderr,
             )
             return
+        if "prepare" in self._tasks:
+            self._bar.remove_task(self._tasks.pop("prepare"))
         if stage not in self._tasks:
             self._tasks[stage] = self._bar.add_task(_NAMES.get(stage, stage), total=planned, scores="")
         self._bar.update(self._tasks[stage], completed=record.round)

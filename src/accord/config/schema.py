@@ -219,7 +219,8 @@ Privacy = Annotated[SamplePrivacy | BatchPrivacy | ClientPrivacy, Field(discrimi
 class Fairness(Section):
     """Measures by sensitive group on the test set."""
 
-    groups: tuple[str, ...] = Field(default=(), description="Group columns; `a*b` is their intersection.")
+    groups: tuple[str, ...] = Field(min_length=1)
+    """Group columns of the data, or `label`; `a*b` is their intersection."""
     positive: Whole | None = None
     """The label that counts as selected; null takes 1 for two classes and none for more."""
     confidence: Fraction = 0.95

@@ -91,7 +91,7 @@ def latest(folder: Path) -> Checkpoint | None:
     if skipped:
         raise RunFolderError(
             f"{folder / 'checkpoints'}: no checkpoint is whole ({', '.join(path.name for path in skipped)}); "
-            "delete them to have --resume begin at round 1"
+            "run the study again into another folder"
         )
     return None
 
