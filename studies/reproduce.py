@@ -55,7 +55,15 @@ def run(study: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """One run's JSON, abridged."""
     options = [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
     with tempfile.TemporaryDirectory() as folder:
-        command = ["accord", "run", str(study), *options, "--json", "--out", f"{folder}/run"]
+        command = [
+            str(Path(sys.executable).with_name("accord")),
+            "run",
+            str(study),
+            *options,
+            "--json",
+            "--out",
+            f"{folder}/run",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 3):
         raise SystemExit(f"{' '.join(command)}\n{done.stderr.strip().splitlines()[-1]}")
@@ -111,8 +119,12 @@ def table(name: str, plan: dict[str, Any], results: dict[str, Any]) -> tuple[str
 
 
 def groups(plan: dict[str, Any], results: dict[str, Any]) -> list[str]:
-    """Rates and gaps by group: means over seeds; intervals of one run (its test rows) for the first seed."""
-    lines = [f"Means over seeds {plan['seeds']}; in brackets the first seed's 95% interval over test rows."]
+    """Rates and gaps by group: means over seeds, of the figures and of the ends of their intervals."""
+    lines = [
+        f"Means over seeds {plan['seeds']}, of the figures and, in brackets, of the ends of their 95% intervals over",
+        "test rows. A gap is the largest difference between groups: noise in small groups can only widen it, and its",
+        "bootstrap interval more so, which may then lie above the gap itself.",
+    ]
     for column in results[next(iter(results))]["fairness"]["columns"]:
         lines += ["", f"## {column}", ""]
         lines += ["| variant | group | n | accuracy % | selection rate % | TPR % | FPR % |", "|" + " --- |" * 7]
@@ -133,7 +145,8 @@ def group_cells(label: str, group: str, first: dict[str, Any], runs: list[dict[s
     cells = [label, group.partition("=")[2] + small, str(first["n"])]
     for rate in ("accuracy", "selection_rate", "tpr", "fpr"):
         values = [r["groups"][group][rate] for r in runs if r["groups"][group][rate] is not None]
-        ends = first["intervals"][rate]
+        intervals = [r["groups"][group]["intervals"][rate] for r in runs]
+        ends = [statistics.fmean(ends[side] for ends in intervals) for side in (0, 1)] if all(intervals) else None
         interval = f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if ends else ""
         cells.append(f"{100 * statistics.fmean(values):.2f}{interval}" if values else "–")
     return cells
@@ -143,7 +156,8 @@ def gap_cells(label: str, column: str, runs: list[dict[str, Any]]) -> list[str]:
     cells = [label]
     for gap in ("accuracy_gap", "demographic_parity_difference", "equalized_odds_difference"):
         values = [r["columns"][column][gap] for r in runs]
-        ends = runs[0]["columns"][column]["intervals"][gap]
+        intervals = [r["columns"][column]["intervals"][gap] for r in runs]
+        ends = [statistics.fmean(ends[side] for ends in intervals) for side in (0, 1)]
         cells.append(f"{statistics.fmean(values):.4f} [{ends[0]:.4f}, {ends[1]:.4f}]")
     worst = [r["columns"][column]["worst_group"] for r in runs]
     return [*cells, ", ".join(sorted({w for w in worst if w})) or "–"]

@@ -72,7 +72,7 @@ def test_clients_without_budget_stay_out_and_the_rest_go_on(small_study: Callabl
     )
     run = accord.run(study, tmp_path / "run")
     assert run.result is not None
-    assert run.result["reason"] == "budget"
+    assert run.result["reason"] == "quorum"
     counts = [len(record.clients) for record in run.rounds]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] == 4

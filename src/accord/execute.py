@@ -131,7 +131,7 @@ def _admit(
         return admitted, None
     left = "the population's" if spent else f"{len(steps) - len(admitted)} of {len(steps)} clients'"
     message = f"round {number} would take {left} privacy budget past epsilon {ledger.plan.budget:g}"
-    return (), Stop("budget", message)
+    return (), Stop("quorum" if admitted and not spent else "budget", message)
 
 
 def _charge(
@@ -264,6 +264,8 @@ def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> 
     if len(records) != saved.round:
         raise RunFolderError(f"{folder}: the checkpoint is of round {saved.round}, but {len(records)} are recorded")
     ledger = prepared.ledger
+    if ledger is not None and len(store.read_lines(folder / "ledger.jsonl")) != saved.round:
+        raise RunFolderError(f"{folder / 'ledger.jsonl'}: not one charge a round up to {saved.round}; restore the file")
     if ledger is not None:
         ledger = replace(ledger, steps=saved.tensors["ledger/steps"].numpy())
     device = next(iter(prepared.initial.values())).device

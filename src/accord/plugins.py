@@ -28,7 +28,7 @@ def load_function(name: str, where: str) -> Callable[..., Any]:
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
-        sys.path.insert(0, here)
+        sys.path.insert(1, here)  # after the folder of the study or script
     importlib.invalidate_caches()  # a module written a moment ago, as in a notebook, is found
     try:
         module = importlib.import_module(module_name)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from accord.conclude import conclude
 from accord.config.load import load_study
 from accord.config.schema import Study
-from accord.errors import RunFolderError, StoppedEarly
+from accord.errors import RunFolderError, StoppedEarly, StudyError
 from accord.execute import (
     OnRound,
     Progress,
@@ -84,7 +84,13 @@ def run(study: Study, out: Path | str | None = None, *, name: str = "study", on_
     """
     folder = Path(out) if out is not None else default_folder(name)
     store.check_folder(folder)
-    prepared = prepare(study, name)
+    try:
+        prepared = prepare(study, name)
+    except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise StudyError(
+            f"the study asks for what this machine cannot make ready: {reason}; lower its sizes"
+        ) from error
     store.create_folder(folder)
     with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
         return _execute(prepared, folder, begin(prepared, folder), on_round)
@@ -136,7 +142,12 @@ def open_run(folder: Path | str) -> Run:
         raise RunFolderError(f"{folder}: not a run folder (it has no study.yaml)")
     study = load_study(folder / "study.yaml")
     values = store.read_json(folder / "result.json") if (folder / "result.json").exists() else None
-    rounds = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
+    try:
+        rounds = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{folder / 'rounds.jsonl'}: a line is no round record ({error}); restore the file"
+        ) from error
     model = folder / "model.safetensors"
     params = (
         checkpoints.load_model(model) if values and model.exists() else saved_params(last_checkpoint(folder).tensors)

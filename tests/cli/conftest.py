@@ -1,5 +1,6 @@
 """The command line in this process: `cli("run", "study.yaml")` gives its exit code, stdout and stderr."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,13 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
     def call(*arguments: str | Path) -> Said:
         monkeypatch.setattr("sys.argv", ["accord", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as caught:
+                main()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
         said = capsys.readouterr()
         code = caught.value.code
         return Said(code if isinstance(code, int) else 0, said.out, said.err)

@@ -303,8 +303,10 @@ def values(annotation: Any, limits: list[Any]) -> st.SearchStrategy[Any]:
 
 
 def numbers(kind: type, limits: list[Any]) -> st.SearchStrategy[Any]:
-    bounds = {name: getattr(limit, name) for limit in limits for name in ("ge", "gt", "lt") if hasattr(limit, name)}
-    low, high = bounds.get("ge", bounds.get("gt")), bounds.get("lt")
+    bounds = {
+        name: getattr(limit, name) for limit in limits for name in ("ge", "gt", "lt", "le") if hasattr(limit, name)
+    }
+    low, high = bounds.get("ge", bounds.get("gt")), bounds.get("lt", bounds.get("le"))
     if kind is int:
         return st.integers(low, high)
     return st.floats(

@@ -37,13 +37,18 @@ _INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt that a command let
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    # A scheduler's SIGTERM is treated as Ctrl-C: save, say how to go on, exit 3.
+    # A scheduler's SIGTERM is treated as Ctrl-C: save, say how to go on, exit 3. One is enough: a second would
+    # only tear what the first is saving.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main() -> None:
     """Runs the command line and exits with its code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _terminated)
     try:
         code = app(standalone_mode=False)
     except AccordError as error:

@@ -24,7 +24,7 @@ class Progress:
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        self._live = console.is_terminal
+        self._live = console.is_terminal and not console.is_dumb_terminal
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),

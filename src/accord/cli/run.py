@@ -1,8 +1,10 @@
 """`accord run`: runs a study, or takes a run up again."""
 
+import contextlib
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,10 +52,16 @@ def run(
     if resume is not None:
         if study is not None or overrides or out is not None:
             raise StudyError("--resume goes on with the study saved in the run folder; give it alone")
-        return _show(_resume(resume), as_json)
+        return _show(_quietly(_resume, resume), as_json)
     if study is None:
         raise StudyError("name a study file: accord run STUDY.yaml (or --resume RUN)")
-    return _show(_start(study, overrides, out), as_json)
+    return _show(_quietly(_start, study, overrides, out), as_json)
+
+
+def _quietly(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """stdout is for the result alone: what a user's own functions print goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return work(*arguments)
 
 
 def _start(path: Path, overrides: list[str], out: Path | None) -> dict[str, Any]:
@@ -62,6 +70,7 @@ def _start(path: Path, overrides: list[str], out: Path | None) -> dict[str, Any]
     from accord.runs import run
 
     study = load_study(path, overrides)
+    sys.path.insert(0, str(path.resolve().parent))  # a user's own functions lie beside the study
     with Progress() as progress:
         return run(study, out, name=path.stem, on_round=progress.on_round).result or {}
 

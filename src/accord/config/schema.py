@@ -177,7 +177,7 @@ class PrivacySection(Section):
     """L2 bound C on what is clipped."""
     epsilon: Positive | None = None
     """Budget no client may exceed. Without noise_multiplier, the noise is computed to meet it."""
-    noise_multiplier: Positive | None = None
+    noise_multiplier: Annotated[float, Field(strict=True, gt=0, le=1e4, allow_inf_nan=False)] | None = None
     """Standard deviation of the noise divided by clip_norm."""
     delta: Fraction
     """Must be below 1/n: n a client's rows (units sample and batch) or the population (unit client)."""
@@ -223,7 +223,7 @@ class Fairness(Section):
     """Group columns of the data, or `label`; `a*b` is their intersection."""
     positive: Whole | None = None
     """The label that counts as selected; null takes 1 for two classes and none for more."""
-    confidence: Fraction = 0.95
+    confidence: Annotated[float, Field(strict=True, gt=0, lt=0.9999)] = 0.95
     """Level of the intervals."""
     min_group_size: Count = 30
     """Groups with fewer test rows are flagged as too small to say."""

@@ -80,7 +80,8 @@ def _rdp_at(
 ) -> float:
     found, one = _rdp_of_one(event, relation, orders)
     # RDP composes by addition (Mironov 2017, Proposition 1), which is what RdpAccountant does with `count`.
-    epsilon, _ = rdp.compute_epsilon(found, count * one, delta)
+    with _quiet():
+        epsilon, _ = rdp.compute_epsilon(found, count * one, delta)
     return float(epsilon)
 
 

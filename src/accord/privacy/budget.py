@@ -46,6 +46,10 @@ class Question:
         Raises:
             PrivacyError: a number out of its range, or a combination that is refused.
         """
+        if noise_multiplier > _MOST or (self.steps or self.epochs or 0) > _MOST * _MOST:
+            raise PrivacyError(
+                f"noise up to {_MOST:,} and steps up to {_MOST * _MOST:,} can be accounted; ask for less"
+            )
         sampling = "everyone" if self.sampling == "fixed" and self.batch == self.n else self.sampling
         try:
             return PrivacyPlan(
@@ -133,11 +137,14 @@ def _noise(question: Question, steps: int) -> float:
     return accounting.noise_for(cost, question.epsilon or 0.0, quick if question.accountant == "rdp" else None)
 
 
-_PLD_NOISE = 0.1  # below, a loss distribution takes minutes and gigabytes
+_MOST = 10_000
+_PLD_NOISE, _PLD_EPSILON = 0.3, 100.0  # beyond, a loss distribution takes minutes and gigabytes
 
 
 def _by(question: Question, noise: float, steps: int, accountant: str) -> float | None:
-    if accountant == "pld" != question.accountant and noise < _PLD_NOISE:
+    if accountant == "pld" != question.accountant and (
+        noise < _PLD_NOISE or not question.plan(noise).epsilon(question.n, steps, quick=True) < _PLD_EPSILON
+    ):
         return None
     try:
         value = replace(question, accountant=accountant).plan(noise).epsilon(question.n, steps)

@@ -9,6 +9,7 @@ import torch
 
 from accord.config.schema import AdultData
 from accord.data.federated import DataSet
+from accord.data.sources import adult
 from accord.data.sources.adult import feature_names, load_adult
 from accord.errors import DataError
 
@@ -16,6 +17,19 @@ REAL = os.environ.get("ACCORD_DATA")
 needs_real_data = pytest.mark.skipif(
     not REAL, reason="needs the real files: set ACCORD_DATA to the folder that holds adult/"
 )
+
+
+class AnySize:
+    def __contains__(self, sizes: object) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def small_files(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Most tests here write a line or two; what holds whole files to UCI's sizes has tests of its own."""
+    if "whole" not in request.node.name:
+        monkeypatch.setattr(adult, "SIZES", AnySize())
+
 
 BACHELOR = (
     "39, State-gov, 77516, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, Male, 2174, 0, "
@@ -158,3 +172,8 @@ def test_real_adult() -> None:
     assert (one_hot.sum(dim=1) == 6).all()
     sex = data.train.groups["sex"]
     assert np.mean([sex.names[code] == "Male" for code in sex.codes]) == pytest.approx(0.675, abs=0.005)
+
+
+def test_whole_files_only(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="truncated or in the other's place"):
+        load(write(tmp_path, f"{BACHELOR}\n"))

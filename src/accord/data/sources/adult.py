@@ -70,6 +70,9 @@ VOCABULARIES = {column: tuple(words.split()) for column, words in _VOCABULARIES.
 
 PROTECTED = ("sex", "race")
 
+SIZES = frozenset({(32_561, 16_281), (30_162, 15_060)})
+"""Rows of adult.data and adult.test: all of them, and those without missing values."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -121,10 +124,17 @@ def load_adult(settings: AdultData) -> DataSet:
     50,000 dollars. `sex` and `race` are group columns, and features only with `keep_protected`.
 
     Raises:
-        DataError: a file is missing or unreadable, or a line is not one of Adult's; it names file and line.
+        DataError: a file is missing or unreadable, a line is not one of Adult's, or rows are
+            missing; it names file and line.
     """
     paths = find(ORIGIN, settings.path)
     train, test = (_table(paths[file], settings.keep_protected) for file in ORIGIN.files)
+    if (len(train), len(test)) not in SIZES:
+        sizes = " or ".join(f"{a:,} and {b:,}" for a, b in sorted(SIZES))
+        raise DataError(
+            f"{paths[ORIGIN.files[0]]}: {len(train):,} rows here and {len(test):,} in {paths[ORIGIN.files[1]].name}, "
+            f"but UCI's have {sizes}; a file is truncated or in the other's place, fetch both again"
+        )
     about = (
         f"UCI Adult census income (Becker and Kohavi 1996), {len(train):,} + {len(test):,} persons of the US "
         "census of 1994, CC BY 4.0."

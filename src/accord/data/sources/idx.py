@@ -42,6 +42,14 @@ _KNOWN = {
 }
 """SHA-256 of the labels of each original file, and which one it is."""
 
+_KNOWN_IMAGES = {
+    ("mnist", "train"): "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    ("mnist", "t10k"): "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+    ("fashion-mnist", "train"): "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+    ("fashion-mnist", "t10k"): "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+}
+"""SHA-256 of the pixels that belong to them."""
+
 
 @dataclass(frozen=True)
 class _Images:
@@ -133,7 +141,13 @@ def _read_part(name: str, paths: dict[str, Path], part: str, kept: int | None, s
             f"{labels_path}: {len(labels)} labels, but {images_path.name} beside it has {len(images)} "
             "images; fetch both again"
         )
-    known = _KNOWN.get(hashlib.sha256(labels.tobytes()).hexdigest(), (name, part))
+    original = _KNOWN.get(hashlib.sha256(labels.tobytes()).hexdigest())
+    known = original or (name, part)
+    if original is not None and hashlib.sha256(images.tobytes()).hexdigest() != _KNOWN_IMAGES[original]:
+        raise DataError(
+            f"{images_path}: not the images that belong to {labels_path.name} beside it "
+            f"({original[0]}, {original[1]}); fetch both again"
+        )
     if known != (name, part):
         raise DataError(
             f"{labels_path}: holds the {known[1]} labels of {known[0]}, not the {part} labels of {name}; "
