@@ -9,7 +9,7 @@ import pytest
 
 import accord
 from accord.config.schema import Study
-from accord.errors import DivergedError, Fault
+from accord.errors import DivergedError, Fault, RunFolderError
 from accord.execute import Progress, begin, last_checkpoint, partition_summary, take_up, train_rounds
 from accord.prepare import prepare
 from accord.program.base import Program, RoundOutcome
@@ -157,3 +157,11 @@ def test_partition_summary_adds_up(small_study: Callable[..., Study]) -> None:
     assert sum(client["rows"] for client in summary["clients"]) == 300
     assert sum(client["test_rows"] for client in summary["clients"]) == 120
     assert all(sum(client["labels"]) == client["rows"] for client in summary["clients"])
+
+
+def test_a_run_whose_ledger_lacks_charges_is_not_taken_up(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    prepared = prepare(small_study(privacy=SAMPLE))
+    train_rounds(prepared, tmp_path, [begin(prepared, tmp_path)], None, "train")
+    (tmp_path / "ledger.jsonl").unlink()
+    with pytest.raises(RunFolderError, match="not one charge a round"):
+        take_up(prepared, tmp_path, last_checkpoint(tmp_path))

@@ -118,3 +118,33 @@ def test_an_interrupted_run_can_be_read_as_json(study_file: Callable[..., Path],
     objects = [line for line in log.read_text().splitlines() if line.startswith("{")]
     assert len(objects) == 1
     assert json.loads(objects[0])["status"] == "stopped"
+
+
+def test_a_second_interrupt_does_not_tear_what_the_first_saves(study_file: Callable[..., Path], tmp_path: Path) -> None:
+    study, folder, log = study_file(**SECTIONS), tmp_path / "run", tmp_path / "log"
+    process = start(["run", str(study), "--out", str(folder)], log)
+    wait_for_rounds(folder, 3, process)
+    assert process.pid is not None
+    for _ in range(8):
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGINT)
+            time.sleep(0.1)
+    process.join(60)
+    assert process.exitcode == 3, log.read_text()
+    assert (folder / "report.html").exists()
+    assert "Exception" not in log.read_text()
+
+
+def test_an_interrupt_before_the_first_round_says_so(study_file: Callable[..., Path], tmp_path: Path) -> None:
+    study, folder, log = study_file(**SECTIONS), tmp_path / "run", tmp_path / "log"
+    process = start(["run", str(study), "--out", str(folder), "--set", "privacy.accountant=pld"], log)
+    deadline = time.monotonic() + 30
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(1.0)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 3
+    assert log.read_text() == "accord: interrupted before anything was run; nothing was written\n"
+    assert not folder.exists()

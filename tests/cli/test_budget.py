@@ -88,3 +88,24 @@ def test_delta_of_one_over_n_is_cautioned(cli: Cli) -> None:
     said = cli("budget", "--n", 1000, "--batch", 10, "--noise", 1, "--epochs", 1, "--delta", "1/1000")
     assert said.code == 0
     assert said.err.startswith("accord: caution: delta is 1/n")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--noise", "0.05", "--epochs", "60"],
+        ["--noise", "0.01", "--epochs", "60"],
+        ["--epsilon", "1e6", "--epochs", "1"],
+    ],
+)
+def test_a_loss_distribution_that_would_eat_the_machine_is_not_computed(cli: Cli, options: list[str]) -> None:
+    said = cli("budget", "--n", 60000, "--batch", 256, "--delta", "1e-5", *options, "--json")
+    assert said.code == 0
+    assert json.loads(said.out)["epsilons"]["pld"] is None
+
+
+@pytest.mark.parametrize("noise", ["1e-300", "1e-9", "1e300"])
+def test_noise_no_accountant_can_take_is_one_line(cli: Cli, noise: str) -> None:
+    said = cli("budget", "--n", 60000, "--batch", 256, "--delta", "1e-5", "--epochs", 1, "--noise", noise)
+    assert said.code == 2
+    assert len(said.err.splitlines()) == 1

@@ -187,3 +187,33 @@ def test_a_client_that_fails_is_one_line_and_exit_1(cli: Cli, study_file: StudyF
     assert said.code == 1
     assert said.err.splitlines()[-1].startswith("accord: round ")
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model={name: mlp, hidden: [100000000000]}",
+        "partition.num_partitions=100000000000",
+        "data.train_rows=1000000000000",
+        "fairness={groups: [group], confidence: 0.9999999999999999}",
+        "privacy={unit: sample, delta: 1.0e-4, noise_multiplier: 1.0e+300}",
+    ],
+)
+def test_numbers_no_machine_holds_are_one_line(cli: Cli, study_file: StudyFile, tmp_path: Path, setting: str) -> None:
+    said = cli("run", study_file(), "--set", setting, "--out", "there")
+    assert said.code == 2
+    assert len(said.err.splitlines()) == 1, said.err
+    assert not (tmp_path / "there").exists()
+
+
+def test_functions_are_found_beside_the_study_and_may_print(cli: Cli, study_file: StudyFile, tmp_path: Path) -> None:
+    beside = tmp_path / "else where"
+    beside.mkdir()
+    (beside / "talkative_rows.py").write_text(
+        "import rows\ndef load():\n    print('hello')\n    return rows.with_names()\n"
+    )
+    study = study_file(data={"name": "custom", "function": "talkative_rows:load"}).rename(beside / "study.yaml")
+    said = cli("run", study, "--json", "--out", "there")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["status"] == "done"
+    assert "hello" in said.err
