@@ -29,6 +29,7 @@ from accord.program.evaluate import count_groups, evaluate
 from accord.records import checkpoints, store
 from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores, finite
 from accord.records.trackers import TensorBoardTracker
+from accord.timing import Timed, untimed
 
 OnRound = Callable[[str, RoundRecord, int], None]
 """Called after each round with the stage (`train` or `twin`), its record, and how many rounds are planned."""
@@ -62,7 +63,12 @@ class Stop:
 
 
 def train_rounds(
-    prepared: Prepared, folder: Path, progress: list[Progress], on_round: OnRound | None, stage: str
+    prepared: Prepared,
+    folder: Path,
+    progress: list[Progress],
+    on_round: OnRound | None,
+    stage: str,
+    timed: Timed = untimed,
 ) -> Stop | None:
     """Runs the rounds still to come.
 
@@ -72,6 +78,7 @@ def train_rounds(
         progress: one entry, replaced after each round once its records are on disk; what an interrupt keeps.
         on_round: called after each round.
         stage: what to call this training there.
+        timed: the stopwatch.
 
     Returns:
         Why it stopped early; None when the last round is done.
@@ -88,10 +95,12 @@ def train_rounds(
             before = progress[0]
             cohort = draw_cohort(study, prepared.population, number, prepared.streams)
             steps = due_steps(prepared.work, prepared.federated.train.sizes(), cohort)
-            admitted, stop = _admit(prepared, before.ledger, steps, number)
+            with timed("accounting"):
+                admitted, stop = _admit(prepared, before.ledger, steps, number)
             if stop is not None:
                 return stop
-            ledger = _charge(folder, before.ledger, cohort, {c: steps[c] for c in admitted}, number)
+            with timed("accounting"):
+                ledger = _charge(folder, before.ledger, cohort, {c: steps[c] for c in admitted}, number)
             began = time.perf_counter()
             server, outcome = prepared.program.round(
                 before.server, Cohort(number, admitted), prepared.engine, prepared.streams
@@ -99,15 +108,17 @@ def train_rounds(
             _check(server, outcome, steps, number)
             trained = time.perf_counter()
             due = number % study.evaluation.every == 0 or number == planned
-            test, groups = _scores(prepared, server.params) if due else (None, None)
+            with timed("evaluation"):
+                test, groups = _scores(prepared, server.params) if due else (None, None)
             judged = time.perf_counter()
             seconds = {"train": trained - began, "evaluate": judged - trained, "records": writing}
             record = _record(number, cohort, admitted, outcome, ledger, test, groups, seconds)
-            store.append_line(folder / "rounds.jsonl", record.as_json())
-            tracker.round(record)
             after = Progress(number, server, ledger, (*before.records, record), before.resumes)
-            if number % study.evaluation.checkpoint_every == 0 or number == planned:
-                save(prepared, folder, after)
+            with timed("records"):
+                store.append_line(folder / "rounds.jsonl", record.as_json())
+                tracker.round(record)
+                if number % study.evaluation.checkpoint_every == 0 or number == planned:
+                    save(prepared, folder, after)
             progress[0] = after
             writing = time.perf_counter() - judged
             if on_round is not None:
@@ -213,6 +224,7 @@ def _record(
         uplink_bytes=outcome.uplink_bytes,
         downlink_bytes=outcome.downlink_bytes,
         messages=outcome.messages,
+        padding=outcome.padding,
         seconds=seconds,
     )
 

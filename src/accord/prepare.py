@@ -33,6 +33,7 @@ from accord.program.evaluate import groupings, positive_label
 from accord.program.local import ClientWork
 from accord.streams import Streams, bind
 from accord.task import Task
+from accord.timing import Timed, untimed
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,22 @@ class Prepared:
         return len(self.federated.train)
 
 
-def prepare(study: Study, name: str = "study", federated: FederatedData | None = None) -> Prepared:
+def prepare(
+    study: Study, name: str = "study", federated: FederatedData | None = None, timed: Timed = untimed
+) -> Prepared:
     """Builds everything a run needs.
 
     Args:
         study: what to run.
         name: what to call it.
         federated: data already loaded and dealt for this study's `data`, `partition` and `seed`.
+        timed: a stopwatch.
 
     Raises:
         RequestError: anything wrong with the study, the data, or their combination.
     """
-    federated = federated or deal(load_data(study.data, study.seed), study.partition, study.seed)
+    with timed("data"):
+        federated = federated or deal(load_data(study.data, study.seed), study.partition, study.seed)
     data = federated.data
     sizes = federated.train.sizes()
     check_cohort(study, len(sizes))
@@ -94,7 +99,8 @@ def prepare(study: Study, name: str = "study", federated: FederatedData | None =
     task = Task(build(model.name, options, tuple(data.train.x.shape[1:]), classes, study.seed), classes)
     fingerprint = fingerprint_of(study, federated)
     streams = bind(study.seed, fingerprint)
-    plan = make_plan(study, sizes, streams)
+    with timed("accounting"):
+        plan = make_plan(study, sizes, streams)
     if plan is not None:
         _refuse_under_privacy(study, data, task, streams)
     work = make_work(study, task, plan)
@@ -106,7 +112,7 @@ def prepare(study: Study, name: str = "study", federated: FederatedData | None =
         federated=federated,
         work=work,
         program=make_program(study, work, sizes),
-        engine=make_engine(study.engine, federated, streams, device),
+        engine=make_engine(study.engine, federated, streams, device, timed),
         ledger=None if plan is None else Ledger.open(plan, sizes),
         streams=streams,
         initial={key: value.to(device) for key, value in task.init(work.dtype).items()},
@@ -142,20 +148,26 @@ def fingerprint_of(study: Study, federated: FederatedData) -> str:
     return digest.hexdigest()
 
 
-def make_engine(section: EngineSection, federated: FederatedData, streams: Streams, device: torch.device) -> Engine:
+def make_engine(
+    section: EngineSection, federated: FederatedData, streams: Streams, device: torch.device, timed: Timed = untimed
+) -> Engine:
     """The engine the study names."""
-    return _ENGINES[type(section)](section, federated, streams, device)
+    return _ENGINES[type(section)](section, federated, streams, device, timed)
 
 
-def _sequential(section: SequentialEngine, federated: FederatedData, streams: Streams, device: torch.device) -> Engine:
-    return Sequential(federated, streams, section.shard_size, device)
+def _sequential(
+    section: SequentialEngine, federated: FederatedData, streams: Streams, device: torch.device, timed: Timed
+) -> Engine:
+    return Sequential(federated, streams, section.shard_size, device, timed)
 
 
-def _vectorised(section: VectorisedEngine, federated: FederatedData, streams: Streams, device: torch.device) -> Engine:
-    return Vectorised(federated, streams, section.shard_size, device, section.threads)
+def _vectorised(
+    section: VectorisedEngine, federated: FederatedData, streams: Streams, device: torch.device, timed: Timed
+) -> Engine:
+    return Vectorised(federated, streams, section.shard_size, device, section.threads, section.chunk_size, timed)
 
 
-_ENGINES: dict[type, Callable[[Any, FederatedData, Streams, torch.device], Engine]] = {
+_ENGINES: dict[type, Callable[[Any, FederatedData, Streams, torch.device, Timed], Engine]] = {
     SequentialEngine: _sequential,
     VectorisedEngine: _vectorised,
 }

@@ -33,6 +33,7 @@ from accord.prepare import Prepared, prepare, reproducible_arithmetic
 from accord.records import checkpoints, store
 from accord.records.rounds import RoundRecord
 from accord.reports.html import render
+from accord.timing import Timed, untimed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +66,14 @@ class Run:
         return overview(self.folder.name, self.result or unfinished, self.rounds)
 
 
-def run(study: Study, out: Path | str | None = None, *, name: str = "study", on_round: OnRound | None = None) -> Run:
+def run(
+    study: Study,
+    out: Path | str | None = None,
+    *,
+    name: str = "study",
+    on_round: OnRound | None = None,
+    timed: Timed = untimed,
+) -> Run:
     """Runs a study and writes its run folder.
 
     Args:
@@ -73,6 +81,7 @@ def run(study: Study, out: Path | str | None = None, *, name: str = "study", on_
         out: the run folder, which must not exist or be empty; None makes one under `runs/`.
         name: what reports call the study.
         on_round: called after every round.
+        timed: a stopwatch, such as `accord.timing.Stopwatch()`: told where the time goes.
 
     Returns:
         The finished run. One that stopped early (budget, interrupt) says so in `result["status"]`.
@@ -85,7 +94,7 @@ def run(study: Study, out: Path | str | None = None, *, name: str = "study", on_
     folder = Path(out) if out is not None else default_folder(name)
     store.check_folder(folder)
     try:
-        prepared = prepare(study, name)
+        prepared = prepare(study, name, timed=timed)
     except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise StudyError(
@@ -93,7 +102,7 @@ def run(study: Study, out: Path | str | None = None, *, name: str = "study", on_
         ) from error
     store.create_folder(folder)
     with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
-        return _execute(prepared, folder, begin(prepared, folder), on_round)
+        return _execute(prepared, folder, begin(prepared, folder), on_round, timed=timed)
 
 
 def resume(folder: Path | str, *, on_round: OnRound | None = None) -> Run:
@@ -164,15 +173,22 @@ def default_folder(name: str) -> Path:
     return folder
 
 
-def _execute(prepared: Prepared, folder: Path, start: Progress, on_round: OnRound | None, stage: str = "train") -> Run:
+def _execute(
+    prepared: Prepared,
+    folder: Path,
+    start: Progress,
+    on_round: OnRound | None,
+    stage: str = "train",
+    timed: Timed = untimed,
+) -> Run:
     twin: Run | None = None
     # What an interrupt must not lose: replaced only when a round's records are on disk.
     progress = [start]
     stop: Stop | None = None
     try:
-        stop = train_rounds(prepared, folder, progress, on_round, stage)
+        stop = train_rounds(prepared, folder, progress, on_round, stage, timed)
         if stop is None and prepared.study.evaluation.twin and prepared.ledger is not None:
-            twin = _twin(prepared, folder / "twin", on_round)
+            twin = _twin(prepared, folder / "twin", on_round, timed)
     except KeyboardInterrupt:
         # In this order: a checkpoint must never be ahead of the records.
         save(prepared, folder, progress[0])
@@ -182,14 +198,14 @@ def _execute(prepared: Prepared, folder: Path, start: Progress, on_round: OnRoun
         if stop is not None:
             # The model about to be written is a release: its charges must never be rolled back.
             save(prepared, folder, progress[0])
-    return _end(prepared, folder, progress[0], stop, twin)
+    return _end(prepared, folder, progress[0], stop, twin, timed)
 
 
-def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None) -> Run:
+def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Timed) -> Run:
     """The same study without privacy, in a folder of its own inside the run's."""
     evaluation = prepared.study.evaluation.model_copy(update={"twin": False})
     study = prepared.study.model_copy(update={"privacy": None, "evaluation": evaluation})
-    twin = prepare(study, f"{prepared.name} without privacy", prepared.federated)
+    twin = prepare(study, f"{prepared.name} without privacy", prepared.federated, timed)
     if (folder / "study.yaml").exists() and checkpoints.latest(folder) is not None:
         done = open_run(folder)
         if done.result is not None and done.result["status"] == "done":
@@ -197,19 +213,23 @@ def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None) -> Run:
         start = take_up(twin, folder, last_checkpoint(folder))
     else:
         start = begin(twin, store.create_folder(folder) if not folder.exists() else folder)
-    ended = _execute(twin, folder, start, on_round, stage="twin")
+    ended = _execute(twin, folder, start, on_round, "twin", timed)
     if ended.result is not None and ended.result["status"] != "done":
         raise KeyboardInterrupt
     return ended
 
 
-def _end(prepared: Prepared, folder: Path, progress: Progress, stop: Stop | None, twin: Run | None) -> Run:
+def _end(
+    prepared: Prepared, folder: Path, progress: Progress, stop: Stop | None, twin: Run | None, timed: Timed
+) -> Run:
     """Judges the model; writes it, the result and the report."""
     params = {name: value.cpu() for name, value in progress.server.params.items()}
     checkpoints.save_model(folder / "model.safetensors", params, {"study": prepared.name, "round": progress.round})
-    values = conclude(prepared, folder, progress, stop, twin.result if twin else None)
-    store.write_json(folder / "result.json", values)
-    write_report(folder)
+    with timed("evaluation"):
+        values = conclude(prepared, folder, progress, stop, twin.result if twin else None)
+    with timed("records"):
+        store.write_json(folder / "result.json", values)
+        write_report(folder)
     return Run(folder, prepared.study, values, progress.records, params)
 
 

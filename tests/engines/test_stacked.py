@@ -1,14 +1,17 @@
-"""Stacked kernels against plain autograd, client by client: dense, convolution, pooling, activations."""
+"""Stacked networks against plain autograd, client by client; layouts; what is left to vmap."""
 
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.engines.stacked import Product, Stack, stack_network
+from accord.engines import stacked_layers
+from accord.engines.stacked import StackedNetwork, stack_network
+from accord.engines.stacked_parts import Part, Stack
 from accord.models.build import build
+from accord.privacy import noise
 
 CNN = nn.Sequential(
     nn.Conv2d(2, 3, kernel_size=3, stride=2, padding=1),
@@ -19,50 +22,146 @@ CNN = nn.Sequential(
     nn.Flatten(),
     nn.Linear(4 * 2 * 3, 5),
 )
+FOLDED = nn.Sequential(  # strides that divide the kernel, an edge no kernel reaches, unequal axes
+    nn.Conv2d(2, 3, kernel_size=(4, 2), stride=2, padding=(1, 0)),
+    nn.ReLU(),
+    nn.Conv2d(3, 4, kernel_size=(2, 3), stride=(2, 3)),
+    nn.Flatten(),
+    nn.Linear(4, 5),
+)
 MLP = nn.Sequential(nn.Flatten(), nn.Linear(98, 7), nn.ReLU(), nn.Linear(7, 5, bias=False))
+NORMED = nn.Sequential(
+    nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(100, 6), nn.LayerNorm(6),
+    nn.Tanh(), nn.GroupNorm(3, 6), nn.Linear(6, 5),
+)  # fmt: skip
+TEXT = nn.Sequential(nn.Embedding(11, 4), nn.LayerNorm(4), nn.Linear(4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(18, 5))
 TFP = build("tfp_cnn", {}, (1, 28, 28), 5, seed=0)
-CASES: list[tuple[nn.Module, tuple[int, ...]]] = [(CNN, (2, 7, 7)), (MLP, (2, 7, 7)), (TFP, (1, 28, 28))]
+CASES: list[tuple[nn.Module, tuple[int, ...]]] = [
+    (CNN, (2, 7, 7)),
+    (FOLDED, (2, 7, 7)),
+    (MLP, (2, 7, 7)),
+    (NORMED, (2, 7, 7)),
+    (TEXT, (6,)),
+    (TFP, (1, 28, 28)),
+]
+CLIENTS, BATCH = 3, 4
 
 
-@pytest.mark.parametrize(("model", "shape"), CASES)
-def test_forward_and_gradients_are_autograds(model: nn.Module, shape: tuple[int, ...]) -> None:
-    network = stack_network(model, len(shape))
-    assert network is not None
+def inputs(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[Stack], Tensor, Tensor]:
+    """Three clients' different parameters, their rows and labels."""
     generator = torch.Generator().manual_seed(1)
-    clients, batch = 3, 4
     params = [
         {k: v.detach().double() + 0.1 * torch.randn(v.shape, generator=generator) for k, v in model.named_parameters()}
-        for _ in range(clients)
+        for _ in range(CLIENTS)
     ]
-    x = torch.randn(clients, batch, *shape, generator=generator, dtype=torch.float64)
-    y = torch.randint(5, (clients, batch), generator=generator)
-    stack: Stack = {k: network.enter(k, torch.stack([p[k] for p in params])).contiguous() for k in params[0]}
-    logits, kept = network.forward(stack, x)
-    g = F.softmax(logits, dim=-1) - F.one_hot(y, 5)
-    found: Stack = {}
+    if model is TEXT:
+        x = torch.randint(11, (CLIENTS, BATCH, *shape), generator=generator)
+    else:
+        x = torch.randn(CLIENTS, BATCH, *shape, generator=generator, dtype=torch.float64)
+    return params, x, torch.randint(5, (CLIENTS, BATCH), generator=generator)
 
-    def each(product: Product) -> None:
-        found[product.weight] = torch.bmm(product.g.transpose(1, 2), product.a)
-        if product.bias is not None:
-            found[product.bias] = product.g.sum(1)
 
-    network.backward(stack, g, kept, each)
-    assert set(found) == set(params[0])
-    for c in range(clients):
+def network_of(model: nn.Module, shape: tuple[int, ...], *, by_sample: bool = False) -> StackedNetwork:
+    network = stack_network(model, len(shape), by_sample=by_sample)
+    assert network is not None
+    return network
+
+
+def parts_of(network: StackedNetwork, stack: Stack, x: Tensor, y: Tensor) -> tuple[Tensor, list[Part]]:
+    logits, kept = network.forward(stack, x.clone())
+    parts: list[Part] = []
+    network.backward(stack, F.softmax(logits, dim=-1) - F.one_hot(y, 5), kept, parts.append)
+    return logits, parts
+
+
+@pytest.mark.parametrize("large", [True, False])
+@pytest.mark.parametrize(("model", "shape"), CASES)
+def test_forward_and_gradients_are_autograds(
+    model: nn.Module, shape: tuple[int, ...], large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for small layers and as for large ones: the sums, and the descent that never forms them."""
+    monkeypatch.setattr(stacked_layers, "_PATCH_BYTES", 0 if large else 2**20)
+    monkeypatch.setattr(stacked_layers, "_LARGE_WEIGHT", 0 if large else 2**19)
+    network = network_of(model, shape)
+    params, x, y = inputs(model, shape)
+    stack = network.enter({k: torch.stack([p[k] for p in params]) for k in params[0]})
+    logits, parts = parts_of(network, stack, x, y)
+    sums = {name: torch.zeros_like(value) for name, value in stack.items()}
+    fallen = {name: value.clone() for name, value in stack.items()}
+    for part in parts:
+        for name, value in part.sums().items():
+            sums[name].add_(value)
+        part.descend(fallen, 0.5)
+    for name, value in stack.items():
+        torch.testing.assert_close(fallen[name], value - 0.5 * sums[name], rtol=1e-10, atol=1e-12)
+    found = network.leave(sums)
+    assert list(found) == list(params[0])
+    for c in range(CLIENTS):
         leaves = {k: v.clone().requires_grad_() for k, v in params[c].items()}
         expected = torch.func.functional_call(model, leaves, (x[c],))
         torch.testing.assert_close(logits[c], expected, rtol=1e-10, atol=1e-12)
         F.cross_entropy(expected, y[c], reduction="sum").backward()  # type: ignore[no-untyped-call]
         for name, leaf in leaves.items():
-            got = network.leave(name, found[name])[c]
-            torch.testing.assert_close(got, leaf.grad, rtol=1e-9, atol=1e-11)
+            torch.testing.assert_close(found[name][c], leaf.grad, rtol=1e-9, atol=1e-11)
 
 
-def test_layouts_are_inverse() -> None:
-    network = stack_network(CNN, 3)
-    assert network is not None
-    weight = torch.randn(5, 3, 2, 3, 3)
-    assert torch.equal(network.leave("0.weight", network.enter("0.weight", weight)), weight)
+@pytest.mark.parametrize(("model", "shape"), CASES)
+def test_per_sample_norms_and_weighted_sums_are_autograds(model: nn.Module, shape: tuple[int, ...]) -> None:
+    network = network_of(model, shape, by_sample=True)
+    params, x, y = inputs(model, shape)
+    stack = network.enter({k: torch.stack([p[k] for p in params]) for k in params[0]})
+    _, parts = parts_of(network, stack, x, y)
+    factor = torch.rand(CLIENTS, BATCH, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    squares = torch.stack([part.squares() for part in parts]).sum(0)
+    sums = {name: torch.zeros_like(value) for name, value in stack.items()}
+    for part in parts:
+        part.weighted(factor).descend(sums, -1.0)
+    found = network.leave(sums)
+    for c in range(CLIENTS):
+        expected = {k: torch.zeros_like(v) for k, v in params[c].items()}
+        for s in range(BATCH):
+            leaves = {k: v.clone().requires_grad_() for k, v in params[c].items()}
+            logits = torch.func.functional_call(model, leaves, (x[c, s : s + 1],))
+            F.cross_entropy(logits, y[c, s : s + 1]).backward()  # type: ignore[no-untyped-call]
+            square = torch.zeros((), dtype=torch.float64)
+            for name, leaf in leaves.items():
+                assert leaf.grad is not None
+                square = square + leaf.grad.square().sum()
+                expected[name] += factor[c, s] * leaf.grad
+            torch.testing.assert_close(squares[c, s], square, rtol=1e-9, atol=1e-12)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name][c], value, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("model", "shape"), CASES)
+def test_the_layout_is_undone(model: nn.Module, shape: tuple[int, ...]) -> None:
+    network = network_of(model, shape)
+    params = {k: torch.randn(2, *v.shape) for k, v in model.named_parameters()}
+    stack = network.enter(params)
+    assert sum(value[0].numel() for value in stack.values()) == network.numbers
+    left = network.leave(stack)
+    assert list(left) == list(params)
+    assert all(torch.equal(left[k], v) for k, v in params.items())
+
+
+@pytest.mark.parametrize(("model", "shape"), CASES)
+def test_draws_reach_the_parameters_they_reach_elsewhere(model: nn.Module, shape: tuple[int, ...]) -> None:
+    network = network_of(model, shape)
+    draws = torch.arange(float(network.numbers))
+    expected = noise.cut(draws, {k: v.detach() for k, v in model.named_parameters()})
+    got = network.leave({k: v.unsqueeze(0) for k, v in network.cut(draws).items()})
+    assert all(torch.equal(got[k][0], v) for k, v in expected.items())
+
+
+def test_a_token_outside_the_table_is_refused() -> None:
+    """The next client's rows lie there."""
+    network = network_of(TEXT, (6,))
+    params, x, _ = inputs(TEXT, (6,))
+    stack = network.enter({k: torch.stack([p[k] for p in params]) for k in params[0]})
+    for wrong in (-1, 11):
+        x[1, 2, 3] = wrong
+        with pytest.raises(IndexError, match="outside the embedding's 11 rows"):
+            network.forward(stack, x)
 
 
 def hooked() -> nn.Module:
@@ -99,6 +198,12 @@ REFUSED: list[tuple[Any, int]] = [
     (nn.Sequential(nn.MaxPool2d(2, padding=1), nn.Flatten(), nn.Linear(4, 2)), 3),
     (nn.Sequential(nn.Flatten()), 3),
     (nn.Sequential(Doubling(4, 3)), 1),
+    (nn.Sequential(nn.Embedding(5, 2, padding_idx=0), nn.Flatten(), nn.Linear(4, 2)), 1),
+    (nn.Sequential(nn.Embedding(5, 2, max_norm=1.0), nn.Flatten(), nn.Linear(4, 2)), 1),
+    (nn.Sequential(nn.Embedding(5, 2), nn.Linear(2, 2)), 1),
+    (nn.Sequential(nn.LayerNorm([2, 3, 3]), nn.Flatten(), nn.Linear(18, 2)), 3),
+    (nn.Sequential(nn.LayerNorm(4, elementwise_affine=False), nn.Linear(4, 2)), 1),
+    (nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)), 1),
     (hooked(), 1),
     (frozen(), 1),
     (tied(), 1),

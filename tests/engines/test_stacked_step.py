@@ -1,14 +1,16 @@
-"""A kernel step is the mapped step, plain and private, fused or not, with padding and poison."""
+"""A kernel step is the mapped step, plain and private, fused or not, with padding and poison; and what it costs."""
 
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from accord.engines.stacked import Stack, stack_network
-from accord.engines.stacked_step import KernelStep, mapped_step
+from accord.engines.stacked import StackedNetwork, stack_network
+from accord.engines.stacked_step import Draw, KernelStep, StackedBatch, mapped_step
 from accord.errors import PrivacyError
+from accord.params import Params
 from accord.program import local
 from accord.program.local import Batch, ClientWork
 from accord.program.optimizers import sgd
@@ -16,82 +18,161 @@ from accord.task import Task
 from engines.contract import make_work
 
 SHAPE = (2, 6, 6)
+CNN = (nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 1), nn.Flatten(), nn.Linear(75, 4))
+MLP = (nn.Flatten(), nn.Linear(72, 9), nn.ReLU(), nn.Linear(9, 4))
 
 
-def cnn_work(unit: str | None) -> ClientWork:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        layers = [nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 1), nn.Flatten(), nn.Linear(75, 4)]
-        task = Task(nn.Sequential(*layers), 4)
+def work_of(unit: str | None, layers: tuple[nn.Module, ...] = CNN) -> ClientWork:
     options: dict[str, Any] = {"optimizer": sgd(0.3)}
-    return make_work(task, unit, **options)
+    return make_work(Task(nn.Sequential(*layers), 4), unit, **options)
 
 
-def batches(clients: int = 3, width: int = 5, poison: bool = False) -> Batch:
+def network_of(work: ClientWork) -> StackedNetwork:
+    plan = work.local_plan
+    network = stack_network(work.task.model, 3, by_sample=plan is not None and plan.unit == "sample")
+    assert network is not None
+    return network
+
+
+def batches(clients: int = 3, width: int = 5, poison: bool = False, padded: bool = True) -> StackedBatch:
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(clients, width, *SHAPE, generator=generator, dtype=torch.float64)
     if poison:
         x[1, 2] = float("nan")
-    weight = torch.ones(clients, width, dtype=torch.float64)
-    weight[0, 3:] = 0.0
-    x[0, 3:] = 0.0
-    return Batch(x, torch.randint(4, (clients, width), generator=generator), weight)
+    weight = None
+    if padded:
+        weight = torch.ones(clients, width, dtype=torch.float64)
+        weight[0, 3:] = 0.0
+        x[0, 3:] = 0.0
+    return StackedBatch(x, torch.randint(4, (clients, width, 1), generator=generator), weight)
 
 
-def both(unit: str | None, batch: Batch) -> tuple[Stack, Stack, Stack]:
+def drawn(network: StackedNetwork, noise: Params | None, std: float) -> Draw | None:
+    """Noise of the mapped step as the normals a kernel step draws."""
+    if noise is None:
+        return None
+    normals = {name: value / std for name, value in network.enter(noise).items()}
+    return lambda i: {name: value[i] for name, value in normals.items()}
+
+
+def both(unit: str | None, batch: StackedBatch, micro: int = 2**31) -> tuple[Params, Params, Params]:
     """After one step: mapped, fused, and by gradients; each from the same start with the same noise."""
-    work = cnn_work(unit)
-    network = stack_network(work.task.model, 3)
-    assert network is not None
+    work = work_of(unit)
+    network = network_of(work)
     shared, clients = work.task.init(torch.float64), len(batch.y)
     generator = torch.Generator().manual_seed(5)
-    noise = None
+    noise, std = None, 1.0
     if unit is not None:
         noise = {k: torch.randn(clients, *v.shape, generator=generator, dtype=torch.float64) for k, v in shared.items()}
-    divisors = torch.full((clients,), local.divisor(work, 40), dtype=torch.float64)
+        assert work.plan is not None
+        std = work.plan.noise_std
+    divisors = [local.divisor(work, 40)] * clients
     state = torch.utils._pytree.tree_map(
         lambda leaf: leaf.expand(clients, *leaf.shape).clone(), local.start(work, shared)
     )
-    mapped = mapped_step(work, state, batch, divisors, noise).trainable
-    step = KernelStep(work, network)
-    own = None if noise is None else {k: network.enter(k, v) for k, v in noise.items()}
-    start = {k: network.enter(k, v.expand(clients, *v.shape)).contiguous().clone() for k, v in shared.items()}
-    gradients = step.gradients(start, batch, divisors, own)
-    by_hand = {k: network.leave(k, v - 0.3 * gradients[k]) for k, v in start.items()}
+    weight = torch.ones(batch.y.shape[:2], dtype=torch.float64) if batch.weight is None else batch.weight
+    plain = Batch(batch.x.clone(), batch.y.squeeze(2), weight)
+    mapped = mapped_step(work, state, plain, torch.tensor(divisors, dtype=torch.float64), noise).trainable
+    step = KernelStep(work, network, micro)
+    stack = network.enter({k: v.expand(clients, *v.shape) for k, v in shared.items()})
+    draw = drawn(network, noise, std)
+    gradients = step.gradients(stack, copied(batch), divisors, draw)
+    by_hand = network.leave({k: v - 0.3 * gradients[k] for k, v in stack.items()})
     if unit == "batch":
         return mapped, by_hand, by_hand
-    step.fused(start, batch, divisors, own)
-    return mapped, {k: network.leave(k, v) for k, v in start.items()}, by_hand
+    step.fused(stack, copied(batch), divisors, draw)
+    return mapped, network.leave(stack), by_hand
 
 
+def copied(batch: StackedBatch) -> StackedBatch:
+    """A step may work in place on its rows."""
+    return batch._replace(x=batch.x.clone())
+
+
+@pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("unit", [None, "sample", "batch"])
-def test_kernels_are_the_mapped_step(unit: str | None) -> None:
-    mapped, fused, by_hand = both(unit, batches())
+def test_kernels_are_the_mapped_step(unit: str | None, padded: bool) -> None:
+    mapped, fused, by_hand = both(unit, batches(padded=padded))
     for name, value in mapped.items():
         torch.testing.assert_close(fused[name], value, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(by_hand[name], value, rtol=1e-9, atol=1e-12)
 
 
-def test_a_poisoned_sample_is_dropped_as_in_the_mapped_step() -> None:
-    mapped, fused, _ = both("sample", batches(poison=True))
+@pytest.mark.parametrize("micro", [1, 2, 5])
+def test_micro_batches_change_nothing(micro: int) -> None:
+    mapped, fused, by_hand = both("sample", batches(), micro=micro)
+    for name, value in mapped.items():
+        torch.testing.assert_close(fused[name], value, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(by_hand[name], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("micro", [2, 2**31])
+def test_a_poisoned_sample_is_dropped_as_in_the_mapped_step(micro: int) -> None:
+    mapped, fused, _ = both("sample", batches(poison=True), micro=micro)
     for name, value in mapped.items():
         assert bool(fused[name].isfinite().all())
         torch.testing.assert_close(fused[name], value, rtol=1e-9, atol=1e-12)
 
 
 def test_noise_cannot_be_left_out() -> None:
-    work = cnn_work("sample")
-    network = stack_network(work.task.model, 3)
-    assert network is not None
-    shared = work.task.init(torch.float64)
-    stack = {k: network.enter(k, v.expand(3, *v.shape)).contiguous().clone() for k, v in shared.items()}
-    step, divisors = KernelStep(work, network), torch.full((3,), 8.0, dtype=torch.float64)
+    work = work_of("sample")
+    network = network_of(work)
+    stack = network.enter({k: v.expand(3, *v.shape) for k, v in work.task.init(torch.float64).items()})
+    batch, divisors = batches(), [8.0] * 3
+    before = {k: v.clone() for k, v in stack.items()}
+    step = KernelStep(work, network)
     with pytest.raises(PrivacyError, match="a step came without"):
-        step.fused(stack, batches(), divisors, None)
+        step.fused(stack, batch, divisors, None)
     with pytest.raises(PrivacyError, match="a step came without"):
-        step.gradients(stack, batches(), divisors, None)
-    batch_step = KernelStep(cnn_work("batch"), network)
+        step.gradients(stack, batch, divisors, None)
+    batch_step = KernelStep(work_of("batch"), network)
     with pytest.raises(PrivacyError, match="only plain SGD"):
-        batch_step.fused(stack, batches(), divisors, stack)
+        batch_step.fused(stack, batch, divisors, lambda i: stack)
     with pytest.raises(PrivacyError, match="a step came without"):
-        batch_step.gradients(stack, batches(), None, None)
+        batch_step.gradients(stack, batch, None, None)
+    assert all(torch.equal(stack[k], v) for k, v in before.items())
+
+
+class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The operations PyTorch runs, views apart, and the largest tensor any of them makes afresh."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kernels: list[str] = []
+        self.largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.kernels.append(str(func))
+            if isinstance(out, Tensor) and not func._schema.is_mutable:
+                self.largest = max(self.largest, out.numel())
+        return out
+
+
+def counted(unit: str | None, clients: int, width: int = 5) -> Count:
+    work = work_of(unit, MLP)
+    network = network_of(work)
+    stack = network.enter({k: v.expand(clients, *v.shape) for k, v in work.task.init(torch.float64).items()})
+    batch = batches(clients, width, padded=False)
+    normals = {k: torch.zeros_like(v[0]) for k, v in stack.items()}
+    count = Count()
+    with count:
+        KernelStep(work, network).fused(stack, batch, [8.0] * clients, None if unit is None else lambda i: normals)
+    return count
+
+
+def test_a_step_launches_as_many_kernels_for_one_client_as_for_many() -> None:
+    assert len(counted(None, 1).kernels) == len(counted(None, 16).kernels) <= 20
+
+
+def test_a_private_step_adds_a_clients_noise_and_nothing_else() -> None:
+    """One kernel a parameter; norms and clipping are shared."""
+    one, many = counted("sample", 1), counted("sample", 9)
+    assert len(many.kernels) - len(one.kernels) == 8 * 4
+
+
+def test_a_dense_step_forms_no_gradient() -> None:
+    """Nothing the step makes is as large as the first layer's weights, per-sample gradients least of all."""
+    for unit in (None, "sample"):
+        assert 0 < counted(unit, 4, width=2).largest < 4 * 72 * 9

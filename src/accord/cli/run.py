@@ -4,6 +4,7 @@ import contextlib
 import json
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +35,7 @@ def run(
         typer.Option("--resume", metavar="RUN", help="Take up the run in this folder where it stopped."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    profiled: Annotated[bool, typer.Option("--profile", help="Say where the run's time went.")] = False,
     print_schema: Annotated[
         bool,
         typer.Option("--print-schema", help="Print the study file's JSON Schema, for editors, and exit."),
@@ -50,12 +52,12 @@ def run(
         return 0
     overrides = [*(set_ or []), *([f"engine.name={engine}"] if engine else [])]
     if resume is not None:
-        if study is not None or overrides or out is not None:
+        if study is not None or overrides or out is not None or profiled:
             raise StudyError("--resume goes on with the study saved in the run folder; give it alone")
         return _show(_quietly(_resume, resume), as_json)
     if study is None:
         raise StudyError("name a study file: accord run STUDY.yaml (or --resume RUN)")
-    return _show(_quietly(_start, study, overrides, out), as_json)
+    return _show(_quietly(_start, study, overrides, out, profiled), as_json)
 
 
 def _quietly(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -64,15 +66,25 @@ def _quietly(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, 
         return work(*arguments)
 
 
-def _start(path: Path, overrides: list[str], out: Path | None) -> dict[str, Any]:
+def _start(path: Path, overrides: list[str], out: Path | None, profiled: bool) -> dict[str, Any]:
+    began = time.perf_counter()
+    from accord.cli import profile
     from accord.cli.progress import Progress
     from accord.config.load import load_study
     from accord.runs import run
+    from accord.timing import Stopwatch, untimed
 
     study = load_study(path, overrides)
     sys.path.insert(0, str(path.resolve().parent))  # a user's own functions lie beside the study
+    watch = Stopwatch()
     with Progress() as progress:
-        return run(study, out, name=path.stem, on_round=progress.on_round).result or {}
+        timed = watch if profiled else untimed
+        result = run(study, out, name=path.stem, on_round=progress.on_round, timed=timed).result or {}
+    if not profiled:
+        return result
+    seconds = profile.profile(watch.seconds, began)
+    profile.show(seconds)
+    return result | {"profile": seconds}
 
 
 def _resume(folder: Path) -> dict[str, Any]:

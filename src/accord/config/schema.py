@@ -262,11 +262,13 @@ class SequentialEngine(EngineSection):
 
 
 class VectorisedEngine(EngineSection):
-    """A shard of clients stacked and stepped together: the same result, several times as fast."""
+    """Clients stacked and stepped together in this process: the same result, several times as fast."""
 
     name: Literal["vectorised"]
     threads: Count | None = None
-    """Shards worked at once; changes nothing but time. Null takes the machine's cores."""
+    """Chunks worked at once; changes nothing but time. Null takes the machine's cores."""
+    chunk_size: Count | None = None
+    """Clients stacked together, within a shard; changes time and last bits. Null takes what fits the cache."""
 
 
 Engine = Annotated[SequentialEngine | VectorisedEngine, Field(discriminator="name")]
@@ -288,7 +290,7 @@ class Study(Section):
     privacy: Privacy | None = None
     fairness: Fairness | None = None
     evaluation: Evaluation = Evaluation()
-    engine: Engine = SequentialEngine(name="sequential")
+    engine: Engine = VectorisedEngine(name="vectorised")
     seed: Whole = 0
 
     @model_validator(mode="after")

@@ -112,6 +112,10 @@ class Shares:
         """The rows of one client."""
         return self.order[self.offsets[client] : self.offsets[client + 1]]
 
+    def size(self, client: int) -> int:
+        """Rows held by one client."""
+        return int(self.offsets[client + 1] - self.offsets[client])
+
     def sizes(self) -> Rows:
         """Rows held by each client, shape `[clients]`."""
         return np.diff(self.offsets)

@@ -17,6 +17,7 @@ from accord.program import local
 from accord.program.base import ClientId, ClientResult, CohortSum
 from accord.program.local import Batch, ClientWork
 from accord.streams import NOISE, Streams
+from accord.timing import Timed, untimed
 
 
 class Sequential:
@@ -27,16 +28,23 @@ class Sequential:
         streams: the run's named streams.
         shard_size: clients whose updates are summed together before the sums are added in shard order.
         device: where the arithmetic happens.
+        timed: a stopwatch.
     """
 
     def __init__(
-        self, data: FederatedData, streams: Streams, shard_size: int = 16, device: torch.device | None = None
+        self,
+        data: FederatedData,
+        streams: Streams,
+        shard_size: int = 16,
+        device: torch.device | None = None,
+        timed: Timed = untimed,
     ) -> None:
         positive(shard_size=shard_size)
         self._data = data
         self._streams = streams
         self._shard_size = shard_size
         self._device = device or torch.device("cpu")
+        self._timed = timed
 
     def run_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
@@ -66,7 +74,8 @@ class Sequential:
             partial = p.zeros_like(total)
             results = self.run_cohort(work, cohort[begin:end], shared, round)
             for result, weight in zip(results, weights[begin:end], strict=True):
-                partial = p.add(partial, result.update, weight)
+                with self._timed("aggregation"):
+                    partial = p.add(partial, result.update, weight)
                 samples[result.client], steps[result.client] = result.samples, result.steps
             total = p.add(total, partial)
         return CohortSum(total, samples, steps)
@@ -80,11 +89,15 @@ class Sequential:
             state = local.start(work, shared)
             stage = "step"
             for drawn in rows:
-                batch = self._batch(work, held[drawn[drawn >= 0]])
-                noise = local.step_noise(work, shared, noise_stream)
-                state = local.step(work, state, batch, local.divisor(work, len(held)), noise)
+                with self._timed("data"):
+                    batch = self._batch(work, held[drawn[drawn >= 0]])
+                with self._timed("noise"):
+                    noise = local.step_noise(work, shared, noise_stream)
+                with self._timed("local training"):
+                    state = local.step(work, state, batch, local.divisor(work, len(held)), noise)
             stage = "finish"
-            update = local.finish(work, state, shared)
+            with self._timed("clipping"):
+                update = local.finish(work, state, shared)
         except AccordError:
             raise
         except Exception as error:

@@ -1,23 +1,27 @@
 """One local step of many clients at once: by stacked kernels where the network has them, else `vmap(step)`.
 
-The kernels fuse what plain SGD does with a gradient into the product that makes it (`baddbmm` with the negative
-learning rate), so that no gradient tensor is formed.
+The kernels fuse what plain SGD does with a gradient into the product that makes it (`baddbmm_` with the negative
+learning rate), so that no gradient tensor is formed. Per-sample clipping scales the loss's gradients by row instead
+of forming per-sample gradients, where a layer's norms allow it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.nn import functional as F
 
-from accord.engines.stacked import Product, Stack, StackedNetwork
+from accord.engines.stacked import StackedNetwork
+from accord.engines.stacked_parts import BySample, Part, Product, Stack, Summed
 from accord.errors import PrivacyError
 from accord.params import Params
 from accord.privacy.clipping import factor_of
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.local import Batch, ClientState, ClientWork
+from accord.timing import Timed, untimed
 
 
 def mapped_step(
@@ -31,6 +35,24 @@ def mapped_step(
     return vmap(one, in_dims=(0, 0, 0, None if noise is None else 0))(state, batch, divisors, noise)
 
 
+class StackedBatch(NamedTuple):
+    """Rows of one step of several clients.
+
+    Attributes:
+        x: features, `[clients, width, ...]`.
+        y: labels, `[clients, width, 1]`.
+        weight: 1 for a row and 0 for padding, `[clients, width]`; None where nothing is padding.
+    """
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None
+
+
+Draw = Callable[[int], Stack]
+"""Place in the stack to that client's standard normals of this step, by name, in the stack's layout."""
+
+
 @dataclass(frozen=True)
 class KernelStep:
     """A step by stacked kernels, of a network that has them.
@@ -38,128 +60,146 @@ class KernelStep:
     Attributes:
         work: what to do; its optimiser is any.
         network: the stacked form of the work's network.
+        micro: samples of each client whose gradients are held at once, under unit `sample`; bounds memory and
+            changes nothing else but rounding.
+        timed: a stopwatch.
     """
 
     work: ClientWork
     network: StackedNetwork
+    micro: int = 2**31
+    timed: Timed = untimed
 
-    def fused(self, stack: Stack, batch: Batch, divisors: Tensor | None, noise: Stack | None) -> None:
+    @property
+    def fusible(self) -> bool:
+        """Whether the step is plain SGD, unclipped or clipped by sample."""
+        plan = self.work.local_plan
+        return self.work.optimizer.plain_rate is not None and (plan is None or plan.unit == "sample")
+
+    def fused(self, stack: Stack, batch: StackedBatch, divisors: list[float] | None, draw: Draw | None) -> None:
         """A step of plain SGD, in place.
 
         Args:
-            stack: parameters in the kernels' layout, changed.
-            batch: `[clients, width, ...]`.
-            divisors: unit `sample`: what each client's noised sum is divided by, `[clients]`; else None.
-            noise: in the kernels' layout, where the plan noises steps.
+            stack: parameters, changed.
+            batch: rows.
+            divisors: unit `sample`: what each client's noised sum is divided by; else None.
+            draw: gives the step's noise, where the plan noises steps; called once for each client, in order.
+
+        Raises:
+            PrivacyError: noise is due and there is no `draw`, or the step cannot be fused.
         """
-        rate = self.work.optimizer.plain_rate
-        if rate is None or (self.work.local_plan is not None and self.work.local_plan.unit != "sample"):
+        rate, plan = self.work.optimizer.plain_rate, self.work.local_plan
+        if rate is None or not self.fusible:
             raise PrivacyError("only plain SGD, unclipped or clipped by sample, is fused")
-        plan = self.work.local_plan
-        logits, kept = self.network.forward(stack, batch.x)
         if plan is None:
-            g = _loss_gradient(logits, batch, mean=True)
-            self.network.backward(stack, g, kept, lambda product: _descend(stack, product, rate))
+            logits, kept = self.network.forward(stack, batch.x)
+            g, count = _loss_gradient(logits, batch)
+            self.network.backward(stack, g, kept, lambda part: part.descend(stack, rate / count))
             return
-        if noise is None or divisors is None:
+        if draw is None or divisors is None:
             raise PrivacyError("privacy.unit sample adds noise in every step, but a step came without")
-        products, factor = self._clipped(stack, logits, kept, batch, plan)
-        scale = (rate / divisors).view(-1, 1)
-        for product in products:
-            _descend(stack, _weighted(product, factor * scale), 1.0)
-        for name, value in noise.items():
-            stack[name].sub_(value * scale.view(-1, *[1] * (value.dim() - 1)))
+        scale = [rate / divisor for divisor in divisors]
+        for part in self._clipped(stack, batch, plan, scale):
+            part.descend(stack, 1.0)
+        with self.timed("noise"):
+            for i, factor in enumerate(scale):
+                for name, value in draw(i).items():
+                    stack[name][i].sub_(value, alpha=factor * plan.noise_std)
 
-    def gradients(self, stack: Stack, batch: Batch, divisors: Tensor | None, noise: Stack | None) -> Stack:
-        """What `local.step` hands its optimiser, in the kernels' layout; arguments as in `fused`."""
+    def gradients(self, stack: Stack, batch: StackedBatch, divisors: list[float] | None, draw: Draw | None) -> Stack:
+        """What `local.step` hands its optimiser, in the stack's layout; arguments and errors as in `fused`."""
         plan = self.work.local_plan
-        logits, kept = self.network.forward(stack, batch.x)
-        out: Stack = {}
+        if plan is not None and draw is None:
+            raise PrivacyError("the plan adds noise in every step, but a step came without")
+        out = {name: torch.zeros_like(value) for name, value in stack.items()}
+        scale = [1.0] * len(batch.y)
         if plan is None or plan.unit == "batch":
-            g = _loss_gradient(logits, batch, mean=True)
-            self.network.backward(stack, g, kept, lambda product: out.update(_sums(product)))
-            if plan is None:
-                return out
-            squares = torch.stack([value.square().flatten(1).sum(1) for value in out.values()]).sum(0)
-            factor = factor_of(squares, plan.clip_norm)
-            out = {k: _by_client(_finite(v), factor) for k, v in out.items()}
-            return _noised(out, noise)
-        if plan.unit != "sample" or divisors is None:
+            logits, kept = self.network.forward(stack, batch.x)
+            g, count = _loss_gradient(logits, batch)
+            self.network.backward(stack, g / count, kept, lambda part: part.descend(out, -1.0))
+        elif plan.unit == "sample" and divisors is not None:
+            scale = [1 / divisor for divisor in divisors]
+            for part in self._clipped(stack, batch, plan, scale):
+                part.descend(out, -1.0)
+        else:
             raise PrivacyError(f"no stacked mechanism for privacy.unit {plan.unit}")
-        products, factor = self._clipped(stack, logits, kept, batch, plan)
-        for product in products:
-            out.update(_sums(_weighted(product, factor)))
-        return {k: _by_client(v, 1 / divisors) for k, v in _noised(out, noise).items()}
+        if plan is None or draw is None:
+            return out
+        if plan.unit == "batch":
+            factor = factor_of(square_norms(out), plan.clip_norm).view(-1, 1, 1)
+            out = {name: torch.nan_to_num(v, nan=0.0, posinf=0.0, neginf=0.0) * factor for name, v in out.items()}
+        with self.timed("noise"):
+            for i, factor_i in enumerate(scale):
+                for name, value in draw(i).items():
+                    out[name][i].add_(value, alpha=factor_i * plan.noise_std)
+        return out
 
-    def _clipped(
-        self, stack: Stack, logits: Tensor, kept: list[tuple[Tensor, ...]], batch: Batch, plan: PrivacyPlan
-    ) -> tuple[list[Product], Tensor]:
-        """Each layer's product of the unweighted rows, and each row's clipping factor `[clients, width]`."""
-        products: list[Product] = []
-        g = _loss_gradient(logits, batch, mean=False)
-        self.network.backward(stack, g, kept, products.append)
-        squares = torch.stack([_squares(product, batch.weight.shape[1]) for product in products]).sum(0)
-        factor = factor_of(squares, plan.clip_norm) * (batch.weight > 0)
-        if not bool(torch.isfinite(squares).all()):
+    def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
+        """The gradient's parts, each row clipped and times its client's `scale`."""
+        pieces = -(-batch.x.shape[1] // self.micro)
+        if pieces <= 1:
+            return self._clipped_piece(stack, batch, plan, scale)
+        total: Stack = {}
+        for piece in _split(batch, pieces):
+            for part in self._clipped_piece(stack, piece, plan, scale):
+                for name, value in part.sums().items():
+                    total[name] = total[name] + value if name in total else value
+        return [Summed(total)]
+
+    def _clipped_piece(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
+        logits, kept = self.network.forward(stack, batch.x)
+        g = _row_gradient(logits, batch.y)
+        if batch.weight is not None:
+            g.mul_(batch.weight.unsqueeze(2))
+        parts: list[Part] = []
+        self.network.backward(stack, g, kept, lambda part: parts.append(_reused(part)))
+        with self.timed("clipping"):
+            return self._weighted(parts, batch, plan, scale)
+
+    def _weighted(self, parts: list[Part], batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
+        """Each row's gradient times its clipping factor and its client's scale."""
+        squares = parts[0].squares()
+        for part in parts[1:]:
+            squares = squares + part.squares()
+        if not bool(squares.isfinite().all()):
             # 0 * NaN is NaN: rows that are dropped must be made finite before they are weighted.
-            products = [Product(q.weight, q.bias, _finite(q.a), _finite(q.g), q.places) for q in products]
-        return products, factor
+            parts = [part.finite() for part in parts]
+        factor = factor_of(squares, plan.clip_norm) * squares.new_tensor(scale).unsqueeze(1)
+        if batch.weight is not None:
+            factor = factor * batch.weight
+        return [part.weighted(factor) for part in parts]
 
 
-def _loss_gradient(logits: Tensor, batch: Batch, *, mean: bool) -> Tensor:
-    """Gradient of cross-entropy by the logits: softmax less one-hot, 0 where weight is 0, over the count if `mean`."""
-    g = F.softmax(logits, dim=-1)
-    g.scatter_add_(2, batch.y.unsqueeze(2), g.new_full((1, 1, 1), -1.0).expand(*batch.y.shape, 1))
-    weight = batch.weight
-    if mean:
-        weight = weight / weight.sum(1, keepdim=True).clamp(min=1.0)
-    return torch.where(
-        weight.unsqueeze(2) > 0, g * weight.unsqueeze(2), torch.zeros((), dtype=g.dtype, device=g.device)
-    )
+def square_norms(stack: Stack) -> Tensor:
+    """Squared norm of each client's tensors together, `[clients]`."""
+    return torch.stack([torch.linalg.vector_norm(v.flatten(1), dim=1).square() for v in stack.values()]).sum(0)
 
 
-def _descend(stack: Stack, product: Product, rate: float) -> None:
-    stack[product.weight].baddbmm_(product.g.transpose(1, 2), product.a, alpha=-rate)
-    if product.bias is not None:
-        stack[product.bias].sub_(product.g.sum(1), alpha=rate)
+def _reused(part: Part) -> Part:
+    """The part in the form that is cheapest where norms and a weighted sum are both wanted."""
+    by_sample: Product | BySample | None = part.reused() if isinstance(part, Product) else None
+    return by_sample or part
 
 
-def _sums(product: Product) -> Stack:
-    sums = {product.weight: torch.bmm(product.g.transpose(1, 2), product.a)}
-    return sums if product.bias is None else sums | {product.bias: product.g.sum(1)}
+def _loss_gradient(logits: Tensor, batch: StackedBatch) -> tuple[Tensor, float]:
+    """Gradient of cross-entropy by the logits (softmax less one-hot, 0 on padding), and what is left to divide
+    it by for the mean: the rows where every client has as many, else 1."""
+    g = _row_gradient(logits, batch.y)
+    if batch.weight is None:
+        return g, float(batch.y.shape[1])
+    weight = (batch.weight / batch.weight.sum(1, keepdim=True).clamp(min=1.0)).unsqueeze(2)
+    return torch.where(weight > 0, g * weight, torch.zeros((), dtype=g.dtype, device=g.device)), 1.0
 
 
-def _squares(product: Product, width: int) -> Tensor:
-    """Squared norm of each row's gradient in this layer, `[clients, width]`."""
-    clients = len(product.a)
-    if product.places == 1:
-        # ||g a^T||^2 = ||g||^2 ||a||^2 (Goodfellow 2015); the bias adds ||g||^2.
-        by_output = product.g.square().sum(2)
-        return by_output * (product.a.square().sum(2) + (product.bias is not None))
-    g = product.g.reshape(clients * width, product.places, -1)
-    a = product.a.reshape(clients * width, product.places, -1)
-    squares = torch.bmm(g.transpose(1, 2), a).square().flatten(1).sum(1)
-    if product.bias is not None:
-        squares = squares + g.sum(1).square().sum(1)
-    return squares.view(clients, width)
+def _row_gradient(logits: Tensor, y: Tensor) -> Tensor:
+    """Gradient of each row's cross-entropy by its logits: softmax less one-hot."""
+    # Written out: for rows as short as these, PyTorch's softmax takes twice as long.
+    g = (logits - logits.amax(2, keepdim=True)).exp_()
+    g.div_(g.sum(2, keepdim=True))
+    return g.scatter_(2, y, -1.0, reduce="add")
 
 
-def _weighted(product: Product, factor: Tensor) -> Product:
-    """The product with each sample's rows of `g` times its factor."""
-    if product.places > 1:
-        factor = factor.repeat_interleave(product.places, dim=1)
-    return Product(product.weight, product.bias, product.a, product.g * factor.unsqueeze(2), product.places)
-
-
-def _noised(gradients: Stack, noise: Stack | None) -> Stack:
-    if noise is None:
-        raise PrivacyError("the plan adds noise in every step, but a step came without")
-    return {name: value + noise[name] for name, value in gradients.items()}
-
-
-def _by_client(value: Tensor, scale: Tensor) -> Tensor:
-    return value * scale.view(-1, *[1] * (value.dim() - 1))
-
-
-def _finite(value: Tensor) -> Tensor:
-    return torch.nan_to_num(value, nan=0.0, posinf=0.0, neginf=0.0)
+def _split(batch: StackedBatch, pieces: int) -> list[StackedBatch]:
+    xs, ys = batch.x.tensor_split(pieces, dim=1), batch.y.tensor_split(pieces, dim=1)
+    weights = [None] * pieces if batch.weight is None else batch.weight.tensor_split(pieces, dim=1)
+    return [StackedBatch(x, y, weight) for x, y, weight in zip(xs, ys, weights, strict=True)]

@@ -1,57 +1,69 @@
-"""The engine for one machine: a shard of clients is stacked and stepped together.
+"""The engine for one machine: clients are stacked and stepped together.
 
-The same streams and the same result as `sequential`, which it is tested against. A cohort is cut into shards; each
-shard's clients draw their rows and noise from their own streams, are sorted by how many steps they take, and step
-together: in step t only those that have a step t take part, as a slice of the stack, so no finished client costs
-anything. Rows are padded to the widest batch of the step; padding has weight 0. Shards are worked by threads, one
-arithmetic thread each, and their sums are added in shard order, so the bits do not depend on the threads.
+The same streams and the same result as `sequential`, which it is tested against. Each chunk's clients draw their
+rows and noise from their own streams, are sorted by how many steps they take, and step together: in step t only
+those that have a step t take part, as a slice of the stack, so no finished client costs anything. Rows are padded to
+the widest batch of the step; padding has weight 0. Chunks are worked by threads, one arithmetic thread each, and
+updates are added in a fixed order, so the bits do not depend on the threads.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from accord import params as p
 from accord.checks import positive
-from accord.data.federated import FederatedData, Rows
-from accord.engines.stacked import Stack, StackedNetwork, stack_network
-from accord.engines.stacked_step import KernelStep, mapped_step
+from accord.data.federated import FederatedData
+from accord.engines.chunks import Chunk, Cost, Feed, chunk_size, cost_of, draw, even_shards, shards
+from accord.engines.stacked import stack_network
+from accord.engines.stacked_parts import Stack
+from accord.engines.stacked_step import Draw, KernelStep, mapped_step, square_norms
 from accord.errors import AccordError, ClientError
 from accord.params import Params
+from accord.privacy import noise
+from accord.privacy.clipping import factor_of
 from accord.program import local
 from accord.program.base import ClientId, ClientResult, CohortSum
-from accord.program.local import Batch, ClientState, ClientWork
+from accord.program.local import ClientState, ClientWork
 from accord.streams import NOISE, Streams
+from accord.timing import Timed, untimed
+
+# Numbers of per-sample activations held at once by a private step: bounds memory (64 MB in float32).
+_MICRO_NUMBERS = 2**24
 
 
 @dataclass(frozen=True)
-class _Shard:
-    """A shard's clients, most steps first, and what each draws.
+class _Kernels:
+    """What a round's chunks share.
 
     Attributes:
-        clients: by number.
-        held: how many training rows each has.
-        rows: table rows of each step, `[clients, steps, width]`, -1 pads, left-aligned.
-        counts: rows of each client in each step, `[clients, steps]`.
-        steps: steps of each client, descending.
+        step: the stacked step.
+        start: the round's parameters, a stack of one.
+        cost: of one sample.
     """
 
-    clients: tuple[ClientId, ...]
-    held: Rows
-    rows: Rows
-    counts: Rows
-    steps: Rows
+    step: KernelStep
+    start: Stack
+    cost: Cost
 
-    def only(self, i: int) -> "_Shard":
-        """The shard of one of its clients."""
-        one = slice(i, i + 1)
-        return _Shard(self.clients[one], self.held[one], self.rows[one], self.counts[one], self.steps[one])
+
+@dataclass(frozen=True)
+class _Done:
+    """A chunk's stacked updates.
+
+    Attributes:
+        chunk: whose.
+        updates: name to `[clients, ...]`, under kernels in their layout.
+        factors: what each client's update is still to be multiplied by.
+    """
+
+    chunk: Chunk
+    updates: Stack
+    factors: list[float]
 
 
 class Vectorised:
@@ -60,9 +72,11 @@ class Vectorised:
     Args:
         data: every client's rows.
         streams: the run's named streams.
-        shard_size: clients stacked and summed together.
+        shard_size: clients summed together.
         device: where the arithmetic happens.
-        threads: shards worked at once; changes nothing but time. None takes the machine's cores.
+        threads: chunks worked at once; changes nothing but time. None takes the machine's cores.
+        chunk_size: clients stacked together; changes time and last bits. None takes what fits the cache.
+        timed: a stopwatch.
     """
 
     def __init__(
@@ -72,183 +86,191 @@ class Vectorised:
         shard_size: int = 16,
         device: torch.device | None = None,
         threads: int | None = None,
+        chunk_size: int | None = None,
+        timed: Timed = untimed,
     ) -> None:
         positive(shard_size=shard_size, threads=1 if threads is None else threads)
+        positive(chunk_size=1 if chunk_size is None else chunk_size)
         self._data = data
         self._streams = streams
         self._shard_size = shard_size
         self._device = device or torch.device("cpu")
         self._threads = threads or os.cpu_count() or 1
+        self._chunk_size = chunk_size
+        self._timed = timed
 
     def run_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
     ) -> Iterator[ClientResult]:
-        """Each client's result, in the cohort's order; whole shards at a time.
+        """Each client's result, in the cohort's order; whole chunks at a time.
 
         Raises:
-            ClientError: a shard's work failed; carries its first client, the round and the stage.
+            ClientError: a chunk's work failed; carries its first client, the round and the stage.
         """
-        shards = self._cut(cohort)
-        for shard, updates in self._work(work, shards, shared, round):
-            place = {client: i for i, client in enumerate(shard.clients)}
-            for client in shards.pop(0):
+        kernels = self._kernels(work, shared)
+        chunks = shards(cohort, self._size(work, kernels, cohort))
+        for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round), strict=True):
+            samples, place = done.chunk.counts.sum(0).tolist(), {c: i for i, c in enumerate(done.chunk.clients)}
+            for client in clients:
                 i = place[client]
-                update = {name: value[i] for name, value in updates.items()}
-                yield ClientResult(client, update, int(shard.counts[i].sum()), int(shard.steps[i]))
+                update = {name: _times(value[i], done.factors[i]) for name, value in done.updates.items()}
+                yield ClientResult(client, _leave(kernels, update), samples[i], int(done.chunk.steps[i]))
 
     def sum_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int, weights: Sequence[float]
     ) -> CohortSum:
         """`sum(weight * update)` over the cohort, one partial sum a shard; clients with like work share one."""
         weight = dict(zip(cohort, weights, strict=True))
-        due = {client: work.steps(len(self._data.train.rows(client))) for client in cohort}
-        alike = sorted(cohort, key=lambda client: -due[client])
-        total = p.zeros_like({name: shared[name] for name in work.sent})
-        samples: dict[ClientId, int] = {}
-        steps: dict[ClientId, int] = {}
-        for shard, updates in self._work(work, self._cut(alike), shared, round):
-            factors = torch.tensor([weight[client] for client in shard.clients], dtype=work.dtype, device=self._device)
-            total = p.add(total, {name: torch.tensordot(factors, value, dims=1) for name, value in updates.items()})
-            samples.update(zip(shard.clients, shard.counts.sum(1).tolist(), strict=True))
-            steps.update(zip(shard.clients, shard.steps.tolist(), strict=True))
-        return CohortSum(total, {c: samples[c] for c in cohort}, {c: steps[c] for c in cohort})
+        due = {client: work.steps(self._data.train.size(client)) for client in cohort}
+        kernels = self._kernels(work, shared)
+        cut = even_shards(cohort, due, self._shard_size)
+        last = {shard[-1] for shard in cut}
+        chunks = shards([client for shard in cut for client in shard], self._size(work, kernels, cohort))
+        if kernels is None:
+            like = {name: shared[name] for name in work.sent}
+        else:
+            like = {name: value[0] for name, value in kernels.start.items()}
+        total, partial = p.zeros_like(like), p.zeros_like(like)
+        samples, padding = dict.fromkeys(cohort, 0), 0
+        for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round), strict=True):
+            with self._timed("aggregation"):
+                for client in clients:
+                    _add(partial, done, done.chunk.clients.index(client), weight[client])
+                    if client in last:
+                        total, partial = p.add(total, partial), p.zeros_like(like)
+            samples.update(zip(done.chunk.clients, done.chunk.counts.sum(0).tolist(), strict=True))
+            padding += done.chunk.padding
+        return CohortSum(_leave(kernels, total), samples, due, padding)
 
-    def _cut(self, cohort: Sequence[ClientId]) -> list[Sequence[ClientId]]:
-        """Shards of at most `shard_size`, as even as can be: a function of the cohort alone, not of the threads."""
-        parts = -(-len(cohort) // self._shard_size)
-        ends = [len(cohort) * i // max(1, parts) for i in range(parts + 1)]
-        return [cohort[a:b] for a, b in pairwise(ends)]
+    def _kernels(self, work: ClientWork, shared: Params) -> _Kernels | None:
+        """The stacked step, None where the network has no stacked form."""
+        x = self._data.data.train.x
+        plan = work.local_plan
+        by_sample = plan is not None and plan.unit == "sample"
+        network = stack_network(work.task.model, x.dim() - 1, by_sample=by_sample)
+        if network is None:
+            return None
+        start = network.enter({name: shared[name].unsqueeze(0) for name in work.task.trainable})
+        row = x[:1].unsqueeze(0).to(self._device)
+        cost = cost_of(network, start, row.to(work.dtype) if row.is_floating_point() else row.clone())
+        step = KernelStep(work, network, max(1, _MICRO_NUMBERS // cost.held), self._timed)
+        return _Kernels(step, start, cost)
+
+    def _size(self, work: ClientWork, kernels: _Kernels | None, cohort: Sequence[ClientId]) -> int:
+        """Clients stacked together."""
+        if self._chunk_size is not None or kernels is None:
+            return self._chunk_size or self._shard_size
+        return chunk_size(work, kernels.step.network, kernels.cost, len(cohort))
 
     def _work(
-        self, work: ClientWork, shards: Sequence[Sequence[ClientId]], shared: Params, round: int
-    ) -> Iterator[tuple[_Shard, Stack]]:
-        """Each shard's stacked updates, in shard order; at most `threads` shards are held at once."""
-        network = stack_network(work.task.model, self._data.data.train.x.dim() - 1)
-        # functional_call swaps the skeleton's tensors while it runs, so vmapped shards cannot share it over threads.
-        if network is None or self._threads == 1 or len(shards) < 2:
-            for clients in list(shards):
-                yield self._run_shard(work, network, clients, shared, round)
+        self,
+        work: ClientWork,
+        kernels: _Kernels | None,
+        chunks: Sequence[Sequence[ClientId]],
+        shared: Params,
+        round: int,
+    ) -> Iterator[_Done]:
+        """Each chunk's updates, in order; few more than `threads` of them are held at once."""
+        # functional_call swaps the skeleton's tensors while it runs, so vmapped chunks cannot share it over threads.
+        if kernels is None or self._threads == 1 or len(chunks) < 2:
+            for clients in chunks:
+                yield self._run_chunk(work, kernels, clients, shared, round)
             return
-        waiting: list[Future[tuple[_Shard, Stack]]] = []
+        waiting: list[Future[_Done]] = []
         with ThreadPoolExecutor(self._threads) as pool:
-            for clients in list(shards):
-                waiting.append(pool.submit(self._run_shard, work, network, clients, shared, round))
+            for clients in chunks:
+                waiting.append(pool.submit(self._run_chunk, work, kernels, clients, shared, round))
                 if len(waiting) > self._threads:
                     yield waiting.pop(0).result()
             while waiting:
                 yield waiting.pop(0).result()
 
-    def _run_shard(
-        self,
-        work: ClientWork,
-        network: StackedNetwork | None,
-        clients: Sequence[ClientId],
-        shared: Params,
-        round: int,
-    ) -> tuple[_Shard, Stack]:
+    def _run_chunk(
+        self, work: ClientWork, kernels: _Kernels | None, clients: Sequence[ClientId], shared: Params, round: int
+    ) -> _Done:
         try:
-            shard = self._draw(work, clients, round)
-            if network is not None:
-                state = self._kernels(KernelStep(work, network), shard, shared, round)
-            elif work.task.keeps_statistics():
+            with self._timed("data"):
+                chunk = draw(work, self._data, self._streams, clients, round)
+            if kernels is not None:
+                with torch.inference_mode(), self._timed("local training"):
+                    return self._stacked(kernels, chunk, round)
+            if work.task.keeps_statistics():
                 # Batch statistics would see the padding: each client steps alone, unpadded.
-                alone = [self._mapped(work, shard.only(i), shared, round) for i in range(len(clients))]
+                alone = [self._mapped(work, chunk.only(i), shared, round) for i in range(len(clients))]
                 state = torch.utils._pytree.tree_map(lambda *leaves: torch.cat(leaves), *alone)
             else:
-                state = self._mapped(work, shard, shared, round)
-            update = torch.func.vmap(lambda state: local.finish(work, state, shared))(state)
+                state = self._mapped(work, chunk, shared, round)
+            updates = torch.func.vmap(lambda state: local.finish(work, state, shared))(state)
+            return _Done(chunk, updates, [1.0] * len(clients))
         except AccordError:
             raise
         except Exception as error:
             message = str(error).partition("\n")[0] or type(error).__name__
             raise ClientError(message, client=clients[0], round=round, stage="step") from error
-        return shard, update
 
-    def _draw(self, work: ClientWork, clients: Sequence[ClientId], round: int) -> _Shard:
-        drawn = {}
-        for client in clients:
-            held = self._data.train.rows(client)
-            rows = local.schedule(work, len(held), self._streams("rows", round, client))
-            drawn[client] = np.where(rows >= 0, held[rows], -1)
-        order = sorted(clients, key=lambda client: -len(drawn[client]))
-        steps = np.array([len(drawn[client]) for client in order])
-        width = max(1, *(rows.shape[1] for rows in drawn.values()))
-        rows = np.full((len(order), int(steps[0]), width), -1, dtype=np.int64)
-        for i, client in enumerate(order):
-            rows[i, : steps[i], : drawn[client].shape[1]] = drawn[client]
-        held_sizes = np.array([len(self._data.train.rows(client)) for client in order])
-        return _Shard(tuple(order), held_sizes, rows, (rows >= 0).sum(2), steps)
-
-    def _batch(self, work: ClientWork, shard: _Shard, step: int, live: int) -> Batch:
-        width = max(1, int(shard.counts[:live, step].max()))
-        rows = torch.from_numpy(shard.rows[:live, step, :width])
-        weight = (rows >= 0).to(work.dtype)
-        flat = rows.clamp(min=0).flatten()
-        table = self._data.data.train
-        x = table.x.index_select(0, flat).view(live, width, *table.x.shape[1:])
-        if bool((rows < 0).any()):
-            # Zeros, not some client's row: what is huge there must not reach another client, even times 0.
-            x[rows < 0] = 0.0
-        y = table.y.index_select(0, flat).view(live, width)
-        return Batch(x.to(self._device, work.dtype), y.to(self._device), weight.to(self._device))
-
-    def _noise(self, work: ClientWork, shard: _Shard, round: int) -> Iterator[Params | None]:
-        """The shard's noise step by step, `[live clients, ...]`, each client's from its own stream."""
-        like = {name: value for name, value in work.task.model.named_parameters() if name in work.task.trainable}
-        shapes = {name: like[name].to(work.dtype) for name in work.task.trainable}
-        streams = [self._streams(NOISE, round, client) for client in shard.clients]
-        for step in range(int(shard.steps[0])):
-            live = int((shard.steps > step).sum())
-            drawn = [local.step_noise(work, shapes, stream) for stream in streams[:live]]
-            yield _stack([one for one in drawn if one is not None]) if drawn[0] is not None else None
-
-    def _kernels(self, step: KernelStep, shard: _Shard, shared: Params, round: int) -> ClientState:
-        work, network = step.work, step.network
-        clients = len(shard.clients)
-        stack = {
-            name: network.enter(name, shared[name].expand(clients, *shared[name].shape)).contiguous().clone()
-            for name in work.task.trainable
-        }
-        plan = work.local_plan
-        divisors = None
-        if plan is not None and plan.unit == "sample":
-            values = [plan.divisor(int(n)) for n in shard.held]
-            divisors = torch.tensor(values, dtype=work.dtype, device=self._device)
-        fused = work.optimizer.plain_rate is not None and (plan is None or plan.unit == "sample")
+    def _stacked(self, kernels: _Kernels, chunk: Chunk, round: int) -> _Done:
+        step = kernels.step
+        work, plan, clients = step.work, step.work.plan, len(chunk.clients)
+        stack = {name: _copies(value, clients) for name, value in kernels.start.items()}
+        feed = Feed(self._data, chunk, work.dtype, self._device)
+        divisors = [local.divisor(work, n) for n in chunk.held]
+        normals = None if work.local_plan is None else self._normals(kernels, chunk, round)
         optimizer = work.optimizer.init(stack)
         optimizer = optimizer._replace(steps=optimizer.steps.expand(clients).clone())
         update = torch.func.vmap(work.optimizer.update)
-        for t, noise in enumerate(self._noise(work, shard, round)):
-            live = int((shard.steps > t).sum())
-            view = {name: value[:live] for name, value in stack.items()}
-            batch = self._batch(work, shard, t, live)
-            own = None if noise is None else {name: network.enter(name, value) for name, value in noise.items()}
-            part = None if divisors is None else divisors[:live]
-            if fused:
-                step.fused(view, batch, part, own)
+        now, there = stack, clients
+        for t, live in enumerate(chunk.live):
+            if live < there:
+                now, there = {name: value[:live] for name, value in stack.items()}, live
+            with self._timed("data"):
+                batch = feed.stacked(t)
+            if step.fusible:
+                step.fused(now, batch, divisors[:live], normals)
                 continue
-            gradients = step.gradients(view, batch, part, own)
-            gradients = {name: gradients[name] for name in view}
+            gradients = step.gradients(now, batch, divisors[:live], normals)
             state = torch.utils._pytree.tree_map(lambda leaf, live=live: leaf[:live], optimizer)
-            after, state = update(gradients, state, view)
+            after, state = update(gradients, state, now)
             for name, value in after.items():
-                stack[name][:live] = value
-            for leaf, new in zip(optimizer[:2], state[:2], strict=True):
+                now[name].copy_(value)
+            for old, new in zip(optimizer[:2], state[:2], strict=True):
                 for name, value in new.items():
-                    leaf[name][:live] = value
+                    old[name][:live] = value
             optimizer.steps[:live] = state.steps
-        trained = {name: network.leave(name, value) for name, value in stack.items()}
-        return ClientState(trained, {}, optimizer)
+        for name, value in stack.items():
+            value.sub_(kernels.start[name])
+        factors = [1.0] * clients
+        if plan is not None and plan.unit == "client":
+            # The clipped update is not formed: the factor goes into the cohort's sum.
+            with self._timed("clipping"):
+                factors = factor_of(square_norms(stack), plan.clip_norm).tolist()
+        return _Done(chunk, stack, factors)
 
-    def _mapped(self, work: ClientWork, shard: _Shard, shared: Params, round: int) -> ClientState:
-        clients = len(shard.clients)
+    def _normals(self, kernels: _Kernels, chunk: Chunk, round: int) -> Draw:
+        """Each client's next standard normals from its own stream, in the kernels' layout."""
+        network, dtype = kernels.step.network, kernels.step.work.dtype
+        streams = [self._streams(NOISE, round, client) for client in chunk.clients]
+
+        def normals(i: int) -> Stack:
+            return network.cut(noise.standard_normal(streams[i], network.numbers, dtype).to(self._device))
+
+        return normals
+
+    def _mapped(self, work: ClientWork, chunk: Chunk, shared: Params, round: int) -> ClientState:
+        clients = len(chunk.clients)
         state = _grow(local.start(work, shared), clients)
-        values = [local.divisor(work, int(n)) for n in shard.held]
+        values = [local.divisor(work, n) for n in chunk.held]
         divisors = torch.tensor(values, dtype=work.dtype, device=self._device)
-        for t, noise in enumerate(self._noise(work, shard, round)):
-            live = int((shard.steps > t).sum())
+        feed = Feed(self._data, chunk, work.dtype, self._device)
+        streams = [self._streams(NOISE, round, client) for client in chunk.clients]
+        for t, live in enumerate(chunk.live):
+            with self._timed("noise"):
+                drawn = [local.step_noise(work, shared, stream) for stream in streams[:live]]
+                stacked = _stack([one for one in drawn if one is not None]) if drawn[0] is not None else None
             now = torch.utils._pytree.tree_map(lambda leaf, live=live: leaf[:live], state)
-            after = mapped_step(work, now, self._batch(work, shard, t, live), divisors[:live], noise)
+            with self._timed("data"):
+                batch = feed.batch(t)
+            with self._timed("local training"):
+                after = mapped_step(work, now, batch, divisors[:live], stacked)
             state = (
                 after
                 if live == clients
@@ -257,6 +279,34 @@ class Vectorised:
                 )
             )
         return state
+
+
+def _add(partial: Params, done: _Done, i: int, weight: float) -> None:
+    """Adds the weighted update of a chunk's client at place `i`, in place."""
+    # A factor of 0 drops what may be NaN; 0 times NaN would not.
+    if done.factors[i] != 0:
+        for name, value in partial.items():
+            value.add_(done.updates[name][i], alpha=weight * done.factors[i])
+
+
+def _times(value: Tensor, factor: float) -> Tensor:
+    """A new tensor; zeros at factor 0, whatever the value."""
+    return torch.zeros_like(value) if factor == 0 else value * factor
+
+
+def _leave(kernels: _Kernels | None, total: Params) -> Params:
+    """Parameters by name, from the kernels' matrix where there is one."""
+    if kernels is None:
+        return total
+    left = kernels.step.network.leave({name: value.unsqueeze(0) for name, value in total.items()})
+    return {name: value[0].contiguous() for name, value in left.items()}
+
+
+def _copies(value: Tensor, clients: int) -> Tensor:
+    """`[1, a, b]` as `[clients, a, b]`, written out, the axes of `value` in the order they have in memory."""
+    if value.is_contiguous():
+        return value.expand(clients, -1, -1).clone(memory_format=torch.contiguous_format)
+    return _copies(value.transpose(1, 2), clients).transpose(1, 2)
 
 
 def _stack(parts: Sequence[Params]) -> Params:

@@ -51,11 +51,13 @@ class CohortSum:
         total: sum of weight times update; zeros for an empty cohort.
         samples: training samples processed, by client.
         steps: local steps taken, by client.
+        padding: rows of padding computed beside the samples, where clients are stacked.
     """
 
     total: Params
     samples: Mapping[ClientId, int]
     steps: Mapping[ClientId, int]
+    padding: int = 0
 
 
 class Engine(Protocol):
@@ -96,6 +98,7 @@ class RoundOutcome:
         uplink_bytes: parameters sent by clients.
         downlink_bytes: parameters sent to clients.
         messages: both ways.
+        padding: rows of padding computed beside the samples.
     """
 
     samples: Mapping[ClientId, int]
@@ -103,6 +106,7 @@ class RoundOutcome:
     uplink_bytes: int
     downlink_bytes: int
     messages: int
+    padding: int = 0
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def fedavg(work: ClientWork, weigh: Callable[[ClientId], float], population: int
             mean = summed.total
         size = message_bytes(summed.total)
         there = len(cohort.clients)
-        outcome = RoundOutcome(summed.samples, summed.steps, there * size, there * size, 2 * there)
+        outcome = RoundOutcome(summed.samples, summed.steps, there * size, there * size, 2 * there, summed.padding)
         return ServerState(apply_update(state.params, mean)), outcome
 
     return Program(ServerState, round)

@@ -1,0 +1,28 @@
+"""`accord run --profile`: where the time went, on stderr and in the JSON."""
+
+import time
+from collections.abc import Mapping
+
+from accord.timing import STAGES
+
+
+def profile(busy: Mapping[str, float], began: float) -> dict[str, float]:
+    """Busy seconds by stage, the stages a run did not enter at 0, and `wall`, the seconds since `began`."""
+    return {stage: busy.get(stage, 0.0) for stage in STAGES} | {"wall": time.perf_counter() - began}
+
+
+def show(seconds: Mapping[str, float]) -> None:
+    """Prints the table on stderr."""
+    from rich.console import Console
+    from rich.table import Table
+
+    stages = {stage: value for stage, value in seconds.items() if stage != "wall"}
+    whole = sum(stages.values()) or 1.0
+    table = Table("stage", "busy seconds", "share", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for stage, value in sorted(stages.items(), key=lambda item: -item[1]):
+        table.add_row(stage, f"{value:.2f}", f"{value / whole:.0%}")
+    console = Console(stderr=True)
+    console.print(table)
+    console.print(f"{whole:.2f} s busy over all threads, {seconds['wall']:.2f} s by the clock from start to report")

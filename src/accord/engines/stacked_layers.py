@@ -1,0 +1,358 @@
+"""Layers in stacked form: forward and backward of many clients' copies at once, by hand.
+
+Every tensor has clients first, then samples. Images are kept channels last, so that a convolution is a dense layer
+on patches (im2col, Chellapilla et al. 2006), unless the patches would leave the cache: then each client's
+convolution is PyTorch's own. A stride that divides the kernel is first folded into the channels (space to depth):
+the same sums with fewer, longer runs of memory to copy.
+
+What this file computes, `program.local.step` under `vmap` computes too; the tests hold them together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from accord.engines.stacked_parts import BySample, Lookup, Part, Product, Stack, Summed
+
+# Patches of one client's batch beyond this many bytes leave a core's cache, and PyTorch's convolution wins:
+# measured from 0.25 MB (patches 1.4 times as fast) to 6 MB (half as fast), crossing near 1 MB.
+_PATCH_BYTES = 2**20
+# Weights of so many numbers leave it too; a few rows times their transpose then take twice the time of the
+# product turned round.
+_LARGE_WEIGHT = 2**19
+
+
+class Layer(Protocol):
+    """One layer: `x` and `y` are `[clients, samples, ...]`."""
+
+    trains: ClassVar[bool]
+
+    def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
+        """y, and what `backward` needs."""
+        ...
+
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+        """The gradient by x (None unless `further`), and the layer's part where it trains."""
+        ...
+
+
+def _affine(stack: Stack, weight: str, bias: str | None, a: Tensor) -> Tensor:
+    return torch.bmm(a, stack[weight]) if bias is None else torch.baddbmm(stack[bias], a, stack[weight])
+
+
+@dataclass(frozen=True)
+class Dense:
+    """`nn.Linear`, on vectors or on each position of a sequence."""
+
+    trains: ClassVar[bool] = True
+    weight: str
+    bias: str | None
+
+    def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
+        """y = x W + b."""
+        rows = x if x.dim() == 3 else x.flatten(1, 2)
+        y = _affine(stack, self.weight, self.bias, rows)
+        return (y if x.dim() == 3 else y.view(*x.shape[:3], -1)), rows
+
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+        """Gradient by x: g W^T."""
+        rows = g if g.dim() == 3 else g.flatten(1, 2)
+        part = Product(self.weight, self.bias, kept, rows, 1 if g.dim() == 3 else g.shape[2])
+        if not further:
+            return None, part
+        weight = stack[self.weight]
+        if weight[0].numel() >= _LARGE_WEIGHT and weight.is_contiguous():
+            back = torch.bmm(weight, rows.transpose(1, 2)).transpose(1, 2).contiguous()
+        else:
+            back = torch.bmm(rows, weight.transpose(1, 2))
+        return (back if g.dim() == 3 else back.view(*g.shape[:3], -1)), part
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """`nn.Conv2d` with zero padding, undilated and ungrouped, on images `[clients, samples, high, wide, channels]`.
+
+    Attributes:
+        weight: name; stacked `[clients, kernel numbers, out]`, laid out by `enter`.
+        bias: name, or None.
+        shape: of the weight: out, in, kernel height and width.
+        stride: rows and columns.
+        padding: rows and columns.
+        by_sample: whether per-sample gradients will be asked for; patches are then always formed.
+    """
+
+    trains: ClassVar[bool] = True
+    weight: str
+    bias: str | None
+    shape: tuple[int, int, int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    by_sample: bool
+
+    @property
+    def _fold(self) -> tuple[int, int]:
+        """Rows and columns folded into the channels."""
+        _, _, high, wide = self.shape
+        whole = high % self.stride[0] == 0 and wide % self.stride[1] == 0
+        return self.stride if whole else (1, 1)
+
+    def enter(self, value: Tensor) -> Tensor:
+        """Weights `[clients, out, in, kh, kw]` in the kernels' layout."""
+        out, into, high, wide = self.shape
+        down, across = self._fold
+        cut = value.reshape(-1, out, into, high // down, down, wide // across, across)
+        return cut.permute(0, 3, 5, 4, 6, 2, 1).reshape(len(value), -1, out)
+
+    def leave(self, value: Tensor) -> Tensor:
+        """The inverse of `enter`."""
+        out, into, high, wide = self.shape
+        down, across = self._fold
+        cut = value.reshape(-1, high // down, wide // across, down, across, into, out)
+        return cut.permute(0, 6, 5, 1, 3, 2, 4).reshape(-1, out, into, high, wide)
+
+    def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
+        """A dense layer on patches, or each client's own convolution."""
+        high, wide = self._places(x)
+        if not self.by_sample and x.shape[1] * high * wide * stack[self.weight].shape[1] * x.itemsize > _PATCH_BYTES:
+            return self._alone(stack, x), (x, None)
+        folded = self._folded(x, high, wide)
+        (kernel_h, kernel_w), (step_h, step_w) = self._kernel(), self._step()
+        windows = folded.unfold(2, kernel_h, step_h).unfold(3, kernel_w, step_w)
+        patches = windows.permute(0, 1, 2, 3, 5, 6, 4).reshape(x.shape[0], x.shape[1] * high * wide, -1)
+        y = _affine(stack, self.weight, self.bias, patches)
+        return y.view(*x.shape[:2], high, wide, -1), (x, patches)
+
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+        """Gradient by x: each patch's gradient put back where the patch was cut."""
+        x, patches = kept
+        if patches is None:
+            return self._alone_backward(stack, g, x, further)
+        clients, samples, high, wide, out = g.shape
+        rows = g.reshape(clients, samples * high * wide, out)
+        part = Product(self.weight, self.bias, patches, rows, high * wide)
+        if not further:
+            return None, part
+        (kernel_h, kernel_w), (step_h, step_w), (down, across) = self._kernel(), self._step(), self._fold
+        channels = x.shape[4] * down * across
+        pieces = torch.bmm(rows, stack[self.weight].transpose(1, 2))
+        pieces = pieces.view(clients, samples, high, wide, kernel_h, kernel_w, channels)
+        folded_h, folded_w = step_h * (high - 1) + kernel_h, step_w * (wide - 1) + kernel_w
+        back = g.new_zeros(clients, samples, folded_h, folded_w, channels)
+        for i in range(kernel_h):
+            for j in range(kernel_w):
+                back[:, :, i : i + step_h * high : step_h, j : j + step_w * wide : step_w] += pieces[:, :, :, :, i, j]
+        back = back.view(clients, samples, folded_h, folded_w, down, across, -1).permute(0, 1, 2, 4, 3, 5, 6)
+        back = back.reshape(clients, samples, folded_h * down, folded_w * across, -1)
+        pad_h, pad_w = self.padding
+        after_h, after_w = x.shape[2] + pad_h - back.shape[2], x.shape[3] + pad_w - back.shape[3]
+        return F.pad(back, (0, 0, -pad_w, after_w, -pad_h, after_h)), part
+
+    def _kernel(self) -> tuple[int, int]:
+        return self.shape[2] // self._fold[0], self.shape[3] // self._fold[1]
+
+    def _step(self) -> tuple[int, int]:
+        return self.stride[0] // self._fold[0], self.stride[1] // self._fold[1]
+
+    def _places(self, x: Tensor) -> tuple[int, int]:
+        high, wide = (
+            (size + 2 * pad - kernel) // step + 1
+            for size, pad, kernel, step in zip(x.shape[2:4], self.padding, self.shape[2:], self.stride, strict=True)
+        )
+        return high, wide
+
+    def _folded(self, x: Tensor, high: int, wide: int) -> Tensor:
+        """The image padded, cut to what the kernel reaches, stride folded into the channels."""
+        (pad_h, pad_w), (down, across) = self.padding, self._fold
+        need_h, need_w = (
+            step * (places - 1) + kernel
+            for step, places, kernel in zip(self.stride, (high, wide), self.shape[2:], strict=True)
+        )
+        after_h, after_w = need_h - x.shape[2] - pad_h, need_w - x.shape[3] - pad_w
+        if pad_h or pad_w or after_h or after_w:
+            x = F.pad(x, (0, 0, pad_w, after_w, pad_h, after_h))
+        if (down, across) == (1, 1):
+            return x
+        cut = x.reshape(*x.shape[:2], need_h // down, down, need_w // across, across, x.shape[4])
+        return cut.permute(0, 1, 2, 4, 3, 5, 6).reshape(*x.shape[:2], need_h // down, need_w // across, -1)
+
+    def _alone(self, stack: Stack, x: Tensor) -> Tensor:
+        weights, biases = self.leave(stack[self.weight]), None if self.bias is None else stack[self.bias].squeeze(1)
+        parts = [
+            F.conv2d(
+                images.permute(0, 3, 1, 2), weights[i], None if biases is None else biases[i], self.stride, self.padding
+            )
+            for i, images in enumerate(x)
+        ]
+        return _stacked(parts).permute(0, 1, 3, 4, 2).contiguous()
+
+    def _alone_backward(self, stack: Stack, g: Tensor, x: Tensor, further: bool) -> tuple[Tensor | None, Part | None]:
+        weights, wanted = self.leave(stack[self.weight]), [further, True, self.bias is not None]
+        backs, sums, biases = [], [], []
+        for gradient, images, weight in zip(g, x, weights, strict=True):
+            back, by_weight, by_bias = torch.ops.aten.convolution_backward(
+                gradient.permute(0, 3, 1, 2), images.permute(0, 3, 1, 2), weight, [self.shape[0]],
+                self.stride, self.padding, (1, 1), False, (0, 0), 1, wanted,
+            )  # fmt: skip
+            backs.append(back)
+            sums.append(by_weight)
+            biases.append(by_bias)
+        values = {self.weight: self.enter(_stacked(sums))}
+        if self.bias is not None:
+            values[self.bias] = _stacked(biases).unsqueeze(1)
+        return _stacked(backs).permute(0, 1, 3, 4, 2).contiguous() if further else None, Summed(values)
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """`nn.MaxPool2d` without padding or dilation; ties go to the first, as in PyTorch."""
+
+    trains: ClassVar[bool] = False
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+
+    def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
+        """PyTorch's own kernel, on all clients' images as one batch."""
+        images = x.flatten(0, 1).permute(0, 3, 1, 2)
+        y, where = F.max_pool2d_with_indices(images, self.kernel, self.stride)
+        return y.permute(0, 2, 3, 1).view(*x.shape[:2], *y.shape[2:], -1), (images, where)
+
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+        """The gradient goes to the pixel that was largest."""
+        images, where = kept
+        rows = g.flatten(0, 1).permute(0, 3, 1, 2)
+        back = torch.ops.aten.max_pool2d_with_indices_backward(
+            rows, images, self.kernel, self.stride, (0, 0), (1, 1), False, where
+        )
+        return back.permute(0, 2, 3, 1).view(*g.shape[:2], *back.shape[2:], -1), None
+
+
+@dataclass(frozen=True)
+class Activation:
+    """ReLU or Tanh: the derivative is read off the output."""
+
+    trains: ClassVar[bool] = False
+    apply: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor], Tensor]
+
+    def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
+        """In place: the layer before keeps its input, not its output."""
+        y = self.apply(x)
+        return y, y
+
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+        """g times the slope."""
+        return self.slope(g, kept), None
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """`nn.Flatten` from the first axis on; images go back to channels first, as the next weights expect."""
+
+    trains: ClassVar[bool] = False
+
+    def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
+        """`[clients, samples, numbers]`."""
+        turned = x.permute(0, 1, 4, 2, 3) if x.dim() == 5 else x
+        return turned.flatten(2), x.shape
+
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+        """Back to the image's shape, channels last."""
+        if len(kept) != 5:
+            return g.view(kept), None
+        clients, samples, high, wide, channels = kept
+        return g.view(clients, samples, channels, high, wide).permute(0, 1, 3, 4, 2).contiguous(), None
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """`nn.Embedding` without padding or largest norm, on tokens `[clients, samples, places]`."""
+
+    trains: ClassVar[bool] = True
+    weight: str
+    size: int
+
+    def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
+        """The rows looked up, `[clients, samples, places, width]`.
+
+        Raises:
+            IndexError: a token outside the table; the next client's rows lie there.
+        """
+        if x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.size):
+            raise IndexError(f"token {int(x.min())} or {int(x.max())} is outside the embedding's {self.size} rows")
+        return stack[self.weight][torch.arange(len(x), device=x.device).view(-1, 1, 1), x], x
+
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+        """Tokens have no gradient."""
+        return None, Lookup(self.weight, self.size, kept, g)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """`nn.LayerNorm` over the last axis, and `nn.GroupNorm` on images.
+
+    Attributes:
+        weight: name of the scale.
+        bias: name of the shift.
+        groups: into which the channels are cut; 1 for a layer norm.
+        eps: added to the variance.
+        whole: whether statistics run over a sample's places too (group norm on images).
+    """
+
+    trains: ClassVar[bool] = True
+    weight: str
+    bias: str
+    groups: int
+    eps: float
+    whole: bool
+
+    def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
+        """y = (x - mean) / sqrt(variance + eps) * scale + shift (Ba et al. 2016; Wu & He 2018)."""
+        parts = x.reshape(*x.shape[:2], -1, self.groups, x.shape[-1] // self.groups)
+        variance, mean = torch.var_mean(parts, self._over(), correction=0, keepdim=True)
+        root = (variance + self.eps).rsqrt()
+        normal = (parts - mean) * root
+        scale, shift = self._spread(stack[self.weight], parts), self._spread(stack[self.bias], parts)
+        return (normal * scale + shift).view(x.shape), (normal, root)
+
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+        """g' = root (h - mean(h) - normal mean(h normal)) with h = g scale."""
+        normal, root = kept
+        parts = g.reshape(normal.shape)
+        clients, samples = g.shape[:2]
+        part = BySample(
+            {
+                self.weight: (parts * normal).sum(2).view(clients, samples, 1, -1),
+                self.bias: parts.sum(2).view(clients, samples, 1, -1),
+            }
+        )
+        if not further:
+            return None, part
+        h = parts * self._spread(stack[self.weight], parts)
+        over = self._over()
+        back = root * (h - h.mean(over, keepdim=True) - normal * (h * normal).mean(over, keepdim=True))
+        return back.view(g.shape), part
+
+    def _over(self) -> tuple[int, ...]:
+        return (2, 4) if self.whole else (4,)
+
+    def _spread(self, value: Tensor, parts: Tensor) -> Tensor:
+        return value.view(len(value), 1, 1, self.groups, parts.shape[4])
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """As `torch.stack`, but one tensor alone is not copied."""
+    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
+
+
+def relu_slope(g: Tensor, y: Tensor) -> Tensor:
+    """Gradient through ReLU, from its output."""
+    return torch.ops.aten.threshold_backward(g, y, 0)  # type: ignore[no-any-return]
+
+
+def tanh_slope(g: Tensor, y: Tensor) -> Tensor:
+    """Gradient through Tanh, from its output."""
+    return torch.ops.aten.tanh_backward(g, y)  # type: ignore[no-any-return]

@@ -1,0 +1,79 @@
+"""The forms of a layer's part in the gradient answer alike."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from accord.engines import stacked_parts
+from accord.engines.stacked_parts import BySample, Lookup, Part, Product, Summed
+from accord.errors import PrivacyError
+
+
+def randn(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def product(places: int = 3) -> Product:
+    return Product("w", "b", randn(2, 4 * places, 5), randn(2, 4 * places, 6), places)
+
+
+def lookup() -> Lookup:
+    return Lookup("w", 7, torch.randint(7, (2, 4, 3), generator=torch.Generator().manual_seed(3)), randn(2, 4, 3, 6))
+
+
+def naive(lookup: Lookup) -> torch.Tensor:
+    table = torch.zeros(2, 4, 7, 6, dtype=torch.float64)
+    for c in range(2):
+        for s in range(4):
+            for t in range(3):
+                table[c, s, lookup.tokens[c, s, t]] += lookup.g[c, s, t]
+    return table
+
+
+def test_a_product_by_sample_is_the_same_gradient() -> None:
+    whole, cut = product(), product().by_sample()
+    torch.testing.assert_close(whole.sums(), cut.sums())
+    torch.testing.assert_close(whole.squares(), cut.squares())
+    factor = torch.rand(2, 4, dtype=torch.float64)
+    torch.testing.assert_close(whole.weighted(factor).sums(), cut.weighted(factor).sums())
+
+
+def test_one_row_a_sample_needs_no_per_sample_gradient() -> None:
+    torch.testing.assert_close(product(1).squares(), product(1).by_sample().squares())
+
+
+def test_per_sample_gradients_are_kept_only_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(product().reused(), BySample)
+    assert isinstance(product(1).reused(), Product)
+    monkeypatch.setattr(stacked_parts, "_KEPT_NUMBERS", 2 * 4 * 5 * 6 - 1)
+    assert isinstance(product().reused(), Product)
+
+
+def test_a_lookup_adds_rows_where_tokens_repeat() -> None:
+    found, table = lookup(), naive(lookup())
+    torch.testing.assert_close(found.sums()["w"], table.sum(1))
+    torch.testing.assert_close(found.squares(), table.square().sum((2, 3)))
+    factor = torch.rand(2, 4, dtype=torch.float64)
+    torch.testing.assert_close(found.weighted(factor).sums()["w"], (table * factor[:, :, None, None]).sum(1))
+
+
+@pytest.mark.parametrize("make", [product, lambda: product().by_sample(), lookup, lambda: Summed(product().sums())])
+def test_every_form_descends_by_its_sum_and_can_be_made_finite(make: Callable[[], Part]) -> None:
+    part = make()
+    stack = {name: torch.ones_like(value) for name, value in part.sums().items()}
+    part.descend(stack, 0.25)
+    for name, value in part.sums().items():
+        torch.testing.assert_close(stack[name], 1 - 0.25 * value)
+    poisoned = product(1)
+    poisoned.g[0, 0, 0] = float("inf")
+    assert all(bool(value.isfinite().all()) for value in poisoned.finite().sums().values())
+    assert all(torch.equal(a, b) for a, b in zip(part.finite().sums().values(), part.sums().values(), strict=True))
+
+
+def test_what_is_summed_cannot_be_clipped_by_sample() -> None:
+    summed = Summed(product().sums())
+    with pytest.raises(PrivacyError, match="cannot be clipped by sample"):
+        summed.squares()
+    with pytest.raises(PrivacyError, match="cannot be weighted by sample"):
+        summed.weighted(torch.ones(2, 4))
