@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 
 from accord.errors import PrivacyError
-from accord.privacy.noise import gaussian
+from accord.privacy import noise as noise_module
+from accord.privacy.noise import gaussian, standard_normal, torch_generator
 from accord.streams import stream
 
 LIKE = {"w": torch.zeros(300, 200), "b": torch.zeros(200)}
@@ -50,3 +51,44 @@ def test_no_noise_is_refused(std: float) -> None:
 def test_a_dtype_it_cannot_draw_is_refused() -> None:
     with pytest.raises(PrivacyError, match="float16"):
         gaussian(stream(0, "noise"), {"w": torch.zeros(2, dtype=torch.float16)}, 1.0)
+
+
+def test_the_whole_state_of_the_generator_comes_from_the_stream() -> None:
+    """PyTorch's bits are NumPy's Mersenne twister of the words drawn: no 32-bit seed in between."""
+    twister = np.random.MT19937()
+    state = twister.state
+    state["state"] = {
+        "key": stream(3, "noise").integers(2**32, size=624, dtype=np.uint64).astype(np.uint32),
+        "pos": 624,
+    }
+    twister.state = state
+    expected = twister.random_raw(1000)
+    bits = torch.empty(1000, dtype=torch.int32).random_(generator=torch_generator(stream(3, "noise")))
+    assert (bits.numpy() == expected % 2**31).all()
+
+
+def test_a_generator_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise_module, "_STATE_BYTES", 1)
+    with pytest.raises(PrivacyError, match="generator of a kind not known"):
+        gaussian(stream(0, "noise"), LIKE, 1.0)
+
+
+def test_steps_of_a_stream_are_uncorrelated_and_unlike() -> None:
+    rng = stream(5, "noise")
+    steps = [standard_normal(rng, 50_000, torch.float32).numpy() for _ in range(3)]
+    for a, b in ((0, 1), (1, 2), (0, 2)):
+        assert abs(np.corrcoef(steps[a], steps[b])[0, 1]) < 4 / np.sqrt(50_000)
+
+
+def test_noise_into_given_memory_is_the_same() -> None:
+    out = torch.empty(1000)
+    assert standard_normal(stream(5, "noise"), 1000, torch.float32, out=out) is out
+    assert torch.equal(out, standard_normal(stream(5, "noise"), 1000, torch.float32))
+
+
+def test_tails_are_there() -> None:
+    """Of four million draws as many lie beyond 2, 3, 4 and 5 as should."""
+    draws = standard_normal(stream(6, "noise"), 4_000_000, torch.float32).abs()
+    for bound in (2.0, 3.0, 4.0, 5.0):
+        expected = 4_000_000 * 2 * stats.norm.sf(bound)
+        assert abs(int((draws > bound).sum()) - expected) < 4 * np.sqrt(expected) + 1

@@ -22,9 +22,9 @@ from accord.program.base import ClientId
 from accord.program.local import Batch, ClientWork
 from accord.streams import Streams
 
-# What a chunk's parameters and activations may take together, a thread: enough for 16 clients of a small network,
-# and so that a large one is stepped a few clients at a time.
-CHUNK_BYTES = 2**25
+# What a chunk's parameters and activations may take together: small networks gained up to 16 MB, large activations
+# lost beyond it.
+CHUNK_BYTES = 2**24
 # Below so much arithmetic in a step of half the cohort, two threads wait for the interpreter more than they work:
 # one thread with all clients stacked was as fast or faster up to 30 MFLOP, two at 100 were 1.2 to 1.5 times as fast.
 _SHARED_FLOPS = 5e7
@@ -35,7 +35,8 @@ class Cost:
     """What one sample costs in a stacked network.
 
     Attributes:
-        held: numbers its activations take.
+        held: numbers its activations take, and where gradients are clipped by sample, its own gradient of the layers
+            that have no cheaper norm.
         products: multiplications of its forward pass.
     """
 
@@ -125,7 +126,7 @@ def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: i
     """
     batch = min(work.batch_size or 2**10, 2**10)
     itemsize = torch.empty((), dtype=work.dtype).itemsize
-    fits = CHUNK_BYTES // (itemsize * (3 * network.numbers + batch * cost.held))
+    fits = CHUNK_BYTES // (itemsize * (network.numbers + batch * cost.held))
     half = -(-clients // 2)
     # Forward, gradient by input, gradient by weights: three products, two operations a multiplication.
     shared = 6 * cost.products * batch * half >= _SHARED_FLOPS
@@ -188,13 +189,12 @@ class Feed:
         padded = self._padded[step]
         x = self._buffer[: len(flat)]
         torch.index_select(self._x, 0, flat.clamp(min=0) if padded else flat, out=x)
-        x = x.view(live, width, *self._x.shape[1:])
         weight = None
         if padded:
-            there = rows >= 0
             # Zeros, not some client's row: what is huge there must not reach another client, even times 0.
-            x.masked_fill_(~there.view(live, width, *[1] * (x.dim() - 2)), 0)
-            weight = there.to(self._device, self._dtype)
+            x.index_fill_(0, (flat < 0).nonzero().squeeze(1), 0)
+            weight = (rows >= 0).to(self._device, self._dtype)
+        x = x.view(live, width, *self._x.shape[1:])
         return StackedBatch(self._converted(x), self._y[step, :live, :width], weight)
 
     def _converted(self, x: Tensor) -> Tensor:
@@ -207,10 +207,13 @@ class Feed:
         return Batch(x, y.squeeze(2), full if weight is None else weight)
 
 
-def cost_of(network: StackedNetwork, stack: Stack, x: Tensor) -> Cost:
+def cost_of(network: StackedNetwork, stack: Stack, x: Tensor, *, by_sample: bool) -> Cost:
     """The cost of a sample, found by a step of one row `x` `[1, 1, ...]` that changes nothing."""
     logits, kept = network.forward(stack, x)
     parts: list[Part] = []
     network.backward(stack, torch.zeros_like(logits), kept, parts.append)
     held = sum(leaf.numel() for leaf in torch.utils._pytree.tree_leaves(kept) if isinstance(leaf, Tensor))
-    return Cost(held, sum(part.a.numel() * part.g.shape[2] for part in parts if isinstance(part, Product)))
+    products = [part for part in parts if isinstance(part, Product)]
+    if by_sample:
+        held += sum(part.a.shape[2] * part.g.shape[2] for part in products if part.places > 1)
+    return Cost(held, sum(part.a.numel() * part.g.shape[2] for part in products))

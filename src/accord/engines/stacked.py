@@ -53,6 +53,11 @@ class StackedNetwork:
         """The inverse of `enter`: `[clients, *shape]` by name."""
         return {name: self._leave(name, stack[name]) for name in self.shapes}
 
+    @property
+    def cuts_views(self) -> bool:
+        """Whether `cut` gives views, which follow when the vector is drawn anew."""
+        return all(len(shape) == 1 or self._is_dense(name) for name, shape in self.shapes.items())
+
     def cut(self, draws: Tensor) -> Stack:
         """A vector of draws `[numbers]`, in the order in which `noise.cut` reads it, as one client's stack, without
         the axis of clients."""

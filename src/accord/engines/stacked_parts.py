@@ -238,7 +238,8 @@ class Summed:
 
 
 def _square_sum(value: Tensor) -> Tensor:
-    return (value * value).sum(2)
+    norms: Tensor = torch.linalg.vector_norm(value, dim=2)
+    return norms.square_()
 
 
 def _finite(value: Tensor) -> Tensor:

@@ -152,7 +152,9 @@ class Vectorised:
             return None
         start = network.enter({name: shared[name].unsqueeze(0) for name in work.task.trainable})
         row = x[:1].unsqueeze(0).to(self._device)
-        cost = cost_of(network, start, row.to(work.dtype) if row.is_floating_point() else row.clone())
+        cost = cost_of(
+            network, start, row.to(work.dtype) if row.is_floating_point() else row.clone(), by_sample=by_sample
+        )
         step = KernelStep(work, network, max(1, _MICRO_NUMBERS // cost.held), self._timed)
         return _Kernels(step, start, cost)
 
@@ -250,8 +252,12 @@ class Vectorised:
         network, dtype = kernels.step.network, kernels.step.work.dtype
         streams = [self._streams(NOISE, round, client) for client in chunk.clients]
 
+        drawn = torch.empty(network.numbers, dtype=dtype)
+        views = network.cut(drawn) if network.cuts_views and self._device.type == "cpu" else None
+
         def normals(i: int) -> Stack:
-            return network.cut(noise.standard_normal(streams[i], network.numbers, dtype).to(self._device))
+            noise.standard_normal(streams[i], network.numbers, dtype, out=drawn)
+            return views or network.cut(drawn.to(self._device))
 
         return normals
 
