@@ -32,7 +32,6 @@ from accord.params import Params
 from accord.prepare import Prepared, prepare, reproducible_arithmetic
 from accord.records import checkpoints, store
 from accord.records.rounds import RoundRecord
-from accord.reports.html import render
 from accord.timing import Timed, untimed
 
 if TYPE_CHECKING:
@@ -242,6 +241,8 @@ def write_report(folder: Path | str) -> Path:
     Raises:
         RunFolderError: not a run folder, or one whose run has not ended.
     """
+    from accord.reports.html import render  # brings matplotlib: half a second that training need not wait for
+
     done = open_run(folder)
     if done.result is None:
         raise RunFolderError(

@@ -55,7 +55,7 @@ def drawn(network: StackedNetwork, noise: Params | None, std: float) -> Draw | N
     return lambda i: {name: value[i] for name, value in normals.items()}
 
 
-def both(unit: str | None, batch: StackedBatch, micro: int = 2**31) -> tuple[Params, Params, Params]:
+def both(unit: str | None, batch: StackedBatch, micro: int = 2**31, pieces: int = 1) -> tuple[Params, Params, Params]:
     """After one step: mapped, fused, and by gradients; each from the same start with the same noise."""
     work = work_of(unit)
     network = network_of(work)
@@ -73,7 +73,7 @@ def both(unit: str | None, batch: StackedBatch, micro: int = 2**31) -> tuple[Par
     weight = torch.ones(batch.y.shape[:2], dtype=torch.float64) if batch.weight is None else batch.weight
     plain = Batch(batch.x.clone(), batch.y.squeeze(2), weight)
     mapped = mapped_step(work, state, plain, torch.tensor(divisors, dtype=torch.float64), noise).trainable
-    step = KernelStep(work, network, micro)
+    step = KernelStep(work, network, micro, pieces)
     stack = network.enter({k: v.expand(clients, *v.shape) for k, v in shared.items()})
     draw = drawn(network, noise, std)
     gradients = step.gradients(stack, copied(batch), divisors, draw)
@@ -101,6 +101,14 @@ def test_kernels_are_the_mapped_step(unit: str | None, padded: bool) -> None:
 @pytest.mark.parametrize("micro", [1, 2, 5])
 def test_micro_batches_change_nothing(micro: int) -> None:
     mapped, fused, by_hand = both("sample", batches(), micro=micro)
+    for name, value in mapped.items():
+        torch.testing.assert_close(fused[name], value, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(by_hand[name], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 9])
+def test_cutting_a_batch_for_threads_changes_nothing(pieces: int) -> None:
+    mapped, fused, by_hand = both("sample", batches(), pieces=pieces)
     for name, value in mapped.items():
         torch.testing.assert_close(fused[name], value, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(by_hand[name], value, rtol=1e-9, atol=1e-12)

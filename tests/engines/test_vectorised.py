@@ -1,6 +1,7 @@
 """The vectorised engine holds the contract with kernels and without, at any thread count."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,12 @@ import torch
 from torch import nn
 
 from accord.data.federated import FederatedData
+from accord.engines import chunks
 from accord.engines.sequential import Sequential
 from accord.engines.stacked import stack_network
 from accord.engines.vectorised import Vectorised
+from accord.program.optimizers import sgd
+from accord.streams import stream
 from accord.task import Task
 from engines.contract import SIZES, STREAMS, EngineContract, close, make_work
 
@@ -57,6 +61,66 @@ def test_the_same_bits_at_any_thread_count(
     ]
     for other in sums[1:]:
         assert all(torch.equal(sums[0][name], other[name]) for name in shared)
+
+
+@pytest.mark.parametrize("cohort", [[3], [3, 4], list(range(7))])
+def test_the_same_bits_at_any_thread_count_where_steps_are_shared(
+    federation: Callable[..., FederatedData],
+    task: Callable[..., Task],
+    cohort: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two chunks, and a lone client's batch in two pieces."""
+    monkeypatch.setattr(chunks, "_SHARED_FLOPS", 0.0)
+    options: dict[str, Any] = {"dtype": torch.float32, "optimizer": sgd(0.1)}
+    work = make_work(task(), "sample", **options)
+    shared = work.task.init(work.dtype)
+    sums = [
+        Vectorised(federation(SIZES), STREAMS, 16, threads=threads)
+        .sum_cohort(work, cohort, shared, 1, [1.0] * len(cohort))
+        .total
+        for threads in (1, 2, 3)
+    ]
+    for other in sums[1:]:
+        assert all(torch.equal(sums[0][name], other[name]) for name in shared)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("shard_size", [2, 16])
+def test_any_chunk_size_gives_the_same_sum_but_for_rounding(
+    federation: Callable[..., FederatedData], task: Callable[..., Task], chunk_size: int, shard_size: int
+) -> None:
+    work = make_work(task(), "sample")
+    shared = work.task.init(work.dtype)
+    data, weights = federation(SIZES), [0.1 * (c + 1) for c in range(7)]
+    engine = Vectorised(data, STREAMS, shard_size, chunk_size=chunk_size)
+    found = engine.sum_cohort(work, range(7), shared, 2, weights)
+    expected = Sequential(data, STREAMS, shard_size).sum_cohort(work, range(7), shared, 2, weights)
+    close(found.total, expected.total)
+    assert (found.samples, found.steps) == (expected.samples, expected.steps)
+
+
+def test_padding_is_counted(federation: Callable[..., FederatedData], task: Callable[..., Task]) -> None:
+    """Sizes 12 and 30 in batches of 8: the last rows of each pass, 4 and 6, are stacked with wider ones."""
+    work = make_work(task(), None, local_epochs=1)
+    shared = work.task.init(work.dtype)
+    data = federation(SIZES)
+    assert Vectorised(data, STREAMS).sum_cohort(work, [0, 1], shared, 1, [1.0, 1.0]).padding == 4
+    assert Vectorised(data, STREAMS, chunk_size=1).sum_cohort(work, [0, 1], shared, 1, [1.0, 1.0]).padding == 0
+
+
+def test_an_embedding_runs_stacked(federation: Callable[..., FederatedData]) -> None:
+    """Tokens stay whole numbers."""
+    data = federation(SIZES)
+    tokens = stream(1, "tokens").integers(7, size=(len(data.data.train), 4))
+    table = replace(data.data.train, x=torch.from_numpy(tokens))
+    data = replace(data, data=replace(data.data, train=table))
+    for unit in (None, "sample"):
+        work = make_work(Task(nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(12, 3)), 3), unit)
+        shared = work.task.init(work.dtype)
+        fast = Vectorised(data, STREAMS).sum_cohort(work, range(4), shared, 1, [1.0] * 4)
+        slow = Sequential(data, STREAMS).sum_cohort(work, range(4), shared, 1, [1.0] * 4)
+        close(fast.total, slow.total)
 
 
 def test_batch_norm_runs_under_vmap(federation: Callable[..., FederatedData]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -34,12 +35,12 @@ class Table:
     """Rows with labels and group columns.
 
     Attributes:
-        x: features, shape `[n, ...]`, floating point.
+        x: features, shape `[n, ...]`, floating point, or int64 tokens for an embedding.
         y: labels, shape `[n]`, int64.
         groups: column name to `GroupColumn`, each of length n.
 
     Raises:
-        DataError: the lengths differ, or features are not finite floating-point numbers.
+        DataError: the lengths differ, or features are neither finite floating-point numbers nor int64.
     """
 
     x: Tensor
@@ -52,11 +53,16 @@ class Table:
         for name, column in self.groups.items():
             if len(column.codes) != len(self.y):
                 raise DataError(f"data: group column {name!r} has {len(column.codes)} rows, labels {len(self.y)}")
-        if not self.x.is_floating_point() or not bool(self.x.isfinite().all()):
-            raise DataError("data: features must be finite floating-point numbers")
+        if self.x.dtype != torch.int64 and not (self.x.is_floating_point() and bool(self.x.isfinite().all())):
+            raise DataError("data: features must be finite floating-point numbers, or int64 tokens")
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @staticmethod
+    def features(x: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Rows of features where they are worked on: in `dtype`, but tokens as they are."""
+        return x.to(device, dtype if x.is_floating_point() else x.dtype)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord.data.federated import FederatedData, Rows
+from accord.data.federated import FederatedData, Rows, Table
 from accord.engines.stacked import StackedNetwork
 from accord.engines.stacked_parts import Part, Product, Stack
 from accord.engines.stacked_step import StackedBatch
@@ -128,9 +128,13 @@ def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: i
     itemsize = torch.empty((), dtype=work.dtype).itemsize
     fits = CHUNK_BYTES // (itemsize * (network.numbers + batch * cost.held))
     half = -(-clients // 2)
+    return max(1, min(int(fits), half if worth_sharing(work, cost, half) else clients))
+
+
+def worth_sharing(work: ClientWork, cost: Cost, clients: float = 0.5) -> bool:
+    """Whether a step of so many clients is work enough for a thread of its own; by default, of half a client."""
     # Forward, gradient by input, gradient by weights: three products, two operations a multiplication.
-    shared = 6 * cost.products * batch * half >= _SHARED_FLOPS
-    return max(1, min(int(fits), half if shared else clients))
+    return 6 * cost.products * min(work.batch_size or 2**10, 2**10) * clients >= _SHARED_FLOPS
 
 
 def draw(work: ClientWork, data: FederatedData, streams: Streams, clients: Sequence[ClientId], round: int) -> Chunk:
@@ -198,7 +202,7 @@ class Feed:
         return StackedBatch(self._converted(x), self._y[step, :live, :width], weight)
 
     def _converted(self, x: Tensor) -> Tensor:
-        return x.to(self._device, self._dtype if x.is_floating_point() else x.dtype)
+        return Table.features(x, self._device, self._dtype)
 
     def batch(self, step: int) -> Batch:
         """The same for a mapped step."""

@@ -10,7 +10,7 @@ import torch
 
 from accord import params as p
 from accord.checks import positive
-from accord.data.federated import FederatedData, Rows
+from accord.data.federated import FederatedData, Rows, Table
 from accord.errors import AccordError, ClientError
 from accord.params import Params
 from accord.program import local
@@ -116,4 +116,5 @@ class Sequential:
         else:
             index = torch.from_numpy(rows)
             x, y, weight = table.x[index], table.y[index], torch.ones(len(rows), dtype=work.dtype)
-        return Batch(x.to(self._device, work.dtype), y.to(self._device), weight.to(self._device))
+        x = Table.features(x, self._device, work.dtype)
+        return Batch(x, y.to(self._device), weight.to(self._device))

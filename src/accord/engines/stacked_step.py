@@ -5,7 +5,7 @@ learning rate), so that no gradient tensor is formed. Per-sample clipping scales
 of forming per-sample gradients, where a layer's norms allow it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,12 +62,16 @@ class KernelStep:
         network: the stacked form of the work's network.
         micro: samples of each client whose gradients are held at once, under unit `sample`; bounds memory and
             changes nothing else but rounding.
+        pieces: into how many each batch is cut at least, under unit `sample`.
+        each: `map` over a step's pieces, side by side or not.
         timed: a stopwatch.
     """
 
     work: ClientWork
     network: StackedNetwork
     micro: int = 2**31
+    pieces: int = 1
+    each: Callable[[Callable[[StackedBatch], Stack], list[StackedBatch]], Iterable[Stack]] = map
     timed: Timed = untimed
 
     @property
@@ -136,15 +140,22 @@ class KernelStep:
 
     def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
         """The gradient's parts, each row clipped and times its client's `scale`."""
-        pieces = -(-batch.x.shape[1] // self.micro)
-        if pieces <= 1:
+        width = batch.x.shape[1]
+        pieces = min(width, max(self.pieces, -(-width // self.micro)))
+        if pieces == 1:
             return self._clipped_piece(stack, batch, plan, scale)
         total: Stack = {}
-        for piece in _split(batch, pieces):
-            for part in self._clipped_piece(stack, piece, plan, scale):
-                for name, value in part.sums().items():
-                    total[name] = total[name] + value if name in total else value
+        for sums in self.each(lambda piece: self._piece_sums(stack, piece, plan, scale), _split(batch, pieces)):
+            for name, value in sums.items():
+                total[name] = total[name] + value if name in total else value
         return [Summed(total)]
+
+    def _piece_sums(self, stack: Stack, piece: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> Stack:
+        with torch.inference_mode():  # which belongs to a thread
+            sums: Stack = {}
+            for part in self._clipped_piece(stack, piece, plan, scale):
+                sums |= part.sums()
+            return sums
 
     def _clipped_piece(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
         logits, kept = self.network.forward(stack, batch.x)

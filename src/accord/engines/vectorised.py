@@ -10,15 +10,15 @@ updates are added in a fixed order, so the bits do not depend on the threads.
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from accord import params as p
 from accord.checks import positive
-from accord.data.federated import FederatedData
-from accord.engines.chunks import Chunk, Cost, Feed, chunk_size, cost_of, draw, even_shards, shards
+from accord.data.federated import FederatedData, Table
+from accord.engines.chunks import Chunk, Cost, Feed, chunk_size, cost_of, draw, even_shards, shards, worth_sharing
 from accord.engines.stacked import stack_network
 from accord.engines.stacked_parts import Stack
 from accord.engines.stacked_step import Draw, KernelStep, mapped_step, square_norms
@@ -107,7 +107,7 @@ class Vectorised:
         Raises:
             ClientError: a chunk's work failed; carries its first client, the round and the stage.
         """
-        kernels = self._kernels(work, shared)
+        kernels = self._kernels(work, shared, len(cohort))
         chunks = shards(cohort, self._size(work, kernels, cohort))
         for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round), strict=True):
             samples, place = done.chunk.counts.sum(0).tolist(), {c: i for i, c in enumerate(done.chunk.clients)}
@@ -122,7 +122,7 @@ class Vectorised:
         """`sum(weight * update)` over the cohort, one partial sum a shard; clients with like work share one."""
         weight = dict(zip(cohort, weights, strict=True))
         due = {client: work.steps(self._data.train.size(client)) for client in cohort}
-        kernels = self._kernels(work, shared)
+        kernels = self._kernels(work, shared, len(cohort))
         cut = even_shards(cohort, due, self._shard_size)
         last = {shard[-1] for shard in cut}
         chunks = shards([client for shard in cut for client in shard], self._size(work, kernels, cohort))
@@ -142,7 +142,7 @@ class Vectorised:
             padding += done.chunk.padding
         return CohortSum(_leave(kernels, total), samples, due, padding)
 
-    def _kernels(self, work: ClientWork, shared: Params) -> _Kernels | None:
+    def _kernels(self, work: ClientWork, shared: Params, clients: int) -> _Kernels | None:
         """The stacked step, None where the network has no stacked form."""
         x = self._data.data.train.x
         plan = work.local_plan
@@ -151,11 +151,11 @@ class Vectorised:
         if network is None:
             return None
         start = network.enter({name: shared[name].unsqueeze(0) for name in work.task.trainable})
-        row = x[:1].unsqueeze(0).to(self._device)
-        cost = cost_of(
-            network, start, row.to(work.dtype) if row.is_floating_point() else row.clone(), by_sample=by_sample
-        )
-        step = KernelStep(work, network, max(1, _MICRO_NUMBERS // cost.held), self._timed)
+        row = Table.features(x[:1].unsqueeze(0).clone(), self._device, work.dtype)
+        cost = cost_of(network, start, row, by_sample=by_sample)
+        # Where all clients make one chunk, its batches are what threads can share.
+        pieces = 2 if clients == 1 and worth_sharing(work, cost) else 1
+        step = KernelStep(work, network, max(1, _MICRO_NUMBERS // cost.held), pieces, timed=self._timed)
         return _Kernels(step, start, cost)
 
     def _size(self, work: ClientWork, kernels: _Kernels | None, cohort: Sequence[ClientId]) -> int:
@@ -174,12 +174,16 @@ class Vectorised:
     ) -> Iterator[_Done]:
         """Each chunk's updates, in order; few more than `threads` of them are held at once."""
         # functional_call swaps the skeleton's tensors while it runs, so vmapped chunks cannot share it over threads.
-        if kernels is None or self._threads == 1 or len(chunks) < 2:
+        if kernels is None or self._threads == 1:
             for clients in chunks:
                 yield self._run_chunk(work, kernels, clients, shared, round)
             return
         waiting: list[Future[_Done]] = []
         with ThreadPoolExecutor(self._threads) as pool:
+            if len(chunks) == 1:
+                step = replace(kernels.step, each=pool.map)
+                yield self._run_chunk(work, replace(kernels, step=step), chunks[0], shared, round)
+                return
             for clients in chunks:
                 waiting.append(pool.submit(self._run_chunk, work, kernels, clients, shared, round))
                 if len(waiting) > self._threads:

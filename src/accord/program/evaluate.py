@@ -42,7 +42,7 @@ def evaluate(task: Task, params: Params, table: Table, batch_size: int) -> Judge
     total = 0.0
     with torch.no_grad():
         for x, y in zip(torch.split(table.x, batch_size), torch.split(table.y, batch_size), strict=True):
-            logits = task.predict(params, x.to(first.device, first.dtype))
+            logits = task.predict(params, Table.features(x, first.device, first.dtype))
             losses = torch.nn.functional.cross_entropy(logits, y.to(first.device), reduction="none")
             total += float(losses.double().sum())
             predictions.append(logits.argmax(1).cpu())
