@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench bench-peers clean
 
 demo: $(VENV)/.core
 	$(BIN)/accord run examples/digits.yaml
@@ -17,6 +17,12 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -W error -m pytest --doctest-modules src -q
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench.py
+
+bench-peers:
+	PYTHON=$(PYTHON) sh benchmarks/peers/setup.sh
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

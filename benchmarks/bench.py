@@ -1,177 +1,233 @@
-"""Speed of the vectorised engine, side by side with what users would pick instead, alternating in one run.
+"""Accord beside what users would pick instead, on real Fashion-MNIST: ratios measured in one run.
 
-    python benchmarks/bench.py [--rounds 7] [--only WORD]
+    make bench                                      # everything; make bench-peers first, for the peers' rows
+    python benchmarks/bench.py --only "26 k CNN"    # rows whose name holds the words; prints, writes nothing
 
-Real Fashion-MNIST from ACCORD_DATA: 100 clients, cohorts of 20, one epoch, batch 10, SGD. Each pair alternates A B
-A B; the figure is the median of the pairs' ratios after one warm-up pair, the spread their quartiles. Writes
-results.json and RESULTS.md beside this file. Opacus runs from the environment that `make bench-peers` makes.
+The two sides of a row do rounds in turn, A B A B; a row's figure is the median of the pairs' ratios after one pair of
+warm-up, its spread their quartiles. Needs ACCORD_DATA, and nothing else running. Writes results.json and RESULTS.md.
 """
 
 import argparse
 import json
 import os
-import platform
+import re
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from plain import round_seconds
+from report import page
+from sides import HERE, Accord, Side, best_plain, installed, peer, study
 
-from accord.config.load import make_study
-from accord.prepare import Prepared, prepare, versions
+from accord.runs import run as run_study
 
-HERE = Path(__file__).parent
-OPACUS = HERE / ".peers" / "opacus" / "bin" / "python"
 MLP: dict[str, Any] = {"name": "mlp", "hidden": [200, 200]}
 CNN: dict[str, Any] = {"name": "tfp_cnn"}
-SAMPLE = {"unit": "sample", "noise_multiplier": 1.0, "delta": 1e-5}
-Speed = Callable[[int], float]
-"""Round number to training samples per second."""
+MCMAHAN: dict[str, Any] = {"name": "mcmahan_cnn"}
+SOFTMAX: dict[str, Any] = {"name": "logistic"}
+NAMES = {"mlp": "784-200-200-10", "cnn": "26 k CNN", "mcmahan": "McMahan's CNN", "softmax": "softmax 784-10"}
+MODELS = {"mlp": MLP, "cnn": CNN, "mcmahan": MCMAHAN, "softmax": SOFTMAX}
+SAMPLE: dict[str, Any] = {"unit": "sample", "noise_multiplier": 1.0, "delta": 1e-5, "clip_norm": 1.0}
 
 
-def study(model: dict[str, Any], **sections: Any) -> Prepared:
-    base: dict[str, Any] = {
-        "data": {"name": "fashion-mnist"},
-        "partition": {"name": "iid", "num_partitions": 100},
-        "model": model,
-        "training": {"batch_size": 10, "learning_rate": 0.05},
-        "engine": {"name": "vectorised", "shard_size": 10},
-    }
-    return prepare(make_study(base | sections))
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        workload: what both sides do.
+        against: the other side.
+        ratio: Accord's speed over the other's, or what the row says.
+        spread: the quartiles of the pairs' ratios.
+        target: what must be reached; None where nothing was asked.
+        ok: whether it is.
+        most: the target is not to be passed, instead of to be reached.
+        figures: both sides' medians, in `unit`.
+        unit: of the figures.
+        accuracy: both sides' test accuracy after as many rounds, where it is known.
+    """
+
+    workload: str
+    against: str
+    ratio: float
+    spread: tuple[float, float]
+    target: float | None
+    ok: bool
+    most: bool = False
+    figures: tuple[float, float] = (0.0, 0.0)
+    unit: str = "samples/s"
+    accuracy: tuple[float | None, float | None] = (None, None)
 
 
-def accord_speed(prepared: Prepared, cohort: int = 20) -> Speed:
-    def speed(round: int) -> float:
-        torch.set_num_threads(1)
-        began = time.perf_counter()
-        summed = prepared.engine.sum_cohort(
-            prepared.work, range(cohort), prepared.initial, round, [1 / cohort] * cohort
-        )
-        return sum(summed.samples.values()) / (time.perf_counter() - began)
-
-    return speed
-
-
-def plain_speed(prepared: Prepared, threads: int) -> Speed:
-    model, data = prepared.work.task.model, prepared.federated
-    rows = sum(len(data.train.rows(client)) for client in range(20))
-    return lambda round: rows / round_seconds(model, data, range(20), 10, 0.05, threads)
-
-
-def pairs(ours: Speed, theirs: Speed, rounds: int) -> tuple[list[float], float, float]:
-    """Ratios of alternating pairs after a warm-up pair, and both sides' median speeds."""
+def compare(workload: str, against: str, target: float | None, ours: Side, theirs: Side, rounds: int) -> Row:
+    """Rounds in turn."""
     a, b = [], []
-    for round in range(rounds + 1):
-        a.append(ours(round + 1))
-        b.append(theirs(round + 1))
-    return [x / y for x, y in zip(a[1:], b[1:], strict=True)], statistics.median(a[1:]), statistics.median(b[1:])
-
-
-def row(workload: str, against: str, target: float, ours: Speed, theirs: Speed, rounds: int) -> dict[str, Any]:
-    ratios, a, b = pairs(ours, theirs, rounds)
-    low, _, high = statistics.quantiles(ratios, n=4)
+    for number in range(1, rounds + 2):
+        a.append(ours.round(number))
+        b.append(theirs.round(number))
+    ratios = [x / y for x, y in zip(a[1:], b[1:], strict=True)]
     ratio = statistics.median(ratios)
-    found = {"workload": workload, "against": against, "ratio": ratio, "spread": [low, high], "target": target}
-    return found | {"ok": ratio >= target, "samples_per_second": [a, b]}
+    low, _, high = statistics.quantiles(ratios, n=4)
+    figures = (statistics.median(a[1:]), statistics.median(b[1:]))
+    accuracy = (ours.accuracy, theirs.accuracy)
+    return Row(workload, against, ratio, (low, high), target, target is None or ratio >= target, False, figures,
+               "samples/s", accuracy)  # fmt: skip
 
 
-def plain_row(name: str, model: dict[str, Any], target: float, rounds: int) -> dict[str, Any]:
-    prepared = study(model)
-    best = max((1, 2), key=lambda threads: plain_speed(prepared, threads)(1))
-    ours, theirs = accord_speed(prepared), plain_speed(prepared, best)
-    return row(name, f"plain loop, {best} threads", target, ours, theirs, rounds)
+def plain_row(short: str, target: float, rounds: int) -> Row:
+    prepared = study(MODELS[short])
+    theirs, name = best_plain(prepared)
+    return compare(NAMES[short], name, target, Accord(prepared), theirs, rounds)
 
 
-def opacus_row(name: str, model: dict[str, Any], short: str, target: float, rounds: int) -> dict[str, Any]:
-    """One client of 6,000 rows, batch 250, against each of Opacus' modes; the best stands."""
-    one = {"partition": {"name": "iid", "num_partitions": 10}, "privacy": SAMPLE}
-    prepared = study(model, **one, training={"batch_size": 250, "learning_rate": 0.05})
-    folder = Path(os.environ["ACCORD_DATA"]) / "fashion-mnist"
-    best: dict[str, Any] = {}
-    for mode in ("hooks", "functorch", "ghost"):
-        command = [OPACUS, HERE / "opacus_peer.py", folder, short, "250", mode, str(rounds)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        speeds = [float(line) for line in done.stdout.split()]
-        found = row(name, f"Opacus {mode}", target, accord_speed(prepared, 1), lambda k, s=speeds: s[k - 1], rounds)
-        if not best or found["ratio"] < best["ratio"]:
-            best = found
-    return best
+def peer_row(name: str, short: str, target: float | None, rounds: int) -> Row:
+    label = {"pfl": "pfl 0.6, 2 processes", "flower": "Flower 1.41, 2 workers"}[name]
+    with peer(name, short) as theirs:
+        theirs.round(0)  # a peer's first round sets it up
+        return compare(NAMES[short], label, target, Accord(study(MODELS[short])), theirs, rounds)
 
 
-def own_rows(rounds: int) -> list[Callable[[], dict[str, Any]]]:
-    """Rows that hold Accord against itself."""
+def opacus_row(short: str, target: float, rounds: int) -> Row:
+    """One client of 6,000 rows in batches of 250; Opacus in each of its modes with 1 and 2 threads, the best stands."""
+    sections: dict[str, Any] = {"partition": {"name": "iid", "num_partitions": 10}, "privacy": SAMPLE}
+    prepared = study(MODELS[short], **sections, training={"batch_size": 250, "learning_rate": 0.05})
+    speeds = {}
+    for mode in ("hooks", "functorch", "ew", "ghost"):
+        for threads in ("1", "2"):
+            with peer("opacus", short, mode, threads) as trial:
+                speeds[mode, threads] = max(trial.round(number) for number in (1, 2))
+    mode, threads = max(speeds, key=lambda key: speeds[key])
+    label = f"Opacus 1.6 {mode}, {threads} thread{'s' if threads == '2' else ''}"
+    with peer("opacus", short, mode, threads) as theirs:
+        return compare(f"{NAMES[short]}, DP, one client, batch 250", label, target, Accord(prepared, (0,)), theirs,
+                       rounds)  # fmt: skip
 
-    def ragged() -> dict[str, Any]:
-        skewed = {"name": "dirichlet", "num_partitions": 100, "alpha": 0.3, "min_partition_size": 10}
-        uneven, even = accord_speed(study(MLP, partition=skewed)), accord_speed(study(MLP))
-        return row("784-200-200-10, Dirichlet(0.3) sizes", "equal sizes", 0.8, uneven, even, rounds)
 
-    def private(name: str, model: dict[str, Any], target: float) -> dict[str, Any]:
-        training = {"batch_size": 32, "learning_rate": 0.05}
-        noised, plain = (accord_speed(study(model, training=training, privacy=p)) for p in (SAMPLE, None))
-        return row(f"{name}, sample-level DP, cohort of 20, batch 32", "without privacy", target, noised, plain, rounds)
+def ragged_row(rounds: int) -> Row:
+    skewed = {"name": "dirichlet", "num_partitions": 100, "alpha": 0.3, "min_partition_size": 10}
+    ours, theirs = Accord(study(MLP, partition=skewed)), Accord(study(MLP))
+    return compare(f"{NAMES['mlp']}, Dirichlet(0.3) sizes", "equal sizes", 0.8, ours, theirs, rounds)
 
-    return [
-        ragged,
-        lambda: private("784-200-200-10", MLP, 0.4),
-        lambda: private("26 k CNN", CNN, 0.7),
-    ]
+
+def private_row(short: str, target: float, rounds: int) -> Row:
+    training = {"batch_size": 32, "learning_rate": 0.05}
+    noised, plain = (Accord(study(MODELS[short], training=training, privacy=p)) for p in (SAMPLE, None))
+    return compare(f"{NAMES[short]}, DP, cohort of 20, batch 32", "the same without privacy", target, noised, plain,
+                   rounds)  # fmt: skip
+
+
+def population_rows(rounds: int) -> list[Row]:
+    """A million clients: each cohort size in processes of its own, in turn, for peak memory's sake."""
+    seconds: dict[int, list[float]] = {100: [], 10_000: []}
+    memory: dict[int, list[float]] = {100: [], 10_000: []}
+    for _ in range(3):
+        for cohort in seconds:
+            command = [sys.executable, __file__, "--population", str(cohort), "--rounds", str(rounds)]
+            found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            seconds[cohort].append(found["seconds"] / cohort)
+            memory[cohort].append(found["mb"])
+    rows = []
+    for against, unit, limit, values in (
+        ("cohort 100: time a client", "ms/client", 1.1, {k: [1000 * s for s in v] for k, v in seconds.items()}),
+        ("cohort 100: peak memory", "MB", 1.3, memory),
+    ):
+        ratios = sorted(a / b for a, b in zip(values[10_000], values[100], strict=True))
+        figures = (statistics.median(values[10_000]), statistics.median(values[100]))
+        rows.append(Row("population 1,000,000, cohort 10,000", against, ratios[1], (ratios[0], ratios[2]), limit,
+                        ratios[1] <= limit, True, figures, unit))  # fmt: skip
+    return rows
+
+
+def population(cohort: int, rounds: int) -> None:
+    """One process of `population_rows`: a whole run, records and report included; prints seconds and memory."""
+    from accord.config.load import make_study
+
+    values = {
+        "data": {"name": "synthetic", "train_rows": 2_000_000, "test_rows": 2000, "features": 20, "classes": 5},
+        "partition": {"name": "iid", "num_partitions": 1_000_000},
+        "model": {"name": "mlp", "hidden": [32]},
+        "training": {"batch_size": 2, "learning_rate": 0.1, "local_epochs": 5},
+        "program": {"name": "fedavg", "rounds": rounds + 1, "cohort_size": cohort},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        done = run_study(make_study(values), Path(folder) / "run")
+    trained = [record.seconds["train"] for record in done.rounds][1:]
+    print(json.dumps({"seconds": statistics.median(trained), "mb": (done.result or {})["peak_rss_mb"]}))
+
+
+def startup_row(rounds: int) -> Row:
+    """`accord run examples/digits.yaml`, from process start to its first round's line."""
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(rounds):
+            command = [
+                str(Path(sys.executable).parent / "accord"),
+                "run",
+                str(HERE.parent / "examples" / "digits.yaml"),
+            ]
+            began = time.perf_counter()
+            with subprocess.Popen([*command, "--out", f"{folder}/{i}"], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
+                line = process.stderr.readline() if process.stderr else ""
+                seconds.append(time.perf_counter() - began)
+                process.kill()
+            if not re.match("training: round 1/", line):
+                raise RuntimeError(f"the run did not start: {line}")
+    low, middle, high = statistics.quantiles(seconds, n=4)
+    return Row("accord run examples/digits.yaml", "seconds from process start to first round", middle, (low, high),
+               4.0, middle <= 4.0, True, (middle, 4.0), "s")  # fmt: skip
+
+
+def jobs(rounds: int) -> dict[str, Callable[[], Row | list[Row]]]:
+    """Every row by name, in the table's order."""
+    few = min(rounds, 5)
+    out: dict[str, Callable[[], Row | list[Row]]] = {}
+    for short, plain, pfl, flower in (
+        ("mlp", 5.5, 3.3, None), ("cnn", 4.0, 2.0, None), ("mcmahan", 1.4, 1.1, None), ("softmax", 10.0, None, None),
+    ):  # fmt: skip
+        count = few if short == "mcmahan" else rounds
+        out[f"{NAMES[short]} plain"] = lambda s=short, t=plain, n=count: plain_row(s, t, n)
+        if installed("pfl"):
+            out[f"{NAMES[short]} pfl"] = lambda s=short, t=pfl, n=count: peer_row("pfl", s, t, n)
+        if installed("flower"):
+            out[f"{NAMES[short]} flower"] = lambda s=short, t=flower, n=few: peer_row("flower", s, t, n)
+    out["ragged"] = lambda: ragged_row(rounds)
+    if installed("opacus"):
+        out[f"{NAMES['mlp']} opacus"] = lambda: opacus_row("mlp", 2.0, rounds)
+        out[f"{NAMES['cnn']} opacus"] = lambda: opacus_row("cnn", 1.8, rounds)
+    out[f"{NAMES['mlp']} private"] = lambda: private_row("mlp", 0.4, rounds)
+    out[f"{NAMES['cnn']} private"] = lambda: private_row("cnn", 0.7, rounds)
+    out["population"] = lambda: population_rows(few)
+    out["startup"] = lambda: startup_row(rounds)
+    return out
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", default="", help="rows whose workload or rival holds this word")
+    parser.add_argument("--rounds", type=int, default=9, help="pairs measured, at least 5 (default 9)")
+    parser.add_argument("--only", default="", help="rows whose name holds these words")
+    parser.add_argument("--population", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    rounds = arguments.rounds
-    jobs: dict[str, Callable[[], dict[str, Any]]] = {
-        "784-200-200-10 plain": lambda: plain_row("784-200-200-10", MLP, 5.5, rounds),
-        "26 k CNN plain": lambda: plain_row("26 k CNN", CNN, 4.0, rounds),
-        "softmax plain": lambda: plain_row("softmax regression 784-10", {"name": "logistic"}, 10.0, rounds),
-        "McMahan plain": lambda: plain_row("McMahan's CNN", {"name": "mcmahan_cnn"}, 1.4, min(rounds, 5)),
-    }
-    jobs |= {f"own {i}": job for i, job in enumerate(own_rows(rounds))}
-    if OPACUS.exists():
-        jobs["784-200-200-10 opacus"] = lambda: opacus_row("784-200-200-10, DP-SGD", MLP, "mlp", 2.0, rounds)
-        jobs["26 k CNN opacus"] = lambda: opacus_row("26 k CNN, DP-SGD", CNN, "cnn", 1.8, rounds)
-    found = []
-    for name, job in jobs.items():
+    if arguments.population:
+        population(arguments.population, arguments.rounds)
+        return
+    if not os.environ.get("ACCORD_DATA"):
+        sys.exit("bench: set ACCORD_DATA to the folder that holds fashion-mnist")
+    found: list[Row] = []
+    for name, job in jobs(max(5, arguments.rounds)).items():
         if arguments.only in name:
-            found.append(job())
-            print(line(found[-1]), flush=True)
+            rows = job()
+            for row in rows if isinstance(rows, list) else [rows]:
+                found.append(row)
+                print(page([row], heading=False), flush=True)
     if not arguments.only:
-        (HERE / "results.json").write_text(json.dumps(found, indent=1) + "\n")
-        (HERE / "RESULTS.md").write_text(page(found, rounds))
-
-
-def line(found: dict[str, Any]) -> str:
-    low, high = found["spread"]
-    a, b = found["samples_per_second"]
-    verdict = "met" if found["ok"] else "NOT met"
-    return (
-        f"| {found['workload']} | {found['against']} | {found['ratio']:.2f} ({low:.2f}–{high:.2f}) | "
-        f"≥ {found['target']:g}: {verdict} | {a:,.0f} / {b:,.0f} |"
-    )
-
-
-def page(found: list[dict[str, Any]], rounds: int) -> str:
-    about = ", ".join(f"{name} {value}" for name, value in versions().items())
-    lines = [
-        "# Speed",
-        "",
-        f"`make bench`: medians of {rounds} alternating pairs after a warm-up pair; quartiles in brackets.",
-        f"{about}; {platform.processor() or platform.machine()}.",
-        "",
-        "| workload | against | ratio | target | samples a second, Accord / other |",
-        "| --- | --- | --- | --- | --- |",
-        *map(line, found),
-        "",
-    ]
-    return "\n".join(lines)
+        (HERE / "results.json").write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
+        (HERE / "RESULTS.md").write_text(page(found))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import numpy as np
 
 from accord.execute import Progress, Stop
 from accord.fairness.audit import audit, client_spread, group_reports
-from accord.fairness.rates import gaps
+from accord.fairness.groups import Grouping, Integers, count
+from accord.fairness.rates import Floats, gaps, rates
 from accord.prepare import Prepared, versions
 from accord.program.evaluate import Judged, count_groups, evaluate
 from accord.records import result, store
@@ -16,7 +17,8 @@ from accord.records.rounds import finite
 from accord.streams import stream
 
 MOST_CLIENTS = 1000
-"""Beyond so many clients their groups are not written one by one; the spread over clients always is."""
+"""Beyond so many clients their groups are written as quantiles, not one by one."""
+QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def conclude(
@@ -37,8 +39,10 @@ def conclude(
     study, data = prepared.study, prepared.federated.data
     judged = evaluate(prepared.work.task, progress.server.params, data.test, study.evaluation.batch_size)
     clients = _clients(prepared, judged) if study.evaluation.per_client else None
-    if clients is not None and prepared.groups and prepared.population <= MOST_CLIENTS:
-        store.write_json(folder / "clients.json", {"clients": client_fairness(prepared, judged)})
+    if clients is not None and prepared.groups:
+        few = prepared.population <= MOST_CLIENTS
+        by_client = {"clients": client_fairness(prepared, judged)} if few else client_quantiles(prepared, judged)
+        store.write_json(folder / "clients.json", by_client)
     return {
         "accord": versions()["accord"],
         "run": str(folder),
@@ -132,3 +136,53 @@ def client_fairness(prepared: Prepared, judged: Judged) -> list[dict[str, Any]]:
             }
         )
     return reports
+
+
+def client_quantiles(prepared: Prepared, judged: Judged) -> dict[str, Any]:
+    """What `client_fairness` says of each client, as quantiles over the clients: a few numbers, however many they are.
+
+    Returns:
+        `population`; `accuracy` over the clients with test rows; and in `groups`, by `COLUMN=GROUP`, the `clients`
+        with rows of the group, for how many of them these are `too_small`, and each rate over the clients where it is
+        defined, as `{"clients": how many, "quantiles": {"0.0": least, ..., "1.0": greatest}}`; None where it is
+        defined at none.
+    """
+    section, shares = prepared.study.fairness, prepared.federated.test
+    least = section.min_group_size if section else 0
+    holder = np.repeat(np.arange(len(shares)), shares.sizes())
+    _, whole, _ = _rates_by_cell(prepared, judged, holder)
+    groups: dict[str, Any] = {}
+    for column, grouping in prepared.groups.items():
+        many = len(grouping.names)
+        n, by_rate, cells = _rates_by_cell(prepared, judged, holder * many + grouping.codes[shares.order])
+        for code, name in enumerate(grouping.names):
+            mine = cells % many == code
+            told = {rate: _quantiles(each[mine]) for rate, each in by_rate.items()}
+            small = int((n[mine] < least).sum())
+            groups[f"{column}={name}"] = {"clients": int(mine.sum()), "too_small": small, **told}
+    return {"population": len(shares), "accuracy": _quantiles(whole["accuracy"]), "groups": groups}
+
+
+def _rates_by_cell(prepared: Prepared, judged: Judged, cell: Integers) -> tuple[Integers, dict[str, Floats], Integers]:
+    """Rows and rates of each cell that has rows, such as a group at a client, and which cells these are.
+
+    Args:
+        prepared: the study made ready.
+        judged: the model on the test rows.
+        cell: of each test row, in the order of the clients' shares.
+    """
+    order = prepared.federated.test.order
+    cells, codes = np.unique(cell, return_inverse=True)
+    grouping = Grouping("cell", tuple(map(str, cells.tolist())), codes)
+    labels = prepared.federated.data.test.y.numpy()[order]
+    counts = count(grouping, labels, judged.predictions[order], prepared.positive)
+    return counts.n, {rate: np.array(values, dtype=np.float64) for rate, values in rates(counts).items()}, cells
+
+
+def _quantiles(values: Floats) -> dict[str, Any] | None:
+    """How many values are numbers, and quantiles of these; None where none is."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None
+    found = np.quantile(known, QUANTILES).tolist()
+    return {"clients": len(known), "quantiles": dict(zip(map(str, QUANTILES), found, strict=True))}

@@ -18,7 +18,7 @@ from torch import Tensor
 from accord import params as p
 from accord.config.load import dump_study
 from accord.data.federated import FederatedData
-from accord.data.partition import label_counts
+from accord.data.holdings import holdings
 from accord.errors import DivergedError, Fault, RunFolderError
 from accord.params import Params
 from accord.prepare import Prepared, versions
@@ -152,11 +152,10 @@ def _charge(
     if ledger is None:
         return None
     charged = ledger.charge(steps)
-    spent = charged.epsilons()
     if ledger.plan.unit == "client":
-        epsilon = {"population": float(spent[0])}
+        epsilon = {"population": float(charged.epsilons()[0])}
     else:
-        epsilon = {str(client): float(spent[client]) for client in steps}
+        epsilon = dict(zip(map(str, steps), charged.epsilons(list(steps)).tolist(), strict=True))
     refused = [client for client in cohort if client not in steps]
     store.append_line(
         folder / "ledger.jsonl",
@@ -211,11 +210,12 @@ def _record(
     if ledger is not None:
         spent = ledger.epsilons()
         spread = EpsilonSpread(float(spent.min()), float(np.median(spent)), float(spent.max()))
+    taking = set(admitted)
     return RoundRecord(
         round=number,
         cohort=cohort,
         clients=admitted,
-        refused=tuple(client for client in cohort if client not in set(admitted)),
+        refused=tuple(client for client in cohort if client not in taking),
         samples=sum(outcome.samples.values()),
         steps=sum(outcome.steps.values()),
         test=test,
@@ -313,17 +313,5 @@ def saved_params(tensors: dict[str, Tensor]) -> Params:
 
 
 def partition_summary(federated: FederatedData) -> dict[str, object]:
-    """Who holds what: rows and label counts by client, for reports."""
-    train, test = federated.train, federated.test
-    counts = label_counts(train, federated.data.train, len(federated.data.class_names))
-    clients = [
-        {
-            "client": client,
-            "name": train.names[client] if train.names else "",
-            "rows": int(rows),
-            "test_rows": int(test_rows),
-            "labels": counts[client].tolist(),
-        }
-        for client, (rows, test_rows) in enumerate(zip(train.sizes(), test.sizes(), strict=True))
-    ]
-    return {"class_names": list(federated.data.class_names), "clients": clients}
+    """Who holds what: rows and label counts by client, for reports; see `accord.data.holdings`."""
+    return holdings(federated)

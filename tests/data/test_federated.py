@@ -19,7 +19,9 @@ def test_lengths_must_agree() -> None:
         Table(torch.zeros(2, 2), torch.tensor([0, 1]), {"sex": GroupColumn(np.zeros(3, dtype=np.int64), ("F",))})
 
 
-@pytest.mark.parametrize("x", [torch.tensor([[float("nan")]]), torch.tensor([[float("inf")]]), torch.tensor([[1]])])
+@pytest.mark.parametrize(
+    "x", [torch.tensor([[float("nan")]]), torch.tensor([[float("inf")]]), torch.tensor([[1]], dtype=torch.int32)]
+)
 def test_features_are_finite_numbers(x: torch.Tensor) -> None:
     with pytest.raises(DataError, match="finite floating-point"):
         Table(x, torch.tensor([0]))

@@ -51,7 +51,7 @@ def drawn(network: StackedNetwork, noise: Params | None, std: float) -> Draw | N
     """Noise of the mapped step as the normals a kernel step draws."""
     if noise is None:
         return None
-    normals = {name: value / std for name, value in network.enter(noise).items()}
+    normals = network.as_drawn({name: value / std for name, value in network.enter(noise).items()})
     return lambda i: {name: value[i] for name, value in normals.items()}
 
 
@@ -164,9 +164,11 @@ def counted(unit: str | None, clients: int, width: int = 5) -> Count:
     stack = network.enter({k: v.expand(clients, *v.shape) for k, v in work.task.init(torch.float64).items()})
     batch = batches(clients, width, padded=False)
     normals = {k: torch.zeros_like(v[0]) for k, v in stack.items()}
+    step, draw = KernelStep(work, network), None if unit is None else lambda i: normals
+    step.fused(stack, copied(batch), [8.0] * clients, draw)  # constants are made once
     count = Count()
     with count:
-        KernelStep(work, network).fused(stack, batch, [8.0] * clients, None if unit is None else lambda i: normals)
+        step.fused(stack, batch, [8.0] * clients, draw)
     return count
 
 

@@ -65,17 +65,23 @@ def partition(settings: Partition, table: Table, seed: int) -> Shares:
     return shares
 
 
-def label_counts(shares: Shares, table: Table, classes: int) -> Rows:
+def label_counts(shares: Shares, table: Table, classes: int, clients: Rows | None = None) -> Rows:
     """How many rows of each class each client holds: shape `[clients, classes]`.
 
     Args:
         shares: who holds which rows of `table`.
         table: rows whose labels lie in `[0, classes)`.
         classes: how many labels there are.
+        clients: whom to count, in any order; None counts all.
     """
-    labels = table.y.numpy()[shares.order]
-    cells = _owners(shares) * classes + labels
-    return np.bincount(cells, minlength=len(shares) * classes).reshape(len(shares), classes)
+    starts, ends = shares.offsets[:-1], shares.offsets[1:]
+    if clients is not None:
+        starts, ends = starts[clients], ends[clients]
+    sizes = ends - starts
+    before = np.cumsum(sizes) - sizes  # of those counted: how many rows come before a client's
+    held = shares.order[np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)]
+    cells = np.repeat(np.arange(len(sizes)), sizes) * classes + table.y.numpy()[held]
+    return np.bincount(cells, minlength=len(sizes) * classes).reshape(len(sizes), classes)
 
 
 def deal_test(settings: Partition, train: Table, shares: Shares, test: Table, seed: int) -> Shares:
@@ -118,8 +124,14 @@ def _apportion(rows: int, weights: Rows, rng: np.random.Generator) -> Rows:
     """`rows` cut in proportion to `weights` by largest remainder, in exact integers; ties at random."""
     sizes, remainder = np.divmod(weights * rows, weights.sum())
     order = rng.permutation(len(weights))
-    first = order[np.argsort(-remainder[order], kind="stable")]
-    sizes[first[: rows - int(sizes.sum())]] += 1
+    left = rows - int(sizes.sum())
+    if left:
+        # The `left` largest remainders without sorting a million of them: those above the last one let in, and of
+        # those equal to it the first in random order.
+        last = np.partition(remainder, len(remainder) - left)[len(remainder) - left]
+        sizes[remainder > last] += 1
+        tied = order[remainder[order] == last]
+        sizes[tied[: left - int((remainder > last).sum())]] += 1
     return sizes
 
 

@@ -25,7 +25,6 @@ from accord.engines.stacked_layers import (
 )
 from accord.engines.stacked_parts import Part, Stack
 from accord.params import Params
-from accord.privacy import noise
 
 
 @dataclass(frozen=True)
@@ -53,25 +52,15 @@ class StackedNetwork:
         """The inverse of `enter`: `[clients, *shape]` by name."""
         return {name: self._leave(name, stack[name]) for name in self.shapes}
 
-    @property
-    def cuts_views(self) -> bool:
-        """Whether `cut` gives views, which follow when the vector is drawn anew."""
-        return all(len(shape) == 1 or self._is_dense(name) for name, shape in self.shapes.items())
+    def as_drawn(self, stack: Stack) -> Stack:
+        """Views of a stack with the axes of each parameter as `noise.cut` lays draws: its own first axis last."""
+        return {name: self._as_drawn(name, value) for name, value in stack.items()}
 
-    def cut(self, draws: Tensor) -> Stack:
-        """A vector of draws `[numbers]`, in the order in which `noise.cut` reads it, as one client's stack, without
-        the axis of clients."""
-        out: Stack = {}
-        begin = 0
-        for name, shape in self.shapes.items():
-            piece = draws[begin : begin + _count(shape)]
-            begin += _count(shape)
-            if len(shape) > 1 and not self._is_dense(name):
-                value = noise.cut(piece, {name: piece.new_empty(shape)})[name]
-                out[name] = self._enter(name, value.unsqueeze(0))[0]
-            else:
-                out[name] = piece.view(*shape[1:], shape[0]) if len(shape) > 1 else piece.view(1, -1)
-        return out
+    def cut(self, draws: Tensor, stack: Stack) -> Stack:
+        """Views of a vector of draws `[numbers]` in the shapes of one client of `as_drawn(stack)`."""
+        pieces = torch.split(draws, [_count(shape) for shape in self.shapes.values()])
+        drawn = self.as_drawn(stack)
+        return {name: piece.view(drawn[name].shape[1:]) for name, piece in zip(self.shapes, pieces, strict=True)}
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, list[Any]]:
         """Logits `[clients, samples, classes]` for `x` `[clients, samples, ...]`, and what `backward` needs."""
@@ -113,6 +102,13 @@ class StackedNetwork:
         """The same axes with the long one innermost: products on a few outputs run several times as fast."""
         few = self._is_dense(name) and value.shape[2] < min(64, value.shape[1])
         return value.transpose(1, 2).contiguous().transpose(1, 2) if few else value
+
+    def _as_drawn(self, name: str, value: Tensor) -> Tensor:
+        convolution = self._convolution(name)
+        if convolution is not None:
+            return convolution.as_drawn(value)
+        table = len(self.shapes[name]) > 1 and not self._is_dense(name)
+        return value.transpose(1, 2) if table else value
 
     def _leave(self, name: str, value: Tensor) -> Tensor:
         convolution = self._convolution(name)

@@ -114,6 +114,13 @@ class Convolution:
         cut = value.reshape(-1, high // down, wide // across, down, across, into, out)
         return cut.permute(0, 6, 5, 1, 3, 2, 4).reshape(-1, out, into, high, wide)
 
+    def as_drawn(self, value: Tensor) -> Tensor:
+        """A view of stacked weights with the axes in, kernel rows, kernel columns, out; strides still apart."""
+        out, into, high, wide = self.shape
+        down, across = self._fold
+        cut = value.view(-1, high // down, wide // across, down, across, into, out)
+        return cut.permute(0, 5, 1, 3, 2, 4, 6)
+
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
         """A dense layer on patches, or each client's own convolution."""
         high, wide = self._places(x)

@@ -8,6 +8,7 @@ Shapes: clients first, then samples; `stack` holds weights `[clients, in, out]` 
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -118,7 +119,7 @@ class Product:
         return replace(self, a=self.a[one], g=self.g[one])
 
     def _ones(self) -> Tensor:
-        return self.g.new_ones(self.g.shape[0], 1, self.g.shape[1])
+        return _ones(self.g.shape[0], self.g.shape[1], self.g.dtype, self.g.device)
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,14 @@ class Summed:
     def finite(self) -> "Summed":
         """Each value."""
         return Summed({name: _finite(value) for name, value in self.values.items()})
+
+
+@lru_cache(maxsize=64)
+def _ones(clients: int, rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Kept: three of these a step are a tenth of a small network's operations. Outside inference mode, which belongs to
+    # whoever asks first.
+    with torch.inference_mode(mode=False):
+        return torch.ones(clients, 1, rows, dtype=dtype, device=device)
 
 
 def _square_sum(value: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class StackedBatch(NamedTuple):
 
 
 Draw = Callable[[int], Stack]
-"""Place in the stack to that client's standard normals of this step, by name, in the stack's layout."""
+"""Place in the stack to that client's standard normals of this step, by name, as `StackedNetwork.cut` gives them."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,7 @@ class KernelStep:
         scale = [rate / divisor for divisor in divisors]
         for part in self._clipped(stack, batch, plan, scale):
             part.descend(stack, 1.0)
-        with self.timed("noise"):
-            for i, factor in enumerate(scale):
-                for name, value in draw(i).items():
-                    stack[name][i].sub_(value, alpha=factor * plan.noise_std)
+        self._add_noise(stack, [-factor * plan.noise_std for factor in scale], draw)
 
     def gradients(self, stack: Stack, batch: StackedBatch, divisors: list[float] | None, draw: Draw | None) -> Stack:
         """What `local.step` hands its optimiser, in the stack's layout; arguments and errors as in `fused`."""
@@ -132,11 +129,16 @@ class KernelStep:
         if plan.unit == "batch":
             factor = factor_of(square_norms(out), plan.clip_norm).view(-1, 1, 1)
             out = {name: torch.nan_to_num(v, nan=0.0, posinf=0.0, neginf=0.0) * factor for name, v in out.items()}
-        with self.timed("noise"):
-            for i, factor_i in enumerate(scale):
-                for name, value in draw(i).items():
-                    out[name][i].add_(value, alpha=factor_i * plan.noise_std)
+        self._add_noise(out, [factor * plan.noise_std for factor in scale], draw)
         return out
+
+    def _add_noise(self, stack: Stack, scale: list[float], draw: Draw) -> None:
+        """Each client's draws times its `scale`, in place."""
+        with self.timed("noise"):
+            into = self.network.as_drawn(stack)
+            for i, factor in enumerate(scale):
+                for name, value in draw(i).items():
+                    into[name][i].add_(value, alpha=factor)
 
     def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
         """The gradient's parts, each row clipped and times its client's `scale`."""

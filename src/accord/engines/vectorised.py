@@ -44,11 +44,13 @@ class _Kernels:
         step: the stacked step.
         start: the round's parameters, a stack of one.
         cost: of one sample.
+        pool: of idle threads, where all clients make one chunk.
     """
 
     step: KernelStep
     start: Stack
     cost: Cost
+    pool: ThreadPoolExecutor | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class Vectorised:
         with ThreadPoolExecutor(self._threads) as pool:
             if len(chunks) == 1:
                 step = replace(kernels.step, each=pool.map)
-                yield self._run_chunk(work, replace(kernels, step=step), chunks[0], shared, round)
+                yield self._run_chunk(work, replace(kernels, step=step, pool=pool), chunks[0], shared, round)
                 return
             for clients in chunks:
                 waiting.append(pool.submit(self._run_chunk, work, kernels, clients, shared, round))
@@ -218,7 +220,7 @@ class Vectorised:
         step = kernels.step
         work, plan, clients = step.work, step.work.plan, len(chunk.clients)
         stack = {name: _copies(value, clients) for name, value in kernels.start.items()}
-        feed = Feed(self._data, chunk, work.dtype, self._device)
+        feed = Feed(self._data, chunk, work.dtype, self._device, kernels.pool)
         divisors = [local.divisor(work, n) for n in chunk.held]
         normals = None if work.local_plan is None else self._normals(kernels, chunk, round)
         optimizer = work.optimizer.init(stack)
@@ -257,11 +259,14 @@ class Vectorised:
         streams = [self._streams(NOISE, round, client) for client in chunk.clients]
 
         drawn = torch.empty(network.numbers, dtype=dtype)
-        views = network.cut(drawn) if network.cuts_views and self._device.type == "cpu" else None
+        there = drawn.to(self._device)  # itself, on the CPU
+        pieces = network.cut(there, kernels.start)
 
         def normals(i: int) -> Stack:
             noise.standard_normal(streams[i], network.numbers, dtype, out=drawn)
-            return views or network.cut(drawn.to(self._device))
+            if there is not drawn:
+                there.copy_(drawn)
+            return pieces
 
         return normals
 

@@ -7,7 +7,7 @@ own event; there is no other way to write into one.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,7 +77,15 @@ class Ledger:
         """
         if self.plan.unit == "client":
             return tuple(steps) if self.fits(0, 1) else ()
-        return tuple(client for client, count in steps.items() if self.fits(client, count))
+        clients, counts = _arrays(steps)
+        if (counts < 0).any():
+            raise PrivacyError(f"steps cannot be given back: {counts.min()}")
+        if self.plan.budget is None:
+            return tuple(steps)
+        limit = self.plan.budget * (1 + _SLACK)
+        totals = self.steps[clients] + counts
+        fits = _by_account(self.sizes[clients], totals, lambda n, total: self.plan.within(n, total, limit))
+        return tuple(client for client, fit in zip(steps, fits, strict=True) if fit)
 
     def exhausted(self, steps: int = 1) -> bool:
         """Unit `client`: whether the population's account cannot pay for another round."""
@@ -95,13 +103,36 @@ class Ledger:
         if self.plan.unit == "client":
             spent[0] += 1
         else:
-            for client, count in steps.items():
-                spent[client] += count
+            clients, counts = _arrays(steps)
+            spent[clients] += counts  # a mapping names no client twice
         return replace(self, steps=spent)
 
-    def epsilons(self) -> NDArray[np.float64]:
-        """epsilon spent so far by each account, shape `[accounts]`."""
-        pairs = np.stack([self.sizes, self.steps], axis=1)
-        unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-        values = np.array([self.plan.epsilon(int(n), int(k)) for n, k in unique])
-        return np.asarray(values[inverse.reshape(-1)], dtype=np.float64)
+    def epsilons(self, accounts: Sequence[int] | None = None) -> NDArray[np.float64]:
+        """epsilon spent so far by each account, or by each of `accounts`; shape `[accounts]`."""
+        chosen = slice(None) if accounts is None else np.asarray(accounts, dtype=np.int64)
+        return np.asarray(_by_account(self.sizes[chosen], self.steps[chosen], self.plan.epsilon), dtype=np.float64)
+
+
+def _arrays(steps: Mapping[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Clients and their steps, each of shape `[clients]`."""
+    clients, counts = (np.fromiter(each, dtype=np.int64, count=len(steps)) for each in (steps.keys(), steps.values()))
+    return clients, counts
+
+
+def _by_account(
+    sizes: NDArray[np.int64], steps: NDArray[np.int64], value: Callable[[int, int], float]
+) -> NDArray[np.float64]:
+    """`value(size, steps)` of each account, asked once for all accounts alike: of a million, few differ."""
+    if len(sizes) == 0:
+        return np.zeros(0)
+    width = int(steps.max()) + 1
+    kinds = sizes
+    if int(sizes.max()) * width >= 2**62:  # the keys would overflow; there are fewer ranks than sizes
+        kinds = np.unique(sizes, return_inverse=True)[1]
+    keys = kinds * width + steps
+    found = np.unique(keys)
+    which = np.searchsorted(found, keys)
+    example = np.empty(len(found), dtype=np.int64)
+    example[which] = np.arange(len(keys))
+    values = [float(value(int(sizes[i]), int(steps[i]))) for i in example]
+    return np.array(values)[which]

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from accord.data.holdings import label_shares
 from accord.records.rounds import RoundRecord
 from accord.reports import words
 from accord.reports.drawing import (
@@ -31,12 +32,14 @@ from accord.reports.drawing import (
     write,
 )
 from accord.reports.group_figures import column_label, draw_accuracies, groups_of
+from accord.reports.holders import holders
 
 MOST_BARS = 40
 """Clients beyond which epsilon is drawn as a sorted curve, not as bars."""
 MOST_BUBBLES = 60
 """Clients (and 24 classes) beyond which a partition is drawn as a heat map."""
-_HEAT_ROWS = 400
+MOST_POINTS = 10_000
+"""Clients beyond which the curve of epsilon is drawn by its steps, of which there are few."""
 _OVERVIEW_GROUPS = 8
 
 
@@ -138,7 +141,7 @@ def epsilon_rounds_figure(rounds: Sequence[RoundRecord], result: Mapping[str, An
 # --- by client ----------------------------------------------------------------------------------------
 
 
-def epsilon_clients_figure(spent: Sequence[float], budget: float | None, theme: Theme) -> Figure:
+def epsilon_clients_figure(spent: Sequence[float] | NDArray[np.float64], budget: float | None, theme: Theme) -> Figure:
     """What each client has spent, shape `[clients]`: bars by client, or a sorted curve for many."""
     figure = paper(230, theme)
     axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
@@ -151,13 +154,24 @@ def epsilon_clients_figure(spent: Sequence[float], budget: float | None, theme: 
         write(axes, (1, 0), "client", theme.soft, FRAME, up=-31, side="right")
     else:
         heights = np.sort(np.asarray(spent))[::-1]
-        axes.fill_between(range(len(spent)), heights, step="mid", color=theme.blue, alpha=0.14, linewidth=0)
-        axes.step(range(len(spent)), heights, where="mid", color=theme.blue, linewidth=2)
+        places = _corners(heights) if len(spent) > MOST_POINTS else np.arange(len(spent))
+        axes.fill_between(places, heights[places], step="mid", color=theme.blue, alpha=0.14, linewidth=0)
+        axes.step(places, heights[places], where="mid", color=theme.blue, linewidth=2)
         axes.set_xlim(0, len(spent) - 1)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         write(axes, (1, 0), "clients, most spent first", theme.soft, FRAME, up=-31, side="right")
     _draw_budget(axes, theme, max(spent), budget)
     return figure
+
+
+def _corners(heights: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Where a curve of steps must be drawn to look as if every place were: the ends of each level stretch. Of more
+    than `MOST_POINTS`, even ones: a figure is some hundred points wide."""
+    change = np.flatnonzero(np.diff(heights))
+    corners = np.unique(np.concatenate([[0], change, change + 1, [len(heights) - 1]]))
+    if len(corners) <= MOST_POINTS:
+        return corners
+    return corners[np.linspace(0, len(corners) - 1, MOST_POINTS).round().astype(np.int64)]
 
 
 def client_spread_figure(clients: Mapping[str, Any], theme: Theme) -> Figure:
@@ -187,11 +201,6 @@ def client_spread_figure(clients: Mapping[str, Any], theme: Theme) -> Figure:
 # --- who holds what -----------------------------------------------------------------------------------
 
 
-def _labels(partition: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Rows of each client by label, shape `[clients, classes]`."""
-    return np.array([client["labels"] for client in partition["clients"]], dtype=np.float64)
-
-
 def client_label(client: Mapping[str, Any], longest: int = 14) -> str:
     """A client's name, or its number where it has none."""
     return words.plain(client["name"] or f"client {client['client']}", longest)
@@ -199,9 +208,13 @@ def client_label(client: Mapping[str, Any], longest: int = 14) -> str:
 
 def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     """Label by client: a bubble's area is its count; for many clients a heat map of each client's shares."""
-    labels = _labels(partition)
+    held = holders(partition)
+    if held.population > len(held.listed):
+        return _heat_figure(partition, np.array(partition["label_shares"]), held.population, theme)
+    labels = np.array([client["labels"] for client in held.listed], dtype=np.float64)
     if len(labels) > MOST_BUBBLES or labels.shape[1] > 24:
-        return _heat_figure(partition, labels, theme)
+        share = label_shares(lambda clients: labels[clients], len(labels))
+        return _heat_figure(partition, share, len(labels), theme)
     names = [words.plain(name, 12) for name in partition["class_names"]]
     called = [client_label(client, 12) for client in partition["clients"]]
     left = 12 + 6.6 * max(map(len, called))
@@ -239,10 +252,7 @@ def _class_ticks(axes: Axes, names: Sequence[str], upright: bool) -> None:
         tick.set_parse_math(False)
 
 
-def _heat_figure(partition: Mapping[str, Any], labels: NDArray[np.float64], theme: Theme) -> Figure:
-    share = labels / np.maximum(1.0, labels.sum(axis=1, keepdims=True))
-    order = np.lexsort((-share.max(axis=1), share.argmax(axis=1)))
-    share = np.stack([block.mean(axis=0) for block in np.array_split(share[order], min(len(share), _HEAT_ROWS))])
+def _heat_figure(partition: Mapping[str, Any], share: NDArray[np.float64], clients: int, theme: Theme) -> Figure:
     names = [words.plain(name, 12) for name in partition["class_names"]]
     upright = max(map(len, names)) * 6 * min(1, 24 / len(names)) <= (WIDTH - 40) / len(names)
     top = 24.0 if upright else 18 + 5 * max(map(len, names))
@@ -255,17 +265,18 @@ def _heat_figure(partition: Mapping[str, Any], labels: NDArray[np.float64], them
     axes.imshow(cells, aspect="auto", interpolation="nearest")
     axes.set_yticks([])
     _class_ticks(axes, names, upright)
-    text = f"{words.count(len(labels), 'client')}, by their commonest label"
+    text = f"{words.count(clients, 'client')}, by their commonest label"
     write(axes, (0, 0), text, theme.soft, FRAME, up=-12)
     return figure
 
 
 def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     """How many clients hold how many rows."""
-    rows = [client["rows"] for client in partition["clients"]]
+    held = holders(partition)
     figure = paper(230, theme)
     axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
-    axes.hist(rows, bins=min(24, max(1, len(set(rows)))), color=theme.blue, rwidth=0.92)
+    bins = min(24, max(1, len(held.sizes)))
+    axes.hist(held.sizes, bins=bins, weights=held.clients, color=theme.blue, rwidth=0.92)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     write(axes, (1, 0), "rows a client holds", theme.soft, FRAME, up=-31, side="right")

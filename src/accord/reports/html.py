@@ -16,6 +16,7 @@ from accord.config.schema import Study
 from accord.records.rounds import RoundRecord
 from accord.reports import group_figures, group_sections, sections, words
 from accord.reports.drawing import THEMES
+from accord.reports.holders import holders
 from accord.reports.passages import in_words
 
 
@@ -58,7 +59,7 @@ def render(
         rounds: finished rounds, in order.
         ledger: lines `{"round", "clients", "refused", "epsilon": {client: epsilon}}`, in order; empty
             without privacy.
-        partition: `{"class_names", "clients": [{"client", "name", "rows", "test_rows", "labels"}]}`.
+        partition: what `accord.data.holdings` gives.
         result: the run's `result.json`.
 
     Returns:
@@ -94,7 +95,7 @@ def _summary(partition: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     return ", ".join(
         (
             words.plain(result["data"]["name"]),
-            words.count(len(partition["clients"]), "client"),
+            words.count(holders(partition).population, "client"),
             words.count(result["rounds"], "round"),
             kind,
         )

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, assert_never
 
 from accord.config import schema
 from accord.config.schema import Study
+from accord.reports.holders import Holders, holders
 from accord.reports.words import accountant, count, epsilon, known, plain, power
 
 
@@ -26,13 +26,14 @@ def in_words(study: Study, result: Mapping[str, Any], partition: Mapping[str, An
         result: the run's result.
         partition: who holds what.
     """
+    held = holders(partition)
     outside = "Outside the guarantee" if result["privacy"] else "What that means"
     return (
         Passage("Data", _data(result)),
-        Passage("Who holds what", _holders(study.partition, partition)),
+        Passage("Who holds what", _holders(study.partition, held)),
         Passage("Model", f"{_model(study.model)} It is trained by cross-entropy."),
         Passage("Training", _training(study, result)),
-        Passage("Program", _program(study.program, len(partition["clients"]))),
+        Passage("Program", _program(study.program, held.population)),
         Passage("Privacy", _privacy(result["privacy"])),
         Passage(outside, _outside(study, result)),
     )
@@ -47,9 +48,8 @@ def _data(result: Mapping[str, Any]) -> str:
     )
 
 
-def _holders(chosen: schema.Partition, partition: Mapping[str, Any]) -> str:
-    rows = [client["rows"] for client in partition["clients"]]
-    who = count(len(rows), "client")
+def _holders(chosen: schema.Partition, held: Holders) -> str:
+    who = count(held.population, "client")
     match chosen:
         case schema.IidPartition():
             text = f"The training rows are shuffled and dealt in equal parts to {who}."
@@ -64,8 +64,8 @@ def _holders(chosen: schema.Partition, partition: Mapping[str, Any]) -> str:
                 f"{count(chosen.num_shards_per_partition, 'shard')}."
             )
         case schema.PathologicalPartition():
-            held = count(chosen.num_classes_per_partition, "class", "classes")
-            text = f"Each of {who} holds rows of {held} only."
+            classes = count(chosen.num_classes_per_partition, "class", "classes")
+            text = f"Each of {who} holds rows of {classes} only."
         case schema.SizePartition():
             text = f"The training rows are shuffled and cut into parts of given sizes for {who}."
         case schema.NaturalPartition():
@@ -76,12 +76,12 @@ def _holders(chosen: schema.Partition, partition: Mapping[str, Any]) -> str:
             text = f"The training rows are sorted by label and cut into equal parts for {who}."
         case _:
             assert_never(chosen)
-    if not rows:
+    if not held.population:
         return text
-    low, high = min(rows), max(rows)
+    low, high = held.fewest, held.most
     if low == high:
         return f"{text} Each holds {count(low, 'row')}."
-    return f"{text} They hold from {count(low)} to {count(high)} rows, {count(median(rows))} at the median."
+    return f"{text} They hold from {count(low)} to {count(high)} rows, {count(held.median)} at the median."
 
 
 def _model(model: schema.Model) -> str:

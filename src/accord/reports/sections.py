@@ -1,16 +1,17 @@
 """What the report says, section by section, as plain values that the template only has to lay out."""
 
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from accord.records.rounds import RoundRecord
 from accord.reports import figures, words
 from accord.reports.blocks import Cell, Grid, Part, Plot, Section, cells, plot
 from accord.reports.drawing import Theme
+from accord.reports.holders import Holders, holders
 
 MOST_CLIENT_ROWS = 200
 """Clients beyond which a table by client is summed up."""
@@ -67,14 +68,16 @@ def _by_round(rounds: Sequence[RoundRecord]) -> tuple[Grid, ...]:
     return (Grid(caption, head, lines, "r" * len(head), folded=True),)
 
 
-def spent_by_client(ledger: Sequence[Mapping[str, Any]], clients: int) -> list[float] | None:
+def spent_by_client(ledger: Sequence[Mapping[str, Any]], clients: int) -> NDArray[np.float64] | None:
     """Each client's epsilon at the end, 0 where it never took part; None where all share one account."""
     last: dict[str, float] = {}
     for line in ledger:
         last |= line["epsilon"]
     if not last or "population" in last:
         return None
-    return [last.get(str(client), 0.0) for client in range(clients)]
+    spent = np.zeros(clients)
+    spent[[int(client) for client in last]] = list(last.values())
+    return spent
 
 
 def privacy(
@@ -94,10 +97,11 @@ def privacy(
         f"ε by round, ending at {words.epsilon(terms['epsilon'])} for the worst client.",
         lambda theme: figures.epsilon_rounds_figure(rounds, result, theme),
     )
-    spent = spent_by_client(ledger, len(partition["clients"]))
+    held = holders(partition)
+    spent = spent_by_client(ledger, held.population)
     text: tuple[str, ...] = ()
     tables: tuple[Grid, ...] = ()
-    if spent:
+    if spent is not None:
         plots += plot(
             "epsilon-clients",
             "ε by client",
@@ -106,7 +110,7 @@ def privacy(
             f"{words.epsilon(max(spent))}.",
             lambda theme: figures.epsilon_clients_figure(spent, terms["budget"], theme),
         )
-        tables = _by_client(spent, ledger, partition, terms["budget"])
+        tables = _by_client(spent, ledger, held, terms["budget"])
     elif terms["unit"] == "client":
         text = ("The unit is the client, so the population has one account: its ε is every client's ε.",)
     return Section("privacy", "Privacy spent", (Part("", text, plots, _terms(terms), tables),), "ledger.jsonl")
@@ -136,9 +140,9 @@ def _terms(terms: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _by_client(
-    spent: Sequence[float],
+    spent: NDArray[np.float64],
     ledger: Sequence[Mapping[str, Any]],
-    partition: Mapping[str, Any],
+    held: Holders,
     budget: float | None,
 ) -> tuple[Grid, ...]:
     if len(spent) > MOST_CLIENT_ROWS:
@@ -156,7 +160,7 @@ def _by_client(
             Cell(words.epsilon(spent[i])),
             Cell(words.percent(spent[i] / budget) if budget else words.DASH),
         )
-        for i, client in enumerate(partition["clients"])
+        for i, client in enumerate(held.listed)
     )
     head = ("Client", "Rows", "Rounds", "Refused", "ε", "Of budget")
     return (Grid("Client by client", head, rows, "lrrrrr", folded=True),)
@@ -194,33 +198,39 @@ def clients(result: Mapping[str, Any]) -> Section | None:
 
 def holdings(partition: Mapping[str, Any]) -> Section:
     """Who held what; many clients are summed up."""
-    members = partition["clients"]
-    rows = [client["rows"] for client in members]
-    many = len(members) > figures.MOST_BUBBLES
+    held = holders(partition)
+    many = held.population > figures.MOST_BUBBLES
+    summed = held.population > len(held.listed)
     caption = (
-        "Each line is a client; the darker, the larger the share of its rows that has the label."
+        "Each line is the mean of many clients; the darker, the larger the share of their rows that has the label."
+        if summed
+        else "Each line is a client; the darker, the larger the share of its rows that has the label."
         if many
         else "A bubble's area is the number of training rows with that label."
     )
-    alt = f"Training rows of {words.count(len(members), 'client')} by label."
+    alt = f"Training rows of {words.count(held.population, 'client')} by label."
     plots = plot("holdings", "Labels by client", caption, alt, lambda theme: figures.partition_figure(partition, theme))
     if many:
         plots += plot(
             "sizes",
             "Rows by client",
             "How many clients hold how many training rows.",
-            f"Histogram of rows held by a client, from {words.count(min(rows))} to {words.count(max(rows))}.",
+            f"Histogram of rows held by a client, from {words.count(held.fewest)} to {words.count(held.most)}.",
             lambda theme: figures.sizes_figure(partition, theme),
         )
     facts = (
-        ("Clients", words.count(len(rows))),
-        ("Training rows", words.count(sum(rows))),
-        ("Fewest", words.count(min(rows))),
-        ("Median", words.count(median(rows))),
-        ("Most", words.count(max(rows))),
+        ("Clients", words.count(held.population)),
+        ("Training rows", words.count(held.rows)),
+        ("Fewest", words.count(held.fewest)),
+        ("Median", words.count(held.median)),
+        ("Most", words.count(held.most)),
     )
-    tables = _holdings_table(partition) if len(members) <= MOST_CLIENT_ROWS else ()
-    return Section("holdings", "Who held what", (Part("", (), plots, facts, tables),), "partition.json")
+    tables = _holdings_table(partition) if held.population <= MOST_CLIENT_ROWS else ()
+    text: tuple[str, ...] = ()
+    if summed:
+        first = words.count(len(held.listed), "client")
+        text = (f"The figures are over all clients; the records list the first {first} one by one.",)
+    return Section("holdings", "Who held what", (Part("", text, plots, facts, tables),), "partition.json")
 
 
 def _holdings_table(partition: Mapping[str, Any]) -> tuple[Grid, ...]:

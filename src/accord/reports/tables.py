@@ -1,7 +1,6 @@
 """Tables for the terminal, as rich renderables: they fit a narrow window and say all they say without colour."""
 
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any
 
 from rich import box
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from accord.reports import words
 from accord.reports.group_figures import column_label, column_of, group_label, interval
+from accord.reports.holders import holders
 
 MOST_CLIENTS = 30
 """Clients beyond which the partition's table shows the first ones and a summary."""
@@ -130,11 +130,10 @@ def partition_table(partition: Mapping[str, Any]) -> RenderableType:
     """Who holds what: rows, a bar, and the labels with most rows first; of many clients the first and a summary.
 
     Args:
-        partition: `{"class_names", "clients": [{"client", "name", "rows", "test_rows", "labels"}]}`.
+        partition: what `accord.data.holdings` gives.
     """
-    clients = partition["clients"]
-    shown = clients if len(clients) <= MOST_CLIENTS else clients[: MOST_CLIENTS // 3]
-    most = max((client["rows"] for client in clients), default=0)
+    held = holders(partition)
+    shown = held.listed if held.population <= MOST_CLIENTS else held.listed[: MOST_CLIENTS // 3]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", expand=False)
     table.add_column("Client", overflow="ellipsis", no_wrap=True, max_width=18)
     table.add_column("Rows", justify="right", no_wrap=True)
@@ -144,15 +143,14 @@ def partition_table(partition: Mapping[str, Any]) -> RenderableType:
         table.add_row(
             Text(words.plain(client["name"] or str(client["client"]), 40)),
             words.count(client["rows"]),
-            Text(bar(client["rows"] / most if most else 0.0)),
+            Text(bar(client["rows"] / held.most if held.most else 0.0)),
             Text(_held(client["labels"], partition["class_names"])),
         )
-    if len(shown) == len(clients):
+    if len(shown) == held.population:
         return table
-    rows = [client["rows"] for client in clients]
-    left = f"… and {words.count(len(clients) - len(shown), 'further client')}"
-    summary = f"{words.count(len(clients), 'client')} hold {words.count(sum(rows), 'row')}: from "
-    summary += f"{words.count(min(rows))} to {words.count(max(rows))}, {words.count(median(rows))} at the median."
+    left = f"… and {words.count(held.population - len(shown), 'further client')}"
+    summary = f"{words.count(held.population, 'client')} hold {words.count(held.rows, 'row')}: from "
+    summary += f"{words.count(held.fewest)} to {words.count(held.most)}, {words.count(held.median)} at the median."
     return Group(table, Text(left, "dim"), Text(summary))
 
 

@@ -1,0 +1,96 @@
+"""Who holds what, as records keep it: client by client, or summed up where there are too many to list."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.data.federated import FederatedData, Rows
+from accord.data.partition import label_counts
+
+MOST_LISTED = 10_000
+"""Clients up to which every one is listed; a million would fill 170 MB of text that nobody reads."""
+FIRST_LISTED = 100
+"""Of more, how many are listed as a sample."""
+BLOCKS = 400
+"""Most blocks of clients by commonest label: more lines than a figure can show."""
+_AT_ONCE = 2**16  # clients counted together, so that memory does not grow with clients x classes
+
+
+def holdings(federated: FederatedData) -> dict[str, Any]:
+    """Who holds what: JSON-ready values of bounded size, whatever the population.
+
+    Args:
+        federated: rows and who holds them.
+
+    Returns:
+        Up to `MOST_LISTED` clients `class_names` and `clients`, one entry each: `client`, `name`, `rows`, `test_rows`
+        and `labels` (training rows by label). For more, exact tallies in place of the list: `population`; `rows` and
+        `test_rows`, which say how many clients hold so many rows (there are few different numbers: k of them need
+        k²/2 rows); `labels`, over all clients; `label_shares`, see `label_shares`, to four decimals; and
+        `first_clients`, entries of the first `FIRST_LISTED`.
+    """
+    data, train, test = federated.data, federated.train, federated.test
+    names, population = list(data.class_names), len(train)
+    if population <= MOST_LISTED:
+        return {"class_names": names, "clients": _listed(federated, population)}
+
+    def counts(clients: Rows) -> Rows:
+        return label_counts(train, data.train, len(names), clients)
+
+    return {
+        "class_names": names,
+        "population": population,
+        "rows": _tally(train.sizes()),
+        "test_rows": _tally(test.sizes()),
+        "labels": np.bincount(data.train.y.numpy()[train.order], minlength=len(names)).tolist(),
+        "label_shares": label_shares(counts, population).round(4).tolist(),
+        "first_clients": _listed(federated, min(population, FIRST_LISTED)),
+    }
+
+
+def label_shares(counts: Callable[[Rows], NDArray[Any]], clients: int) -> NDArray[np.float64]:
+    """What clients hold, as one picture: sorted by commonest label, purest first, and averaged in even blocks.
+
+    Args:
+        counts: rows by label of the clients asked for, shape `[asked, classes]`; asked in pieces.
+        clients: how many there are, at least 1.
+
+    Returns:
+        Mean share of each label among a client's rows, shape `[blocks, classes]`; a block a client up to `BLOCKS`.
+    """
+    commonest, largest = np.empty(clients, dtype=np.int64), np.empty(clients)
+    for some in np.array_split(np.arange(clients), -(-clients // _AT_ONCE)):
+        share = _shares_of(counts(some))
+        commonest[some], largest[some] = share.argmax(axis=1), share.max(axis=1)
+    order = np.lexsort((-largest, commonest))
+    blocks = np.array_split(order, min(clients, BLOCKS))
+    return np.stack([_shares_of(counts(block)).mean(axis=0) for block in blocks])
+
+
+def _shares_of(counts: NDArray[Any]) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = counts / np.maximum(1.0, counts.sum(axis=1, keepdims=True))
+    return shares
+
+
+def _tally(sizes: Rows) -> dict[str, int]:
+    """How many clients have each size that occurs, by ascending size."""
+    values, clients = np.unique(sizes, return_counts=True)
+    return dict(zip(map(str, values.tolist()), clients.tolist(), strict=True))
+
+
+def _listed(federated: FederatedData, first: int) -> list[dict[str, Any]]:
+    """An entry for each of the first clients."""
+    train, test = federated.train, federated.test
+    counts = label_counts(train, federated.data.train, len(federated.data.class_names), np.arange(first))
+    return [
+        {
+            "client": client,
+            "name": train.names[client] if train.names else "",
+            "rows": train.size(client),
+            "test_rows": test.size(client),
+            "labels": counts[client].tolist(),
+        }
+        for client in range(first)
+    ]
