@@ -320,3 +320,24 @@ def test_a_million_clients() -> None:
     shares = partition(section, train, 0)
     assert (shares.sizes() == 1).all()
     assert deal_test(section, train, shares, test, 0).sizes().sum() == 10_000
+
+
+def test_labels_of_chosen_clients_are_their_lines() -> None:
+    train = random_table(500, 4)
+    section = settings_of("dirichlet", 20, 500)
+    shares = partition(section, train, 1)
+    chosen = np.array([7, 0, 7, 19])
+    assert (label_counts(shares, train, 4, chosen) == label_counts(shares, train, 4)[chosen]).all()
+    assert label_counts(shares, train, 4, chosen[:0]).shape == (0, 4)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=30).filter(any), st.integers(0, 50), st.integers(0, 99))
+@settings(derandomize=True, deadline=None)
+def test_the_largest_remainders_are_those_a_sort_finds(weights: list[int], rows: int, seed: int) -> None:
+    """The remainders are picked, not sorted; the same clients must be picked as by a stable sort in random order."""
+    held = np.array(weights)
+    sizes, remainder = np.divmod(held * rows, held.sum())
+    order = np.random.default_rng(seed).permutation(len(held))
+    first = order[np.argsort(-remainder[order], kind="stable")]
+    sizes[first[: rows - int(sizes.sum())]] += 1
+    assert _apportion(rows, held, np.random.default_rng(seed)).tolist() == sizes.tolist()

@@ -26,6 +26,8 @@ from accord.streams import Streams
 # What a chunk's parameters and activations may take together: small networks gained up to 16 MB, large activations
 # lost beyond it.
 CHUNK_BYTES = 2**24
+# More clients than this make a step no faster; all are waited for before the first is summed.
+_MOST_CLIENTS = 64
 # Below so much arithmetic in a step of half the cohort, two threads wait for the interpreter more than they work:
 # one thread with all clients stacked was as fast or faster up to 30 MFLOP, two at 100 were 1.2 to 1.5 times as fast.
 _SHARED_FLOPS = 5e7
@@ -129,7 +131,7 @@ def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: i
     itemsize = torch.empty((), dtype=work.dtype).itemsize
     fits = CHUNK_BYTES // (itemsize * (network.numbers + batch * cost.held))
     half = -(-clients // 2)
-    return max(1, min(int(fits), half if worth_sharing(work, cost, half) else clients))
+    return max(1, min(int(fits), _MOST_CLIENTS, half if worth_sharing(work, cost, half) else clients))
 
 
 def worth_sharing(work: ClientWork, cost: Cost, clients: float = 0.5) -> bool:

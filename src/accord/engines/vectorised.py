@@ -135,9 +135,10 @@ class Vectorised:
         total, partial = p.zeros_like(like), p.zeros_like(like)
         samples, padding = dict.fromkeys(cohort, 0), 0
         for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round), strict=True):
+            place = {client: i for i, client in enumerate(done.chunk.clients)}
             with self._timed("aggregation"):
                 for client in clients:
-                    _add(partial, done, done.chunk.clients.index(client), weight[client])
+                    _add(partial, done, place[client], weight[client])
                     if client in last:
                         total, partial = p.add(total, partial), p.zeros_like(like)
             samples.update(zip(done.chunk.clients, done.chunk.counts.sum(0).tolist(), strict=True))
