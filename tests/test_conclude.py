@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import accord
-from accord.conclude import client_fairness, conclude
+from accord import conclude as module
+from accord.conclude import QUANTILES, client_fairness, client_quantiles, conclude
 from accord.config.schema import Study
 from accord.execute import Stop, begin
 from accord.fairness.groups import GroupCounts
@@ -69,6 +70,47 @@ def test_the_clients_counts_add_up_to_the_test_sets(run: accord.Run) -> None:
             total = part if total is None else total + part
         assert total is not None
         assert total.to_json() == counts.to_json()
+
+
+def test_quantiles_are_those_over_the_clients_one_by_one(run: accord.Run) -> None:
+    prepared = prepare(run.study)
+    judged = evaluate(prepared.work.task, run.params, prepared.federated.data.test, 100)
+    clients, told = client_fairness(prepared, judged), client_quantiles(prepared, judged)
+
+    def over(values: list[float | None]) -> dict[str, Any] | None:
+        known = [value for value in values if value is not None]
+        return (
+            {
+                "clients": len(known),
+                "quantiles": pytest.approx(dict(zip(map(str, QUANTILES), np.quantile(known, QUANTILES), strict=True))),
+            }
+            if known
+            else None
+        )
+
+    assert told["population"] == 6
+    assert told["accuracy"] == over([client["accuracy"] for client in clients])
+    assert set(told["groups"]) == set(clients[0]["groups"])
+    for name, group in told["groups"].items():
+        each = [client["groups"][name] for client in clients if client["groups"][name]["n"]]
+        assert (group.pop("clients"), group.pop("too_small")) == (len(each), sum(one["too_small"] for one in each))
+        assert group == {rate: over([one[rate] for one in each]) for rate in group}
+        assert "accuracy" in group
+
+
+def test_beyond_the_limit_clients_are_summed_up(
+    run: accord.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_CLIENTS", 5)
+    data = {"name": "synthetic", "train_rows": 300, "test_rows": 4, "classes": 3}
+    study = run.study.model_validate(run.study.model_dump(exclude_unset=True) | {"data": data})
+    again = accord.run(study, tmp_path / "again")
+    assert again.result is not None
+    written = json.loads((again.folder / "clients.json").read_text())
+    assert "clients" not in written
+    assert written["accuracy"]["clients"] == again.result["clients"]["evaluated"] <= 4
+    assert written["accuracy"]["quantiles"]["0.0"] == again.result["clients"]["min"]
+    assert written["groups"]["group=0"]["tpr"] is None  # three classes: no label counts as positive
 
 
 def test_without_fairness_there_are_no_groups(small_study: Callable[..., Study], tmp_path: Path) -> None:

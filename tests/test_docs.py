@@ -15,10 +15,12 @@ import typer.main
 from pydantic.fields import FieldInfo
 
 import accord
+from accord import conclude
 from accord.cli import main as cli
 from accord.config.load import parse_study
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS, settings
+from accord.data import holdings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -254,7 +256,7 @@ def test_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 # --- run folders --------------------------------------------------------------------------------------
 
 Keys = tuple[str, ...]
-FREE = {"CLIENT", "COLUMN", "GROUP", "NAME"}
+FREE = {"CLIENT", "COLUMN", "GROUP", "LEVEL", "NAME", "RATE", "SIZE"}
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +310,7 @@ def listed_keys(section: str) -> set[Keys]:
     assert sentence is not None
     stands_for = {"RATE": CODE.findall(sentence[1]), "GAP": CODE.findall(sentence[2])}
     found = set()
-    for row in rows(parts(page, 2)[f"`{section}`"]):
+    for row in rows(parts(page, 2)[section]):
         for name in CODE.findall(row[0]):
             last = name.rpartition(".")[2]
             found |= {(*name.split(".")[:-1], each) for each in stands_for.get(last, [last])}
@@ -330,9 +332,34 @@ def records(folder: Path, name: str) -> list[Any]:
 @pytest.mark.parametrize("name", ["rounds.jsonl", "ledger.jsonl", "result.json", "partition.json", "clients.json"])
 def test_every_key_of_a_record_is_documented(name: str, runs: list[accord.Run]) -> None:
     true = {key for run in runs for record in records(run.folder, name) for key in keys(record)}
-    listed = listed_keys(name)
+    listed = listed_keys(f"`{name}`")
     # A key that is null, as `twin`, is documented by the keys below it.
     assert {key for key in true if not any(fits(key, pattern[: len(key)]) for pattern in listed)} == set()
+    assert {pattern for pattern in listed if not any(fits(key, pattern) for key in true)} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("partition.json", "`partition.json` of more than 10,000 clients"),
+        ("clients.json", "`clients.json` of more than 1,000 clients"),
+    ],
+)
+def test_every_key_of_a_record_of_very_many_clients_is_documented(
+    name: str, section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert f"{conclude.MOST_CLIENTS:,}" in section or f"{holdings.MOST_LISTED:,}" in section
+    monkeypatch.setattr(conclude, "MOST_CLIENTS", 3)
+    monkeypatch.setattr(holdings, "MOST_LISTED", 3)
+    study = Study(
+        data={"name": "synthetic", "train_rows": 200, "test_rows": 120, "classes": 2},
+        partition={"name": "iid", "num_partitions": 4},
+        program={"name": "fedavg", "rounds": 1},
+        fairness={"groups": ["group"], "bootstrap": 20},
+    )
+    (record,) = records(accord.run(study, tmp_path / "run").folder, name)
+    true, listed = set(keys(record)), listed_keys(section)
+    assert {key for key in true if not any(fits(key, pattern) for pattern in listed)} == set()
     assert {pattern for pattern in listed if not any(fits(key, pattern) for key in true)} == set()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import accord
 from accord.config.schema import Study
+from accord.data import holdings
 from accord.errors import DivergedError, Fault, RunFolderError
 from accord.execute import Progress, begin, last_checkpoint, partition_summary, take_up, train_rounds
 from accord.prepare import prepare
@@ -157,6 +158,54 @@ def test_partition_summary_adds_up(small_study: Callable[..., Study]) -> None:
     assert sum(client["rows"] for client in summary["clients"]) == 300
     assert sum(client["test_rows"] for client in summary["clients"]) == 120
     assert all(sum(client["labels"]) == client["rows"] for client in summary["clients"])
+
+
+def test_a_run_of_too_many_clients_to_list_is_whole(
+    small_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Partition summed up, ledger by client all the same: taken up at a checkpoint, it ends as it would have."""
+    monkeypatch.setattr(holdings, "MOST_LISTED", 99)
+    monkeypatch.setattr(holdings, "FIRST_LISTED", 10)
+    study = small_study(
+        partition={"name": "iid", "num_partitions": 100},
+        privacy={"unit": "sample", "noise_multiplier": 1.0, "delta": 1e-2},
+        program={"name": "fedavg", "rounds": 4, "cohort_size": 20},
+    )
+    run = accord.run(study, tmp_path / "run")
+    partition = store.read_json(run.folder / "partition.json")
+    assert (partition["population"], partition["rows"]) == (100, {"3": 100})
+    assert len(partition["first_clients"]) == 10
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "the records list the first 10 clients one by one" in page
+    assert "100 clients, by their commonest label" in page
+    lines = store.read_lines(run.folder / "ledger.jsonl")
+
+    def kill(stage: str, record: Any, planned: int) -> None:
+        if record.round == 2:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        accord.run(study, tmp_path / "again", on_round=kill)
+    again = accord.resume(tmp_path / "again")
+    assert store.read_lines(again.folder / "ledger.jsonl") == lines
+    assert (again.folder / "model.safetensors").read_bytes() == (run.folder / "model.safetensors").read_bytes()
+    assert again.result is not None
+    assert run.result is not None
+    assert again.result["privacy"] == run.result["privacy"]
+
+
+def test_refused_clients_are_those_of_the_cohort_that_did_not_take_part(
+    small_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    study = small_study(
+        partition={"name": "size", "partition_sizes": [20, 40, 60, 180]},
+        privacy=SAMPLE | {"noise_multiplier": 1.5},
+        program={"name": "fedavg", "rounds": 300, "min_clients": 2},
+    )
+    run = accord.run(study, tmp_path / "run")
+    for record in run.rounds:
+        assert record.refused == tuple(client for client in record.cohort if client not in record.clients)
+    assert any(record.refused for record in run.rounds)
 
 
 def test_a_run_whose_ledger_lacks_charges_is_not_taken_up(small_study: Callable[..., Study], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from accord.config.schema import (
     SortedPartition,
 )
 from accord.data.federated import GroupColumn, Shares, Table
-from accord.data.partition import deal_test, label_counts, partition
+from accord.data.partition import _apportion, deal_test, label_counts, partition
 from accord.errors import DataError, RequestError, StudyError
 from accord.streams import stream
 

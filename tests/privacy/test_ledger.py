@@ -1,12 +1,14 @@
 """The ledger composes what each client really spent, and refuses before a budget is passed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.errors import PrivacyError
-from accord.privacy.ledger import Ledger
+from accord.privacy.ledger import _SLACK, Ledger, _by_account
 from accord.privacy.plan import PrivacyPlan
 
 SAMPLE = PrivacyPlan("sample", 1.0, 2.0, 1e-4, expected_size=10, budget=2.0)
@@ -93,3 +95,69 @@ def test_hardly_any_noise_is_refused() -> None:
 def test_steps_are_never_given_back() -> None:
     with pytest.raises(PrivacyError, match="cannot be given back"):
         Ledger.open(SAMPLE, [100]).charge({0: -1})
+
+
+ACCOUNTS = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 30)), min_size=1, max_size=12)
+
+
+@given(accounts=ACCOUNTS, data=st.data(), budget=st.sampled_from([None, 0.5, 2.0]))
+@settings(derandomize=True, deadline=None, max_examples=60)
+def test_a_round_is_what_it_would_be_account_by_account(
+    accounts: list[tuple[int, int]], data: st.DataObject, budget: float | None
+) -> None:
+    """Accounts alike are asked once and charged together; here each is asked and charged alone."""
+    plan = PrivacyPlan("sample", 1.0, 2.0, 1e-4, expected_size=10, budget=budget)
+    sizes = [50 * size for size, _ in accounts]
+    ledger = replace(Ledger.open(plan, sizes), steps=np.array([steps for _, steps in accounts], dtype=np.int64))
+    cohort = data.draw(st.lists(st.sampled_from(range(len(accounts))), unique=True))
+    due = {client: data.draw(st.integers(0, 40)) for client in cohort}
+
+    admitted = []
+    for client in cohort:
+        epsilon = plan.epsilon(sizes[client], accounts[client][1] + due[client])
+        if budget is None or epsilon <= budget * (1 + _SLACK):
+            admitted.append(client)
+    assert ledger.admit(due) == tuple(admitted) == tuple(c for c in cohort if ledger.fits(c, due[c]))
+
+    after = ledger.charge({client: due[client] for client in admitted})
+    charged = [steps + (due[i] if i in admitted else 0) for i, (_, steps) in enumerate(accounts)]
+    assert after.steps.tolist() == charged
+    spent = [plan.epsilon(n, steps) for n, steps in zip(sizes, charged, strict=True)]
+    assert after.epsilons().tolist() == spent
+    assert after.epsilons(cohort).tolist() == [spent[client] for client in cohort]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5) | st.integers(2**50, 2**62), st.integers(0, 5) | st.just(2**40)), max_size=20)
+)
+@settings(derandomize=True, deadline=None)
+def test_each_account_gets_its_own_value_and_each_kind_is_asked_once(pairs: list[tuple[int, int]]) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def value(n: int, steps: int) -> float:
+        asked.append((n, steps))
+        return float(sorted(set(pairs)).index((n, steps)))
+
+    sizes, steps = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    expected = [float(sorted(set(pairs)).index(pair)) for pair in pairs]
+    assert _by_account(sizes, steps, value).tolist() == expected
+    assert sorted(asked) == sorted(set(pairs))
+
+
+def test_a_million_accounts_are_as_dear_as_their_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = PrivacyPlan("sample", 1.0, 2.0, 1e-4, expected_size=10)
+    ledger = Ledger.open(plan, np.resize([100, 200], 1_000_000))
+    ledger = ledger.charge(dict.fromkeys(range(10_000), 3)).charge(dict.fromkeys(range(5_000, 6_000), 3))
+    assert int(ledger.steps.sum()) == 33_000
+    asked: list[tuple[int, int]] = []
+    epsilon = PrivacyPlan.epsilon
+
+    def watched(plan: PrivacyPlan, n: int, steps: int) -> float:
+        asked.append((n, steps))
+        return epsilon(plan, n, steps)
+
+    monkeypatch.setattr(PrivacyPlan, "epsilon", watched)
+    spent = ledger.epsilons()
+    assert sorted(asked) == [(n, k) for n in (100, 200) for k in (0, 3, 6)]
+    assert spent[[0, 5001, 999_999]].tolist() == [epsilon(plan, 100, 3), epsilon(plan, 200, 6), 0.0]
+    assert int((spent > 0).sum()) == 10_000

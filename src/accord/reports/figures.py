@@ -40,6 +40,7 @@ MOST_BUBBLES = 60
 """Clients (and 24 classes) beyond which a partition is drawn as a heat map."""
 MOST_POINTS = 10_000
 """Clients beyond which the curve of epsilon is drawn by its steps, of which there are few."""
+_FINE = 1000
 _OVERVIEW_GROUPS = 8
 
 
@@ -165,13 +166,14 @@ def epsilon_clients_figure(spent: Sequence[float] | NDArray[np.float64], budget:
 
 
 def _corners(heights: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Where a curve of steps must be drawn to look as if every place were: the ends of each level stretch. Of more
-    than `MOST_POINTS`, even ones: a figure is some hundred points wide."""
-    change = np.flatnonzero(np.diff(heights))
-    corners = np.unique(np.concatenate([[0], change, change + 1, [len(heights) - 1]]))
-    if len(corners) <= MOST_POINTS:
-        return corners
-    return corners[np.linspace(0, len(corners) - 1, MOST_POINTS).round().astype(np.int64)]
+    """Where a falling curve of steps must be drawn to look as if every place were: the ends of each level stretch,
+    or where these are many, places even in x and in y, finer than the figure shows."""
+    change, last = np.flatnonzero(np.diff(heights)), len(heights) - 1
+    if len(change) <= _FINE:
+        return np.unique(np.concatenate([[0], change, change + 1, [last]]))
+    even = np.linspace(0, last, _FINE).round().astype(np.int64)
+    levels = np.searchsorted(-heights, -np.linspace(heights[0], heights[-1], _FINE)).clip(max=last)
+    return np.unique(np.concatenate([even, levels]))
 
 
 def client_spread_figure(clients: Mapping[str, Any], theme: Theme) -> Figure:
@@ -209,14 +211,14 @@ def client_label(client: Mapping[str, Any], longest: int = 14) -> str:
 def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     """Label by client: a bubble's area is its count; for many clients a heat map of each client's shares."""
     held = holders(partition)
-    if held.population > len(held.listed):
+    if not held.complete:
         return _heat_figure(partition, np.array(partition["label_shares"]), held.population, theme)
     labels = np.array([client["labels"] for client in held.listed], dtype=np.float64)
     if len(labels) > MOST_BUBBLES or labels.shape[1] > 24:
         share = label_shares(lambda clients: labels[clients], len(labels))
         return _heat_figure(partition, share, len(labels), theme)
     names = [words.plain(name, 12) for name in partition["class_names"]]
-    called = [client_label(client, 12) for client in partition["clients"]]
+    called = [client_label(client, 12) for client in held.listed]
     left = 12 + 6.6 * max(map(len, called))
     column = (WIDTH - left - 50) / max(1, labels.shape[1])
     upright = max(map(len, names)) * 6.6 <= column

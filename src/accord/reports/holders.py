@@ -25,6 +25,11 @@ class Holders:
     clients: NDArray[np.int64]
 
     @property
+    def complete(self) -> bool:
+        """Whether every client is listed."""
+        return len(self.listed) == self.population
+
+    @property
     def rows(self) -> int:
         """Training rows of all clients."""
         return int((self.sizes * self.clients).sum())

@@ -145,7 +145,7 @@ def _by_client(
     held: Holders,
     budget: float | None,
 ) -> tuple[Grid, ...]:
-    if len(spent) > MOST_CLIENT_ROWS:
+    if len(spent) > MOST_CLIENT_ROWS or not held.complete:
         return ()
     took, refused = np.zeros(len(spent), dtype=int), np.zeros(len(spent), dtype=int)
     for line in ledger:
@@ -200,10 +200,9 @@ def holdings(partition: Mapping[str, Any]) -> Section:
     """Who held what; many clients are summed up."""
     held = holders(partition)
     many = held.population > figures.MOST_BUBBLES
-    summed = held.population > len(held.listed)
     caption = (
         "Each line is the mean of many clients; the darker, the larger the share of their rows that has the label."
-        if summed
+        if not held.complete
         else "Each line is a client; the darker, the larger the share of its rows that has the label."
         if many
         else "A bubble's area is the number of training rows with that label."
@@ -225,15 +224,15 @@ def holdings(partition: Mapping[str, Any]) -> Section:
         ("Median", words.count(held.median)),
         ("Most", words.count(held.most)),
     )
-    tables = _holdings_table(partition) if held.population <= MOST_CLIENT_ROWS else ()
+    tables = _holdings_table(partition, held) if held.complete and held.population <= MOST_CLIENT_ROWS else ()
     text: tuple[str, ...] = ()
-    if summed:
+    if not held.complete:
         first = words.count(len(held.listed), "client")
         text = (f"The figures are over all clients; the records list the first {first} one by one.",)
     return Section("holdings", "Who held what", (Part("", text, plots, facts, tables),), "partition.json")
 
 
-def _holdings_table(partition: Mapping[str, Any]) -> tuple[Grid, ...]:
+def _holdings_table(partition: Mapping[str, Any], held: Holders) -> tuple[Grid, ...]:
     head = ("Client", "Rows", "Test rows", *(words.plain(name, 24) for name in partition["class_names"]))
     rows = tuple(
         cells(
@@ -242,7 +241,7 @@ def _holdings_table(partition: Mapping[str, Any]) -> tuple[Grid, ...]:
             words.count(client["test_rows"]),
             *(words.count(n) for n in client["labels"]),
         )
-        for client in partition["clients"]
+        for client in held.listed
     )
     return (Grid("Rows by client and label", head, rows, "l" + "r" * (len(head) - 1), folded=True),)
 
