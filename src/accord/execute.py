@@ -112,7 +112,8 @@ def train_rounds(
                 test, groups = _scores(prepared, server.params) if due else (None, None)
             judged = time.perf_counter()
             seconds = {"train": trained - began, "evaluate": judged - trained, "records": writing}
-            record = _record(number, cohort, admitted, outcome, ledger, test, groups, seconds)
+            padding = outcome.padding if prepared.work.local_plan is None else None
+            record = _record(number, cohort, admitted, outcome, padding, ledger, test, groups, seconds)
             after = Progress(number, server, ledger, (*before.records, record), before.resumes)
             with timed("records"):
                 store.append_line(folder / "rounds.jsonl", record.as_json())
@@ -201,6 +202,7 @@ def _record(
     cohort: tuple[int, ...],
     admitted: tuple[int, ...],
     outcome: RoundOutcome,
+    padding: int | None,
     ledger: Ledger | None,
     test: TestScores | None,
     groups: dict[str, dict[str, float]] | None,
@@ -224,7 +226,7 @@ def _record(
         uplink_bytes=outcome.uplink_bytes,
         downlink_bytes=outcome.downlink_bytes,
         messages=outcome.messages,
-        padding=outcome.padding,
+        padding=padding,
         seconds=seconds,
     )
 

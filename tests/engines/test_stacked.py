@@ -35,11 +35,14 @@ NORMED = nn.Sequential(
     nn.Tanh(), nn.GroupNorm(3, 6), nn.Linear(6, 5),
 )  # fmt: skip
 TEXT = nn.Sequential(nn.Embedding(11, 4), nn.LayerNorm(4), nn.Linear(4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(18, 5))
+RELU = nn.ReLU()
+SHARED = nn.Sequential(nn.Flatten(), nn.Linear(98, 6), RELU, nn.Linear(6, 4), RELU, nn.Linear(4, 5))
 TFP = build("tfp_cnn", {}, (1, 28, 28), 5, seed=0)
 CASES: list[tuple[nn.Module, tuple[int, ...]]] = [
     (CNN, (2, 7, 7)),
     (FOLDED, (2, 7, 7)),
     (MLP, (2, 7, 7)),
+    (SHARED, (2, 7, 7)),
     (NORMED, (2, 7, 7)),
     (TEXT, (6,)),
     (TFP, (1, 28, 28)),

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from accord.engines import stacked_parts
-from accord.engines.stacked_parts import BySample, Lookup, Part, Product, Summed
+from accord.engines.stacked_parts import BySample, Lookup, Part, Product, Summed, square_sum
 from accord.errors import PrivacyError
+from accord.privacy.clipping import factor_of
 
 
 def randn(*shape: int) -> torch.Tensor:
@@ -43,11 +43,32 @@ def test_one_row_a_sample_needs_no_per_sample_gradient() -> None:
     torch.testing.assert_close(product(1).squares(), product(1).by_sample().squares())
 
 
-def test_per_sample_gradients_are_kept_only_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_sample_has_several_rows_its_gradient_is_formed() -> None:
     assert isinstance(product().reused(), BySample)
     assert isinstance(product(1).reused(), Product)
-    monkeypatch.setattr(stacked_parts, "_KEPT_NUMBERS", 2 * 4 * 5 * 6 - 1)
-    assert isinstance(product().reused(), Product)
+
+
+@pytest.mark.parametrize("length", [1, 10, 1024, 1025, 50_000, 1_000_000])
+def test_norms_of_long_float32_vectors_are_not_short(length: int) -> None:
+    """PyTorch's own norm of a million equal numbers is 6e-4 short: sixty times what clipping allows for."""
+    value = torch.full((2, length), 0.37)
+    torch.testing.assert_close(square_sum(value), value.double().square().sum(1).float(), rtol=3e-6, atol=0.0)
+
+
+def test_a_norm_does_not_vanish_where_its_square_does() -> None:
+    part = Product("w", None, torch.full((1, 1, 40), 2e18), torch.full((1, 1, 10), 2e-23), 1)
+    true = 40 * 10 * (2e18 * 2e-23) ** 2
+    assert float(part.squares()) >= true
+
+
+def test_tokens_whose_gradients_cancel_keep_their_norm() -> None:
+    """Summed over pairs of places, this norm is lost to rounding, and the sample would not be clipped."""
+    generator = torch.Generator().manual_seed(0)
+    one = 1e3 * torch.randn(1, 1, 1, 50, generator=generator)
+    g = torch.cat([one, -one + 0.1 * torch.randn(1, 1, 1, 50, generator=generator)], dim=2)
+    part = Lookup("w", 3, torch.zeros(1, 1, 2, dtype=torch.int64), g).reused()
+    clipped = part.weighted(factor_of(part.squares(), 0.1)).sums()["w"]
+    assert 0.0999 < float(clipped.norm()) <= 0.1
 
 
 def test_a_lookup_adds_rows_where_tokens_repeat() -> None:
@@ -56,6 +77,7 @@ def test_a_lookup_adds_rows_where_tokens_repeat() -> None:
     torch.testing.assert_close(found.squares(), table.square().sum((2, 3)))
     factor = torch.rand(2, 4, dtype=torch.float64)
     torch.testing.assert_close(found.weighted(factor).sums()["w"], (table * factor[:, :, None, None]).sum(1))
+    torch.testing.assert_close(found.reused().sums()["w"], table.sum(1))
 
 
 @pytest.mark.parametrize("make", [product, lambda: product().by_sample(), lookup, lambda: Summed(product().sums())])

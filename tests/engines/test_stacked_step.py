@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accord.engines.stacked import StackedNetwork, stack_network
+from accord.engines.stacked_parts import Stack
 from accord.engines.stacked_step import Draw, KernelStep, StackedBatch, mapped_step
 from accord.errors import PrivacyError
 from accord.params import Params
@@ -139,6 +140,24 @@ def test_noise_cannot_be_left_out() -> None:
     with pytest.raises(PrivacyError, match="a step came without"):
         batch_step.gradients(stack, batch, None, None)
     assert all(torch.equal(stack[k], v) for k, v in before.items())
+
+
+def test_rounding_into_the_weights_comes_after_the_noise() -> None:
+    """With steps as small as the weights' last bits, only a sum that is not rounded into them first keeps its bound:
+    what a step changes before its noise must not depend on the rows."""
+    work = work_of("sample", MLP)
+    network = network_of(work)
+    stack = network.enter({k: v.expand(2, *v.shape) for k, v in work.task.init(torch.float64).items()})
+    before = {k: v.clone() for k, v in stack.items()}
+    seen: list[bool] = []
+
+    def draw(i: int) -> Stack:
+        seen.append(all(torch.equal(stack[k][i], v[i]) for k, v in before.items()))
+        return {k: torch.zeros_like(v[0]) for k, v in network.as_drawn(stack).items()}
+
+    KernelStep(work, network).fused(stack, batches(2, padded=False), [8.0] * 2, draw)
+    assert seen == [True, True]
+    assert not any(torch.equal(stack[k], v) for k, v in before.items())
 
 
 class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]

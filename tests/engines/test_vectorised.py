@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from accord.engines import chunks
 from accord.engines.sequential import Sequential
 from accord.engines.stacked import stack_network
 from accord.engines.vectorised import Vectorised
+from accord.program import local
 from accord.program.optimizers import sgd
 from accord.streams import stream
 from accord.task import Task
@@ -107,6 +109,22 @@ def test_padding_is_counted(federation: Callable[..., FederatedData], task: Call
     data = federation(SIZES)
     assert Vectorised(data, STREAMS).sum_cohort(work, [0, 1], shared, 1, [1.0, 1.0]).padding == 4
     assert Vectorised(data, STREAMS, chunk_size=1).sum_cohort(work, [0, 1], shared, 1, [1.0, 1.0]).padding == 0
+
+
+def test_the_steps_told_are_the_steps_taken(
+    federation: Callable[..., FederatedData], task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run holds them against what the ledger was charged."""
+    work = make_work(task(), "sample")
+    shared, schedule = work.task.init(work.dtype), local.schedule
+
+    def twice(work: Any, n: int, rng: Any) -> Any:
+        rows = schedule(work, n, rng)
+        return np.concatenate([rows, rows])
+
+    monkeypatch.setattr(local, "schedule", twice)
+    summed = Vectorised(federation(SIZES), STREAMS).sum_cohort(work, [0, 1], shared, 1, [1.0, 1.0])
+    assert summed.steps == {client: 2 * work.steps(SIZES[client]) for client in (0, 1)}
 
 
 def test_an_embedding_runs_stacked(federation: Callable[..., FederatedData]) -> None:

@@ -87,8 +87,21 @@ def test_noise_into_given_memory_is_the_same() -> None:
 
 
 def test_tails_are_there() -> None:
-    """Of four million draws as many lie beyond 2, 3, 4 and 5 as should."""
-    draws = standard_normal(stream(6, "noise"), 4_000_000, torch.float32).abs()
-    for bound in (2.0, 3.0, 4.0, 5.0):
-        expected = 4_000_000 * 2 * stats.norm.sf(bound)
-        assert abs(int((draws > bound).sum()) - expected) < 4 * np.sqrt(expected) + 1
+    """Of sixty million draws as many lie beyond each bound as should, past where PyTorch's own normals end."""
+    counts = dict.fromkeys((2.0, 3.9, 4.0, 4.1, 5.0, 5.8), 0)
+    rng = stream(6, "noise")
+    for _ in range(60):
+        draws = standard_normal(rng, 1_000_000, torch.float32).abs()
+        for bound in counts:
+            counts[bound] += int((draws > bound).sum())
+    for bound, found in counts.items():
+        expected = 60_000_000 * 2 * stats.norm.sf(bound)
+        assert abs(found - expected) < 4 * np.sqrt(expected) + 1, bound
+
+
+def test_the_tail_has_the_normal_laws_shape_on_both_sides() -> None:
+    rng = stream(7, "noise")
+    draws = torch.cat([standard_normal(rng, 1_000_000, torch.float32) for _ in range(40)])
+    for side in (draws, -draws):
+        far = side[side > 4.0].double().numpy()
+        assert stats.kstest(stats.norm.sf(far) / stats.norm.sf(4.0), "uniform").pvalue > 0.001

@@ -142,8 +142,8 @@ def stack_network(model: nn.Module, input_axes: int, *, by_sample: bool = False)
         return None
     layers: list[Layer] = []
     axes, bent = input_axes, False
-    for i, (name, module) in enumerate(model.named_children()):
-        layer = _layer(name, module, axes, by_sample)
+    for i, (name, module) in enumerate(model._modules.items()):  # named_children() leaves out what comes twice
+        layer = None if module is None else _layer(name, module, axes, by_sample)
         # An activation works in place, on what one before it would have kept.
         if layer is None or (bent and isinstance(layer, Activation)) or (isinstance(layer, Embedding) and i):
             return None

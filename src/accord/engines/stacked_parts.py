@@ -19,8 +19,9 @@ from accord.errors import PrivacyError
 Stack = dict[str, Tensor]
 """Parameters of several clients by name, each `[clients, ...]`, in the kernels' layout."""
 
-# Per-sample gradients are kept for reuse up to this many numbers (256 MB in float32); beyond, they are formed twice.
-_KEPT_NUMBERS = 2**26
+# Longer vectors are normed block by block: PyTorch's norm of a million equal float32 numbers is 6e-4 short, more than
+# clipping allows for.
+_BLOCK = 1024
 
 
 class Part(Protocol):
@@ -81,11 +82,13 @@ class Product:
         return sums if self.bias is None else sums | {self.bias: torch.bmm(self._ones(), self.g)}
 
     def squares(self) -> Tensor:
-        """||a^T g||^2 = ||a||^2 ||g||^2 where a sample has one row (Goodfellow 2015); else client by client."""
-        if self.places == 1:
-            return _square_sum(self.g) * (_square_sum(self.a) + (self.bias is not None))
-        parts = [self._only(client).by_sample().squares() for client in range(len(self.a))]
-        return torch.cat(parts)
+        """||a^T g||^2 = ||a||^2 ||g||^2 where a sample has one row (Goodfellow 2015)."""
+        if self.places > 1:
+            return self.by_sample().squares()
+        # A square too small for the dtype counts as the smallest there is: rounded up, never to 0.
+        tiny = torch.finfo(self.g.dtype).tiny
+        by_output = square_sum(self.g).clamp_min(self.g.shape[2] * tiny)
+        return by_output * (square_sum(self.a).clamp_min(self.a.shape[2] * tiny) + (self.bias is not None))
 
     def weighted(self, factor: Tensor) -> "Product":
         """The factor goes to g."""
@@ -98,10 +101,9 @@ class Product:
         return replace(self, a=_finite(self.a), g=_finite(self.g))
 
     def reused(self) -> "Product | BySample":
-        """The form that is cheapest where both the norms and a weighted sum are wanted."""
-        clients, rows, out = self.g.shape
-        numbers = clients * (rows // self.places) * self.a.shape[2] * out
-        return self if self.places == 1 or numbers > _KEPT_NUMBERS else self.by_sample()
+        """The form for both the norms and a weighted sum. Where a sample has several rows its gradient is formed, so
+        that what is weighted is, to the last bit, what was normed."""
+        return self if self.places == 1 else self.by_sample()
 
     def by_sample(self) -> "BySample":
         """Each sample's gradient by itself."""
@@ -113,10 +115,6 @@ class Product:
         if self.bias is not None:
             values[self.bias] = g.sum(1).view(clients, samples, 1, out)
         return BySample(values)
-
-    def _only(self, client: int) -> "Product":
-        one = slice(client, client + 1)
-        return replace(self, a=self.a[one], g=self.g[one])
 
     def _ones(self) -> Tensor:
         return _ones(self.g.shape[0], self.g.shape[1], self.g.dtype, self.g.device)
@@ -143,7 +141,7 @@ class BySample:
 
     def squares(self) -> Tensor:
         """Over all names together."""
-        return torch.stack([_square_sum(value.flatten(2)) for value in self.values.values()]).sum(0)
+        return torch.stack([square_sum(value.flatten(2)) for value in self.values.values()]).sum(0)
 
     def weighted(self, factor: Tensor) -> "Summed":
         """One product a name: nothing of a sample's size is written."""
@@ -186,9 +184,16 @@ class Lookup:
         return {self.weight: sums.index_put_(self._rows(), self.g, accumulate=True)}
 
     def squares(self) -> Tensor:
-        """sum over places i, j with the same token of <g_i, g_j>."""
+        """Over the table's rows, each the sum of the places that look it up."""
+        return square_sum(self.reused().g.flatten(2))
+
+    def reused(self) -> "Lookup":
+        """The same gradient with each token's places added up at its first: a sum of products over pairs of places,
+        which gives the norm too, can cancel to nothing."""
         same = self.tokens.unsqueeze(3) == self.tokens.unsqueeze(2)
-        return (torch.matmul(self.g, self.g.transpose(2, 3)) * same).sum((2, 3))
+        first = ~same.tril(-1).any(3, keepdim=True)
+        merged = torch.where(first, torch.matmul(same.to(self.g.dtype), self.g), torch.zeros_like(self.g))
+        return replace(self, g=merged)
 
     def weighted(self, factor: Tensor) -> "Lookup":
         """The factor goes to g."""
@@ -246,9 +251,15 @@ def _ones(clients: int, rows: int, dtype: torch.dtype, device: torch.device) -> 
         return torch.ones(clients, 1, rows, dtype=dtype, device=device)
 
 
-def _square_sum(value: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(value, dim=2)
-    return norms.square_()
+def square_sum(value: Tensor) -> Tensor:
+    """Sum of squares over the last axis, to a few units of the last place however long it is."""
+    length = value.shape[-1]
+    if length <= _BLOCK:
+        norms: Tensor = torch.linalg.vector_norm(value, dim=-1)
+        return norms.square_()
+    whole = length - length % _BLOCK
+    norms = torch.linalg.vector_norm(value[..., :whole].reshape(*value.shape[:-1], -1, _BLOCK), dim=-1)
+    return square_sum(norms) + square_sum(value[..., whole:])
 
 
 def _finite(value: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from accord.engines.stacked import StackedNetwork
-from accord.engines.stacked_parts import BySample, Part, Product, Stack, Summed
+from accord.engines.stacked_parts import Lookup, Part, Product, Stack, Summed, square_sum
 from accord.errors import PrivacyError
 from accord.params import Params
 from accord.privacy.clipping import factor_of
@@ -60,8 +60,8 @@ class KernelStep:
     Attributes:
         work: what to do; its optimiser is any.
         network: the stacked form of the work's network.
-        micro: samples of each client whose gradients are held at once, under unit `sample`; bounds memory and
-            changes nothing else but rounding.
+        micro: samples whose gradients are held at once, under unit `sample`; bounds memory and changes nothing else
+            but rounding.
         pieces: into how many each batch is cut at least, under unit `sample`.
         each: `map` over a step's pieces, side by side or not.
         timed: a stopwatch.
@@ -103,9 +103,11 @@ class KernelStep:
         if draw is None or divisors is None:
             raise PrivacyError("privacy.unit sample adds noise in every step, but a step came without")
         scale = [rate / divisor for divisor in divisors]
-        for part in self._clipped(stack, batch, plan, scale):
-            part.descend(stack, 1.0)
+        parts = self._clipped(stack, batch, plan, scale)
+        # Noise first: were the sum rounded into the weights before, that rounding would be outside the sensitivity.
         self._add_noise(stack, [-factor * plan.noise_std for factor in scale], draw)
+        for part in parts:
+            part.descend(stack, 1.0)
 
     def gradients(self, stack: Stack, batch: StackedBatch, divisors: list[float] | None, draw: Draw | None) -> Stack:
         """What `local.step` hands its optimiser, in the stack's layout; arguments and errors as in `fused`."""
@@ -143,7 +145,7 @@ class KernelStep:
     def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
         """The gradient's parts, each row clipped and times its client's `scale`."""
         width = batch.x.shape[1]
-        pieces = min(width, max(self.pieces, -(-width // self.micro)))
+        pieces = min(width, max(self.pieces, -(-width * len(batch.y) // self.micro)))
         if pieces == 1:
             return self._clipped_piece(stack, batch, plan, scale)
         total: Stack = {}
@@ -185,13 +187,12 @@ class KernelStep:
 
 def square_norms(stack: Stack) -> Tensor:
     """Squared norm of each client's tensors together, `[clients]`."""
-    return torch.stack([torch.linalg.vector_norm(v.flatten(1), dim=1).square() for v in stack.values()]).sum(0)
+    return torch.stack([square_sum(value.flatten(1)) for value in stack.values()]).sum(0)
 
 
 def _reused(part: Part) -> Part:
     """The part in the form that is cheapest where norms and a weighted sum are both wanted."""
-    by_sample: Product | BySample | None = part.reused() if isinstance(part, Product) else None
-    return by_sample or part
+    return part.reused() if isinstance(part, Product | Lookup) else part
 
 
 def _loss_gradient(logits: Tensor, batch: StackedBatch) -> tuple[Tensor, float]:

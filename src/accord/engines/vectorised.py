@@ -133,7 +133,7 @@ class Vectorised:
         else:
             like = {name: value[0] for name, value in kernels.start.items()}
         total, partial = p.zeros_like(like), p.zeros_like(like)
-        samples, padding = dict.fromkeys(cohort, 0), 0
+        samples, steps, padding = dict.fromkeys(cohort, 0), dict.fromkeys(cohort, 0), 0
         for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round), strict=True):
             place = {client: i for i, client in enumerate(done.chunk.clients)}
             with self._timed("aggregation"):
@@ -142,8 +142,9 @@ class Vectorised:
                     if client in last:
                         total, partial = p.add(total, partial), p.zeros_like(like)
             samples.update(zip(done.chunk.clients, done.chunk.counts.sum(0).tolist(), strict=True))
+            steps.update(zip(done.chunk.clients, done.chunk.steps.tolist(), strict=True))
             padding += done.chunk.padding
-        return CohortSum(_leave(kernels, total), samples, due, padding)
+        return CohortSum(_leave(kernels, total), samples, steps, padding)
 
     def _kernels(self, work: ClientWork, shared: Params, clients: int) -> _Kernels | None:
         """The stacked step, None where the network has no stacked form."""

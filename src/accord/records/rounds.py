@@ -53,7 +53,8 @@ class RoundRecord:
         downlink_bytes: parameters sent to clients.
         messages: both ways.
         seconds: wall time by stage: `train`, `evaluate`, `records` (writing the round before this one).
-        padding: rows of padding computed beside the samples, where clients of unlike size are stacked.
+        padding: rows of padding computed beside the samples, where clients of unlike size are stacked; None under
+            sample- and batch-level privacy, where it would tell the sizes of private batches.
     """
 
     round: int
@@ -69,7 +70,7 @@ class RoundRecord:
     downlink_bytes: int
     messages: int
     seconds: dict[str, float] = field(default_factory=dict)
-    padding: int = 0
+    padding: int | None = 0
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON-ready values."""
