@@ -1,7 +1,7 @@
 """Accord beside what users would pick instead, on real Fashion-MNIST: ratios measured in one run.
 
     make bench                                      # everything; make bench-peers first, for the peers' rows
-    python benchmarks/bench.py --only "26 k CNN"    # rows whose name holds the words; prints, writes nothing
+    python benchmarks/bench.py --only "26 k CNN"    # rows whose name holds the words; replaces those
 
 The two sides of a row do rounds in turn, A B A B; a row's figure is the median of the pairs' ratios after one pair of
 warm-up, its spread their quartiles. Needs ACCORD_DATA, and nothing else running. Writes results.json and RESULTS.md.
@@ -95,6 +95,7 @@ def peer_row(name: str, short: str, target: float | None, rounds: int) -> Row:
 def opacus_row(short: str, target: float, rounds: int) -> Row:
     """One client of 6,000 rows in batches of 250; Opacus in each of its modes with 1 and 2 threads, the best stands."""
     sections: dict[str, Any] = {"partition": {"name": "iid", "num_partitions": 10}, "privacy": SAMPLE}
+    sections["program"] = {"name": "fedavg", "cohort_size": 1}
     prepared = study(MODELS[short], **sections, training={"batch_size": 250, "learning_rate": 0.05})
     speeds = {}
     for mode in ("hooks", "functorch", "ew", "ghost"):
@@ -218,16 +219,28 @@ def main() -> None:
         return
     if not os.environ.get("ACCORD_DATA"):
         sys.exit("bench: set ACCORD_DATA to the folder that holds fashion-mnist")
-    found: list[Row] = []
+    store = HERE / "results.json"
+    # With --only, the rows measured take the place of those of the same name.
+    found = [Row(**row) for row in json.loads(store.read_text())] if arguments.only and store.exists() else []
     for name, job in jobs(max(5, arguments.rounds)).items():
         if arguments.only in name:
             rows = job()
             for row in rows if isinstance(rows, list) else [rows]:
-                found.append(row)
+                found = put(found, row)
                 print(page([row], heading=False), flush=True)
-    if not arguments.only:
-        (HERE / "results.json").write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
-        (HERE / "RESULTS.md").write_text(page(found))
+            store.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
+            (HERE / "RESULTS.md").write_text(page(found))
+
+
+def put(rows: list[Row], row: Row) -> list[Row]:
+    """Rows with `row` in the place of the one that compares the same, or at the end."""
+    same = [i for i, one in enumerate(rows) if (one.workload, family(one)) == (row.workload, family(row))]
+    return [row if i in same[:1] else one for i, one in enumerate(rows)] + ([] if same else [row])
+
+
+def family(row: Row) -> str:
+    """Whom the row compares with, whatever its mode or thread count."""
+    return row.against if row.against.startswith("cohort") else row.against.split()[0]
 
 
 if __name__ == "__main__":

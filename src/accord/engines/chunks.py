@@ -6,7 +6,6 @@ sums but for rounding.
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -165,22 +164,12 @@ class Feed:
         chunk: whose rows.
         dtype: of features.
         device: where to.
-        pool: whose idle thread gathers the next batch while one is worked on; None gathers as asked.
     """
 
-    def __init__(
-        self,
-        data: FederatedData,
-        chunk: Chunk,
-        dtype: torch.dtype,
-        device: torch.device,
-        pool: ThreadPoolExecutor | None = None,
-    ) -> None:
+    def __init__(self, data: FederatedData, chunk: Chunk, dtype: torch.dtype, device: torch.device) -> None:
         table = data.data.train
         self._x, self._dtype, self._device = table.x, dtype, device
-        self._buffers = [table.x.new_empty(chunk.rows[:1].size, *table.x.shape[1:]) for _ in range(2 if pool else 1)]
-        self._pool = pool
-        self._next: Future[StackedBatch] | None = None
+        self._buffer = table.x.new_empty(chunk.rows[:1].size, *table.x.shape[1:])
         self._rows = torch.from_numpy(chunk.rows)
         self._y = table.y[self._rows.clamp(min=0)].unsqueeze(3).to(device)
         # Cut by step at once: for a small network, slicing step by step costs as much as a product.
@@ -195,29 +184,16 @@ class Feed:
         ]
 
     def stacked(self, step: int) -> StackedBatch:
-        """The batch of one step of the clients that are live in it; steps are asked for in order."""
-        if self._pool is None:
-            return self._gather(step)
-        batch = self._gather(step) if self._next is None else self._next.result()
-        if step + 1 < len(self._live):
-            self._next = self._pool.submit(self._ahead, step + 1)
-        return batch
-
-    def _ahead(self, step: int) -> StackedBatch:
-        with torch.inference_mode():  # which belongs to a thread, and in which kernels run
-            return self._gather(step)
-
-    def _gather(self, step: int) -> StackedBatch:
-        buffer = self._buffers[step % len(self._buffers)]
+        """The batch of one step of the clients that are live in it."""
         live, width = self._live[step], self._widths[step]
         if (live, width) == self._rows.shape[1:] and not self._padded[step]:
             flat, y = self._by_step[step]
-            torch.index_select(self._x, 0, flat, out=buffer)
-            return StackedBatch(self._converted(buffer).view(self._shape), y, None)
+            torch.index_select(self._x, 0, flat, out=self._buffer)
+            return StackedBatch(self._converted(self._buffer).view(self._shape), y, None)
         rows = self._rows[step, :live, :width]
         flat = rows.reshape(-1)
         padded = self._padded[step]
-        x = buffer[: len(flat)]
+        x = self._buffer[: len(flat)]
         torch.index_select(self._x, 0, flat.clamp(min=0) if padded else flat, out=x)
         weight = None
         if padded:

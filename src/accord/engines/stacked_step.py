@@ -201,8 +201,8 @@ def _loss_gradient(logits: Tensor, batch: StackedBatch) -> tuple[Tensor, float]:
     g = _row_gradient(logits, batch.y)
     if batch.weight is None:
         return g, float(batch.y.shape[1])
-    weight = (batch.weight / batch.weight.sum(1, keepdim=True).clamp(min=1.0)).unsqueeze(2)
-    return torch.where(weight > 0, g * weight, torch.zeros((), dtype=g.dtype, device=g.device)), 1.0
+    # Times, not where: padding is rows of zeros, so that its gradient is finite where the client's parameters are.
+    return g.mul_((batch.weight / batch.weight.sum(1, keepdim=True).clamp(min=1.0)).unsqueeze(2)), 1.0
 
 
 def _row_gradient(logits: Tensor, y: Tensor) -> Tensor:

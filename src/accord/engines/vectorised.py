@@ -44,13 +44,11 @@ class _Kernels:
         step: the stacked step.
         start: the round's parameters, a stack of one.
         cost: of one sample.
-        pool: of idle threads, where all clients make one chunk.
     """
 
     step: KernelStep
     start: Stack
     cost: Cost
-    pool: ThreadPoolExecutor | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ class Vectorised:
         with ThreadPoolExecutor(self._threads) as pool:
             if len(chunks) == 1:
                 step = replace(kernels.step, each=pool.map)
-                yield self._run_chunk(work, replace(kernels, step=step, pool=pool), chunks[0], shared, round)
+                yield self._run_chunk(work, replace(kernels, step=step), chunks[0], shared, round)
                 return
             for clients in chunks:
                 waiting.append(pool.submit(self._run_chunk, work, kernels, clients, shared, round))
@@ -222,7 +220,7 @@ class Vectorised:
         step = kernels.step
         work, plan, clients = step.work, step.work.plan, len(chunk.clients)
         stack = {name: _copies(value, clients) for name, value in kernels.start.items()}
-        feed = Feed(self._data, chunk, work.dtype, self._device, kernels.pool)
+        feed = Feed(self._data, chunk, work.dtype, self._device)
         divisors = [local.divisor(work, n) for n in chunk.held]
         normals = None if work.local_plan is None else self._normals(kernels, chunk, round)
         optimizer = work.optimizer.init(stack)
