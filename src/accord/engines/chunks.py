@@ -103,14 +103,15 @@ def even_shards(cohort: Sequence[ClientId], due: Mapping[ClientId, int], size: i
         size: most clients in a shard.
 
     >>> even_shards([1, 2, 3, 4], {1: 9, 2: 1, 3: 8, 4: 2}, 2)
-    [[1, 4], [3, 2]]
+    [[1, 2], [3, 4]]
     """
     alike = sorted(cohort, key=lambda client: -due[client])
     cut = shards(alike, size)
     out: list[Sequence[ClientId]] = []
     for i in range(0, len(cut) - 1, 2):
         both = [*cut[i], *cut[i + 1]]
-        out += [both[::2], both[1::2]]
+        # Dealt to and fro: the first of each pair is the larger.
+        out += [[*both[0::4], *both[3::4]], [*both[1::4], *both[2::4]]]
     return out + list(cut[len(out) :])
 
 

@@ -7,7 +7,7 @@ of forming per-sample gradients, where a layer's norms allow it.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class KernelStep:
         micro: samples whose gradients are held at once, under unit `sample`; bounds memory and changes nothing else
             but rounding.
         pieces: into how many each batch is cut at least, under unit `sample`.
-        each: `map` over a step's pieces, side by side or not.
+        each: `map` over what a step can do side by side.
         timed: a stopwatch.
     """
 
@@ -71,7 +71,7 @@ class KernelStep:
     network: StackedNetwork
     micro: int = 2**31
     pieces: int = 1
-    each: Callable[[Callable[[StackedBatch], Stack], list[StackedBatch]], Iterable[Stack]] = map
+    each: Callable[[Callable[[Any], Stack], list[Any]], Iterable[Stack]] = map
     timed: Timed = untimed
 
     @property
@@ -103,6 +103,9 @@ class KernelStep:
         if draw is None or divisors is None:
             raise PrivacyError("privacy.unit sample adds noise in every step, but a step came without")
         scale = [rate / divisor for divisor in divisors]
+        if len(scale) == 1:  # a lone client's noise is drawn beside its gradient, where there is a thread for it
+            drawn = iter(self.each(draw, [0]))
+            draw = lambda i: next(drawn)  # noqa: E731
         parts = self._clipped(stack, batch, plan, scale)
         # Noise first: were the sum rounded into the weights before, that rounding would be outside the sensitivity.
         self._add_noise(stack, [-factor * plan.noise_std for factor in scale], draw)

@@ -155,8 +155,8 @@ class Vectorised:
         start = network.enter({name: shared[name].unsqueeze(0) for name in work.task.trainable})
         row = Table.features(x[:1].unsqueeze(0).clone(), self._device, work.dtype)
         cost = cost_of(network, start, row, by_sample=by_sample)
-        # Where all clients make one chunk, its batches are what threads can share.
-        pieces = 2 if clients == 1 and worth_sharing(work, cost) else 1
+        # A lone client's batch is what threads can share, where arithmetic outweighs forming the gradients twice.
+        pieces = 2 if clients == 1 and worth_sharing(work, cost) and cost.products >= 4 * network.numbers else 1
         step = KernelStep(work, network, max(1, _MICRO_NUMBERS // cost.held), pieces, timed=self._timed)
         return _Kernels(step, start, cost)
 
@@ -176,7 +176,8 @@ class Vectorised:
     ) -> Iterator[_Done]:
         """Each chunk's updates, in order; few more than `threads` of them are held at once."""
         # functional_call swaps the skeleton's tensors while it runs, so vmapped chunks cannot share it over threads.
-        if kernels is None or self._threads == 1:
+        small = kernels is not None and not worth_sharing(work, kernels.cost, max(map(len, chunks), default=0))
+        if kernels is None or self._threads == 1 or small:
             for clients in chunks:
                 yield self._run_chunk(work, kernels, clients, shared, round)
             return
@@ -263,9 +264,10 @@ class Vectorised:
         pieces = network.cut(there, kernels.start)
 
         def normals(i: int) -> Stack:
-            noise.standard_normal(streams[i], network.numbers, dtype, out=drawn)
-            if there is not drawn:
-                there.copy_(drawn)
+            with torch.inference_mode():  # which belongs to a thread
+                noise.standard_normal(streams[i], network.numbers, dtype, out=drawn)
+                if there is not drawn:
+                    there.copy_(drawn)
             return pieces
 
         return normals

@@ -208,7 +208,29 @@ def noise_for(cost: Callable[[float], float], target: float, quick: Callable[[fl
     low = high
     while low > _LEAST_NOISE and cost(low) <= target:
         low, high = low * 0.97, low
-    return _bisect(cost, target, low, high)
+    return _interpolate(cost, target, low, high)
+
+
+def _interpolate(cost: Callable[[float], float], target: float, low: float, high: float) -> float:
+    """As `_bisect`, in fewer steps where `cost` is nearly a power of the noise between `low` and `high`."""
+    at_low, at_high = cost(low), cost(high)
+    while high - low > 1e-3 * high:
+        slope = math.log(at_high / at_low) / math.log(high / low)
+        # A little to the safe side of where the power law meets the target, then just below it.
+        middle = low * (target / at_low) ** (1 / slope) * (1 + 2e-4)
+        if not low < middle < high:
+            return _bisect(cost, target, low, high)
+        at_middle = cost(middle)
+        if at_middle <= target:
+            high, at_high = middle, at_middle
+            below = middle * (1 - 9e-4)
+            if low < below and (at_below := cost(below)) > target:
+                low, at_low = below, at_below
+            elif low < below:
+                high, at_high = below, at_below
+        else:
+            low, at_low = middle, at_middle
+    return high
 
 
 def _bisect(cost: Callable[[float], float], target: float, low: float, high: float) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from accord import params as p
@@ -27,6 +28,7 @@ _STATE_BYTES = 24 + 624 * 8 + 40
 
 
 _TAIL = 4.0
+_BLOCK = 256
 _BEYOND = float(torch.special.ndtr(torch.tensor(-_TAIL, dtype=torch.float64)))
 """P(Z > 4) for a standard normal Z."""
 
@@ -69,11 +71,23 @@ def standard_normal(stream: np.random.Generator, count: int, dtype: torch.dtype,
     if dtype == torch.float64:
         return drawn.copy_(torch.from_numpy(stream.standard_normal(count)))
     drawn.normal_(generator=torch_generator(stream))
-    values = drawn.numpy()  # the same memory; finding the few takes NumPy a fifth of PyTorch's time
-    far = np.flatnonzero(np.abs(values) > _TAIL)
+    values, far = drawn.numpy(), _far(drawn)
     beyond = torch.from_numpy(_BEYOND * (1 - stream.random(len(far))))
     values[far] = np.copysign(-torch.special.ndtri(beyond).numpy(), values[far])
     return drawn
+
+
+def _far(drawn: Tensor) -> NDArray[np.int64]:
+    """Where a vector lies beyond the tail's start: first which blocks, as there are six in a hundred thousand."""
+    whole = len(drawn) - len(drawn) % _BLOCK
+    blocks = drawn[:whole].view(-1, _BLOCK)
+    rest = drawn[whole:].numpy()
+    found = [whole + np.flatnonzero(np.abs(rest) > _TAIL)]
+    if len(blocks):
+        some = np.flatnonzero(np.maximum(blocks.amax(1).numpy(), -blocks.amin(1).numpy()) > _TAIL)
+        block, place = np.nonzero(np.abs(blocks.numpy()[some]) > _TAIL)
+        found.insert(0, some[block] * _BLOCK + place)
+    return np.concatenate(found)
 
 
 def gaussian(generator: np.random.Generator, like: Mapping[str, Tensor], std: float) -> Params:
