@@ -29,7 +29,7 @@ def test_the_defaults_are_a_study() -> None:
         "iid",
         "mlp",
         "fedavg",
-        "sequential",
+        "vectorised",
     )
     assert made.privacy is None
     assert made.fairness is None
