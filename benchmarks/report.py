@@ -22,7 +22,7 @@ def page(rows: list[Any], *, heading: bool = True) -> str:
             "Written by `make bench` (peers: `make bench-peers` first). Two sides do rounds in turn, A B A B, in one",
             "run; the figure is the median of the pairs' ratios after a pair of warm-up, in brackets their quartiles.",
             "Ratios are Accord's speed over the other's. Accuracy is test accuracy after as many rounds on both sides,",
-            "so that equal work can be seen.",
+            "so that equal work can be seen. A row measured anew with `--only` stands in the place of the earlier one.",
             "",
             f"{about}; {_processor()}.",
             "",
