@@ -101,6 +101,8 @@ def kill_until_done(
             return kills
         process.kill()
         process.join()
+        if process.exitcode == 0:  # it ended between the look and the kill
+            return kills
         assert process.exitcode == -signal.SIGKILL
         kills += 1
         seen.add(written(folder))
