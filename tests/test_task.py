@@ -1,6 +1,7 @@
 import copy
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -143,3 +144,8 @@ def test_batch_norm_without_momentum_is_refused() -> None:
 def test_a_model_with_nothing_to_train_is_refused(model: nn.Module) -> None:
     with pytest.raises(StudyError, match=r"^model: no parameter requires a gradient, so there is nothing to train$"):
         Task(model, classes=3)
+
+
+def test_tokens_are_tried_as_tokens() -> None:
+    task = Task(nn.Sequential(nn.Embedding(2, 3), nn.Flatten(), nn.Linear(12, 2)), 2)
+    assert not task.remembers((4,), np.random.default_rng(0), tokens=True)

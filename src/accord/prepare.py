@@ -128,7 +128,8 @@ def _refuse_under_privacy(study: Study, data: DataSet, task: Task, streams: Stre
             f"data {data.name}: {', '.join(data.derived)} would be read off the training rows, which no noise covers; "
             "let the function return class_names"
         )
-    if task.remembers(tuple(data.train.x.shape[1:]), streams("trial", 0, 0)):
+    x = data.train.x
+    if task.remembers(tuple(x.shape[1:]), streams("trial", 0, 0), tokens=not x.is_floating_point()):
         raise PrivacyError(
             f"model {study.model.name}: the network remembers rows it has seen, so clipping one sample or client does "
             "not bound what it changes; make forward depend on its input and parameters alone"

@@ -76,16 +76,20 @@ class Task:
         norms = [module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
         return any(isinstance(norm, BATCH_NORM) or norm.track_running_stats for norm in norms)
 
-    def remembers(self, shape: tuple[int, ...], rng: np.random.Generator) -> bool:
+    def remembers(self, shape: tuple[int, ...], rng: np.random.Generator, *, tokens: bool = False) -> bool:
         """Whether the network answers differently after it has seen other rows: found by trial, not by proof.
 
         Args:
             shape: of one sample.
             rng: draws the trial's rows.
+            tokens: whether features are tokens (int64) instead of numbers.
         """
         model = copy.deepcopy(self.model)
         params = {name: value.to(torch.float32) for name, value in self.init().items()}
-        one, other = (torch.from_numpy(rng.standard_normal((3, *shape), dtype=np.float32) * k) for k in (1, 50))
+        if tokens:
+            one, other = (torch.from_numpy(rng.integers(2, size=(3, *shape))) for _ in range(2))
+        else:
+            one, other = (torch.from_numpy(rng.standard_normal((3, *shape), dtype=np.float32) * k) for k in (1, 50))
 
         def answer(x: Tensor) -> Tensor:
             given = {name: value.clone() for name, value in params.items()}

@@ -12,6 +12,7 @@ from accord.engines.stacked import StackedNetwork, stack_network
 from accord.engines.stacked_parts import Part, Stack
 from accord.models.build import build
 from accord.privacy import noise
+from accord.streams import stream
 
 CNN = nn.Sequential(
     nn.Conv2d(2, 3, kernel_size=3, stride=2, padding=1),
@@ -150,11 +151,10 @@ def test_the_layout_is_undone(model: nn.Module, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(("model", "shape"), CASES)
 def test_draws_reach_the_parameters_they_reach_elsewhere(model: nn.Module, shape: tuple[int, ...]) -> None:
     network = network_of(model, shape)
-    draws = torch.arange(float(network.numbers))
-    expected = noise.cut(draws, {k: v.detach() for k, v in model.named_parameters()})
+    expected = noise.gaussian(stream(1, "noise"), {k: v.detach() for k, v in model.named_parameters()}, 1.0)
     stack = network.enter({k: torch.zeros(2, *v.shape) for k, v in model.named_parameters()})
-    for name, piece in network.cut(draws, stack).items():
-        network.as_drawn(stack)[name][1].add_(piece)
+    views = network.as_drawn(stack)
+    noise.add(stream(1, "noise"), [views[name][1] for name in network.shapes], 1.0)
     got = network.leave(stack)
     assert all(torch.equal(got[k][1], v) and not got[k][0].any() for k, v in expected.items())
 
@@ -173,6 +173,24 @@ def test_a_token_outside_the_table_is_refused() -> None:
 def hooked() -> nn.Module:
     model = nn.Sequential(nn.Linear(4, 3))
     model[0].register_forward_hook(lambda module, inputs, output: output * 2)
+    return model
+
+
+def hooked_backward() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 3))
+    model[0].register_full_backward_pre_hook(lambda module, gradient: None)
+    return model
+
+
+def other_forward() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 3))
+    model[0].forward = lambda x: 2 * x[..., :3]
+    return model
+
+
+def parameter_of_its_own() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 3))
+    model[0].register_parameter("scale", nn.Parameter(torch.ones(())))
     return model
 
 
@@ -211,6 +229,9 @@ REFUSED: list[tuple[Any, int]] = [
     (nn.Sequential(nn.LayerNorm(4, elementwise_affine=False), nn.Linear(4, 2)), 1),
     (nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)), 1),
     (hooked(), 1),
+    (hooked_backward(), 1),
+    (other_forward(), 1),
+    (parameter_of_its_own(), 1),
     (frozen(), 1),
     (tied(), 1),
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,3 +100,12 @@ def test_what_is_summed_cannot_be_clipped_by_sample() -> None:
         summed.squares()
     with pytest.raises(PrivacyError, match="cannot be weighted by sample"):
         summed.weighted(torch.ones(2, 4))
+
+
+def test_squares_over_strides_are_as_exact() -> None:
+    """One large number, then many that a sum from left to right would lose; clipping allows 2e-5."""
+    value = torch.full((1024, 2), float(np.sqrt(2.0**-24 * 0.999)))
+    value[0] = 1.0
+    exact = value[:, 0].double().square().sum()
+    for one in (value[:, 0], value.T[0], value[:, 0].clone()):
+        assert abs(square_sum(one).double() / exact - 1) < 1e-5

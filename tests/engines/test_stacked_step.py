@@ -1,5 +1,6 @@
 """A kernel step is the mapped step, plain and private, fused or not, with padding and poison; and what it costs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +9,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accord.engines.stacked import StackedNetwork, stack_network
-from accord.engines.stacked_parts import Stack
 from accord.engines.stacked_step import Draw, KernelStep, StackedBatch, mapped_step
 from accord.errors import PrivacyError
 from accord.params import Params
@@ -53,7 +53,16 @@ def drawn(network: StackedNetwork, noise: Params | None, std: float) -> Draw | N
     if noise is None:
         return None
     normals = network.as_drawn({name: value / std for name, value in network.enter(noise).items()})
-    return lambda i: {name: value[i] for name, value in normals.items()}
+
+    def draw(i: int, into: Sequence[Tensor], scale: float) -> None:
+        for name, value in zip(network.shapes, into, strict=True):
+            value.add_(normals[name][i], alpha=scale)
+
+    return draw
+
+
+def nothing(i: int, into: Sequence[Tensor], scale: float) -> None:
+    """Noise of 0."""
 
 
 def both(unit: str | None, batch: StackedBatch, micro: int = 2**31, pieces: int = 1) -> tuple[Params, Params, Params]:
@@ -129,7 +138,7 @@ def test_noise_cannot_be_left_out() -> None:
         step.gradients(stack, batch, divisors, None)
     batch_step = KernelStep(work_of("batch"), network)
     with pytest.raises(PrivacyError, match="only plain SGD"):
-        batch_step.fused(stack, batch, divisors, lambda i: stack)
+        batch_step.fused(stack, batch, divisors, nothing)
     with pytest.raises(PrivacyError, match="a step came without"):
         batch_step.gradients(stack, batch, None, None)
     assert all(torch.equal(stack[k], v) for k, v in before.items())
@@ -144,9 +153,8 @@ def test_rounding_into_the_weights_comes_after_the_noise() -> None:
     before = {k: v.clone() for k, v in stack.items()}
     seen: list[bool] = []
 
-    def draw(i: int) -> Stack:
+    def draw(i: int, into: Sequence[Tensor], scale: float) -> None:
         seen.append(all(torch.equal(stack[k][i], v[i]) for k, v in before.items()))
-        return {k: torch.zeros_like(v[0]) for k, v in network.as_drawn(stack).items()}
 
     KernelStep(work, network).fused(stack, batches(2, padded=False), [8.0] * 2, draw)
     assert seen == [True, True]
@@ -160,6 +168,7 @@ class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.kernels: list[str] = []
         self.largest = 0
+        self.noised: list[int] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -175,10 +184,14 @@ def counted(unit: str | None, clients: int, width: int = 5) -> Count:
     network = network_of(work)
     stack = network.enter({k: v.expand(clients, *v.shape) for k, v in work.task.init(torch.float64).items()})
     batch = batches(clients, width, padded=False)
-    normals = {k: torch.zeros_like(v[0]) for k, v in stack.items()}
-    step, draw = KernelStep(work, network), None if unit is None else lambda i: normals
-    step.fused(stack, copied(batch), [8.0] * clients, draw)  # constants are made once
     count = Count()
+
+    def noted(i: int, into: Sequence[Tensor], scale: float) -> None:
+        count.noised.append(i)
+
+    step, draw = KernelStep(work, network), None if unit is None else noted
+    step.fused(stack, copied(batch), [8.0] * clients, draw)  # constants are made once
+    count.noised.clear()
     with count:
         step.fused(stack, batch, [8.0] * clients, draw)
     return count
@@ -189,9 +202,10 @@ def test_a_step_launches_as_many_kernels_for_one_client_as_for_many() -> None:
 
 
 def test_a_private_step_adds_a_clients_noise_and_nothing_else() -> None:
-    """One kernel a parameter; norms and clipping are shared."""
+    """Once each; norms and clipping are shared."""
     one, many = counted("sample", 1), counted("sample", 9)
-    assert len(many.kernels) - len(one.kernels) == 8 * 4
+    assert (one.noised, many.noised) == ([0], list(range(9)))
+    assert len(many.kernels) == len(one.kernels) <= 52
 
 
 def test_a_dense_step_forms_no_gradient() -> None:

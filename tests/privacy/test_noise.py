@@ -6,9 +6,15 @@ import torch
 from scipy import stats
 
 from accord.errors import PrivacyError
-from accord.privacy import noise as noise_module
-from accord.privacy.noise import gaussian, standard_normal, torch_generator
+from accord.privacy.noise import add, gaussian
 from accord.streams import stream
+
+
+def drawn(rng: np.random.Generator, count: int) -> torch.Tensor:
+    out = torch.zeros(count)
+    add(rng, [out], 1.0)
+    return out
+
 
 LIKE = {"w": torch.zeros(300, 200), "b": torch.zeros(200)}
 
@@ -53,55 +59,34 @@ def test_a_dtype_it_cannot_draw_is_refused() -> None:
         gaussian(stream(0, "noise"), {"w": torch.zeros(2, dtype=torch.float16)}, 1.0)
 
 
-def test_the_whole_state_of_the_generator_comes_from_the_stream() -> None:
-    """PyTorch's bits are NumPy's Mersenne twister of the words drawn: no 32-bit seed in between."""
-    twister = np.random.MT19937()
-    state = twister.state
-    state["state"] = {
-        "key": stream(3, "noise").integers(2**32, size=624, dtype=np.uint64).astype(np.uint32),
-        "pos": 624,
-    }
-    twister.state = state
-    expected = twister.random_raw(1000)
-    bits = torch.empty(1000, dtype=torch.int32).random_(generator=torch_generator(stream(3, "noise")))
-    assert (bits.numpy() == expected % 2**31).all()
-
-
-def test_a_generator_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noise_module, "_STATE_BYTES", 1)
-    with pytest.raises(PrivacyError, match="generator of a kind not known"):
-        gaussian(stream(0, "noise"), LIKE, 1.0)
-
-
 def test_steps_of_a_stream_are_uncorrelated_and_unlike() -> None:
     rng = stream(5, "noise")
-    steps = [standard_normal(rng, 50_000, torch.float32).numpy() for _ in range(3)]
+    steps = [drawn(rng, 50_000).numpy() for _ in range(3)]
     for a, b in ((0, 1), (1, 2), (0, 2)):
         assert abs(np.corrcoef(steps[a], steps[b])[0, 1]) < 4 / np.sqrt(50_000)
 
 
-def test_noise_into_given_memory_is_the_same() -> None:
-    out = torch.empty(1000)
-    assert standard_normal(stream(5, "noise"), 1000, torch.float32, out=out) is out
-    assert torch.equal(out, standard_normal(stream(5, "noise"), 1000, torch.float32))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_where_it_is_added_changes_no_draw(dtype: torch.dtype) -> None:
+    """Whatever the memory's order, what was there, and the scale."""
+    lie = [torch.zeros(40, 30, dtype=dtype), torch.zeros(7, dtype=dtype)]
+    add(stream(5, "noise"), lie, 1.0)
+    turned = [torch.ones(30, 40, dtype=dtype).T, torch.ones(14, dtype=dtype)[::2]]
+    add(stream(5, "noise"), turned, -2.0)
+    for there, one in zip(lie, turned, strict=True):
+        torch.testing.assert_close(one, 1 - 2 * there)
 
 
-def test_tails_are_there() -> None:
-    """Of sixty million draws as many lie beyond each bound as should, past where PyTorch's own normals end."""
-    counts = dict.fromkeys((2.0, 3.9, 4.0, 4.1, 5.0, 5.8), 0)
-    rng = stream(6, "noise")
-    for _ in range(60):
-        draws = standard_normal(rng, 1_000_000, torch.float32).abs()
-        for bound in counts:
-            counts[bound] += int((draws > bound).sum())
-    for bound, found in counts.items():
-        expected = 60_000_000 * 2 * stats.norm.sf(bound)
-        assert abs(found - expected) < 4 * np.sqrt(expected) + 1, bound
+@pytest.mark.parametrize("scale", [0.0, 1e-50, float("nan"), float("inf")])
+def test_noise_of_no_scale_is_refused(scale: float) -> None:
+    value = torch.zeros(3)
+    with pytest.raises(PrivacyError, match="finite standard deviation"):
+        add(stream(0, "noise"), [value], scale)
+    assert not value.any()
 
 
-def test_the_tail_has_the_normal_laws_shape_on_both_sides() -> None:
-    rng = stream(7, "noise")
-    draws = torch.cat([standard_normal(rng, 1_000_000, torch.float32) for _ in range(40)])
-    for side in (draws, -draws):
-        far = side[side > 4.0].double().numpy()
-        assert stats.kstest(stats.norm.sf(far) / stats.norm.sf(4.0), "uniform").pvalue > 0.001
+def test_nothing_is_noised_where_one_tensor_cannot_be() -> None:
+    values = [torch.zeros(3), torch.zeros(3, dtype=torch.float16)]
+    with pytest.raises(PrivacyError, match="float16"):
+        add(stream(0, "noise"), values, 1.0)
+    assert not values[0].any()

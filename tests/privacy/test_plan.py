@@ -59,6 +59,7 @@ def test_client_cohorts_each_have_their_own_accounting() -> None:
     ("changes", "message"),
     [
         ({"unit": "row"}, "unknown privacy unit"),
+        ({"clip_norm": 1e-13}, "too small: squares of such numbers vanish"),
         ({"sampling": "shuffle"}, "unknown privacy sampling"),
         ({"accountant": "zcdp"}, "unknown privacy accountant"),
         ({"sampling": "fixed"}, "Poisson batches only"),

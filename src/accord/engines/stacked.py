@@ -42,7 +42,7 @@ class StackedNetwork:
     @property
     def numbers(self) -> int:
         """Parameters of one client."""
-        return sum(_count(shape) for shape in self.shapes.values())
+        return sum(torch.Size(shape).numel() for shape in self.shapes.values())
 
     def enter(self, params: Mapping[str, Tensor]) -> Stack:
         """Parameters `[clients, *shape]` by name, as the layers want them; copies."""
@@ -53,14 +53,8 @@ class StackedNetwork:
         return {name: self._leave(name, stack[name]) for name in self.shapes}
 
     def as_drawn(self, stack: Stack) -> Stack:
-        """Views of a stack with the axes of each parameter as `noise.cut` lays draws: its own first axis last."""
+        """Views of a stack with the axes of each parameter as `noise.gaussian` lays draws: its own first axis last."""
         return {name: self._as_drawn(name, value) for name, value in stack.items()}
-
-    def cut(self, draws: Tensor, stack: Stack) -> Stack:
-        """Views of a vector of draws `[numbers]` in the shapes of one client of `as_drawn(stack)`."""
-        pieces = torch.split(draws, [_count(shape) for shape in self.shapes.values()])
-        drawn = self.as_drawn(stack)
-        return {name: piece.view(drawn[name].shape[1:]) for name, piece in zip(self.shapes, pieces, strict=True)}
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, list[Any]]:
         """Logits `[clients, samples, classes]` for `x` `[clients, samples, ...]`, and what `backward` needs."""
@@ -138,7 +132,7 @@ def stack_network(model: nn.Module, input_axes: int, *, by_sample: bool = False)
         return None
     if len(names) != len(list(model.parameters())):  # a parameter used twice would be updated twice
         return None
-    if any(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks for module in model.modules()):
+    if any(_altered(module) for module in model.modules()):
         return None
     layers: list[Layer] = []
     axes, bent = input_axes, False
@@ -152,7 +146,28 @@ def stack_network(model: nn.Module, input_axes: int, *, by_sample: bool = False)
         layers.append(layer)
     if axes != 1 or not any(layer.trains for layer in layers):
         return None
+    if {name for layer in layers for name in _parameters(layer)} != set(names):  # one that no kernel knows
+        return None
     return StackedNetwork(tuple(layers), {name: tuple(value.shape) for name, value in model.named_parameters()})
+
+
+def _parameters(layer: Layer) -> list[str]:
+    if isinstance(layer, Embedding):
+        return [layer.weight]
+    if isinstance(layer, Dense | Convolution | Normalisation):
+        return [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+    return []
+
+
+def _altered(module: nn.Module) -> bool:
+    """Whether a module does more than its type says."""
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    return any(hooks) or "forward" in module.__dict__
 
 
 def _layer(name: str, module: nn.Module, axes: int, by_sample: bool) -> Layer | None:
@@ -206,7 +221,3 @@ def _convolution(name: str, bias: str | None, module: nn.Conv2d, by_sample: bool
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    return torch.Size(shape).numel()

@@ -253,7 +253,7 @@ def _ones(clients: int, rows: int, dtype: torch.dtype, device: torch.device) -> 
 
 def square_sum(value: Tensor) -> Tensor:
     """Sum of squares over the last axis, to a few units of the last place however long it is."""
-    length = value.shape[-1]
+    value, length = value.contiguous(), value.shape[-1]  # over strides, PyTorch's norm rounds more than clipping allows
     if length <= _BLOCK:
         norms: Tensor = torch.linalg.vector_norm(value, dim=-1)
         return norms.square_()

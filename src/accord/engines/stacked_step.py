@@ -5,7 +5,7 @@ learning rate), so that no gradient tensor is formed. Per-sample clipping scales
 of forming per-sample gradients, where a layer's norms allow it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -49,8 +49,8 @@ class StackedBatch(NamedTuple):
     weight: Tensor | None
 
 
-Draw = Callable[[int], Stack]
-"""Place in the stack to that client's standard normals of this step, by name, as `StackedNetwork.cut` gives them."""
+Draw = Callable[[int, Sequence[Tensor], float], None]
+"""Adds that client's noise of this step, times a standard deviation, to its tensors in the order of the model."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class KernelStep:
             stack: parameters, changed.
             batch: rows.
             divisors: unit `sample`: what each client's noised sum is divided by; else None.
-            draw: gives the step's noise, where the plan noises steps; called once for each client, in order.
+            draw: adds the step's noise, where the plan noises steps; called once for each client, in order.
 
         Raises:
             PrivacyError: noise is due and there is no `draw`, or the step cannot be fused.
@@ -103,9 +103,6 @@ class KernelStep:
         if draw is None or divisors is None:
             raise PrivacyError("privacy.unit sample adds noise in every step, but a step came without")
         scale = [rate / divisor for divisor in divisors]
-        if len(scale) == 1:  # a lone client's noise is drawn beside its gradient, where there is a thread for it
-            drawn = iter(self.each(draw, [0]))
-            draw = lambda i: next(drawn)  # noqa: E731
         parts = self._clipped(stack, batch, plan, scale)
         # Noise first: were the sum rounded into the weights before, that rounding would be outside the sensitivity.
         self._add_noise(stack, [-factor * plan.noise_std for factor in scale], draw)
@@ -138,12 +135,12 @@ class KernelStep:
         return out
 
     def _add_noise(self, stack: Stack, scale: list[float], draw: Draw) -> None:
-        """Each client's draws times its `scale`, in place."""
+        """Each client's noise times its `scale`, in place."""
         with self.timed("noise"):
-            into = self.network.as_drawn(stack)
+            views = self.network.as_drawn(stack)
+            into = [views[name].unbind(0) for name in self.network.shapes]
             for i, factor in enumerate(scale):
-                for name, value in draw(i).items():
-                    into[name][i].add_(value, alpha=factor)
+                draw(i, [value[i] for value in into], factor)
 
     def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
         """The gradient's parts, each row clipped and times its client's `scale`."""

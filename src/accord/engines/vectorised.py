@@ -223,7 +223,7 @@ class Vectorised:
         stack = {name: _copies(value, clients) for name, value in kernels.start.items()}
         feed = Feed(self._data, chunk, work.dtype, self._device)
         divisors = [local.divisor(work, n) for n in chunk.held]
-        normals = None if work.local_plan is None else self._normals(kernels, chunk, round)
+        draw_noise = None if work.local_plan is None else self._noise(chunk, round)
         optimizer = work.optimizer.init(stack)
         optimizer = optimizer._replace(steps=optimizer.steps.expand(clients).clone())
         update = torch.func.vmap(work.optimizer.update)
@@ -234,9 +234,9 @@ class Vectorised:
             with self._timed("data"):
                 batch = feed.stacked(t)
             if step.fusible:
-                step.fused(now, batch, divisors[:live], normals)
+                step.fused(now, batch, divisors[:live], draw_noise)
                 continue
-            gradients = step.gradients(now, batch, divisors[:live], normals)
+            gradients = step.gradients(now, batch, divisors[:live], draw_noise)
             state = torch.utils._pytree.tree_map(lambda leaf, live=live: leaf[:live], optimizer)
             after, state = update(gradients, state, now)
             for name, value in after.items():
@@ -254,23 +254,10 @@ class Vectorised:
                 factors = factor_of(square_norms(stack), plan.clip_norm).tolist()
         return _Done(chunk, stack, factors)
 
-    def _normals(self, kernels: _Kernels, chunk: Chunk, round: int) -> Draw:
-        """Each client's next standard normals from its own stream, in the kernels' layout."""
-        network, dtype = kernels.step.network, kernels.step.work.dtype
+    def _noise(self, chunk: Chunk, round: int) -> Draw:
+        """Each client's noise of its next step, from its own stream."""
         streams = [self._streams(NOISE, round, client) for client in chunk.clients]
-
-        drawn = torch.empty(network.numbers, dtype=dtype)
-        there = drawn.to(self._device)  # itself, on the CPU
-        pieces = network.cut(there, kernels.start)
-
-        def normals(i: int) -> Stack:
-            with torch.inference_mode():  # which belongs to a thread
-                noise.standard_normal(streams[i], network.numbers, dtype, out=drawn)
-                if there is not drawn:
-                    there.copy_(drawn)
-            return pieces
-
-        return normals
+        return lambda i, into, scale: noise.add(streams[i], into, scale)
 
     def _mapped(self, work: ClientWork, chunk: Chunk, shared: Params, round: int) -> ClientState:
         clients = len(chunk.clients)

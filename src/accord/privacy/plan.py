@@ -29,6 +29,9 @@ from accord.privacy.accounting import Accountant, Relation
 Unit = Literal["sample", "batch", "client"]
 Sampling = Literal["poisson", "fixed", "everyone"]
 
+LEAST_CLIP_NORM = 1e-12
+"""Below, the squares that a norm is made of come near float32's smallest number, and clipping would not hold."""
+
 
 @dataclass(frozen=True)
 class PrivacyPlan:
@@ -46,7 +49,8 @@ class PrivacyPlan:
         budget: epsilon no account may exceed; None where only the noise is given.
 
     Raises:
-        PrivacyError: an unknown unit, sampling or accountant, or a combination nobody accounts.
+        PrivacyError: an unknown unit, sampling or accountant, a combination nobody accounts, or a clip norm too small
+            to hold in float32.
         ValueError: a number out of its range.
     """
 
@@ -61,6 +65,11 @@ class PrivacyPlan:
 
     def __post_init__(self) -> None:
         positive(clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier)
+        if self.clip_norm < LEAST_CLIP_NORM:
+            raise PrivacyError(
+                f"privacy.clip_norm {self.clip_norm:g} is too small: squares of such numbers vanish in float32; "
+                f"use {LEAST_CLIP_NORM:g} or more"
+            )
         open_unit(delta=self.delta)
         if self.budget is not None:
             positive(budget=self.budget)
