@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from accord.config.schema import EngineSection, SequentialEngine, Study, VectorisedEngine
+from accord.config.engine import EngineSection, SequentialEngine, VectorisedEngine
+from accord.config.schema import Study
 from accord.data.federated import DataSet, FederatedData
 from accord.data.load import deal, load_data
 from accord.engines.sequential import Sequential

@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from accord.config.base import Section
+from accord.config.data import DigitsData
 from accord.config.load import dump_study, load_study, make_study, parse_study
-from accord.config.schema import CyclicProgram, DigitsData, IidPartition, Section, Study
+from accord.config.partition import IidPartition
+from accord.config.program import CyclicProgram
+from accord.config.schema import Study
 from accord.config.sections import SECTIONS
 from accord.errors import RequestError, StudyError
 

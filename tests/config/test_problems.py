@@ -4,7 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from accord.config.problems import Problem, got, nearest, problems, unknown_key
-from accord.config.schema import CyclicProgram, Study, Training
+from accord.config.program import CyclicProgram
+from accord.config.schema import Study
+from accord.config.training import Training
 
 DIGITS = {"name": "digits"}
 

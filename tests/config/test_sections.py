@@ -1,14 +1,11 @@
 from typing import Literal
 
-from accord.config.schema import (
-    CyclicProgram,
-    FedAvgProgram,
-    SamplePrivacy,
-    SequentialEngine,
-    Study,
-    Training,
-)
+from accord.config.engine import SequentialEngine
+from accord.config.privacy import SamplePrivacy
+from accord.config.program import CyclicProgram, FedAvgProgram
+from accord.config.schema import Study
 from accord.config.sections import SECTIONS, choices, settings, shape
+from accord.config.training import Training
 
 
 def test_every_part_of_a_study_but_the_seed_is_a_section() -> None:

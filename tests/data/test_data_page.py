@@ -10,7 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
-from accord.config.schema import Data, Partition
+from accord.config.data import Data
+from accord.config.partition import Partition
 from accord.data.load import deal, load_data
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"

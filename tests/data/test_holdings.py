@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.config.schema import DirichletPartition, IidPartition, SyntheticData
+from accord.config.data import SyntheticData
+from accord.config.partition import DirichletPartition, IidPartition
 from accord.data import holdings as module
 from accord.data.federated import FederatedData
 from accord.data.holdings import holdings, label_shares

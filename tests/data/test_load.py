@@ -3,7 +3,8 @@ import typing
 import pytest
 from pydantic import TypeAdapter
 
-from accord.config.schema import Data, IidPartition, Partition, SyntheticData
+from accord.config.data import Data, SyntheticData
+from accord.config.partition import IidPartition, Partition
 from accord.data import load as load_module
 from accord.data import partition as partition_module
 from accord.data.load import deal, load_data

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from accord.config.schema import (
+from accord.config.partition import (
     ContiguousPartition,
     DirichletPartition,
     IidPartition,

@@ -3,7 +3,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from accord.config.schema import CustomModel, Model
+from accord.config.model import CustomModel, Model
 from accord.errors import StudyError
 from accord.models.build import NETWORKS, build
 

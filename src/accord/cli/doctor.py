@@ -45,7 +45,7 @@ def _extras() -> dict[str, str]:
 
 
 def _data() -> dict[str, str]:
-    from accord.config.schema import AdultData, DigitsData, FashionMnistData, MnistData
+    from accord.config.data import AdultData, DigitsData, FashionMnistData, MnistData
     from accord.data.load import load_data
     from accord.errors import DataError
 

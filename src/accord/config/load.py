@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from accord.config import overrides as sets
 from accord.config import yaml_text
+from accord.config.base import Section
 from accord.config.problems import Problem, got, nearest, problems
-from accord.config.schema import Section, Study
+from accord.config.schema import Study
 from accord.config.sections import SECTIONS
 from accord.errors import StudyError
 

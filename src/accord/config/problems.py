@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from accord.config.schema import Section, Study
+from accord.config.base import Section
+from accord.config.schema import Study
 from accord.config.sections import SECTIONS, Shape, choices, settings, shape
 
 _EXPECTED = {

@@ -6,7 +6,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from accord.config.schema import Section, Study
+from accord.config.base import Section
+from accord.config.schema import Study
 
 _TAGS = ("name", "unit")
 

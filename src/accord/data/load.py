@@ -3,16 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from accord.config.schema import (
-    AdultData,
-    CustomData,
-    Data,
-    DigitsData,
-    FashionMnistData,
-    MnistData,
-    Partition,
-    SyntheticData,
-)
+from accord.config.data import AdultData, CustomData, Data, DigitsData, FashionMnistData, MnistData, SyntheticData
+from accord.config.partition import Partition
 from accord.data.federated import DataSet, FederatedData
 from accord.data.partition import deal_test, partition
 from accord.data.sources.adult import load_adult
@@ -42,7 +34,7 @@ def load_data(settings: Data, seed: int) -> DataSet:
         DataError: data is missing, truncated, mislabelled or of the wrong shape.
         StudyError: a function named by the study is not found.
 
-    >>> from accord.config.schema import SyntheticData
+    >>> from accord.config.data import SyntheticData
     >>> len(load_data(SyntheticData(name="synthetic", train_rows=30), seed=0).train)
     30
     """
@@ -56,7 +48,8 @@ def deal(data: DataSet, settings: Partition, seed: int) -> FederatedData:
         DataError: the partition cannot be made of these rows, or leaves a client without any.
         StudyError: `partition_by` names no column.
 
-    >>> from accord.config.schema import IidPartition, SyntheticData
+    >>> from accord.config.data import SyntheticData
+    >>> from accord.config.partition import IidPartition
     >>> data = load_data(SyntheticData(name="synthetic", train_rows=30, test_rows=12), seed=0)
     >>> dealt = deal(data, IidPartition(name="iid", num_partitions=3), seed=0)
     >>> dealt.train.sizes().tolist(), dealt.test.sizes().sum().tolist()

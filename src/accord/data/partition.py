@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from accord.config.schema import (
+from accord.config.partition import (
     ContiguousPartition,
     DirichletPartition,
     IidPartition,

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accord.config.schema import CyclicProgram, FedAvgProgram, Study, Training
+from accord.config.program import CyclicProgram, FedAvgProgram
+from accord.config.schema import Study
+from accord.config.training import Training
 from accord.data import cohort as cohorts
 from accord.errors import StudyError
 from accord.privacy import accounting

@@ -4,7 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from accord.config import schema
+from accord.config.model import CustomModel, LogisticModel, McmahanCnnModel, MlpModel, Model, TfpCnnModel
+from accord.config.partition import (
+    ContiguousPartition,
+    DirichletPartition,
+    IidPartition,
+    NaturalPartition,
+    Partition,
+    PathologicalPartition,
+    ShardPartition,
+    SizePartition,
+    SortedPartition,
+)
+from accord.config.program import CyclicProgram, Program
 from accord.config.schema import Study
 from accord.reports.holders import Holders, holders
 from accord.reports.words import accountant, count, epsilon, known, plain, power
@@ -48,31 +60,31 @@ def _data(result: Mapping[str, Any]) -> str:
     )
 
 
-def _holders(chosen: schema.Partition, held: Holders) -> str:
+def _holders(chosen: Partition, held: Holders) -> str:
     who = count(held.population, "client")
     match chosen:
-        case schema.IidPartition():
+        case IidPartition():
             text = f"The training rows are shuffled and dealt in equal parts to {who}."
-        case schema.DirichletPartition():
+        case DirichletPartition():
             text = (
                 f"The training rows are dealt to {who} with label skew: each class is shared out in "
                 f"proportions drawn from Dirichlet(α = {chosen.alpha:g})."
             )
-        case schema.ShardPartition():
+        case ShardPartition():
             text = (
                 f"The training rows are sorted by label and cut into shards; each of {who} holds "
                 f"{count(chosen.num_shards_per_partition, 'shard')}."
             )
-        case schema.PathologicalPartition():
+        case PathologicalPartition():
             classes = count(chosen.num_classes_per_partition, "class", "classes")
             text = f"Each of {who} holds rows of {classes} only."
-        case schema.SizePartition():
+        case SizePartition():
             text = f"The training rows are shuffled and cut into parts of given sizes for {who}."
-        case schema.NaturalPartition():
+        case NaturalPartition():
             text = f"One client for each value of “{plain(chosen.partition_by)}”: {who}."
-        case schema.ContiguousPartition():
+        case ContiguousPartition():
             text = f"The training rows are cut into equal parts in the order of the file, for {who}."
-        case schema.SortedPartition():
+        case SortedPartition():
             text = f"The training rows are sorted by label and cut into equal parts for {who}."
         case _:
             assert_never(chosen)
@@ -84,20 +96,20 @@ def _holders(chosen: schema.Partition, held: Holders) -> str:
     return f"{text} They hold from {count(low)} to {count(high)} rows, {count(held.median)} at the median."
 
 
-def _model(model: schema.Model) -> str:
+def _model(model: Model) -> str:
     match model:
-        case schema.LogisticModel():
+        case LogisticModel():
             return "Softmax regression: one dense layer from the input to the classes."
-        case schema.MlpModel():
+        case MlpModel():
             widths = ", ".join(count(width) for width in model.hidden)
             if not widths:
                 return "A single dense layer from the input to the classes."
             return f"A multilayer perceptron with ReLU and hidden layers of width {widths}."
-        case schema.TfpCnnModel():
+        case TfpCnnModel():
             return "The convolutional network of TensorFlow Privacy's MNIST example, 26,010 parameters."
-        case schema.McmahanCnnModel():
+        case McmahanCnnModel():
             return "The convolutional network of McMahan et al. 2017, 1,663,370 parameters."
-        case schema.CustomModel():
+        case CustomModel():
             return f"The user's own network, {plain(model.function)}."
 
 
@@ -124,10 +136,10 @@ def _training(study: Study, result: Mapping[str, Any]) -> str:
     return f"In a round, each client does {amount} {batches}, by {optimizer} ({', '.join(extras)})."
 
 
-def _program(program: schema.Program, population: int) -> str:
+def _program(program: Program, population: int) -> str:
     rounds = count(program.rounds, "round")
     everyone = program.cohort_size is None or program.cohort_size >= population
-    if isinstance(program, schema.CyclicProgram):
+    if isinstance(program, CyclicProgram):
         whom = "every client" if everyone else f"{program.cohort_size} of the {count(population, 'client')}"
         order = "in an order drawn anew each round" if program.order == "shuffled" else "by number"
         return f"Cyclic: in each of {rounds} the model hops through {whom}, {order}. Nothing is averaged."

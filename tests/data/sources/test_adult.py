@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from accord.config.schema import AdultData
+from accord.config.data import AdultData
 from accord.data.federated import DataSet
 from accord.data.sources import adult
 from accord.data.sources.adult import feature_names, load_adult

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from accord.config.schema import CustomData
+from accord.config.data import CustomData
 from accord.data.federated import DataSet
 from accord.data.sources.custom import load_custom
 from accord.errors import DataError, StudyError

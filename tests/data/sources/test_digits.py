@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from accord.config.schema import DigitsData
+from accord.config.data import DigitsData
 from accord.data.load import load_data
 from accord.data.sources.digits import load_digits
 from accord.errors import DataError

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from accord.config.schema import FashionMnistData, MnistData
+from accord.config.data import FashionMnistData, MnistData
 from accord.data.sources.idx import load_fashion_mnist, load_mnist, read_images, read_labels
 from accord.errors import DataError
 

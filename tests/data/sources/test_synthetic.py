@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from accord.config.schema import SyntheticData
+from accord.config.data import SyntheticData
 from accord.data.sources.synthetic import load_synthetic
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accord.config.schema import AdultData
+from accord.config.data import AdultData
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.data.sources.places import Origin, find, read_bytes
 from accord.errors import DataError

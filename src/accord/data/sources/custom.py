@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accord.config.schema import CustomData
+from accord.config.data import CustomData
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.errors import AccordError, DataError
 from accord.plugins import load_function

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from accord.config.schema import DigitsData
+from accord.config.data import DigitsData
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.sources.stroke import stroke_groups
 from accord.errors import DataError

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accord.config.schema import FashionMnistData, ImageData, MnistData
+from accord.config.data import FashionMnistData, ImageData, MnistData
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.data.sources.places import Origin, find, read_bytes
 from accord.data.sources.stroke import stroke_groups

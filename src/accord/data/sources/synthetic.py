@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from accord.config.schema import SyntheticData
+from accord.config.data import SyntheticData
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.streams import stream
 

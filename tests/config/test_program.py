@@ -1,0 +1,26 @@
+"""The program section: what cannot go together, and what may."""
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from accord.config.program import FedAvgProgram, Program
+
+
+def test_their_possible_neighbours_are_taken() -> None:
+    assert FedAvgProgram(name="fedavg", cohort_sampling="poisson", cohort_size=3).cohort_size == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Program, {"name": "fedavg", "weights": "uniform", "weight_cap": 5}),
+        (Program, {"name": "fedavg", "cohort_sampling": "poisson"}),
+        (Program, {"name": "fedavg", "rounds": 0}),
+        (Program, {"name": "cyclic", "order": "random"}),
+    ],
+)
+def test_what_makes_no_sense_is_refused(kind: Any, values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(kind).validate_python(values)
