@@ -47,3 +47,28 @@ class SelfWriter(nn.Module):
 
 def writes_itself(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return SelfWriter(input_shape[0], classes)
+
+
+def with_embedding(input_shape: tuple[int, ...], classes: int, vocabulary: int = 12) -> nn.Module:
+    """Takes tokens; layers that the vectorised engine has kernels for."""
+    return nn.Sequential(nn.Embedding(vocabulary, 6), nn.Flatten(), nn.Linear(6 * input_shape[0], classes))
+
+
+class BagOfTokens(nn.Module):
+    """The mean of a row's embedded tokens: no `nn.Sequential`, so it runs under vmap."""
+
+    def __init__(self, vocabulary: int, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, 6)
+        self.linear = nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.embedding(x).mean(dim=1))  # type: ignore[no-any-return]
+
+
+def bag_of_tokens(input_shape: tuple[int, ...], classes: int, vocabulary: int = 12) -> nn.Module:
+    return BagOfTokens(vocabulary, classes)
+
+
+def reads_tokens(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    return nn.Sequential(nn.Embedding(classes, 4), nn.Flatten(), nn.Linear(4 * input_shape[0], classes))

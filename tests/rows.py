@@ -14,3 +14,12 @@ def without_names() -> dict[str, Any]:
 
 def with_names() -> dict[str, Any]:
     return without_names() | {"class_names": ["low", "high"]}
+
+
+def tokens(vocabulary: int = 12, length: int = 5) -> dict[str, Any]:
+    """Rows of tokens; the label says whether the row has more high tokens than low ones."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(vocabulary, size=(360, length))
+    y = ((x >= vocabulary // 2).sum(axis=1) > length // 2).astype("int64")
+    parts = {"x_train": x[:300], "y_train": y[:300], "x_test": x[300:], "y_test": y[300:]}
+    return parts | {"class_names": ["low", "high"]}

@@ -1,20 +1,29 @@
 """`accord doctor`: what this installation has."""
 
 import json
+import os
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from celeba import write_faces
+
 Cli = Callable[..., Any]
+needs_data = pytest.mark.skipif(
+    not os.environ.get("ACCORD_DATA"), reason="needs the real data sets: set ACCORD_DATA to their folder"
+)
 
 
 def test_says_versions_data_and_extras(cli: Cli) -> None:
     values = json.loads(cli("doctor", "--json").out)
     assert values["versions"]["torch"] == torch.__version__
     assert values["data"]["digits"].startswith("found: 1,437 + 360 rows")
-    assert set(values["extras"]) == {"ray", "federation", "fairlearn", "wandb"}
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert set(values["extras"]) == set(project["optional-dependencies"]) - {"dev"}
 
 
 def test_missing_data_says_how_to_get_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +32,24 @@ def test_missing_data_says_how_to_get_it(cli: Cli, monkeypatch: pytest.MonkeyPat
     said = cli("doctor")
     assert said.code == 0
     assert "train-images-idx3-ubyte" in said.out
+
+
+def test_images_are_counted_and_not_decoded(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCORD_DATA", str(tmp_path))
+    folder = write_faces(tmp_path / "celeba", {"a.jpg": set(), "b.jpg": {"Male"}, "c.jpg": {"Smiling"}}, "002")
+    assert "img_align_celeba: cannot be read" in json.loads(cli("doctor", "--json").out)["data"]["celeba"]
+    images = folder / "img_align_celeba"
+    images.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (images / name).touch()
+    assert json.loads(cli("doctor", "--json").out)["data"]["celeba"] == "found: 2 + 1 rows"
+
+
+@needs_data
+def test_real_attributes_are_found(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "celeba-attributes").symlink_to(Path(os.environ["ACCORD_DATA"]) / "celeba-attributes")
+    monkeypatch.setenv("ACCORD_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = json.loads(cli("doctor", "--json").out)["data"]
+    assert data["celeba-attributes"] == "found: 162,770 + 19,962 rows"
+    assert data["occupancy"].startswith("data occupancy: get datatraining.txt, datatest.txt, datatest2.txt")

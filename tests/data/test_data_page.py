@@ -1,5 +1,6 @@
 """docs/data.md: every setting is documented, and its example runs."""
 
+import json
 import re
 import sys
 import typing
@@ -41,14 +42,15 @@ def test_the_defaults_of_partitions_are_the_documented_ones() -> None:
         row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
         for setting, field in section.model_fields.items():
             if setting != "name" and not field.is_required():
-                default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+                default = json.dumps(field.default).strip('"')
                 assert f"`{setting}` ({default})" in row
 
 
 def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_clinics.py").write_text(blocks("python")[0])
     monkeypatch.chdir(tmp_path)
-    study: dict[str, Any] = yaml.safe_load(blocks("yaml")[1])
+    (text,) = (block for block in blocks("yaml") if "my_clinics" in block)
+    study: dict[str, Any] = yaml.safe_load(text)
     try:
         data = load_data(TypeAdapter(Data).validate_python(study["data"]), seed=0)
     finally:

@@ -39,3 +39,33 @@ def test_shares_are_slices() -> None:
     assert len(shares) == 3
     assert [shares.rows(client).tolist() for client in range(3)] == [[4, 2], [], [0, 1, 3]]
     assert shares.sizes().tolist() == [2, 0, 3]
+
+
+def test_pixels_are_worked_on_as_numbers_from_0_to_1() -> None:
+    every = torch.arange(256, dtype=torch.uint8).reshape(4, 64)
+    pixels = Table(every, torch.zeros(4, dtype=torch.int64))
+    assert not pixels.holds_tokens
+    for dtype in (torch.float32, torch.float64):
+        x = Table.features(pixels.x, torch.device("cpu"), dtype)
+        assert x.dtype == dtype
+        # As numpy divides, to the last bit.
+        expected = (every.numpy() / 255).astype(str(dtype).removeprefix("torch."))
+        assert np.array_equal(x.numpy(), expected)
+    assert torch.equal(pixels.x, every)
+
+
+@pytest.mark.parametrize("given", [torch.float32, torch.float64, torch.int64])
+def test_other_features_are_worked_on_as_before(given: torch.dtype) -> None:
+    x = torch.tensor([[3, 255]]).to(given)
+    table = Table(x, torch.tensor([0]))
+    assert table.holds_tokens == (given == torch.int64)
+    worked_on = Table.features(x, torch.device("cpu"), torch.float64)
+    assert worked_on.dtype == (torch.int64 if table.holds_tokens else torch.float64)
+    assert worked_on.tolist() == [[3, 255]]
+
+
+def test_pixels_are_no_tokens_to_a_network() -> None:
+    x = torch.tensor([[3], [7]], dtype=torch.uint8)
+    y = torch.tensor([0, 1])
+    assert DataSet("d", Table(x, y), Table(x, y), ("a", "b"), "").tokens() is None
+    assert DataSet("d", Table(x.long(), y), Table(x.long(), y), ("a", "b"), "").tokens() == 8

@@ -2,10 +2,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from accord.config.partition import (
@@ -14,33 +12,16 @@ from accord.config.partition import (
     IidPartition,
     NaturalPartition,
     Partition,
-    PathologicalPartition,
     ShardPartition,
     SizePartition,
     SortedPartition,
 )
-from accord.data.federated import GroupColumn, Shares, Table
-from accord.data.partition import _apportion, deal_test, label_counts, partition
+from accord.data.federated import GroupColumn, Shares
+from accord.data.partition import deal_test, label_counts, partition
 from accord.errors import DataError, RequestError, StudyError
-from accord.streams import stream
+from label_tables import is_whole, random_table, table
 
 SECTION: TypeAdapter[Any] = TypeAdapter(Partition)
-
-
-def table(labels: NDArray[np.int64] | list[int], **groups: GroupColumn) -> Table:
-    y = torch.tensor(np.asarray(labels), dtype=torch.int64)
-    return Table(torch.zeros(len(y), 1), y, groups)
-
-
-def random_table(n: int, classes: int, seed: int = 0) -> Table:
-    rng = np.random.default_rng(seed)
-    site = GroupColumn(rng.integers(4, size=n), ("north", "east", "south", "west"))
-    return table(rng.integers(classes, size=n), site=site)
-
-
-def is_whole(shares: Shares, n: int) -> bool:
-    """Disjoint and complete."""
-    return sorted(shares.order) == list(range(n)) and int(shares.sizes().sum()) == n
 
 
 def settings_of(name: str, clients: int, n: int) -> Partition:
@@ -58,7 +39,10 @@ def settings_of(name: str, clients: int, n: int) -> Partition:
     return made
 
 
-NAMES = ("iid", "dirichlet", "shard", "pathological", "size", "natural", "contiguous", "sorted")
+NAMES = (
+    *("iid", "dirichlet", "shard", "pathological", "size", "natural", "contiguous", "sorted"),
+    *("linear", "square", "exponential", "inner-dirichlet"),
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,7 +68,7 @@ def test_each_row_is_held_once_and_no_client_is_empty(name: str, n: int, classes
     assert is_whole(dealt, len(test))
 
 
-@pytest.mark.parametrize("name", ["iid", "dirichlet", "shard", "pathological", "size"])
+@pytest.mark.parametrize("name", ["iid", "dirichlet", "shard", "pathological", "size", "linear", "inner-dirichlet"])
 def test_another_seed_deals_otherwise(name: str) -> None:
     train = random_table(600, 5)
     one, other = (partition(settings_of(name, 5, 600), train, seed) for seed in (1, 2))
@@ -113,14 +97,6 @@ def test_sorted_cuts_by_label_with_ties_in_file_order() -> None:
     assert [shares.rows(client).tolist() for client in range(3)] == [[1, 3, 6], [0, 4], [2, 5]]
 
 
-def test_size_gives_the_sizes_asked_for_or_refuses() -> None:
-    train = random_table(100, 3)
-    shares = partition(SizePartition(name="size", partition_sizes=(70, 10, 20)), train, 0)
-    assert shares.sizes().tolist() == [70, 10, 20]
-    with pytest.raises(DataError, match=r"^partition\.partition_sizes: .* add up to 99, .* rows are 100"):
-        partition(SizePartition(name="size", partition_sizes=(79, 20)), train, 0)
-
-
 def test_shard_deals_equal_shards_of_sorted_rows() -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 60))
     train = table(labels)
@@ -139,111 +115,6 @@ def test_shard_leaves_no_remainder() -> None:
     assert set(shares.sizes()) <= {10, 11, 12}
     with pytest.raises(DataError, match="need 20 rows, but the training rows are 15"):
         partition(ShardPartition(name="shard", num_partitions=10), random_table(15, 3), 0)
-
-
-@pytest.mark.parametrize("mode", ["random", "deterministic", "first-deterministic"])
-@pytest.mark.parametrize(("clients", "each"), [(10, 2), (25, 3), (10, 10)])
-def test_pathological_gives_each_client_so_many_classes_in_equal_parts(mode: Any, clients: int, each: int) -> None:
-    train = random_table(2000, 10)
-    section = PathologicalPartition(
-        name="pathological",
-        num_partitions=clients,
-        num_classes_per_partition=each,
-        class_assignment_mode=mode,
-    )
-    counts = label_counts(partition(section, train, 8), train, 10)
-    assert ((counts > 0).sum(axis=1) == each).all()
-    for column in counts.T:
-        assert column[column > 0].max() - column[column > 0].min() <= 1
-    if mode == "deterministic":
-        for client in range(clients):
-            assert set(np.flatnonzero(counts[client])) == {(client + i) % 10 for i in range(each)}
-    if mode == "first-deterministic":
-        assert (counts[np.arange(clients), np.arange(clients) % 10] > 0).all()
-
-
-def test_pathological_refuses_what_cannot_be() -> None:
-    def deal(train: Table, **section: Any) -> None:
-        partition(PathologicalPartition(name="pathological", **section), train, 0)
-
-    with pytest.raises(DataError, match="num_classes_per_partition to at most 3"):
-        deal(random_table(50, 3), num_partitions=2, num_classes_per_partition=4)
-    with pytest.raises(DataError, match=r"leave label \d of 10 classes to no client"):
-        deal(random_table(500, 10), num_partitions=2, num_classes_per_partition=2)
-    with pytest.raises(DataError, match="class_assignment_mode to deterministic"):
-        deal(random_table(500, 10), num_partitions=10, num_classes_per_partition=1)
-    with pytest.raises(DataError, match="want label 1 at 4 clients, but it has 2 rows"):
-        deal(table([0] * 9 + [1] * 2), num_partitions=4, num_classes_per_partition=2)
-
-
-def naive_dirichlet(section: DirichletPartition, labels: NDArray[np.int64], seed: int) -> list[set[int]]:
-    """The partition row by row: the client whose interval of the running proportions a row falls into."""
-    rng = stream(seed, "partition")
-    while True:
-        held: list[set[int]] = [set() for _ in range(section.num_partitions)]
-        for label in sorted(set(labels.tolist())):
-            share = rng.dirichlet([section.alpha] * section.num_partitions)
-            full = [len(rows) > len(labels) / section.num_partitions for rows in held]
-            if section.self_balancing:
-                share = np.array([0 if full[client] else part for client, part in enumerate(share)])
-            ends = np.rint(np.cumsum(share / share.sum()) * (labels == label).sum())
-            for place, row in enumerate(rng.permutation(np.flatnonzero(labels == label))):
-                held[next(client for client, end in enumerate(ends) if place < end)].add(int(row))
-        if min(len(rows) for rows in held) >= section.min_partition_size:
-            return held
-
-
-@pytest.mark.parametrize("balancing", [True, False])
-@pytest.mark.parametrize("alpha", [0.1, 0.5, 100.0])
-def test_dirichlet_is_the_naive_one(alpha: float, balancing: bool) -> None:
-    train = random_table(800, 10)
-    section = DirichletPartition(
-        name="dirichlet", num_partitions=6, alpha=alpha, min_partition_size=20, self_balancing=balancing
-    )
-    for seed in range(4):
-        shares = partition(section, train, seed)
-        expected = naive_dirichlet(section, train.y.numpy(), seed)
-        assert [set(shares.rows(client).tolist()) for client in range(6)] == expected
-        assert shares.sizes().min() >= 20
-
-
-@pytest.mark.parametrize("alpha", [0.3, 2.0])
-def test_dirichlet_proportions_have_the_moments_of_dirichlet(alpha: float) -> None:
-    classes, each, clients = 400, 500, 5
-    train = table(np.repeat(np.arange(classes), each))
-    section = DirichletPartition(
-        name="dirichlet",
-        num_partitions=clients,
-        alpha=alpha,
-        min_partition_size=0,
-        self_balancing=False,
-    )
-    proportions = label_counts(partition(section, train, 21), train, classes) / each
-    mean = 1 / clients
-    variance = mean * (1 - mean) / (clients * alpha + 1)
-    assert proportions.mean(axis=1) == pytest.approx(mean, abs=4 * np.sqrt(variance / classes))
-    assert proportions.var() == pytest.approx(variance, rel=0.15)
-
-
-def test_self_balancing_evens_sizes_out() -> None:
-    train = random_table(3000, 10)
-
-    def spread(balancing: bool) -> float:
-        section = DirichletPartition(name="dirichlet", alpha=0.3, min_partition_size=1, self_balancing=balancing)
-        return float(np.mean([partition(section, train, seed).sizes().std() for seed in range(8)]))
-
-    assert spread(True) < 0.85 * spread(False)
-
-
-def test_dirichlet_refuses_after_a_bounded_number_of_draws() -> None:
-    section = DirichletPartition(name="dirichlet", num_partitions=20, alpha=0.01, min_partition_size=25)
-    with pytest.raises(DataError, match=r"in each of 100 draws of 600 rows \(2 classes\) .* 25 rows"):
-        partition(section, random_table(600, 2), 0)
-    with pytest.raises(DataError, match="20 clients cannot hold 25 rows each of 60 training rows"):
-        partition(section, random_table(60, 2), 0)
-    tiny = DirichletPartition(name="dirichlet", alpha=1e-300, min_partition_size=1)
-    with pytest.raises(DataError, match=r"raise partition\.alpha"):
-        partition(tiny, random_table(600, 10), 0)
 
 
 def test_a_client_without_rows_is_refused_with_the_mend() -> None:
@@ -279,7 +150,7 @@ def test_natural_deals_test_rows_by_the_same_column_and_others_by_label() -> Non
     assert [dealt.rows(client).tolist() for client in range(3)] == [[2], [0], [1, 3]]
 
 
-@pytest.mark.parametrize("name", ["iid", "dirichlet", "shard", "pathological", "sorted"])
+@pytest.mark.parametrize("name", ["iid", "dirichlet", "shard", "pathological", "sorted", "square", "inner-dirichlet"])
 def test_test_shares_follow_the_training_shares_of_each_class(name: str) -> None:
     train, test = random_table(3000, 6), random_table(700, 6, seed=1)
     section = settings_of(name, 8, 3000)
@@ -329,15 +200,3 @@ def test_labels_of_chosen_clients_are_their_lines() -> None:
     chosen = np.array([7, 0, 7, 19])
     assert (label_counts(shares, train, 4, chosen) == label_counts(shares, train, 4)[chosen]).all()
     assert label_counts(shares, train, 4, chosen[:0]).shape == (0, 4)
-
-
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=30).filter(any), st.integers(0, 50), st.integers(0, 99))
-@settings(derandomize=True, deadline=None)
-def test_the_largest_remainders_are_those_a_sort_finds(weights: list[int], rows: int, seed: int) -> None:
-    """The remainders are picked, not sorted; the same clients must be picked as by a stable sort in random order."""
-    held = np.array(weights)
-    sizes, remainder = np.divmod(held * rows, held.sum())
-    order = np.random.default_rng(seed).permutation(len(held))
-    first = order[np.argsort(-remainder[order], kind="stable")]
-    sizes[first[: rows - int(sizes.sum())]] += 1
-    assert _apportion(rows, held, np.random.default_rng(seed)).tolist() == sizes.tolist()

@@ -1,16 +1,26 @@
-"""`accord data`: what a study's data looks like, before anything is trained."""
+"""`accord data`: which data there is, and what a study's data looks like before anything is trained."""
 
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Look at a study's data before training.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from accord.config.data import Data
+    from accord.data.catalogue import Entry, FoundFile
+
+app = typer.Typer(help="Find data, and look at a study's before training.", no_args_is_help=True)
+
+_MOST_SHOWN = 12  # values of a column; a text has a hundred classes
 
 
 @app.callback()
 def _group() -> None:
-    """Look at a study's data before training."""
+    """Find data, and look at a study's before training."""
 
 
 @app.command("partition")
@@ -29,7 +39,6 @@ def partition(
     ] = False,
 ) -> int:
     """Print and plot which client holds what."""
-    import json
 
     from rich.console import Console
 
@@ -41,10 +50,13 @@ def partition(
     from accord.reports.tables import partition_table
 
     settings = load_study(study, set_ or [])
+    sys.path.insert(0, str(study.resolve().parent))  # a user's own functions lie beside the study
     target = plot or (None if as_json else Path(f"{study.stem}-partition.svg"))
     if target is not None and target.suffix not in (".svg", ".png"):
         raise StudyError(f"--plot {target}: the file must end in .svg or .png")
-    federated = deal(load_data(settings.data, settings.seed), settings.partition, settings.seed)
+    with contextlib.redirect_stdout(sys.stderr):  # what a user's own function prints
+        data = load_data(settings.data, settings.seed)
+    federated = deal(data, settings.partition, settings.seed, settings.imbalance)
     summary = partition_summary(federated)
     if as_json:
         print(json.dumps(summary))
@@ -58,3 +70,173 @@ def partition(
         if not as_json:
             print(f"plot: {target}")
     return 0
+
+
+@app.command("list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> int:
+    """List the data sets that a study can name."""
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from accord.data.catalogue import CATALOGUE, is_found
+
+    found = {entry.name: is_found(entry) for entry in CATALOGUE.values()}
+    if as_json:
+        print(json.dumps({"data": [_facts(entry) | {"found": found[entry.name]} for entry in CATALOGUE.values()]}))
+        return 0
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for column in ("name", "rows", "features", "classes", "groups", "licence", "here"):
+        table.add_column(column, no_wrap=column in ("name", "rows", "features", "classes"))
+    for entry in CATALOGUE.values():
+        here = "-" if entry.origin is None else "yes" if found[entry.name] else "no"
+        table.add_row(entry.name, entry.rows, entry.features, entry.classes, entry.groups, entry.licence, here)
+    Console(width=min(80, Console().width)).print(table)
+    print("More of one, and how to get it: accord data show NAME")
+    return 0
+
+
+@app.command("show")
+def show(
+    what: Annotated[str, typer.Argument(metavar="NAME|STUDY.yaml", help="A data set, or a study's file.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the study. Repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> int:
+    """Say what a data set is and where its files are; of a study, what it reads."""
+
+    from accord.errors import StudyError
+
+    is_study = Path(what).suffix in (".yaml", ".yml") or Path(what).is_file()
+    if set_ and not is_study:
+        raise StudyError(f"--set belongs to a study's file, but {what} is no .yaml file")
+    with contextlib.redirect_stdout(sys.stderr):  # what a user's own function prints
+        values = _study_values(Path(what), set_ or []) if is_study else _entry_values(what)
+    if as_json:
+        print(json.dumps(values, allow_nan=False))
+    else:
+        for line in _study_lines(values) if is_study else _entry_lines(values):
+            print(line)
+    return 0
+
+
+def _facts(entry: "Entry") -> dict[str, Any]:
+    names = ("name", "about", "licence", "rows", "features", "classes", "groups")
+    return {name: getattr(entry, name) for name in names} | {"get": entry.how_to_get()}
+
+
+def _entry_values(name: str) -> dict[str, Any]:
+    from accord.config.problems import nearest
+    from accord.data.catalogue import CATALOGUE, found_files, is_found
+    from accord.errors import StudyError
+
+    entry = CATALOGUE.get(name)
+    if entry is None:
+        raise StudyError(f"unknown data {name!r}{nearest(name, CATALOGUE)} (one of: {', '.join(CATALOGUE)})")
+    files = [_file(file) for file in found_files(entry)] if is_found(entry) else []
+    return _facts(entry) | {"found": is_found(entry), "files": files}
+
+
+def _file(file: "FoundFile") -> dict[str, Any]:
+    return {"file": file.file, "path": str(file.path), "sha256": file.sha256, "published_sha256": file.published}
+
+
+def _study_values(path: Path, overrides: list[str]) -> dict[str, Any]:
+    """What a study reads, before it is cut or dealt."""
+
+    import numpy as np
+
+    from accord.config.load import load_study
+    from accord.data.catalogue import CATALOGUE
+    from accord.data.load import load_data
+
+    study = load_study(path, overrides)
+    sys.path.insert(0, str(path.resolve().parent))  # a user's own functions lie beside the study
+    data = load_data(study.data, study.seed)
+
+    def tally(names: tuple[str, ...], train: Any, test: Any) -> dict[str, dict[str, int]]:
+        counts = [np.bincount(np.asarray(codes), minlength=len(names)).tolist() for codes in (train, test)]
+        return {name: {"train": one, "test": other} for name, one, other in zip(names, *counts, strict=True)}
+
+    entry = CATALOGUE[study.data.name]
+    return {
+        "study": str(path),
+        "name": data.name,
+        "about": data.about,
+        "licence": entry.licence,
+        "rows": {"train": len(data.train), "test": len(data.test)},
+        "features": list(data.train.x.shape[1:]),
+        "type": str(data.train.x.dtype).removeprefix("torch."),
+        "classes": tally(data.class_names, data.train.y, data.test.y),
+        "groups": {
+            name: tally(column.names, column.codes, data.test.groups[name].codes)
+            for name, column in data.train.groups.items()
+        },
+        "read_off_training_rows": list(data.derived),
+        "files": _files_of(study.data, entry),
+    }
+
+
+def _files_of(section: "Data", entry: "Entry") -> list[dict[str, Any]]:
+    from accord.data.catalogue import FoundFile, checksum, found_files
+
+    if entry.origin is not None:
+        return [_file(file) for file in found_files(entry, getattr(section, "path", None))]
+    named = (getattr(section, key, None) for key in ("path", "test_path"))
+    paths = [Path(each).expanduser() for each in named if each is not None]
+    return [_file(FoundFile(path.name, path, checksum(path))) for path in paths if path.is_file()]
+
+
+def _entry_lines(values: dict[str, Any]) -> Iterator[str]:
+    for key in ("name", "about", "licence", "rows", "features", "classes", "groups"):
+        yield from _wrapped(key, values[key])
+    yield from _file_lines(values["files"])
+    if not values["found"]:
+        yield from _wrapped("found", "no")
+    if not values["files"]:
+        yield from _wrapped("to get it", values["get"])
+
+
+def _study_lines(values: dict[str, Any]) -> Iterator[str]:
+    rows = values["rows"]
+    shape = "x".join(map(str, values["features"]))
+    for key in ("name", "about", "licence"):
+        yield from _wrapped(key, values[key])
+    yield from _wrapped("rows", f"{rows['train']:,} + {rows['test']:,}, training + test")
+    yield from _wrapped("features", f"{shape} of {values['type']}")
+    yield from _wrapped("classes", _tallied(values["classes"]))
+    for name, column in values["groups"].items():
+        yield from _wrapped("group", f"{name}: {_tallied(column)}")
+    if values["read_off_training_rows"]:
+        what = ", ".join(values["read_off_training_rows"])
+        yield from _wrapped("read off", f"{what}: taken from training rows, so private studies refuse it")
+    yield from _file_lines(values["files"])
+
+
+def _tallied(column: dict[str, dict[str, int]]) -> str:
+    shown = [f"{name} ({n['train']:,} + {n['test']:,})" for name, n in list(column.items())[:_MOST_SHOWN]]
+    more = len(column) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _file_lines(files: list[dict[str, Any]]) -> Iterator[str]:
+    for file in files:
+        yield from _wrapped("file", file["path"])
+        yield from _wrapped("sha256", file["sha256"])
+        if file["published_sha256"] == file["sha256"]:
+            yield from _wrapped("published", "the same")
+        elif file["published_sha256"]:
+            yield from _wrapped("published", file["published_sha256"])
+
+
+def _wrapped(key: str, text: str) -> list[str]:
+    """At most 80 columns, with the key in front of the first line."""
+    import textwrap
+
+    return textwrap.wrap(
+        " ".join(text.split()), 80, initial_indent=f"{key:9} ", subsequent_indent=" " * 9 + " ", break_on_hyphens=False
+    )

@@ -2,11 +2,22 @@
 
 import json
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-_EXTRAS = {"ray": "ray", "federation": "nvflare", "fairlearn": "fairlearn", "wandb": "wandb"}
+if TYPE_CHECKING:
+    from accord.config.data import Data
+
+_EXTRAS = {
+    "ray": "ray",
+    "federation": "nvflare",
+    "fairlearn": "fairlearn",
+    "images": "pillow",
+    "tables": "pyarrow",
+    "wandb": "wandb",
+    "mlflow": "mlflow-skinny",
+}
 
 
 def doctor(
@@ -45,8 +56,15 @@ def _extras() -> dict[str, str]:
 
 
 def _data() -> dict[str, str]:
-    from accord.config.data import AdultData, DigitsData, FashionMnistData, MnistData
-    from accord.data.load import load_data
+    from accord.config.data import (
+        AdultData,
+        CelebaAttributesData,
+        CelebaData,
+        DigitsData,
+        FashionMnistData,
+        MnistData,
+        OccupancyData,
+    )
     from accord.errors import DataError
 
     found: dict[str, str] = {}
@@ -55,10 +73,25 @@ def _data() -> dict[str, str]:
         MnistData(name="mnist"),
         FashionMnistData(name="fashion-mnist"),
         AdultData(name="adult"),
+        CelebaAttributesData(name="celeba-attributes"),
+        CelebaData(name="celeba"),
+        OccupancyData(name="occupancy"),
     ):
         try:
-            data = load_data(settings, seed=0)
-            found[settings.name] = f"found: {len(data.train):,} + {len(data.test):,} rows"
+            train, test = _rows(settings)
+            found[settings.name] = f"found: {train:,} + {test:,} rows"
         except DataError as error:
             found[settings.name] = str(error)
     return found
+
+
+def _rows(settings: "Data") -> tuple[int, int]:
+    """Training and test rows; images that would take minutes to decode are counted only."""
+    from accord.config.data import CelebaData
+    from accord.data.load import load_data
+    from accord.data.sources.celeba import count_celeba
+
+    if isinstance(settings, CelebaData):
+        return count_celeba(settings)
+    data = load_data(settings, seed=0)
+    return len(data.train), len(data.test)

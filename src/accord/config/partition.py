@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from accord.config.base import Count, Flag, Positive, Section, Whole
 
@@ -51,6 +51,66 @@ class SizePartition(Section):
     partition_sizes: tuple[Count, ...] = Field(min_length=1)
 
 
+class LinearPartition(Section):
+    """Rows shuffled; client k of K, counted from 1, holds a share proportional to k."""
+
+    name: Literal["linear"]
+    num_partitions: Count = 10
+    min_partition_size: Whole = 0
+    """Rows dealt to every client before the rest are shared out."""
+
+
+class SquarePartition(Section):
+    """Rows shuffled; client k of K, counted from 1, holds a share proportional to the square of k."""
+
+    name: Literal["square"]
+    num_partitions: Count = 10
+    min_partition_size: Whole = 0
+    """Rows dealt to every client before the rest are shared out."""
+
+
+class ExponentialPartition(Section):
+    """Rows shuffled; client k of K, counted from 1, holds a share proportional to e to the power of k."""
+
+    name: Literal["exponential"]
+    num_partitions: Count = 10
+    min_partition_size: Whole = 0
+    """Rows dealt to every client before the rest are shared out."""
+
+
+class InnerDirichletPartition(Section):
+    """Clients of given or skewed sizes, the labels of each drawn from its own Dirichlet(alpha) (Acar et al. 2021)."""
+
+    name: Literal["inner-dirichlet"]
+    num_partitions: Count | None = None
+    """How many clients; 10 where neither this nor partition_sizes is given."""
+    alpha: Positive = 0.5
+    """Small alpha: each client holds few classes. Large alpha: as many rows of each class, while they last."""
+    partition_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
+    """Rows of each client, in place of num_partitions and quantity; they add up to the training rows."""
+    quantity: Literal["even", "linear", "square", "exponential", "dirichlet", "log-normal"] = "even"
+    """How client sizes differ: by number as the partitions of these names, or drawn at random."""
+    size_alpha: Positive = 1.0
+    """Of quantity dirichlet: small, few clients hold most rows."""
+    size_sigma: Positive = 1.0
+    """Of quantity log-normal: standard deviation of the logarithm of sizes."""
+    min_partition_size: Whole = 0
+    """Rows dealt to every client before the rest are shared out."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "InnerDirichletPartition":
+        if self.partition_sizes is not None:
+            if self.num_partitions is not None:
+                raise ValueError("give partition_sizes or num_partitions, not both")
+            if self.quantity != "even" or self.min_partition_size:
+                raise ValueError("quantity and min_partition_size go with num_partitions, not with partition_sizes")
+        if self.quantity != "dirichlet" and self.size_alpha != 1.0:
+            raise ValueError("size_alpha belongs to quantity dirichlet")
+        if self.quantity != "log-normal" and self.size_sigma != 1.0:
+            raise ValueError("size_sigma belongs to quantity log-normal")
+        return self
+
+
 class NaturalPartition(Section):
     """One client for each value of a column."""
 
@@ -79,6 +139,10 @@ Partition = Annotated[
     | ShardPartition
     | PathologicalPartition
     | SizePartition
+    | LinearPartition
+    | SquarePartition
+    | ExponentialPartition
+    | InnerDirichletPartition
     | NaturalPartition
     | ContiguousPartition
     | SortedPartition,

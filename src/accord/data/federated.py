@@ -3,6 +3,7 @@
 Rows are never copied per client. `FederatedData` is what engines and evaluation read.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accord.errors import DataError
+from accord.errors import DataError, StudyError
 
 Rows = NDArray[np.int64]
 """Row numbers into a table."""
@@ -35,12 +36,13 @@ class Table:
     """Rows with labels and group columns.
 
     Attributes:
-        x: features, shape `[n, ...]`, floating point, or int64 tokens for an embedding.
+        x: features, shape `[n, ...]`, floating point, uint8 pixels (worked on as `pixel / 255`: a quarter of the
+            memory), or int64 tokens for an embedding.
         y: labels, shape `[n]`, int64.
         groups: column name to `GroupColumn`, each of length n.
 
     Raises:
-        DataError: the lengths differ, or features are neither finite floating-point numbers nor int64.
+        DataError: the lengths differ, or features are neither finite floating-point numbers nor uint8 nor int64.
     """
 
     x: Tensor
@@ -53,16 +55,76 @@ class Table:
         for name, column in self.groups.items():
             if len(column.codes) != len(self.y):
                 raise DataError(f"data: group column {name!r} has {len(column.codes)} rows, labels {len(self.y)}")
-        if self.x.dtype != torch.int64 and not (self.x.is_floating_point() and bool(self.x.isfinite().all())):
-            raise DataError("data: features must be finite floating-point numbers, or int64 tokens")
+        whole = self.x.dtype in (torch.uint8, torch.int64)
+        if not whole and not (self.x.is_floating_point() and bool(self.x.isfinite().all())):
+            raise DataError("data: features must be finite floating-point numbers, uint8 pixels, or int64 tokens")
 
     def __len__(self) -> int:
         return len(self.y)
 
+    def take(self, rows: Rows) -> "Table":
+        """The table of these rows alone, in this order."""
+        index = torch.from_numpy(rows)
+        groups = {name: GroupColumn(column.codes[rows], column.names) for name, column in self.groups.items()}
+        return Table(self.x[index], self.y[index], groups)
+
+    @property
+    def holds_tokens(self) -> bool:
+        """Whether features are tokens for an embedding, not numbers."""
+        return self.x.dtype == torch.int64
+
     @staticmethod
     def features(x: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Rows of features where they are worked on: in `dtype`, but tokens as they are."""
+        """Rows of features where they are worked on: in `dtype`, but tokens as they are; pixels lie in [0, 1].
+
+        >>> Table.features(torch.tensor([[0, 51, 255]], dtype=torch.uint8), torch.device("cpu"), torch.float32)
+        tensor([[0.0000, 0.2000, 1.0000]])
+        """
+        if x.dtype == torch.uint8:
+            return x.to(device).to(dtype).div_(255)
         return x.to(device, dtype if x.is_floating_point() else x.dtype)
+
+
+def named_column(table: Table, name: str, setting: str) -> GroupColumn:
+    """The group column of that name, or the labels as a column where it is `label`.
+
+    Args:
+        table: the rows.
+        name: of the column.
+        setting: the study's setting that names it, for what is refused.
+
+    Raises:
+        StudyError: there is no such column; names the nearest.
+    """
+    if name == "label":
+        codes = table.y.numpy()
+        return GroupColumn(codes, tuple(str(label) for label in range(int(codes.max()) + 1)))
+    if name not in table.groups:
+        names = [*table.groups, "label"]
+        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+        raise StudyError(
+            f"{setting}: the data has no column {name!r}; did you mean {nearest!r}? (columns: {', '.join(names)})"
+        )
+    return table.groups[name]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was kept of a data set's rows, so that groups have the shares a study asks for.
+
+    Attributes:
+        column: the group column.
+        train: rows kept of each group, by label.
+        test: the same of the test rows.
+        train_rows: training rows before.
+        test_rows: test rows before.
+    """
+
+    column: str
+    train: Mapping[str, tuple[int, ...]]
+    test: Mapping[str, tuple[int, ...]]
+    train_rows: int
+    test_rows: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +138,7 @@ class DataSet:
         class_names: what each label means; its length is the number of classes.
         about: one sentence for the report: what it is, where it came from, licence.
         derived: what else of this value was read off the training rows; refused under privacy.
+        drawn: which rows the study's `imbalance` kept; None where it kept all.
     """
 
     name: str
@@ -84,6 +147,7 @@ class DataSet:
     class_names: tuple[str, ...]
     about: str
     derived: tuple[str, ...] = ()
+    drawn: Drawn | None = None
 
     def __post_init__(self) -> None:
         for part, table in (("training", self.train), ("test", self.test)):
@@ -95,6 +159,12 @@ class DataSet:
                     f"data {self.name}: {part} labels run from {low} to {high}, "
                     f"but there are {len(self.class_names)} classes"
                 )
+
+    def tokens(self) -> int | None:
+        """How many tokens a network must have room for: one more than the largest; None where features are numbers."""
+        if not self.train.holds_tokens:
+            return None
+        return 1 + max(int(part.x.max()) for part in (self.train, self.test))
 
 
 @dataclass(frozen=True)
@@ -136,8 +206,11 @@ class FederatedData:
         train: which client trains on which training rows.
         test: each client's share of the test rows, dealt to look like what it trains on; may be empty for
             some clients. Only evaluation reads it.
+        validation: rows taken out of the data's test rows to decide when to stop; in nobody's share. None where no
+            rows were.
     """
 
     data: DataSet
     train: Shares
     test: Shares
+    validation: Table | None = None

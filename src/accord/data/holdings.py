@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.data.federated import FederatedData, Rows
+from accord.data.federated import DataSet, FederatedData, Rows
 from accord.data.partition import label_counts
 
 MOST_LISTED = 10_000
@@ -29,12 +29,14 @@ def holdings(federated: FederatedData) -> dict[str, Any]:
         and `labels` (training rows by label). For more, exact tallies in place of the list: `population`; `rows` and
         `test_rows`, which say how many clients hold so many rows (there are few different numbers: k of them need
         k²/2 rows); `labels`, over all clients; `label_shares`, see `label_shares`, to four decimals; and
-        `first_clients`, entries of the first `FIRST_LISTED`.
+        `first_clients`, entries of the first `FIRST_LISTED`. Where a study's imbalance kept but some of the data set's
+        rows, also `imbalance`: the `column`; `train` and `test`, by group how many rows of each label were kept; and
+        `train_rows` and `test_rows`, of how many.
     """
     data, train, test = federated.data, federated.train, federated.test
     names, population = list(data.class_names), len(train)
     if population <= MOST_LISTED:
-        return {"class_names": names, "clients": _listed(federated, population)}
+        return {"class_names": names, "clients": _listed(federated, population), **_kept(data)}
 
     def counts(clients: Rows) -> Rows:
         return label_counts(train, data.train, len(names), clients)
@@ -47,6 +49,23 @@ def holdings(federated: FederatedData) -> dict[str, Any]:
         "labels": np.bincount(data.train.y.numpy()[train.order], minlength=len(names)).tolist(),
         "label_shares": label_shares(counts, population).round(4).tolist(),
         "first_clients": _listed(federated, min(population, FIRST_LISTED)),
+        **_kept(data),
+    }
+
+
+def _kept(data: DataSet) -> dict[str, Any]:
+    """What the study's imbalance kept; nothing where there is none."""
+    kept = data.drawn
+    if kept is None:
+        return {}
+    return {
+        "imbalance": {
+            "column": kept.column,
+            "train": {name: list(rows) for name, rows in kept.train.items()},
+            "test": {name: list(rows) for name, rows in kept.test.items()},
+            "train_rows": kept.train_rows,
+            "test_rows": kept.test_rows,
+        }
     }
 
 

@@ -1,26 +1,86 @@
 """From the study's settings to data: `load_data` reads a data set, `deal` deals it to clients."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-from accord.config.data import AdultData, CustomData, Data, DigitsData, FashionMnistData, MnistData, SyntheticData
+from accord.config.data import (
+    AdultData,
+    CelebaAttributesData,
+    CelebaData,
+    CsvData,
+    CustomData,
+    Data,
+    DigitsData,
+    FashionMnistData,
+    HandedData,
+    MnistData,
+    OccupancyData,
+    SyntheticData,
+    TextData,
+)
+from accord.config.imbalance import Imbalance
 from accord.config.partition import Partition
 from accord.data.federated import DataSet, FederatedData
+from accord.data.handed import not_handed
+from accord.data.imbalance import imbalanced
 from accord.data.partition import deal_test, partition
 from accord.data.sources.adult import load_adult
+from accord.data.sources.celeba import load_celeba
+from accord.data.sources.celeba_attributes import load_celeba_attributes
 from accord.data.sources.custom import load_custom
 from accord.data.sources.digits import load_digits
 from accord.data.sources.idx import load_fashion_mnist, load_mnist
+from accord.data.sources.occupancy import load_occupancy
 from accord.data.sources.synthetic import load_synthetic
+from accord.data.sources.table import load_csv
+from accord.data.sources.text import load_text
 
 _SOURCES: Mapping[type, Callable[[Any, int], DataSet]] = {
     DigitsData: lambda settings, seed: load_digits(settings),
     MnistData: lambda settings, seed: load_mnist(settings),
     FashionMnistData: lambda settings, seed: load_fashion_mnist(settings),
     AdultData: lambda settings, seed: load_adult(settings),
+    CelebaAttributesData: lambda settings, seed: load_celeba_attributes(settings),
+    CelebaData: lambda settings, seed: load_celeba(settings),
+    OccupancyData: lambda settings, seed: load_occupancy(settings),
     SyntheticData: load_synthetic,
+    TextData: lambda settings, seed: load_text(settings),
     CustomData: lambda settings, seed: load_custom(settings),
+    CsvData: lambda settings, seed: load_csv(settings),
+    HandedData: lambda settings, seed: not_handed(),
 }
+
+_SEEDLESS = (
+    AdultData,
+    CelebaAttributesData,
+    CelebaData,
+    CsvData,
+    CustomData,
+    DigitsData,
+    FashionMnistData,
+    MnistData,
+    OccupancyData,
+)
+"""Read alike whatever the seed is."""
+_kept: ContextVar[list[tuple[Data, int, DataSet]] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def kept_data() -> Iterator[None]:
+    """Within it the data set read last is kept, and `load_data` gives it again where it would read the same.
+
+    >>> from accord.config.data import DigitsData
+    >>> with kept_data():
+    ...     load_data(DigitsData(name="digits"), seed=0) is load_data(DigitsData(name="digits"), seed=1)
+    True
+    """
+    token = _kept.set([])
+    try:
+        yield
+    finally:
+        _kept.reset(token)
 
 
 def load_data(settings: Data, seed: int) -> DataSet:
@@ -38,15 +98,29 @@ def load_data(settings: Data, seed: int) -> DataSet:
     >>> len(load_data(SyntheticData(name="synthetic", train_rows=30), seed=0).train)
     30
     """
-    return _SOURCES[type(settings)](settings, seed)
+    kept = _kept.get()
+    if kept is None:
+        return _SOURCES[type(settings)](settings, seed)
+    for known, drawn, data in kept:
+        if known == settings and (drawn == seed or isinstance(settings, _SEEDLESS)):
+            return data
+    kept.clear()  # before reading: two large data sets need not fit at once
+    kept.append((settings, seed, _SOURCES[type(settings)](settings, seed)))
+    return kept[0][2]
 
 
-def deal(data: DataSet, settings: Partition, seed: int) -> FederatedData:
+def deal(data: DataSet, settings: Partition, seed: int, imbalance: Imbalance | None = None) -> FederatedData:
     """Deals training and test rows to clients; see `partition` and `deal_test`.
 
+    Args:
+        data: all rows.
+        settings: the study's `partition` section.
+        seed: the study's seed.
+        imbalance: the study's `imbalance` section: which rows are kept, before any is dealt; None keeps all.
+
     Raises:
-        DataError: the partition cannot be made of these rows, or leaves a client without any.
-        StudyError: `partition_by` names no column.
+        DataError: the partition cannot be made of these rows, or leaves a client without any; a group has too few rows.
+        StudyError: `partition_by`, or the imbalance, names no column of the data.
 
     >>> from accord.config.data import SyntheticData
     >>> from accord.config.partition import IidPartition
@@ -55,5 +129,7 @@ def deal(data: DataSet, settings: Partition, seed: int) -> FederatedData:
     >>> dealt.train.sizes().tolist(), dealt.test.sizes().sum().tolist()
     ([10, 10, 10], 12)
     """
+    if imbalance is not None:
+        data = imbalanced(data, imbalance, seed)
     train = partition(settings, data.train, seed)
     return FederatedData(data, train, deal_test(settings, data.train, train, data.test, seed))

@@ -66,6 +66,13 @@ def test_arrays_that_torch_cannot_share_are_copied(load: Load) -> None:
     assert data.train.y.tolist() == [1, 0, 1, 0, 1, 0]
 
 
+def test_tokens_stay_whole_numbers(load: Load) -> None:
+    data = load(rows(x_train=np.arange(18).reshape(6, 3), x_test=torch.zeros(4, 3, dtype=torch.int64)))
+    assert data.train.x.dtype == data.test.x.dtype == torch.int64
+    assert data.train.x[5].tolist() == [15, 16, 17]
+    assert data.tokens() == 18
+
+
 def test_a_tensor_with_a_gradient_is_taken_without_it(load: Load) -> None:
     data = load(rows(x_train=torch.ones(6, 3, requires_grad=True)))
     assert not data.train.x.requires_grad
@@ -107,7 +114,17 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "a list for x": (rows(x_train=[[1.0]]), "x_train is a list; return a torch tensor or a numpy array"),
     "text": (rows(x_train=np.array([["a"]])), "x_train is an array of <U1; return numbers"),
     "flat x": (rows(x_test=np.ones(4)), r"x_test has shape \[4\]; it needs one row a sample"),
-    "pixels": (rows(x_train=np.ones((6, 3), np.uint8)), "x_train is torch.uint8; return floating-point"),
+    "pixels": (rows(x_train=np.ones((6, 3), np.uint8)), "x_train is torch.uint8; return floating-point .*int64"),
+    "short tokens": (rows(x_train=np.ones((6, 3), np.int32)), "x_train is torch.int32; return floating-point .*int64"),
+    "tokens of two dimensions": (
+        rows(x_train=np.ones((6, 3, 2), np.int64)),
+        r"x_train is int64 of shape \[6, 3, 2\]; tokens are \[n, length\]",
+    ),
+    "negative token": (rows(x_test=np.array([[0, 1], [2, -1]] * 2)), "x_test has the token -1, the first .* in row 1"),
+    "tokens and numbers": (
+        rows(x_train=np.ones((6, 3), np.int64)),
+        r"a row of x_train is \[3\] of int64, but of x_test \[3\] of float32; both parts need the same",
+    ),
     "no rows": (rows(0), r"x_train is empty, shape \[0, 3\]"),
     "nan": (rows(x_train=NAN), "x_train has a value that is not finite in row 2"),
     "column of labels": (rows(y_train=np.zeros((6, 1), int)), r"y_train has shape \[6, 1\]; .* \[n\]"),

@@ -24,8 +24,9 @@ def load_custom(settings: CustomData) -> DataSet:
 
     The function returns `(x_train, y_train, x_test, y_test)`, or a dict with those keys and, if it likes,
     `groups_train` and `groups_test` (column name to one label or whole number a row) and `class_names`.
-    Arrays may be torch tensors or numpy arrays: `x` of shape `[n, ...]`, finite floating point, `y` of shape
-    `[n]`, whole numbers from 0. Without `class_names`, labels are named by their numbers.
+    Arrays may be torch tensors or numpy arrays: `x` of shape `[n, ...]`, finite floating point, or of shape
+    `[n, length]`, int64 tokens from 0 for an embedding; `y` of shape `[n]`, whole numbers from 0. Without
+    `class_names`, labels are named by their numbers.
 
     Raises:
         StudyError: the function is not found.
@@ -41,7 +42,22 @@ def load_custom(settings: CustomData) -> DataSet:
         # The user's code may raise anything; the cause stays attached for those who want the traceback.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"{where}: it raised {reason}") from error
-    parts = _parts(returned, where)
+    about = f"Your own data, from {settings.function}."
+    return checked(_parts(returned, where), where, "custom", about)
+
+
+def checked(parts: Mapping[str, Any], where: str, name: str, about: str) -> DataSet:
+    """The data set that arrays and group columns make, every one of them checked.
+
+    Args:
+        parts: `x_train`, `y_train`, `x_test` and `y_test`, and perhaps `groups_train`, `groups_test`, `class_names`.
+        where: what messages begin with.
+        name: of the data set.
+        about: what it is.
+
+    Raises:
+        DataError: a part is not of the form that `load_custom` asks for.
+    """
     x = {part: _features(parts[f"x_{part}"], f"{where}: x_{part}") for part in ("train", "test")}
     y = {part: _labels(parts[f"y_{part}"], f"{where}: y_{part}") for part in ("train", "test")}
     for part in ("train", "test"):
@@ -55,8 +71,8 @@ def load_custom(settings: CustomData) -> DataSet:
     names = _class_names(parts.get("class_names"), y, where)
     groups = _groups(parts, y, where)
     train, test = (Table(x[part], y[part], groups[part]) for part in ("train", "test"))
-    derived = () if "class_names" in parts else ("class_names",)
-    return DataSet("custom", train, test, names, f"Your own data, from {settings.function}.", derived)
+    derived = () if parts.get("class_names") is not None else ("class_names",)
+    return DataSet(name, train, test, names, about, derived)
 
 
 def _kind(x: Tensor) -> str:
@@ -98,13 +114,29 @@ def _features(value: Any, where: str) -> Tensor:
     x = _tensor(value, where)
     if x.ndim < 2:
         raise DataError(f"{where} has shape {list(x.shape)}; it needs one row a sample, [n, features] or more")
-    if not x.is_floating_point():
-        raise DataError(f"{where} is {x.dtype}; return floating-point numbers, such as x.astype('float32') / 255")
+    if x.dtype != torch.int64 and not x.is_floating_point():
+        raise DataError(
+            f"{where} is {x.dtype}; return floating-point numbers, such as x.astype('float32') / 255, or tokens for an "
+            "embedding as int64"
+        )
     if x.numel() == 0:
         raise DataError(f"{where} is empty, shape {list(x.shape)}; it needs at least one row and one feature")
+    if x.dtype == torch.int64:
+        return _tokens(x, where)
     if not bool(x.isfinite().all()):
         row = int((~x.isfinite()).reshape(len(x), -1).any(dim=1).int().argmax())
         raise DataError(f"{where} has a value that is not finite in row {row}; fill in or drop missing values")
+    return x
+
+
+def _tokens(x: Tensor, where: str) -> Tensor:
+    if x.ndim != 2:
+        raise DataError(
+            f"{where} is int64 of shape {list(x.shape)}; tokens are [n, length], and other features floating-point"
+        )
+    if int(x.min()) < 0:
+        row = int((x < 0).any(dim=1).int().argmax())
+        raise DataError(f"{where} has the token {int(x.min())}, the first below 0 in row {row}; tokens count from 0")
     return x
 
 

@@ -85,6 +85,7 @@ _FASHION = _Images(
     ),
     "Fashion-MNIST: 60,000 + 10,000 pictures of clothing of 28x28 (Xiao, Rasul and Vollgraf 2017), MIT.",
 )
+MNIST_ORIGIN, FASHION_ORIGIN = _MNIST.origin, _FASHION.origin
 
 
 def load_mnist(settings: MnistData) -> DataSet:

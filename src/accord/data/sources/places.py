@@ -43,10 +43,11 @@ def usual_folders(origin: Origin) -> list[Path]:
         folders += [Path(shared).expanduser() / origin.name, Path(shared).expanduser()]
     if origin.debian_folder is not None:
         folders.append(origin.debian_folder)
-    return [*folders, _cache() / origin.name]
+    return [*folders, cache_folder() / origin.name]
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """The user's cache of Accord: `$XDG_CACHE_HOME/accord` or `~/.cache/accord`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "accord"
 
 
@@ -87,7 +88,7 @@ def how_to_get(origin: Origin) -> str:
     packaged = f"or run `apt install {origin.debian_package}`, " if origin.debian_package else ""
     return (
         f"get {', '.join(origin.files)} (.gz or not) from {origin.page} and put them in "
-        f"{_cache() / origin.name}, {packaged}or set ACCORD_DATA to a folder that holds {origin.name}/, "
+        f"{cache_folder() / origin.name}, {packaged}or set ACCORD_DATA to a folder that holds {origin.name}/, "
         "or set data.path"
     )
 

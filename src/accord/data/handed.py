@@ -1,0 +1,389 @@
+"""Rows handed over in Python, for `accord.run(study, data=...)`: Hugging Face and torch data sets, whole or by client.
+
+Rows are read once and kept as tensors, so that engines can stack them. A hand-over by client has a group column
+`client`, and its study says `partition: {name: natural, partition_by: client}`: who holds what is then in the study
+as for any other data.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accord.data.federated import DataSet, GroupColumn, Table
+from accord.data.sources.custom import checked
+from accord.errors import DataError
+
+CLIENT = "client"
+"""The group column that names each row's client."""
+NO_CLIENT = "(test)"
+"""What that column says of test rows handed over as a whole, which are dealt by label."""
+_SPLITS = frozenset({"train", "test", "validation", "valid", "unsupervised"})
+
+Clients = Mapping[str, Any] | Mapping[int, Any] | Sequence[Any]
+"""Data sets by client: client to data set, or a list of them."""
+Columns = dict[str, NDArray[Any] | Tensor]
+
+
+class ColumnDataset(Protocol):
+    """What is used of a Hugging Face `datasets.Dataset`."""
+
+    @property
+    def column_names(self) -> Sequence[str]:
+        """The columns' names."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+class RowDataset(Protocol):
+    """What is used of a torch `Dataset`: its length and its items."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> Any: ...
+
+
+def from_datasets(
+    train: ColumnDataset | Clients,
+    test: ColumnDataset | Clients,
+    *,
+    features: str | Sequence[str],
+    label: str,
+    groups: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
+    about: str = "",
+) -> DataSet:
+    """Hugging Face data sets, such as the partitions of flwr-datasets, for `accord.run(study, data=...)`.
+
+    Args:
+        train: one data set; or one a client, in a list or by the client's name.
+        test: likewise; as a whole, or for the same clients.
+        features: one column, of pictures, of lists of numbers, or of lists of tokens (whole numbers, for an
+            embedding); or several columns of numbers, which become one row. Pictures (PIL, or arrays of bytes) become
+            float32 in [0, 1], shape `[n, channels, height, width]`.
+        label: the column to predict: whole numbers from 0, or texts.
+        groups: columns kept aside as sensitive groups.
+        classes: what each label means, in order. Where it is None and the column has no `ClassLabel`, it is read off
+            the rows, which private studies refuse.
+        about: a sentence for the report: what it is, where it came from, licence.
+
+    Raises:
+        DataError: a column is not there, or rows are not of one shape and type; it names client and column.
+    """
+    where = "from_datasets"
+    wanted = [features] if isinstance(features, str) else list(features)
+    if not wanted:
+        raise DataError(f"{where}: features names no column")
+    names = classes if classes is not None else _class_label(_first(train, where), label)
+
+    def read(source: Any, place: str) -> Columns:
+        values = {name: _column(source, name, place) for name in dict.fromkeys([*wanted, label, *groups])}
+        if isinstance(features, str):
+            x: NDArray[Any] = _of_one_column(values[features], f"{place}: column {features!r}")
+        else:
+            x = np.stack([_scalars(values[name], f"{place}: column {name!r}") for name in wanted], axis=1)
+        found: Columns = {"x": x, "y": _plain(values[label], f"{place}: column {label!r}")}
+        return found | {f"group {name}": _plain(values[name], f"{place}: column {name!r}") for name in groups}
+
+    return _data_set(train, test, read, groups, names, where, about)
+
+
+def from_torch(
+    train: RowDataset | Clients,
+    test: RowDataset | Clients,
+    *,
+    features: int | str = 0,
+    label: int | str = 1,
+    groups: Mapping[str, int | str] | Sequence[str] = (),
+    classes: Sequence[str] | None = None,
+    about: str = "",
+) -> DataSet:
+    """torch `Dataset`s for `accord.run(study, data=...)`.
+
+    Every item is read once, in order. A transform that draws random numbers is refused where it shows: it would be
+    drawn once and for all, from no named stream.
+
+    Args:
+        train: one data set with a length; or one a client, in a list or by the client's name.
+        test: likewise; as a whole, or for the same clients.
+        features: where an item has its features: a position of a tuple, or a key of a dict. Tensors or arrays of
+            floating-point numbers, or int64 tokens of shape `[length]`.
+        label: where it has its label, a whole number from 0 or a text.
+        groups: column to where an item has it; a list where both are the same.
+        classes: what each label means, in order; read off the rows where it is None, which private studies refuse.
+        about: a sentence for the report: what it is, where it came from, licence.
+
+    Raises:
+        DataError: an item lacks a part, or rows are not of one shape and type; it names client and row.
+
+    >>> from torch.utils.data import TensorDataset
+    >>> rows = TensorDataset(torch.eye(4), torch.tensor([0, 1, 0, 1]))
+    >>> handed = from_torch({"north": rows, "south": rows}, rows, classes=["no", "yes"])
+    >>> len(handed.train), handed.train.groups["client"].names
+    (8, ('north', 'south', '(test)'))
+    """
+    where = "from_torch"
+    places = dict(groups) if isinstance(groups, Mapping) else {name: name for name in groups}
+    parts = {"x": features, "y": label} | {f"group {name}": key for name, key in places.items()}
+
+    def read(source: Any, place: str) -> Columns:
+        rows = _items(source, parts, place)
+        return {"x": _stack([row["x"] for row in rows], place)} | {
+            name: _plain([row[name] for row in rows], f"{place}: {name}") for name in parts if name != "x"
+        }
+
+    return _data_set(train, test, read, tuple(places), classes, where, about)
+
+
+def not_handed() -> NoReturn:
+    """Where a study of handed rows is loaded without them.
+
+    Raises:
+        DataError: always.
+    """
+    raise DataError(
+        "data handed: its rows were handed over in Python and are in no file; hand them over again, with "
+        "accord.run(study, data=...) or accord.resume(folder, data=...)"
+    )
+
+
+def _data_set(
+    train: Any,
+    test: Any,
+    read: Callable[[Any, str], Columns],
+    groups: Sequence[str],
+    classes: Sequence[str] | None,
+    where: str,
+    about: str,
+) -> DataSet:
+    """Reads both parts and checks them as a user's own function's are."""
+    if CLIENT in groups:
+        raise DataError(f"{where}: groups has {CLIENT!r}, which names clients handed over one by one; rename it")
+    sources = {"train": _sources(train, f"{where}: train"), "test": _sources(test, f"{where}: test")}
+    columns, owners = {}, {}
+    for part, given in sources.items():
+        read_of = [read(source, f"{where}: {part}{_of(client)}") for client, source in given]
+        for name in read_of[0]:
+            columns[f"{name} {part}"] = _joined([each[name] for each in read_of], f"{where}: {part}: {name}")
+        owners[part] = [(client, len(each["y"])) for (client, _), each in zip(given, read_of, strict=True)]
+    names = _label_names([columns["y train"], columns["y test"]], classes)
+    parts: dict[str, Any] = {"class_names": names} if classes is not None or names else {}
+    for part in ("train", "test"):
+        parts[f"x_{part}"] = columns[f"x {part}"]
+        parts[f"y_{part}"] = _label_codes(columns[f"y {part}"], names, f"{where}: {part}")
+        parts[f"groups_{part}"] = {name: columns[f"group {name} {part}"] for name in groups}
+    data = checked(parts, where, "handed", about or f"Handed over in Python ({where}).")
+    if classes is None and not data.derived:
+        data = replace(data, derived=("class_names",))
+    return _with_clients(data, owners, where)
+
+
+def _with_clients(data: DataSet, owners: Mapping[str, list[tuple[str | None, int]]], where: str) -> DataSet:
+    """The data with its column of clients, where it was handed over by client."""
+    named = [client for client, _ in owners["train"] if client is not None]
+    given = [client for client, _ in owners["test"] if client is not None]
+    if not named:
+        if given:
+            raise DataError(f"{where}: test is by client, but train is one data set; hand over train by client too")
+        return data
+    if strange := [client for client in given if client not in named]:
+        raise DataError(f"{where}: test has the client {strange[0]!r}, but train has not; test takes clients of train")
+    names = tuple(named) if given else (*named, NO_CLIENT)
+    code = {name: index for index, name in enumerate(names)}
+
+    def table(part: str, old: Table) -> Table:
+        codes = [code[NO_CLIENT if client is None else client] for client, _ in owners[part]]
+        column = GroupColumn(np.repeat(np.array(codes, dtype=np.int64), [rows for _, rows in owners[part]]), names)
+        return Table(old.x, old.y, {**old.groups, CLIENT: column})
+
+    return replace(data, train=table("train", data.train), test=table("test", data.test))
+
+
+def _clients(given: Any, where: str) -> list[tuple[str, Any]]:
+    """Client and data set, where the hand-over is by client; else empty.
+
+    Raises:
+        DataError: it is a dictionary of splits, or of no clients.
+    """
+    if isinstance(given, Mapping):
+        named = [(str(client), source) for client, source in given.items()]
+        if named and {name for name, _ in named} <= _SPLITS:
+            raise DataError(
+                f"{where}: {', '.join(name for name, _ in named)} are splits, not clients; hand over one of them, "
+                f"such as splits[{named[0][0]!r}]"
+            )
+    elif isinstance(given, list | tuple):
+        named = [(str(number), source) for number, source in enumerate(given)]
+    else:
+        return []
+    if not named:
+        raise DataError(f"{where}: no client is handed over")
+    if len({name for name, _ in named}) < len(named):
+        raise DataError(f"{where}: two clients have one name; give each client a name of its own")
+    return named
+
+
+def _sources(given: Any, where: str) -> list[tuple[str | None, Any]]:
+    """Client and data set; the client None where one data set is handed over as a whole."""
+    found: list[tuple[str | None, Any]] = [*_clients(given, where)] or [(None, given)]
+    for client, source in found:
+        try:
+            rows = len(source)
+        except TypeError as error:
+            raise DataError(
+                f"{where}{_of(client)}: a {type(source).__name__} has no length; hand over a data set that is no stream"
+            ) from error
+        if not rows:
+            raise DataError(f"{where}{_of(client)}: no rows; leave out clients without any")
+    return found
+
+
+def _first(given: Any, where: str) -> Any:
+    return _sources(given, f"{where}: train")[0][1]
+
+
+def _of(client: str | None) -> str:
+    return "" if client is None else f" of client {client}"
+
+
+def _joined(arrays: Sequence[Any], where: str) -> Any:
+    kinds = {(str(each.dtype).removeprefix("torch."), tuple(each.shape[1:])): None for each in arrays}
+    texts = all(isinstance(each, np.ndarray) and each.dtype.kind in "UO" for each in arrays)
+    if len(kinds) > 1 and not texts:
+        (one, first), (other, second) = list(kinds)[:2]
+        raise DataError(
+            f"{where}: a row is {list(first)} of {one} at one client and {list(second)} of {other} at another; "
+            "hand over one shape and type"
+        )
+    if isinstance(arrays[0], Tensor):
+        return torch.cat(list(arrays))
+    return np.concatenate(arrays)
+
+
+# --- labels -------------------------------------------------------------------------------------------
+
+
+def _class_label(source: Any, label: str) -> Sequence[str] | None:
+    """The names of a Hugging Face `ClassLabel`: part of the data set's type, not read off its rows."""
+    described = getattr(source, "features", None)
+    kind = described.get(label) if isinstance(described, Mapping) else None
+    names = getattr(kind, "names", None)
+    return None if names is None else [str(name) for name in names]
+
+
+def _label_names(labels: Sequence[Any], classes: Sequence[str] | None) -> list[str] | None:
+    """What labels mean: as given, or texts sorted; None for numbers that nobody named."""
+    if classes is not None:
+        return [str(name) for name in classes]
+    if any(isinstance(each, Tensor) or each.dtype.kind not in "UO" for each in labels):
+        return None
+    return sorted({str(value) for each in labels for value in each.tolist()})
+
+
+def _label_codes(labels: Any, names: Sequence[str] | None, where: str) -> Any:
+    if names is None or isinstance(labels, Tensor) or labels.dtype.kind not in "UO":
+        return labels
+    code = {name: index for index, name in enumerate(names)}
+    if strange := [value for value in labels.tolist() if value not in code]:
+        raise DataError(f"{where}: label {strange[0]!r} is none of the classes ({', '.join(names)})")
+    return np.array([code[value] for value in labels.tolist()], dtype=np.int64)
+
+
+# --- columns and items --------------------------------------------------------------------------------
+
+
+def _column(source: Any, name: str, place: str) -> Any:
+    import difflib
+
+    there = getattr(source, "column_names", None)
+    if there is None:
+        raise DataError(f"{place}: a {type(source).__name__} has no columns; hand torch data sets over by from_torch")
+    if name not in there:
+        close = difflib.get_close_matches(name, there, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise DataError(f"{place}: no column {name!r}{hint} (it has: {', '.join(there)})")
+    return source[name][:]
+
+
+def _of_one_column(values: Any, where: str) -> NDArray[Any]:
+    """Features `[n, ...]` from one column: pictures, lists of numbers, lists of tokens, or numbers."""
+    try:
+        rows = np.stack([np.asarray(value) for value in values])
+    except ValueError as error:
+        raise DataError(f"{where}: rows differ in shape; pad or resize them to one") from error
+    if rows.dtype == np.uint8 and rows.ndim in (3, 4):
+        # Pictures as they are stored: rows and columns first, colours last, a byte each.
+        first = rows[:, None] if rows.ndim == 3 else np.moveaxis(rows, 3, 1)
+        return np.ascontiguousarray(first, dtype=np.float32) / 255
+    if rows.ndim == 1:
+        return _scalars(rows, where)[:, None]
+    if rows.dtype.kind in "iu":
+        return rows.astype(np.int64)
+    if rows.dtype.kind not in "fb":
+        raise DataError(f"{where} holds {rows.dtype}; features are numbers, pictures or tokens")
+    return rows.astype(np.float32)
+
+
+def _scalars(values: Any, where: str) -> NDArray[np.float32]:
+    array = _plain(values, where)
+    if array.dtype.kind not in "iufb":
+        raise DataError(f"{where} holds texts; features are numbers, so code it first, or make it a group")
+    return array.astype(np.float32)
+
+
+def _plain(values: Any, where: str) -> NDArray[Any]:
+    """One number or text a row, shape `[n]`.
+
+    Raises:
+        DataError: a value is missing, or is neither.
+    """
+    array = np.asarray(values)
+    if array.shape != (len(values),):
+        raise DataError(f"{where} has shape {list(array.shape)}; it needs one value a row")
+    if array.dtype.kind == "O":
+        row = next((row for row, value in enumerate(array) if not isinstance(value, str)), 0)
+        raise DataError(f"{where} has {array[row]!r} in row {row}; give each row a text or a number")
+    return array
+
+
+def _items(source: Any, parts: Mapping[str, int | str], place: str) -> list[dict[str, Any]]:
+    """Each item's parts; the first item is asked for twice."""
+    rows = [dict(_parts(source[row], parts, f"{place}, row {row}")) for row in range(len(source))]
+    again = dict(_parts(source[0], parts, f"{place}, row 0"))
+    if not np.array_equal(np.asarray(rows[0]["x"]), np.asarray(again["x"])):
+        raise DataError(
+            f"{place}: row 0 differs when it is asked for twice; hand over the data without random transforms"
+        )
+    return rows
+
+
+def _parts(item: Any, parts: Mapping[str, int | str], place: str) -> Iterator[tuple[str, Any]]:
+    for name, key in parts.items():
+        try:
+            value = item[key]
+        except (IndexError, KeyError, TypeError) as error:
+            raise DataError(f"{place}: the item has no {key!r}, which {name} was to be") from error
+        yield name, value.item() if isinstance(value, Tensor) and not value.ndim else value
+
+
+def _stack(rows: Sequence[Any], place: str) -> Tensor:
+    """Features `[n, ...]`, rows of one shape and type."""
+    if not all(isinstance(row, Tensor | np.ndarray) for row in rows):
+        kind = next(type(row).__name__ for row in rows if not isinstance(row, Tensor | np.ndarray))
+        raise DataError(f"{place}: features are a {kind}; make items of tensors (torchvision: ToTensor())")
+    tensors = [torch.as_tensor(row).detach().cpu() for row in rows]
+    kinds = {(row.dtype, tuple(row.shape)): number for number, row in reversed(list(enumerate(tensors)))}
+    if len(kinds) > 1:
+        number = sorted(kinds.values())[1]
+        raise DataError(
+            f"{place}, row {number}: {list(tensors[number].shape)} of {tensors[number].dtype}, but row 0 is "
+            f"{list(tensors[0].shape)} of {tensors[0].dtype}; hand over one shape and type"
+        )
+    return torch.stack(tensors)

@@ -1,0 +1,197 @@
+"""Rows drawn so that a sensitive group has the share a study asks for, and a test set that no share changes.
+
+All draws are without replacement. A group's rows (with `balance_labels`, its rows of each label) are shuffled in an
+order that does not depend on the shares, and the first so many are kept: what a smaller share keeps of a group, a
+larger one keeps too. Draws of training rows come from `stream(seed, "imbalance")`, those of test rows from
+`stream(test_seed, "imbalance test")`. Rows kept stay in the order of the file.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import lcm
+
+import numpy as np
+
+from accord.config.imbalance import Imbalance
+from accord.data.cuts import even_sizes
+from accord.data.federated import DataSet, Drawn, Rows, Table, named_column
+from accord.errors import DataError, StudyError
+from accord.streams import stream
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A group's rows in the order they are drawn in: one cell, or one a label; of a draw all cells get as many rows,
+    the first ones one more where it does not come out even."""
+
+    name: str
+    cells: tuple[Rows, ...]
+    labelled: bool
+
+    @property
+    def most(self) -> int:
+        """How many rows can be drawn: cell i gets too many from i + 1 rows beyond (its rows) x (cells)."""
+        return min(len(cell) * len(self.cells) + i for i, cell in enumerate(self.cells))
+
+    def first(self, rows: int) -> Rows:
+        """So many rows, drawn."""
+        sizes = even_sizes(rows, len(self.cells))
+        return np.concatenate([cell[:size] for cell, size in zip(self.cells, sizes, strict=True)])
+
+    def short(self, rows: int, column: str) -> tuple[int, int, str]:
+        """What so many rows lack: how many of which cell are needed, and how many there are."""
+        sizes = even_sizes(rows, len(self.cells))
+        label = int(np.argmax(sizes - [len(cell) for cell in self.cells]))
+        what = f"{column}={self.name}" + (f" with label {label}" if self.labelled else "")
+        return int(sizes[label]), len(self.cells[label]), what
+
+
+def imbalanced(data: DataSet, settings: Imbalance, seed: int) -> DataSet:
+    """The data set with the rows that the study's `imbalance` section keeps.
+
+    Args:
+        data: all rows.
+        settings: the section.
+        seed: the study's seed; the test rows kept do not depend on it.
+
+    Returns:
+        The same data set with fewer rows, and in `drawn` what was kept.
+
+    Raises:
+        DataError: a group has too few rows; says how many there are and what would work.
+        StudyError: the data has no such column or value.
+    """
+    weights = _weights(settings, data.train)
+    # The test rows first: they follow from column, values, labels and test_seed alone.
+    test = _groups(data.test, settings, weights, len(data.class_names), stream(settings.test_seed, "imbalance test"))
+    kept_test = _draw(test, dict.fromkeys(test, _test_size(settings, test)))
+    train = _groups(data.train, settings, weights, len(data.class_names), stream(seed, "imbalance"))
+    kept_train = _draw(train, _train_sizes(settings, weights, train))
+
+    def told(kept: Mapping[str, Rows], table: Table) -> dict[str, tuple[int, ...]]:
+        classes = len(data.class_names)
+        labels = table.y.numpy()
+        return {name: tuple(np.bincount(labels[rows], minlength=classes).tolist()) for name, rows in kept.items()}
+
+    return replace(
+        data,
+        train=_take(data.train, kept_train),
+        test=_take(data.test, kept_test),
+        drawn=Drawn(
+            settings.group, told(kept_train, data.train), told(kept_test, data.test), len(data.train), len(data.test)
+        ),
+    )
+
+
+def shared_out(rows: int, weights: Mapping[str, int]) -> dict[str, int]:
+    """`rows` in proportion to whole weights by largest remainder, in exact integers; ties to those named first.
+
+    >>> shared_out(10, {"A": 7, "B": 2, "C": 1}), shared_out(5, {"A": 1, "B": 1})
+    ({'A': 7, 'B': 2, 'C': 1}, {'A': 3, 'B': 2})
+    """
+    total = sum(weights.values())
+    sizes = {name: rows * weight // total for name, weight in weights.items()}
+    by_remainder = sorted(weights, key=lambda name: -(rows * weights[name] % total))
+    for name in by_remainder[: rows - sum(sizes.values())]:
+        sizes[name] += 1
+    return sizes
+
+
+def _weights(settings: Imbalance, table: Table) -> dict[str, int]:
+    """The groups in the order named, with their shares as whole numbers: a decimal is taken as it is written."""
+    shares = {name: Fraction(repr(share)) for name, share in (settings.shares or {}).items()}
+    if settings.value is not None:
+        share = Fraction(repr(settings.share))
+        shares = {settings.value: share, _others(settings.value, table, settings.group): 1 - share}
+    common = lcm(*(share.denominator for share in shares.values()))
+    return {name: int(share * common) for name, share in shares.items()}
+
+
+def _others(value: str, table: Table, column: str) -> str:
+    """What all other values together are called: by name where there is one."""
+    others = [name for name in named_column(table, column, "imbalance.group").names if name != value]
+    return others[0] if len(others) == 1 else f"not {value}"
+
+
+def _groups(
+    table: Table, settings: Imbalance, weights: Mapping[str, int], classes: int, rng: np.random.Generator
+) -> dict[str, _Group]:
+    """The groups, in the order of `weights`; the order of their rows does not depend on it."""
+    column = named_column(table, settings.group, "imbalance.group")
+    named = [settings.value] if settings.value is not None else list(weights)
+    for name in named:
+        if name not in column.names:
+            near = difflib.get_close_matches(name, column.names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            where = "value" if settings.value is not None else "shares"
+            raise StudyError(
+                f"imbalance.{where}: column {settings.group!r} has no value {name!r}{hint} "
+                f"(values: {', '.join(column.names)})"
+            )
+    labels, found = table.y.numpy(), {}
+    for name in sorted(weights):
+        if settings.value is not None and name != settings.value:
+            member = column.codes != column.names.index(settings.value)
+        else:
+            member = column.codes == column.names.index(name)
+        cells = [member & (labels == label) for label in range(classes)] if settings.balance_labels else [member]
+        shuffled = tuple(rng.permutation(np.flatnonzero(cell)) for cell in cells)
+        found[name] = _Group(name, shuffled, settings.balance_labels)
+    return {name: found[name] for name in weights}
+
+
+def _test_size(settings: Imbalance, groups: Mapping[str, _Group]) -> int:
+    """Test rows of each group; where the study does not say, as many as come out even."""
+    least = min(groups.values(), key=lambda group: group.most)
+    even = least.most // len(least.cells) * len(least.cells)
+    wanted = settings.test_rows_per_group or max(even, 1)
+    if wanted > least.most:
+        needed, there, what = least.short(wanted, settings.group)
+        mend = f"the largest that works is {least.most}" if least.most else "no number works"
+        raise DataError(
+            f"imbalance.test_rows_per_group {wanted} takes {needed} test rows of {what}, but there are {there}; {mend}"
+        )
+    return wanted
+
+
+def _train_sizes(settings: Imbalance, weights: Mapping[str, int], groups: Mapping[str, _Group]) -> dict[str, int]:
+    """Training rows of each group."""
+    most = _most_rows(weights, groups)
+    rows = settings.rows or max(most, 1)
+    sizes = shared_out(rows, weights)
+    for name, group in groups.items():
+        # Of one row a group may be rounded to none: where it has none, that is still no share of it.
+        if sizes[name] > group.most or (weights[name] and not group.most):
+            needed, there, what = group.short(max(sizes[name], 1), settings.group)
+            share = weights[name] / sum(weights.values())
+            mend = f"the largest imbalance.rows that works is {most}" if most else "no number of rows works"
+            raise DataError(
+                f"imbalance.rows {rows}: share {share:g} of {settings.group}={name} takes {needed} training rows of "
+                f"{what}, but there are {there}; {mend}"
+            )
+    return sizes
+
+
+def _most_rows(weights: Mapping[str, int], groups: Mapping[str, _Group]) -> int:
+    """The most training rows that keep the shares; 0 where a group with a share has no rows.
+
+    A group gets at least its share rounded down, which bounds the rows from above. From there down one by one, since
+    by largest remainder one row more can take a row from a group (the Alabama paradox).
+    """
+    total, wanted = sum(weights.values()), [name for name, weight in weights.items() if weight]
+    if not all(groups[name].most for name in wanted):
+        return 0
+    rows = min(((groups[name].most + 1) * total - 1) // weights[name] for name in wanted)
+    while any(size > groups[name].most for name, size in shared_out(rows, weights).items()):
+        rows -= 1
+    return rows
+
+
+def _draw(groups: Mapping[str, _Group], sizes: Mapping[str, int]) -> dict[str, Rows]:
+    return {name: group.first(sizes[name]) for name, group in groups.items()}
+
+
+def _take(table: Table, kept: Mapping[str, Rows]) -> Table:
+    return table.take(np.sort(np.concatenate(list(kept.values()))))

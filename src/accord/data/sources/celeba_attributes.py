@@ -1,0 +1,41 @@
+"""`celeba-attributes`: one attribute of CelebA's faces predicted from the others, without the images."""
+
+import numpy as np
+import torch
+
+from accord.config.data import CelebaAttributesData
+from accord.data.federated import DataSet, Rows, Table
+from accord.data.sources import celeba_files
+from accord.data.sources.celeba_files import label_names
+from accord.data.sources.places import Origin, find
+
+ORIGIN = Origin("celeba-attributes", (celeba_files.ATTRIBUTES_FILE,), celeba_files.PAGE)
+
+
+def load_celeba_attributes(settings: CelebaAttributesData) -> DataSet:
+    """CelebA's attributes as a table.
+
+    `x` has shape `[n, features]`, float32: 1 where a face has the attribute, -1 where not, as in the file; the
+    columns are `settings.feature_names()`. `y` is 1 where the face has the target. Each of `settings.groups` is a
+    group column. The cut into training and test rows is `celeba_files.split`'s.
+
+    Raises:
+        DataError: the file is missing or damaged, or rows are missing; see `read_attributes` and `split`.
+    """
+    path = find(ORIGIN, settings.path)[celeba_files.ATTRIBUTES_FILE]
+    attributes = celeba_files.read_attributes(path)
+    names = settings.feature_names()
+
+    def table(rows: Rows) -> Table:
+        held = np.stack([attributes.has(name)[rows] for name in names], axis=1)
+        y = torch.from_numpy(attributes.has(settings.target)[rows].astype(np.int64))
+        groups = celeba_files.group_columns(attributes, rows, settings.groups)
+        return Table(torch.from_numpy(np.where(held, np.float32(1), np.float32(-1))), y, groups)
+
+    train, test = celeba_files.split(attributes, settings)
+    from_others = f"{len(names)} others" if len(names) > 1 else names[0]
+    about = (
+        f"CelebA (Liu, Luo, Wang and Tang 2015) without its images: {settings.target} from {from_others} of the 40 "
+        "attributes of faces of celebrities, for non-commercial research only."
+    )
+    return DataSet("celeba-attributes", table(train), table(test), label_names(settings.target), about)

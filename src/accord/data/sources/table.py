@@ -1,0 +1,307 @@
+"""`csv`: any table of a user's own. What the study does not state is read off the rows, and told in `derived`.
+
+Under differential privacy a range, or the values that happen to occur, would itself be a release of the training
+rows that nobody accounted for. A private study states them (`ranges`, `categories`).
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from accord.config.data import CsvData
+from accord.data.federated import DataSet, GroupColumn, Rows, Table
+from accord.data.sources.table_file import Coded, Frame, Numbers, joined, open_table, recoded
+from accord.errors import DataError, StudyError
+from accord.streams import stream
+
+MOST_VALUES = 1000
+"""Values that a column may have where they are read off the rows; of more, it is a number or a name."""
+MISSING = "missing"
+"""What missing values are called where they are a category of their own."""
+_TEST_FRACTION = 0.2
+_TOLD = {
+    "drop": " Rows with missing values are left out.",
+    "category": " Missing values are a category of their own.",
+    "value": " Missing values are filled in.",
+}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which column is what."""
+
+    numbers: tuple[str, ...]  # features, then
+    categories: tuple[str, ...]  # features too
+    groups: tuple[str, ...]
+    bins: tuple[str, ...]  # those of the groups that are cut from numbers
+
+    def read_as_numbers(self) -> list[str]:
+        return [*dict.fromkeys([*self.numbers, *self.bins])]
+
+    def read_as_texts(self, target: str) -> list[str]:
+        return [*dict.fromkeys([target, *self.categories, *(name for name in self.groups if name not in self.bins)])]
+
+
+def load_csv(settings: CsvData) -> DataSet:
+    """A table from one file or two.
+
+    `x` has shape `[n, features]`, float32: numbers first, scaled to [0, 1] by their ranges, then each category
+    one-hot over its values; both in the order of `features`, or of the file. `y` counts the target's values from 0,
+    in the order of `categories`, or else sorted. The cut into training and test rows depends on the rows and
+    `test_fraction` only, never on the study's seed; both parts keep the order of the file.
+
+    Raises:
+        StudyError: a column is not there, or is asked to be two things that do not go together.
+        DataError: a file is missing or damaged, or a value is missing, no number, out of its range or none of the
+            values named; it names file, row and column.
+    """
+    paths = [Path(each).expanduser() for each in (settings.path, settings.test_path) if each is not None]
+    files = [open_table(path, settings.delimiter, settings.columns) for path in paths]
+    layout = _layout(settings, files[0].names)
+    numbers, texts = layout.read_as_numbers(), layout.read_as_texts(settings.target)
+    for path, file in zip(paths[1:], files[1:], strict=True):
+        if lost := [name for name in (*texts, *numbers) if name not in file.names]:
+            raise DataError(f"data.test_path: {path} has no column {lost[0]!r}{_nearest(lost[0], file.names)}")
+    frames = [file.read(numbers, texts, settings.missing_values) for file in files]
+    frame = frames[0] if len(frames) == 1 else joined(frames[0], frames[1])
+    frame, kept = _without_missing(settings, layout, frame)
+    train, test = _cut(settings, kept, frames[0].rows)
+    derived: list[str] = []
+    x = _features(settings, layout, frame, train, test, derived)
+    y, names = _target(settings, frame, kept, derived)
+    groups = {name: _group(settings, layout, name, frame, kept, derived) for name in layout.groups}
+
+    def table(part: NDArray[np.float32], rows: Rows) -> Table:
+        columns = {name: GroupColumn(column.codes[rows], column.names) for name, column in groups.items()}
+        return Table(torch.from_numpy(part), torch.from_numpy(y[rows]), columns)
+
+    width = x[0].shape[1]
+    about = f"Your own table, {' and '.join(path.name for path in paths)}: {settings.target} from {width} features."
+    about += _TOLD.get(settings.missing, "")
+    return DataSet("csv", table(x[0], train), table(x[1], test), names, about, tuple(dict.fromkeys(derived)))
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    return f"; did you mean {close[0]!r}? (it has: {listed})" if close else f" (it has: {listed})"
+
+
+def _layout(settings: CsvData, there: Sequence[str]) -> _Layout:
+    """Sorts the columns by what they are.
+
+    Raises:
+        StudyError: a column is not there, or is two things that do not go together.
+    """
+    named: list[tuple[str, Iterable[str]]] = [
+        ("target", [settings.target]),
+        ("features", settings.features or ()),
+        *((key, getattr(settings, key)) for key in ("groups", "categorical", "categories", "ranges")),
+        *((key, getattr(settings, key)) for key in ("logarithmic", "bins", "fill")),
+    ]
+    for key, columns in named:
+        if lost := [column for column in columns if column not in there]:
+            raise StudyError(f"data.{key}: {settings.path} has no column {lost[0]!r}{_nearest(lost[0], there)}")
+    groups = tuple(dict.fromkeys([*settings.groups, *settings.bins]))
+    aside = {settings.target} | (set() if settings.keep_protected else set(groups))
+    features = settings.features if settings.features is not None else tuple(n for n in there if n not in aside)
+    for column in features:
+        if column == settings.target:
+            raise StudyError(f"data.features: {column!r} is the target; leave it out")
+        if column in aside:
+            raise StudyError(f"data.features: {column!r} is a group; leave it out, or set data.keep_protected")
+    for column in groups:
+        if column == settings.target:
+            raise StudyError(f"data.groups: {column!r} is the target, which fairness.groups has as label; leave it out")
+        if not column or column == "label" or "*" in column:
+            raise StudyError(f"data.groups: {column!r} cannot name a group; rename the column, without `*`")
+    if len(set(features)) < len(features) or not features:
+        raise StudyError("data.features: name one column or more, each once")
+    spelled = {*settings.categorical, *settings.categories} - set(settings.bins)
+    if both := [column for column in (*settings.ranges, *settings.logarithmic) if column in spelled]:
+        raise StudyError(f"data.ranges: {both[0]!r} is categorical, which has no range; leave out one of the two")
+    categories = tuple(column for column in features if column in spelled)
+    numbers = tuple(column for column in features if column not in spelled)
+    return _Layout(numbers, categories, groups, tuple(settings.bins))
+
+
+def _without_missing(settings: CsvData, layout: _Layout, frame: Frame) -> tuple[Frame, Rows]:
+    """Treats missing values as told.
+
+    Returns:
+        The frame, a missing text as code -1 or filled in, a missing number as NaN or filled in; and the rows kept.
+    """
+    marks = set(settings.missing_values)
+    texts = {}
+    for name, column in frame.texts.items():
+        named = settings.categories.get(name, ())  # a value that the study names is not missing
+        lost = np.array([value in marks and value not in named for value in column.values] + [True])
+        texts[name] = Coded(np.where(lost[column.codes], -1, column.codes), column.values)
+    frame = replace(frame, texts=texts)
+    absent: dict[str, NDArray[np.bool_]] = {name: np.isnan(values) for name, values in frame.numbers.items()}
+    absent |= {name: (texts[name].codes < 0) | absent.get(name, False) for name in texts}
+    if settings.missing == "drop":
+        kept = ~np.any(list(absent.values()), axis=0)
+        return frame, np.flatnonzero(kept)
+    if settings.missing != "refuse":
+        frame = _filled(settings, frame)
+        number_gap = set(layout.numbers) if settings.missing == "category" else set(frame.numbers)
+        text_gap = {settings.target} if settings.missing == "category" else set(frame.texts)
+        absent = {name: np.isnan(frame.numbers[name]) for name in number_gap}
+        absent |= {name: (frame.texts[name].codes < 0) | absent.get(name, False) for name in text_gap}
+    first = {name: int(where.argmax()) for name, where in absent.items() if where.any()}
+    if first:
+        worst = min(first, key=lambda name: first[name])
+        raise DataError(f"{frame.place(first[worst])}: {worst} is missing; {_mend(settings, worst)}")
+    return frame, np.arange(frame.rows)
+
+
+def _mend(settings: CsvData, column: str) -> str:
+    if settings.missing == "refuse":
+        return "mend it, or set data.missing to drop, category or value"
+    if column == settings.target:
+        return "a row without its target teaches nothing, set data.missing to drop"
+    return f"give data.fill a value for {column!r}, or set data.missing to drop"
+
+
+def _filled(settings: CsvData, frame: Frame) -> Frame:
+    numbers, texts = dict(frame.numbers), dict(frame.texts)
+    for name, value in settings.fill.items():
+        if name in numbers:
+            if isinstance(value, str):
+                raise StudyError(f"data.fill: {name!r} is a number, but its fill is the text {value!r}")
+            numbers[name] = np.where(np.isnan(numbers[name]), value, numbers[name])
+        if name in texts and name != settings.target:
+            if not isinstance(value, str):
+                raise StudyError(f"data.fill: {name!r} is categorical; put its fill {value:g} in quotes")
+            column = texts[name]
+            codes = np.where(column.codes < 0, len(column.values), column.codes)
+            texts[name] = recoded(Coded(codes, (*column.values, value)), [*column.values, value])
+    return replace(frame, numbers=numbers, texts=texts)
+
+
+def _cut(settings: CsvData, kept: Rows, first_file: int) -> tuple[Rows, Rows]:
+    """Training and test rows, ascending."""
+    if settings.test_path is not None:
+        train, test = kept[kept < first_file], kept[kept >= first_file]
+    else:
+        # A stream of its own, of no study's seed: every study that reads this table tests on the same rows.
+        share = _TEST_FRACTION if settings.test_fraction is None else settings.test_fraction
+        drawn = stream(0, "csv test rows").permutation(len(kept)) < round(len(kept) * share)
+        train, test = kept[~drawn], kept[drawn]
+    if not len(train) or not len(test):
+        raise DataError(
+            f"{settings.path}: {len(kept)} rows without missing values leave {len(train)} to train on and "
+            f"{len(test)} to test on; choose data.test_fraction or data.test_path so that both have rows"
+        )
+    return train, test
+
+
+def _features(
+    settings: CsvData, layout: _Layout, frame: Frame, train: Rows, test: Rows, derived: list[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Features of the training and of the test rows, float32."""
+    rows = np.concatenate([train, test])
+    coded = {name: _values(settings, name, frame, rows, derived) for name in layout.categories}
+    width = len(layout.numbers) + sum(len(column.names) for column in coded.values())
+    x = np.zeros((len(rows), width), dtype=np.float32)
+    for at, name in enumerate(layout.numbers):
+        x[:, at] = _scaled(settings, name, frame, rows, train, derived)
+    at, every = len(layout.numbers), np.arange(len(rows))
+    for column in coded.values():
+        x[every, at + column.codes[rows]] = 1
+        at += len(column.names)
+    return x[: len(train)], x[len(train) :]
+
+
+def _scaled(settings: CsvData, name: str, frame: Frame, rows: Rows, train: Rows, derived: list[str]) -> Numbers:
+    """A column of numbers, its range mapped to [0, 1]."""
+    values, logarithmic = frame.numbers[name], name in settings.logarithmic
+    stated = settings.ranges.get(name)
+    low, high = stated or (float(values[train].min()), float(values[train].max()))
+    if stated is None:
+        derived.append(f"the range of {name}")
+    else:
+        strange = rows[(values[rows] < low) | (values[rows] > high)]
+        if len(strange):
+            row = int(strange.min())
+            raise DataError(
+                f"{frame.place(row)}: {name} {values[row]:g} is outside of its range {low:g} to {high:g}; mend it, or "
+                f"widen data.ranges.{name}"
+            )
+    if logarithmic:
+        negative = rows[values[rows] < 0]
+        if len(negative):
+            row = int(negative.min())
+            raise DataError(f"{frame.place(row)}: {name} {values[row]:g} is below 0, so it has no log(1 + value)")
+        low, high, values = np.log1p(low), np.log1p(high), np.log1p(values)
+    return (values[rows] - low) / ((high - low) or 1.0)
+
+
+def _values(
+    settings: CsvData, name: str, frame: Frame, rows: Rows, derived: list[str], key: str = "features"
+) -> GroupColumn:
+    """A column of texts, coded by the values that the study names, or else by those that occur, sorted."""
+    column, stated = frame.texts[name], settings.categories.get(name)
+    occurring = np.unique(column.codes[rows])
+    occurring = occurring[occurring >= 0]
+    if stated is None:
+        if len(occurring) > MOST_VALUES:
+            raise DataError(
+                f"{settings.path}: {name} has {len(occurring):,} values, more than {MOST_VALUES:,}; name them in "
+                f"data.categories, or leave it out of data.{key}"
+            )
+        names = tuple(sorted((column.values[code] for code in occurring), key=_by_number_then_text))
+        derived.append(f"the values of {name}")
+    else:
+        names = stated
+    known = {value: code for code, value in enumerate(names)}
+    for code in occurring.tolist():
+        if column.values[code] not in known:
+            row = int(rows[column.codes[rows] == code].min())
+            raise DataError(
+                f"{frame.place(row)}: {name} {column.values[code]!r} is none of data.categories.{name}"
+                f"{_nearest(column.values[code], names)}"
+            )
+    if settings.missing == "category" and name != settings.target:
+        known.setdefault(MISSING, len(names))
+        names = tuple(known)
+    code_of = np.array([known.get(value, -1) for value in column.values] + [known.get(MISSING, -1)], dtype=np.int64)
+    return GroupColumn(code_of[column.codes], names)
+
+
+def _by_number_then_text(value: str) -> tuple[float, str]:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.inf
+    return (number if math.isfinite(number) else math.inf), value
+
+
+def _target(settings: CsvData, frame: Frame, kept: Rows, derived: list[str]) -> tuple[Rows, tuple[str, ...]]:
+    """Labels of all rows (of rows dropped too, which nobody reads) and what each means."""
+    column = _values(settings, settings.target, frame, kept, derived, "target")
+    if len(column.names) < 2:
+        raise DataError(f"{settings.path}: {settings.target} has one value only, so there is nothing to tell apart")
+    return column.codes, column.names
+
+
+def _group(settings: CsvData, layout: _Layout, name: str, frame: Frame, kept: Rows, derived: list[str]) -> GroupColumn:
+    """A sensitive group, from its texts or cut from its numbers; of all rows."""
+    if name not in layout.bins:
+        return _values(settings, name, frame, kept, derived, "groups")
+    cuts, values = settings.bins[name], frame.numbers[name]
+    between = [f"[{low:g}, {high:g})" for low, high in pairwise(cuts)]
+    names = (f"<{cuts[0]:g}", *between, f">={cuts[-1]:g}")
+    codes = np.digitize(values, cuts).astype(np.int64)
+    if settings.missing == "category":
+        names = (*names, MISSING)
+    return GroupColumn(np.where(np.isnan(values), len(cuts) + 1, codes), names)

@@ -1,0 +1,276 @@
+"""Tables in files: CSV and its kin with the standard library, Parquet with pyarrow.
+
+A file is read column by column into arrays: numbers as float64, all else as codes into the values that occur. Rows
+are turned into arrays piece by piece, so that a long file never stands in memory as Python objects.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.data.sources.places import read_bytes
+from accord.errors import DataError
+
+_AT_ONCE = 50_000  # rows held as Python objects
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column of texts.
+
+    Attributes:
+        codes: shape `[n]`, each an index into `values`, or -1 where the file says that there is no value.
+        values: those that occur, in order of first occurrence.
+    """
+
+    codes: NDArray[np.int64]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The columns asked for.
+
+    Attributes:
+        rows: how many rows, n.
+        numbers: column to float64 values of shape `[n]`, NaN where missing.
+        texts: column to codes of shape `[n]`.
+        place: where a row stands, such as `clinics.csv: line 17`.
+    """
+
+    rows: int
+    numbers: Mapping[str, Numbers]
+    texts: Mapping[str, Coded]
+    place: Callable[[int], str]
+
+
+class TableFile(Protocol):
+    """A file that holds a table."""
+
+    names: tuple[str, ...]
+
+    def read(self, numbers: Sequence[str], texts: Sequence[str], missing: Collection[str]) -> Frame:
+        """Reads some columns.
+
+        Args:
+            numbers: columns to read as numbers.
+            texts: columns to read as texts; a column may be asked for both ways.
+            missing: texts that stand for a missing number.
+
+        Raises:
+            DataError: the file is damaged, or a number is none; it names file, row and column.
+        """
+        ...
+
+
+def open_table(path: Path, delimiter: str = ",", columns: Sequence[str] | None = None) -> TableFile:
+    """A table's file, its columns' names known.
+
+    Args:
+        path: Parquet where it ends in `.parquet`, else UTF-8 text, gzipped or not.
+        delimiter: between the fields of a line of text.
+        columns: names for text without a first line of names.
+
+    Raises:
+        DataError: the file is missing or damaged, or names a column twice.
+    """
+    table = ParquetTable(path) if path.suffix == ".parquet" else TextTable(path, delimiter, columns)
+    if twice := [name for index, name in enumerate(table.names) if name in table.names[:index]]:
+        raise DataError(f"{path}: column {twice[0]!r} is there twice; give each column a name of its own")
+    return table
+
+
+class TextTable:
+    """Lines of fields, quoted where they hold the delimiter (RFC 4180); blank lines are skipped, fields stripped."""
+
+    def __init__(self, path: Path, delimiter: str, columns: Sequence[str] | None) -> None:
+        self.path = path
+        self._content = read_bytes(path)
+        self._delimiter = delimiter
+        self._headed = columns is None
+        first = next(self._pieces(1, headed=False), None)
+        if first is None:
+            raise DataError(f"{path}: the file is empty; it needs a line of column names and rows below it")
+        self.names = tuple(name.strip() for name in (first[0] if columns is None else columns))
+
+    def read(self, numbers: Sequence[str], texts: Sequence[str], missing: Collection[str]) -> Frame:
+        """See `TableFile.read`."""
+        known: dict[str, dict[str, int]] = {name: {} for name in texts}
+        found: dict[str, list[Numbers]] = {name: [] for name in numbers}
+        codes: dict[str, list[NDArray[np.int64]]] = {name: [] for name in texts}
+        missing, width, done = frozenset(missing), len(self.names), 0
+        for rows in self._pieces(_AT_ONCE, self._headed):
+            if odd := [index for index, row in enumerate(rows) if len(row) != width]:
+                raise DataError(
+                    f"{self.place(done + odd[0])} has {len(rows[odd[0]])} fields, expected {width}; mend the line, "
+                    "or set data.delimiter to what separates its fields"
+                )
+            fields = dict(zip(self.names, zip(*rows, strict=True), strict=True))
+            for name in numbers:
+                found[name].append(self._numbers(name, fields[name], missing, done))
+            for name in texts:
+                codes[name].append(_codes(fields[name], known[name]))
+            done += len(rows)
+        if not done:
+            raise DataError(f"{self.path}: holds no rows")
+        coded = {name: _stripped(np.concatenate(codes[name]), tuple(known[name])) for name in texts}
+        return Frame(done, {name: np.concatenate(found[name]) for name in numbers}, coded, self.place)
+
+    def place(self, row: int) -> str:
+        """The file and the line a row ends on; read again, since lines are asked for only to say what is wrong."""
+        reader = self._reader()
+        wanted = row + (1 if self._headed else 0)
+        filled = (reader.line_num for fields in reader if fields)
+        return f"{self.path}: line {next(islice(filled, wanted, None))}"
+
+    def _reader(self) -> Any:
+        text = io.TextIOWrapper(io.BytesIO(self._content), encoding="utf-8-sig", newline="")
+        return csv.reader(text, delimiter=self._delimiter, skipinitialspace=True, strict=True)
+
+    def _pieces(self, size: int, headed: bool) -> Iterator[list[list[str]]]:
+        """Rows, so many at a time, without blank ones and without the line of names."""
+        reader = self._reader()
+        rows = (row for row in reader if row)
+        try:
+            if headed:
+                next(rows, None)
+            while piece := list(islice(rows, size)):
+                yield piece
+        except csv.Error as error:
+            raise DataError(f"{self.path}: line {reader.line_num}: {error}; mend the line") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.path}: not UTF-8 text near line {reader.line_num + 1}; save it as UTF-8") from error
+
+    def _numbers(self, name: str, fields: Sequence[str], missing: Collection[str], before: int) -> Numbers:
+        try:
+            values = np.array([math.nan if field in missing else float(field) for field in fields])
+        except ValueError:
+            values = np.array([_number(field.strip(), missing) for field in fields])
+        strange = np.flatnonzero(~np.isfinite(values))
+        for row in strange.tolist():
+            if fields[row].strip() not in missing:
+                raise DataError(no_number(self.place(before + row), name, fields[row].strip()))
+        return values
+
+
+class ParquetTable:
+    """A Parquet file, read by pyarrow."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            from pyarrow import ArrowException, parquet
+        except ImportError as error:
+            raise DataError(f"{path}: reading Parquet needs pyarrow; pip install 'accord[tables]'") from error
+        self.path = path
+        try:
+            self._table: Any = parquet.ParquetFile(path)
+        except (ArrowException, OSError) as error:
+            raise DataError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})") from error
+        self.names = tuple(self._table.schema_arrow.names)
+
+    def read(self, numbers: Sequence[str], texts: Sequence[str], missing: Collection[str]) -> Frame:
+        """See `TableFile.read`; nulls and NaN are missing."""
+        from pyarrow import ArrowException
+
+        try:
+            table = self._table.read(columns=[*dict.fromkeys([*numbers, *texts])])
+        except (ArrowException, OSError) as error:
+            raise DataError(f"{self.path}: damaged Parquet file ({' '.join(str(error).split())})") from error
+        if not table.num_rows:
+            raise DataError(f"{self.path}: holds no rows")
+        found = {name: self._numbers(name, table.column(name)) for name in numbers}
+        coded = {name: self._coded(name, table.column(name)) for name in texts}
+        return Frame(table.num_rows, found, coded, self.place)
+
+    def place(self, row: int) -> str:
+        """The file and the row, counted from 1."""
+        return f"{self.path}: row {row + 1}"
+
+    def _numbers(self, name: str, column: Any) -> Numbers:
+        from pyarrow import float64, types
+
+        kind = column.type
+        if not (types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
+            raise DataError(f"{self.path}: column {name!r} holds {kind}, no numbers; add it to data.categorical")
+        values = np.asarray(column.cast(float64()).to_numpy(), dtype=np.float64)
+        if np.isinf(values).any():
+            raise DataError(no_number(self.place(int(np.isinf(values).argmax())), name, "inf"))
+        return values
+
+    def _coded(self, name: str, column: Any) -> Coded:
+        from pyarrow import ArrowException, compute, scalar, string, types
+
+        if types.is_floating(column.type):
+            column = compute.if_else(compute.is_nan(column), scalar(None, column.type), column)
+        try:
+            texts = column.cast(string()).combine_chunks().dictionary_encode()
+        except ArrowException as error:
+            raise DataError(f"{self.path}: column {name!r} holds {column.type}, which has no categories") from error
+        codes = texts.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return _stripped(codes, tuple(texts.dictionary.to_pylist()))
+
+
+def no_number(place: str, column: str, value: str) -> str:
+    """What to say of a text where a number is needed."""
+    return (
+        f"{place}: {column} {value!r} is no finite number; mend it, add it to data.missing_values, or "
+        f"{column!r} to data.categorical"
+    )
+
+
+def _number(field: str, missing: Collection[str]) -> float:
+    if field in missing:
+        return math.nan
+    try:
+        return float(field)
+    except ValueError:
+        return math.inf  # what is no number is told with what is not finite
+
+
+def _codes(fields: Sequence[str], known: dict[str, int]) -> NDArray[np.int64]:
+    """Codes of some fields; values not known yet get the next codes."""
+    for value in dict.fromkeys(fields):
+        known.setdefault(value, len(known))
+    return np.fromiter(map(known.__getitem__, fields), dtype=np.int64, count=len(fields))
+
+
+def _stripped(codes: NDArray[np.int64], values: tuple[str, ...]) -> Coded:
+    """Values without the blanks around them, those that then are the same under one code."""
+    return recoded(Coded(codes, values), [value.strip() for value in values])
+
+
+def recoded(column: Coded, values: Sequence[str]) -> Coded:
+    """The column with each value replaced by the one at its place in `values`, equal ones under one code.
+
+    >>> recoded(Coded(np.array([0, 1, 2, -1]), ("a", "b", "A")), ["a", "b", "a"])
+    Coded(codes=array([ 0,  1,  0, -1]), values=('a', 'b'))
+    """
+    known = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    new = np.array([*(known[value] for value in values), -1], dtype=np.int64)  # -1 finds the last
+    return Coded(new[column.codes], tuple(known))
+
+
+def joined(first: Frame, second: Frame) -> Frame:
+    """The rows of two files, one after the other; they hold the same columns."""
+    texts = {}
+    for name, column in first.texts.items():
+        other = second.texts[name]
+        values = (*column.values, *other.values)
+        shifted = np.where(other.codes < 0, -1, other.codes + len(column.values))
+        texts[name] = recoded(Coded(np.concatenate([column.codes, shifted]), values), values)
+    numbers = {name: np.concatenate([values, second.numbers[name]]) for name, values in first.numbers.items()}
+
+    def place(row: int) -> str:
+        return first.place(row) if row < first.rows else second.place(row - first.rows)
+
+    return Frame(first.rows + second.rows, numbers, texts, place)

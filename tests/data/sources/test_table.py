@@ -1,0 +1,360 @@
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import accord
+from accord.config.data import AdultData, CsvData
+from accord.config.load import dump_study, make_study, parse_study
+from accord.data.federated import DataSet
+from accord.data.load import load_data
+from accord.data.sources import table
+from accord.data.sources.adult import COLUMNS, SCALES, VOCABULARIES, load_adult
+from accord.data.sources.places import read_bytes
+from accord.data.sources.table import load_csv
+from accord.errors import DataError, PrivacyError, StudyError
+from accord.prepare import prepare
+
+REAL = os.environ.get("ACCORD_DATA")
+
+PEOPLE = (
+    "age,job,sex,town,pay\n"
+    "20,cook,f,Bonn,low\n"
+    "40,clerk,m,Ulm,high\n"
+    "60,cook,f,Bonn,high\n"
+    "30,guard,m,Bonn,low\n"
+    "50,clerk,f,Ulm,low\n"
+)
+STATED: dict[str, Any] = {
+    "ranges": {"age": [0, 100]},
+    "categories": {
+        "job": ["clerk", "cook", "guard"],
+        "sex": ["f", "m"],
+        "town": ["Ulm", "Bonn"],
+        "pay": ["low", "high"],
+    },
+}
+Load = Callable[..., DataSet]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Loads the table of a text; the text of test rows is by default the same."""
+
+    def load(text: str = PEOPLE, test: str | None = "same", **section: Any) -> DataSet:
+        (tmp_path / "people.csv").write_text(text, encoding="utf-8")
+        base: dict[str, Any] = {"name": "csv", "path": str(tmp_path / "people.csv"), "target": "pay"}
+        if test is not None:
+            (tmp_path / "held.csv").write_text(text if test == "same" else test, encoding="utf-8")
+            base["test_path"] = str(tmp_path / "held.csv")
+        return load_csv(CsvData.model_validate(base | {"categorical": ["job", "sex", "town"]} | section))
+
+    return load
+
+
+def group(data: DataSet, name: str) -> list[str]:
+    column = data.train.groups[name]
+    return [column.names[code] for code in column.codes]
+
+
+def test_numbers_are_scaled_and_categories_one_hot(load: Load) -> None:
+    data = load(groups=["sex"], **STATED)
+    # age; then job clerk, cook, guard; then town Ulm, Bonn
+    expected = [
+        [0.2, 0, 1, 0, 0, 1],
+        [0.4, 1, 0, 0, 1, 0],
+        [0.6, 0, 1, 0, 0, 1],
+        [0.3, 0, 0, 1, 0, 1],
+        [0.5, 1, 0, 0, 1, 0],
+    ]
+    assert torch.equal(data.train.x, torch.tensor(expected))
+    assert data.train.x.dtype == torch.float32
+    assert data.train.y.tolist() == [0, 1, 1, 0, 0]
+    assert data.class_names == ("low", "high")
+    assert group(data, "sex") == ["f", "m", "f", "m", "f"]
+    assert data.test.x.equal(data.train.x)
+    assert data.derived == ()
+    assert "people.csv and held.csv" in data.about
+
+
+def test_what_is_not_stated_is_read_off_and_told(load: Load) -> None:
+    test = PEOPLE.replace("60,cook", "80,pilot")
+    data = load(test=test, groups=["sex"])
+    assert data.train.x[:, 0].tolist() == [0, 0.5, 1, 0.25, 0.75]  # training rows run from 20 to 60
+    assert data.test.x[2, 0] == 1.5
+    assert data.train.x.shape == (5, 1 + 4 + 2)  # jobs of the test rows have a column too
+    assert data.class_names == ("high", "low")
+    assert set(data.derived) == {"the range of age"} | {
+        f"the values of {name}" for name in ("job", "town", "pay", "sex")
+    }
+
+
+def test_classes_that_are_numbers_sort_as_numbers(load: Load) -> None:
+    text = "age,pay\n1,10\n2,9\n3,nan\n"
+    assert load(text, categorical=[]).class_names == ("9", "10", "nan")
+
+
+def test_features_choose_the_columns_and_their_order(load: Load) -> None:
+    data = load(features=["town", "age"], **STATED)
+    assert data.train.x[0].tolist() == pytest.approx([0.2, 0, 1])
+    assert data.train.groups == {}
+
+
+def test_groups_are_features_only_when_told(load: Load) -> None:
+    assert load(groups=["sex"], **STATED).train.x.shape[1] == 6
+    assert load(groups=["sex"], keep_protected=True, **STATED).train.x.shape[1] == 8
+    with pytest.raises(StudyError, match=r"data\.features: 'sex' is a group; .*keep_protected"):
+        load(groups=["sex"], features=["age", "sex"], **STATED)
+
+
+def test_bins_make_a_number_a_group(load: Load) -> None:
+    data = load(bins={"age": [30, 50]}, **STATED)
+    assert group(data, "age") == ["<30", "[30, 50)", ">=50", "[30, 50)", ">=50"]
+    assert data.train.x.shape[1] == 7  # age is no feature
+    kept = load(bins={"age": [30, 50]}, keep_protected=True, **STATED)
+    assert kept.train.x[:, 0].tolist() == pytest.approx([0.2, 0.4, 0.6, 0.3, 0.5])
+    assert kept.train.groups["age"].codes.tolist() == data.train.groups["age"].codes.tolist()
+
+
+def test_logarithmic_scaling(load: Load) -> None:
+    data = load(features=["age"], logarithmic=["age"], **STATED)
+    assert data.train.x[:, 0].tolist() == pytest.approx((np.log1p([20, 40, 60, 30, 50]) / np.log1p(100)).tolist())
+
+
+# --- the cut ------------------------------------------------------------------------------------------
+
+
+def numbered(rows: int) -> str:
+    return "n,pay\n" + "".join(f"{row},{'low' if row % 3 else 'high'}\n" for row in range(rows))
+
+
+def test_the_cut_is_the_same_for_every_seed_and_keeps_the_order(load: Load, tmp_path: Path) -> None:
+    section: dict[str, Any] = {"categorical": [], "ranges": {"n": [0, 100]}, "test_fraction": 0.3}
+    data = load(numbered(100), None, **section)
+    train, test = ((part.x[:, 0] * 100).round().int().tolist() for part in (data.train, data.test))
+    assert len(test) == 30
+    assert train == sorted(train)
+    assert test == sorted(test)
+    assert sorted(train + test) == list(range(100))
+    settings = CsvData(name="csv", path=str(tmp_path / "people.csv"), target="pay", **section)
+    assert all(load_data(settings, seed).test.x.equal(data.test.x) for seed in (1, 2))
+    assert max(np.diff(test)) > 5  # drawn, not the file's end
+    assert len(load(numbered(100), None, categorical=[]).test) == 20
+
+
+def test_a_cut_without_test_rows_is_refused(load: Load) -> None:
+    with pytest.raises(DataError, match=r"leave 2 to train on and 0 to test on"):
+        load(numbered(2), None, categorical=[])
+
+
+# --- missing values -----------------------------------------------------------------------------------
+
+GAPS = "age,job,sex,pay\n20,cook,f,low\n?,clerk,m,high\n40,,f,high\n60,cook,NA,low\n"
+NAMED: dict[str, Any] = {
+    "categorical": ["job"],
+    "groups": ["sex"],
+    "ranges": {"age": [0, 100]},
+    "categories": {"job": ["clerk", "cook"], "sex": ["f", "m"]},
+}
+
+
+def test_missing_values_are_refused_by_line_and_column(load: Load) -> None:
+    for rows, message in (
+        (GAPS, r"people\.csv: line 3: age is missing; mend it, or set data\.missing"),
+        (GAPS.replace("?", "1"), r"people\.csv: line 4: job is missing"),
+        (GAPS.replace("?", "1").replace("40,,", "40,cook,"), r"people\.csv: line 5: sex is missing"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load(rows, **NAMED)
+
+
+def test_a_row_with_a_missing_value_is_dropped(load: Load) -> None:
+    data = load(GAPS + "80,clerk,m,high\n", missing="drop", **NAMED)
+    assert torch.equal(data.train.x, torch.tensor([[0.2, 0, 1], [0.8, 1, 0]]))
+    assert data.train.y.tolist() == [1, 0]
+    assert data.about.endswith("Rows with missing values are left out.")
+    assert group(data, "sex") == ["f", "m"]
+    # a missing value in a column that nobody reads costs no row
+    assert len(load(GAPS, missing="drop", **(NAMED | {"groups": [], "features": ["age"]})).train) == 3
+
+
+def test_a_missing_category_is_one_of_its_own(load: Load) -> None:
+    data = load(GAPS, missing="category", fill={"age": 50}, **NAMED)
+    assert data.train.x.tolist() == [
+        pytest.approx(row) for row in ([0.2, 0, 1, 0], [0.5, 1, 0, 0], [0.4, 0, 0, 1], [0.6, 0, 1, 0])
+    ]
+    assert group(data, "sex") == ["f", "m", "f", "missing"]
+    with pytest.raises(DataError, match=r"line 3: age is missing; give data\.fill a value for 'age'"):
+        load(GAPS, missing="category", **NAMED)
+    binned = load(GAPS, missing="category", bins={"age": [30]}, **(NAMED | {"ranges": {}}))
+    assert group(binned, "age") == ["<30", "missing", ">=30", ">=30"]
+
+
+def test_missing_values_are_filled(load: Load) -> None:
+    data = load(GAPS, missing="value", fill={"age": 100, "job": "clerk", "sex": "m"}, **NAMED)
+    assert data.train.x[1].tolist() == [1, 1, 0]
+    assert data.train.x[2].tolist() == pytest.approx([0.4, 1, 0])
+    assert group(data, "sex") == ["f", "m", "f", "m"]
+    for fill, kind, message in (
+        ({"age": 1}, DataError, "line 4: job is missing; give data.fill a value for 'job'"),
+        ({"age": "x"}, StudyError, "'age' is a number, but its fill is the text 'x'"),
+        ({"job": 3}, StudyError, "'job' is categorical; put its fill 3 in quotes"),
+    ):
+        with pytest.raises(kind, match=message):
+            load(GAPS, missing="value", fill=fill, **NAMED)
+
+
+@pytest.mark.parametrize("missing", ["category", "value"])
+def test_a_missing_target_is_never_made_up(load: Load, missing: str) -> None:
+    text = PEOPLE + "30,cook,f,Ulm,?\n"
+    with pytest.raises(DataError, match="line 7: pay is missing; a row without its target teaches nothing"):
+        load(text, missing=missing)
+
+
+def test_a_mark_that_the_study_names_is_a_value(load: Load) -> None:
+    text = PEOPLE.replace("guard", "?")
+    categories = STATED["categories"] | {"job": ["clerk", "cook", "?"]}
+    assert load(text, categories=categories).train.x[3, 3] == 1
+    assert len(load(PEOPLE.replace("guard", "-"), missing_values=["-"], missing="drop").train) == 4
+
+
+# --- refusals -----------------------------------------------------------------------------------------
+
+FAULTS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"target": "payy"}, StudyError, r"data\.target: .*people\.csv has no column 'payy'; did you mean 'pay'\?"),
+    ({"groups": ["sexx"]}, StudyError, r"data\.groups: .* 'sexx'; did you mean 'sex'\?"),
+    ({"ranges": {"ages": [0, 1]}}, StudyError, r"data\.ranges: .*'ages'; did you mean 'age'"),
+    ({"categories": {"jb": ["a"]}}, StudyError, r"data\.categories: .*'jb'; did you mean 'job'"),
+    ({"bins": {"agee": [1]}}, StudyError, r"data\.bins: .*'agee'"),
+    ({"features": ["pay"]}, StudyError, r"'pay' is the target"),
+    ({"features": ["age", "age"]}, StudyError, r"each once"),
+    ({"groups": ["pay"]}, StudyError, r"'pay' is the target, which fairness\.groups has as label"),
+    (
+        {"categorical": ["job", "age"], "ranges": {"age": [0, 9]}},
+        StudyError,
+        "'age' is categorical, which has no range",
+    ),
+    ({"categorical": ["job"]}, DataError, r"line 2: sex 'f' is no finite number; .*'sex' to data\.categorical"),
+    ({"ranges": {"age": [0, 55]}}, DataError, r"people\.csv: line 4: age 60 is outside of its range 0 to 55"),
+    ({"categories": {"job": ["cook", "clerk"]}}, DataError, r"line 5: job 'guard' is none of data\.categories\.job"),
+    ({"categories": {"pay": ["lo", "high"]}}, DataError, r"line 2: pay 'low' is none of .*; did you mean 'lo'\?"),
+]
+
+
+@pytest.mark.parametrize(("section", "kind", "message"), FAULTS)
+def test_refusals_are_one_line(load: Load, section: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message) as refused:
+        load(**section)
+    assert "\n" not in str(refused.value)
+
+
+def test_more_refusals(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"data\.test_path: .*held\.csv has no column 'sex'; did you mean 'sx'"):
+        load(test=PEOPLE.replace("sex", "sx"))
+    with pytest.raises(DataError, match=r"held\.csv: line 3: age 'x'"):
+        load(test=PEOPLE.replace("40", "x"))
+    with pytest.raises(DataError, match="pay has one value only"):
+        load(PEOPLE.replace("high", "low"))
+    with pytest.raises(DataError, match="age -3 is below 0, so it has no log"):
+        load(PEOPLE.replace("20", "-3"), logarithmic=["age"])
+    with pytest.raises(StudyError, match="cannot name a group"):
+        load(PEOPLE.replace("sex", "label"), groups=["label"], categorical=["job", "town"])
+    monkeypatch.setattr(table, "MOST_VALUES", 2)
+    with pytest.raises(DataError, match=r"job has 3 values, more than 2; name them in data\.categories"):
+        load()
+
+
+def test_a_private_study_states_what_would_be_read_off(load: Load, tmp_path: Path) -> None:
+    load(numbered(60), None, categorical=[])
+    data = {"name": "csv", "path": str(tmp_path / "people.csv"), "target": "pay"}
+    sections: dict[str, Any] = {
+        "partition": {"name": "iid", "num_partitions": 2},
+        "model": {"name": "logistic"},
+        "privacy": {"unit": "sample", "noise_multiplier": 1.0, "delta": 1e-3},
+    }
+    with pytest.raises(PrivacyError, match=r"the range of n, the values of pay would be read off .*data\.ranges"):
+        prepare(make_study({"data": data, **sections}))
+    stated = data | {"ranges": {"n": [0, 100]}, "categories": {"pay": ["low", "high"]}}
+    assert prepare(make_study({"data": stated, **sections})).ledger is not None
+
+
+def test_a_study_of_a_table_runs(load: Load, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=300), "clinic": rng.choice(["north", "south"], 300)})
+    frame["ill"] = np.where(frame["a"] + 0.1 * rng.normal(size=300) > 0, "yes", "no")
+    frame.to_csv(tmp_path / "clinics.csv", index=False)
+    run = accord.run(
+        make_study(
+            {
+                "data": {
+                    "name": "csv",
+                    "path": str(tmp_path / "clinics.csv"),
+                    "target": "ill",
+                    "groups": ["clinic"],
+                },
+                "partition": {"name": "natural", "partition_by": "clinic"},
+                "model": "logistic",
+                "training": {"learning_rate": 5.0, "local_epochs": 5},
+                "program": {"name": "fedavg", "rounds": 5},
+                "fairness": {"groups": ["clinic"], "bootstrap": 10},
+            }
+        ),
+        tmp_path / "run",
+    )
+    assert run.result is not None
+    assert run.result["test"]["accuracy"] > 0.85
+    assert set(run.result["fairness"]["groups"]) == {"clinic=north", "clinic=south"}
+
+
+def test_a_tables_settings_are_saved_whole() -> None:
+    data = {"name": "csv", "path": "a.csv", "target": "pay", "bins": {"age": [30]}, "fill": {"job": "x", "age": 3.5}}
+    study = make_study({"data": data | STATED | {"delimiter": "\t", "missing": "value", "columns": ["age", "job"]}})
+    assert parse_study(dump_study(study)) == study
+
+
+def test_against_pandas(load: Load) -> None:
+    """The naive version: pandas' own one-hot and scaling."""
+    data = load(groups=["sex"])
+    frame = pd.read_csv(io.StringIO(PEOPLE))
+    dummies = pd.get_dummies(frame[["job", "town"]]).astype(np.float32)
+    age = (frame["age"] - frame["age"].min()) / (frame["age"].max() - frame["age"].min())
+    assert np.allclose(data.train.x, np.column_stack([age, dummies]))
+
+
+@pytest.mark.skipif(not REAL, reason="needs the real files: set ACCORD_DATA to the folder that holds adult/")
+def test_adults_own_file_gives_adults_rows(tmp_path: Path) -> None:
+    folder = Path(str(REAL)) / "adult"
+    own = load_adult(AdultData(name="adult", path=str(folder), keep_protected=True))
+    packed = {part: next(folder.glob(f"adult.{part}*")) for part in ("data", "test")}
+    # adult.test opens with a comment, and its labels end in a full stop
+    lines = read_bytes(packed["test"]).decode().splitlines()[1:]
+    (tmp_path / "test.csv").write_text("\n".join(line.removesuffix(".") for line in lines))
+    table = load_csv(
+        CsvData(
+            name="csv",
+            path=str(packed["data"]),
+            test_path=str(tmp_path / "test.csv"),
+            columns=COLUMNS,
+            target="income",
+            features=(*SCALES, *VOCABULARIES),
+            groups=("sex", "race"),
+            keep_protected=True,
+            categories=VOCABULARIES | {"income": own.class_names},
+            ranges={name: (scale.low, scale.high) for name, scale in SCALES.items()},
+            logarithmic=("capital-gain", "capital-loss"),
+        )
+    )
+    assert table.derived == ()
+    assert table.class_names == own.class_names
+    for mine, its in ((table.train, own.train), (table.test, own.test)):
+        assert mine.x.equal(its.x)
+        assert mine.y.equal(its.y)
+        for name in ("sex", "race"):
+            assert mine.groups[name].names == its.groups[name].names
+            assert (mine.groups[name].codes == its.groups[name].codes).all()
