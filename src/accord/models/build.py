@@ -9,9 +9,12 @@ from typing import Any
 from torch import nn
 
 from accord.errors import StudyError
+from accord.models.adapt import SETTINGS, adapt
 from accord.models.custom import custom
 from accord.models.dense import logistic, mlp
 from accord.models.images import mcmahan_cnn, tfp_cnn
+from accord.models.resnet import resnet18
+from accord.models.text import lstm
 from accord.streams import isolated_torch
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
@@ -20,27 +23,40 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "mlp": mlp,
         "tfp_cnn": tfp_cnn,
         "mcmahan_cnn": mcmahan_cnn,
+        "resnet18": resnet18,
+        "lstm": lstm,
         "custom": custom,
     }
 )
 """Name to `function(input_shape, classes, **options)`."""
 
 
-def build(name: str, options: Mapping[str, Any], input_shape: Sequence[int], classes: int, seed: int) -> nn.Module:
+def build(
+    name: str,
+    options: Mapping[str, Any],
+    input_shape: Sequence[int],
+    classes: int,
+    seed: int,
+    *,
+    tokens: int | None = None,
+) -> nn.Module:
     """The network called `name`, on the CPU, with initial values drawn from the seed's `model` stream.
 
     Args:
         name: one of `NETWORKS`.
-        options: the network's own settings, such as `hidden` of `mlp`.
+        options: the network's own settings, such as `hidden` of `mlp`, and those that every network may have; see
+            `adapt`.
         input_shape: shape of one sample, without the batch.
         classes: how many labels.
         seed: the study's seed; equal seeds give equal initial values, whatever torch's global generator does.
+        tokens: how many different tokens rows hold; None where rows hold floating-point numbers.
 
     Returns:
         A module from `[batch, *input_shape]` to logits `[batch, classes]`.
 
     Raises:
-        StudyError: no such network, an option it does not take, or data of a shape it does not take.
+        StudyError: no such network, an option it does not take, data of a shape or kind it does not take, or what
+            `adapt` refuses.
 
     >>> import torch
     >>> build("mlp", {"hidden": (32,)}, (1, 8, 8), classes=10, seed=7)(torch.zeros(5, 1, 8, 8)).shape
@@ -51,9 +67,31 @@ def build(name: str, options: Mapping[str, Any], input_shape: Sequence[int], cla
         close = difflib.get_close_matches(name, NETWORKS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise StudyError(f"model.name: unknown model {name!r}{hint} (one of: {', '.join(NETWORKS)})")
+    own = {key: value for key, value in options.items() if key not in SETTINGS}
     try:
-        inspect.signature(network).bind(input_shape, classes, **options)
+        inspect.signature(network).bind(input_shape, classes, **own)
     except TypeError as error:
         raise StudyError(f"model {name}: {error}") from error
+    _check_kind(name, tokens, own.get("vocabulary") or classes)
+    if network is custom:
+        own["tokens"] = tokens is not None
     with isolated_torch(seed, "model"):
-        return network(input_shape, classes, **options)
+        model = network(input_shape, classes, **own)
+    return adapt(model, {key: options[key] for key in SETTINGS if key in options}, seed)
+
+
+def _check_kind(name: str, tokens: int | None, vocabulary: int) -> None:
+    """Refuses tokens where the network takes numbers, numbers where it takes tokens, and tokens it has no place for."""
+    if NETWORKS[name] is custom:
+        return
+    if NETWORKS[name] is not lstm:
+        if tokens is not None:
+            raise StudyError(f"model.name: {name} takes numbers, but the data holds tokens; use lstm or a custom model")
+        return
+    if tokens is None:
+        raise StudyError("model.name: lstm takes tokens, but the data holds numbers; use it with data text")
+    if tokens > vocabulary:
+        raise StudyError(
+            f"model.vocabulary: the data holds tokens up to {tokens - 1}, but the network has room for {vocabulary} "
+            f"tokens; set it to {tokens} or more"
+        )

@@ -18,6 +18,7 @@ def custom(
     *,
     function: str,
     settings: Mapping[str, Any] = MappingProxyType({}),
+    tokens: bool = False,
 ) -> nn.Module:
     """The module that `function(input_shape=..., classes=..., **settings)` returns.
 
@@ -26,6 +27,7 @@ def custom(
         classes: how many labels.
         function: `module:function`.
         settings: further keyword arguments.
+        tokens: whether rows hold tokens (int64) in place of floating-point numbers.
 
     Returns:
         A module from `[batch, *input_shape]` to logits `[batch, classes]`.
@@ -39,7 +41,7 @@ def custom(
     module = _call(load_function(function, "model.function"), tuple(input_shape), classes, settings, where)
     if not isinstance(module, nn.Module):
         raise StudyError(f"{where}: must return a torch.nn.Module, but returned a {type(module).__name__}")
-    _try_out(module, tuple(input_shape), classes, where)
+    _try_out(module, tuple(input_shape), classes, where, tokens)
     return module
 
 
@@ -57,12 +59,14 @@ def _call(
         raise StudyError(f"{where}: fails when called with {given}: {_one_line(error)}") from error
 
 
-def _try_out(module: nn.Module, input_shape: tuple[int, ...], classes: int, where: str) -> None:
+def _try_out(module: nn.Module, input_shape: tuple[int, ...], classes: int, where: str, tokens: bool) -> None:
     """Two rows through copies of the module, in evaluation and in training mode."""
+    kind = next((value.dtype for value in module.parameters() if value.is_floating_point()), torch.float32)
+    rows = torch.zeros(2, *input_shape, dtype=torch.int64 if tokens else kind)
     with torch.no_grad():
-        _output(module, False, input_shape, classes, where)  # on the module itself: lazy layers take shape
+        _output(module, False, rows, classes, where)  # on the module itself: lazy layers take shape
         before = torch.get_rng_state()
-        _output(copy.deepcopy(module), True, input_shape, classes, where)
+        _output(copy.deepcopy(module), True, rows, classes, where)
     module.train()
     if not torch.equal(before, torch.get_rng_state()):
         raise StudyError(
@@ -71,9 +75,7 @@ def _try_out(module: nn.Module, input_shape: tuple[int, ...], classes: int, wher
         )
 
 
-def _output(module: nn.Module, training: bool, input_shape: tuple[int, ...], classes: int, where: str) -> None:
-    dtype = next((value.dtype for value in module.parameters() if value.is_floating_point()), torch.float32)
-    rows = torch.zeros(2, *input_shape, dtype=dtype)
+def _output(module: nn.Module, training: bool, rows: Tensor, classes: int, where: str) -> None:
     mode = "training" if training else "evaluation"
     try:
         out = module.train(training)(rows)
