@@ -14,6 +14,7 @@ import torch
 
 from accord import params as p
 from accord.data.federated import FederatedData
+from accord.errors import PrivacyError
 from accord.params import Params
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
@@ -27,11 +28,15 @@ SIZES = [12, 30, 7, 30, 41, 5, 18]
 SEED = 9
 
 
+def make_plan(unit: str, **changes: Any) -> PrivacyPlan:
+    sampling: dict[str, Any] = {"expected_size": 8} if unit in ("sample", "batch") else {"sampling": "everyone"}
+    return PrivacyPlan(unit, 0.5, 1.0, 1e-3, **(sampling | changes))  # type: ignore[arg-type]
+
+
 def make_work(task: Task, unit: str | None, **changes: Any) -> ClientWork:
     plan = None
     if unit is not None:
-        sampling: dict[str, Any] = {"sampling": "everyone"} if unit == "client" else {"expected_size": 8}
-        plan = PrivacyPlan(unit, 0.5, 1.0, 1e-3, **sampling)  # type: ignore[arg-type]
+        plan = make_plan(unit)
     values: dict[str, Any] = {
         "task": task,
         "optimizer": sgd(0.1, 0.9, 0.001),
@@ -45,19 +50,27 @@ def make_work(task: Task, unit: str | None, **changes: Any) -> ClientWork:
 
 
 def reference_update(work: ClientWork, data: FederatedData, client: int, shared: Params, round: int) -> Params:
-    """One client's update by the pattern of `program.local`, with nothing else in the way."""
+    """One client's update."""
+    return reference(work, data, client, shared, round, {}).update
+
+
+def reference(
+    work: ClientWork, data: FederatedData, client: int, shared: Params, round: int, carried: Params
+) -> local.Finished:
+    """One client's round by the pattern of `program.local`, with nothing else in the way."""
     held = data.train.rows(client)
     table = data.data.train
     noise_stream = STREAMS(NOISE, round, client)
-    state = local.start(work, shared)
-    for drawn in local.schedule(work, len(held), stream(SEED, "rows", round, client)):
+    state = local.start(work, shared, carried)
+    schedule = local.schedule(work, len(held), stream(SEED, "rows", round, client))
+    for drawn in schedule:
         rows = torch.from_numpy(held[drawn[drawn >= 0]])
         weight = torch.ones(max(1, len(rows)), dtype=work.dtype) * (len(rows) > 0)
         rows = rows if len(rows) else torch.tensor([0])
         batch = local.Batch(table.x[rows].to(work.dtype), table.y[rows], weight)
         noise = local.step_noise(work, shared, noise_stream)
         state = local.step(work, state, batch, local.divisor(work, len(held)), noise)
-    return local.finish(work, state, shared)
+    return local.finish(work, state, shared, len(schedule), local.sent_noise(work, shared, noise_stream))
 
 
 def close(a: Params, b: Params, relative: float = 1e-9) -> None:
@@ -93,6 +106,72 @@ class EngineContract(ABC):
         for result in results:
             close(result.update, reference_update(work, data, result.client, shared, 3))
             assert result.steps == work.steps(SIZES[result.client])
+
+    @pytest.mark.parametrize(
+        ("unit", "changes"),
+        [
+            (None, {"proximal": 0.3}),
+            (None, {"proximal": 0.3, "optimizer": sgd(0.1)}),
+            ("sample", {"proximal": 0.3, "optimizer": sgd(0.1)}),
+            (None, {"control": True, "optimizer": sgd(0.1)}),
+            ("sample", {"control": True, "optimizer": sgd(0.1)}),
+            (None, {"personal": True, "proximal": 0.3}),
+            (None, {"kept": True}),
+            ("sample", {"kept": True}),
+            ("client", {"kept": True}),
+            ("local", {}),
+            ("local", {"proximal": 0.1}),
+            ("client", {"plan": make_plan("client", per_layer=True)}),
+            ("local", {"plan": make_plan("local", per_layer=True)}),
+            ("sample", {"plan": make_plan("sample", per_layer=True)}),
+            ("batch", {"plan": make_plan("batch", per_layer=True)}),
+        ],
+    )
+    def test_so_does_what_clients_keep_from_round_to_round(
+        self, data: FederatedData, task: Callable[..., Task], unit: str | None, changes: dict[str, Any]
+    ) -> None:
+        made = task()
+        if "kept" in changes:
+            changes = changes | {"kept": made.trainable[:2]}
+        work, engine = make_work(made, unit, **changes), self.make(data)
+        shared = work.task.init(work.dtype)
+        if work.control:
+            shared |= {local.CONTROL + name: torch.randn_like(shared[name]) for name in made.trainable}
+        carried: dict[int, Params] = {}
+        for number, cohort in enumerate(([4, 0, 2], [0, 5, 4], [4, 5, 1]), 1):
+            results = list(engine.run_cohort(work, cohort, shared, number))
+            for result in results:
+                client = result.client
+                expected = reference(work, data, client, shared, number, carried.get(client, {}))
+                assert list(result.update) == list(work.sent)
+                close(result.update, expected.update)
+                assert result.within == expected.within
+                carried[client] = carried.get(client, {}) | expected.carried
+            if work.carries:
+                for client in cohort:
+                    close(engine.carried[client], carried[client])
+            shared = {name: value + results[0].update.get(name, 0 * value) for name, value in shared.items()}
+        assert set(engine.carried) == (set(carried) if work.carries else set())
+
+    def test_losses_are_of_the_rounds_parameters(self, data: FederatedData, task: Callable[..., Task]) -> None:
+        work = make_work(task(), None)
+        shared, table = work.task.init(work.dtype), data.data.train
+        expected = []
+        for client in (4, 1, 6):
+            rows = torch.from_numpy(data.train.rows(client))
+            expected.append(float(work.task.losses(shared, table.x[rows].to(work.dtype), table.y[rows]).mean()))
+        assert self.make(data).client_losses(work, [4, 1, 6], shared) == pytest.approx(expected)
+        with pytest.raises(PrivacyError, match="does not cover the losses"):
+            self.make(data).client_losses(make_work(task(), "sample"), [4], shared)
+
+    def test_updates_within_the_norm_are_counted(self, data: FederatedData, task: Callable[..., Task]) -> None:
+        work = make_work(task(), "client")
+        shared = work.task.init(work.dtype)
+        whole = make_work(task(), None)
+        norms = [p.norm(reference_update(whole, data, client, shared, 1)) for client in range(7)]
+        plan = replace(make_plan("client"), clip_norm=sorted(norms)[4])
+        summed = self.make(data).sum_cohort(replace(work, plan=plan), range(7), shared, 1, [1.0] * 7)
+        assert summed.within in (4, 5)  # the one at the bound may be rounded down
 
     def test_adam_agrees_too(self, data: FederatedData, task: Callable[..., Task]) -> None:
         work = make_work(task(), "sample", optimizer=adam(0.01))

@@ -17,6 +17,12 @@ from accord.task import Task
 class EchoEngine:
     """Every client sends its own number in every coordinate."""
 
+    def __init__(self) -> None:
+        self.carried: dict[int, Params] = {}
+
+    def client_losses(self, work: ClientWork, cohort: Sequence[int], shared: Params) -> list[float]:
+        return [float(client) for client in cohort]
+
     def run_cohort(self, work: ClientWork, cohort: Sequence[int], shared: Params, round: int) -> Iterator[ClientResult]:
         for client in cohort:
             yield ClientResult(client, {k: torch.full_like(v, float(client)) for k, v in shared.items()}, 1, 1)

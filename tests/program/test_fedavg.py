@@ -14,8 +14,9 @@ from accord.engines.sequential import Sequential
 from accord.errors import PrivacyError
 from accord.privacy import noise
 from accord.privacy.plan import PrivacyPlan
+from accord.program.averaging import apply_update
 from accord.program.base import SERVER, Cohort
-from accord.program.fedavg import apply_update, fedavg
+from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
 from accord.streams import SERVER_NOISE, bind

@@ -207,8 +207,8 @@ def test_client_unit_clips_the_whole_update(task: Callable[..., Task]) -> None:
         state = local.step(work, state, make_batch(seed=seed), DIVISOR, None)
     raw = p.subtract(state.trainable, params)
     assert p.norm(raw) > 0.5
-    assert p.norm(local.finish(work, state, params)) == pytest.approx(0.5, rel=1e-4)
-    assert p.norm(local.finish(work, state, params)) <= 0.5
+    assert p.norm(local.finish(work, state, params, 1, None).update) == pytest.approx(0.5, rel=1e-4)
+    assert p.norm(local.finish(work, state, params, 1, None).update) <= 0.5
 
 
 def batch_norm_task() -> Task:
@@ -227,7 +227,7 @@ def test_batch_norm_statistics_travel_without_privacy() -> None:
     state = local.step(work, local.start(work, params), batch, DIVISOR, None)
     module = nn.BatchNorm1d(6).double()
     module(torch.nn.functional.linear(batch.x, params["0.weight"], params["0.bias"]))
-    update = local.finish(work, state, params)
+    update = local.finish(work, state, params, 1, None).update
     expected = module.running_mean
     assert expected is not None
     torch.testing.assert_close(update["1.running_mean"] + params["1.running_mean"], expected)
@@ -245,7 +245,8 @@ def test_buffers_stay_with_the_client_under_privacy() -> None:
 
     work = make_work(Task(Counting(), 3), "sample")
     params = work.task.init(torch.float64)
-    assert set(local.finish(work, local.start(work, params), params)) == {"linear.weight", "linear.bias"}
+    sent = local.finish(work, local.start(work, params), params, 1, None).update
+    assert set(sent) == {"linear.weight", "linear.bias"}
 
 
 def test_schedule_follows_the_plan(task: Callable[..., Task]) -> None:

@@ -25,6 +25,8 @@ from accord.streams import Streams
 # What a chunk's parameters and activations may take together: small networks gained up to 16 MB, large activations
 # lost beyond it.
 CHUNK_BYTES = 2**24
+# Parameters of clients mapped together; several times as much is held beside them (128 MB in float32).
+_MAPPED_NUMBERS = 2**25
 # More clients than this make a step no faster; all are waited for before the first is summed.
 _MOST_CLIENTS = 64
 # Below so much arithmetic in a step of half the cohort, two threads wait for the interpreter more than they work:
@@ -132,6 +134,17 @@ def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: i
     fits = CHUNK_BYTES // (itemsize * (network.numbers + batch * cost.held))
     half = -(-clients // 2)
     return max(1, min(int(fits), _MOST_CLIENTS, half if worth_sharing(work, cost, half) else clients))
+
+
+def mapped_chunk_size(work: ClientWork, most: int) -> int:
+    """Clients mapped together where there are no kernels: as many as memory is held for, and no more than `most`.
+
+    Clipping by sample forms each sample's gradient, and `local.step` holds as many of these as fit for one client.
+    """
+    if work.local_plan is not None and work.local_plan.unit == "sample":
+        return 1
+    numbers = sum(value.numel() for value in work.task.model.parameters())
+    return max(1, min(most, _MAPPED_NUMBERS // numbers))
 
 
 def worth_sharing(work: ClientWork, cost: Cost, clients: float = 0.5) -> bool:

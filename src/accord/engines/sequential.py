@@ -11,6 +11,7 @@ import torch
 from accord import params as p
 from accord.checks import positive
 from accord.data.federated import FederatedData, Rows, Table
+from accord.engines.losses import client_losses
 from accord.errors import AccordError, ClientError
 from accord.params import Params
 from accord.program import local
@@ -45,6 +46,7 @@ class Sequential:
         self._shard_size = shard_size
         self._device = device or torch.device("cpu")
         self._timed = timed
+        self.carried: dict[ClientId, Params] = {}
 
     def run_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
@@ -69,6 +71,7 @@ class Sequential:
         total = p.zeros_like({name: shared[name] for name in work.sent})
         samples: dict[ClientId, int] = {}
         steps: dict[ClientId, int] = {}
+        within = 0
         for begin in range(0, len(cohort), self._shard_size):
             end = begin + self._shard_size
             partial = p.zeros_like(total)
@@ -77,8 +80,14 @@ class Sequential:
                 with self._timed("aggregation"):
                     partial = p.add(partial, result.update, weight)
                 samples[result.client], steps[result.client] = result.samples, result.steps
+                within += result.within
             total = p.add(total, partial)
-        return CohortSum(total, samples, steps)
+        return CohortSum(total, samples, steps, within=within)
+
+    def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
+        """Mean loss of the round's parameters over each client's rows, in nats, in the cohort's order."""
+        with self._timed("evaluation"):
+            return client_losses(work, self._data, cohort, shared)
 
     def _run_client(self, work: ClientWork, client: ClientId, shared: Params, round: int) -> ClientResult:
         stage = "start"
@@ -86,7 +95,7 @@ class Sequential:
             held = self._data.train.rows(client)
             rows = local.schedule(work, len(held), self._streams("rows", round, client))
             noise_stream = self._streams(NOISE, round, client)
-            state = local.start(work, shared)
+            state = local.start(work, shared, self.carried.get(client, local.NOTHING))
             stage = "step"
             for drawn in rows:
                 with self._timed("data"):
@@ -97,13 +106,15 @@ class Sequential:
                     state = local.step(work, state, batch, local.divisor(work, len(held)), noise)
             stage = "finish"
             with self._timed("clipping"):
-                update = local.finish(work, state, shared)
+                done = local.finish(work, state, shared, len(rows), local.sent_noise(work, shared, noise_stream))
         except AccordError:
             raise
         except Exception as error:
             message = str(error).partition("\n")[0] or type(error).__name__
             raise ClientError(message, client=client, round=round, stage=stage) from error
-        return ClientResult(client, update, int((rows >= 0).sum()), len(rows))
+        if work.carries:
+            self.carried[client] = self.carried.get(client, {}) | done.carried
+        return ClientResult(client, done.update, int((rows >= 0).sum()), len(rows), done.within)
 
     def _batch(self, work: ClientWork, rows: Rows) -> Batch:
         table = self._data.data.train

@@ -17,7 +17,7 @@ from accord.engines.stacked import StackedNetwork
 from accord.engines.stacked_parts import Lookup, Part, Product, Stack, Summed, square_sum
 from accord.errors import PrivacyError
 from accord.params import Params
-from accord.privacy.clipping import factor_of
+from accord.privacy.clipping import factor_of, layers
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.local import Batch, ClientState, ClientWork
@@ -129,8 +129,8 @@ class KernelStep:
         if plan is None or draw is None:
             return out
         if plan.unit == "batch":
-            factor = factor_of(square_norms(out), plan.clip_norm).view(-1, 1, 1)
-            out = {name: torch.nan_to_num(v, nan=0.0, posinf=0.0, neginf=0.0) * factor for name, v in out.items()}
+            with self.timed("clipping"):
+                out = _clipped_whole(out, plan)
         self._add_noise(out, [factor * plan.noise_std for factor in scale], draw)
         return out
 
@@ -173,21 +173,38 @@ class KernelStep:
 
     def _weighted(self, parts: list[Part], batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
         """Each row's gradient times its clipping factor and its client's scale."""
-        squares = parts[0].squares()
-        for part in parts[1:]:
-            squares = squares + part.squares()
-        if not bool(squares.isfinite().all()):
-            # 0 * NaN is NaN: rows that are dropped must be made finite before they are weighted.
-            parts = [part.finite() for part in parts]
-        factor = factor_of(squares, plan.clip_norm) * squares.new_tensor(scale).unsqueeze(1)
-        if batch.weight is not None:
-            factor = factor * batch.weight
-        return [part.weighted(factor) for part in parts]
+        groups = [[part] for part in parts] if plan.per_layer else [parts]
+        bound = plan.clip_norm / len(groups) ** 0.5
+        weighted = []
+        for group in groups:
+            squares = group[0].squares()
+            for part in group[1:]:
+                squares = squares + part.squares()
+            if not bool(squares.isfinite().all()):
+                # 0 * NaN is NaN: rows that are dropped must be made finite before they are weighted.
+                group = [part.finite() for part in group]
+            factor = factor_of(squares, bound) * squares.new_tensor(scale).unsqueeze(1)
+            if batch.weight is not None:
+                factor = factor * batch.weight
+            weighted += [part.weighted(factor) for part in group]
+        return weighted
 
 
 def square_norms(stack: Stack) -> Tensor:
     """Squared norm of each client's tensors together, `[clients]`."""
     return torch.stack([square_sum(value.flatten(1)) for value in stack.values()]).sum(0)
+
+
+def _clipped_whole(stack: Stack, plan: PrivacyPlan) -> Stack:
+    """Each client's tensors clipped together, or layer by layer."""
+    groups = layers(stack) if plan.per_layer else [list(stack)]
+    clipped = {}
+    for names in groups:
+        squares = square_norms({name: stack[name] for name in names})
+        factor = factor_of(squares, plan.clip_norm / len(groups) ** 0.5).view(-1, 1, 1)
+        for name in names:
+            clipped[name] = torch.nan_to_num(stack[name], nan=0.0, posinf=0.0, neginf=0.0) * factor
+    return {name: clipped[name] for name in stack}
 
 
 def _reused(part: Part) -> Part:

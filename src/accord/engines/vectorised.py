@@ -10,7 +10,7 @@ updates are added in a fixed order, so the bits do not depend on the threads.
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,52 +18,28 @@ from torch import Tensor
 from accord import params as p
 from accord.checks import positive
 from accord.data.federated import FederatedData, Table
-from accord.engines.chunks import Chunk, Cost, Feed, chunk_size, cost_of, draw, even_shards, shards, worth_sharing
+from accord.engines.chunk_work import Done, Kernels, Round, mapped_chunk, stacked_chunk, sums_laid
+from accord.engines.chunks import (
+    chunk_size,
+    cost_of,
+    draw,
+    even_shards,
+    mapped_chunk_size,
+    shards,
+    worth_sharing,
+)
+from accord.engines.losses import client_losses
 from accord.engines.stacked import stack_network
-from accord.engines.stacked_parts import Stack
-from accord.engines.stacked_step import Draw, KernelStep, mapped_step, square_norms
+from accord.engines.stacked_step import KernelStep
 from accord.errors import AccordError, ClientError
 from accord.params import Params
-from accord.privacy import noise
-from accord.privacy.clipping import factor_of
-from accord.program import local
 from accord.program.base import ClientId, ClientResult, CohortSum
-from accord.program.local import ClientState, ClientWork
-from accord.streams import NOISE, Streams
+from accord.program.local import ClientWork
+from accord.streams import Streams
 from accord.timing import Timed, untimed
 
 # Numbers of per-sample activations held at once by a private step: bounds memory (64 MB in float32).
 _MICRO_NUMBERS = 2**24
-
-
-@dataclass(frozen=True)
-class _Kernels:
-    """What a round's chunks share.
-
-    Attributes:
-        step: the stacked step.
-        start: the round's parameters, a stack of one.
-        cost: of one sample.
-    """
-
-    step: KernelStep
-    start: Stack
-    cost: Cost
-
-
-@dataclass(frozen=True)
-class _Done:
-    """A chunk's stacked updates.
-
-    Attributes:
-        chunk: whose.
-        updates: name to `[clients, ...]`, under kernels in their layout.
-        factors: what each client's update is still to be multiplied by.
-    """
-
-    chunk: Chunk
-    updates: Stack
-    factors: list[float]
 
 
 class Vectorised:
@@ -98,6 +74,7 @@ class Vectorised:
         self._threads = threads or os.cpu_count() or 1
         self._chunk_size = chunk_size
         self._timed = timed
+        self.carried: dict[ClientId, Params] = {}
 
     def run_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
@@ -114,7 +91,8 @@ class Vectorised:
             for client in clients:
                 i = place[client]
                 update = {name: _times(value[i], done.factors[i]) for name, value in done.updates.items()}
-                yield ClientResult(client, _leave(kernels, update), samples[i], int(done.chunk.steps[i]))
+                left = _leave(kernels, update) if done.laid else update
+                yield ClientResult(client, left, samples[i], int(done.chunk.steps[i]), done.within[i])
 
     def sum_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int, weights: Sequence[float]
@@ -126,12 +104,13 @@ class Vectorised:
         cut = even_shards(cohort, due, self._shard_size)
         last = {shard[-1] for shard in cut}
         chunks = shards([client for shard in cut for client in shard], self._size(work, kernels, cohort))
-        if kernels is None:
-            like = {name: shared[name] for name in work.sent}
-        else:
+        laid = kernels is not None and sums_laid(work)
+        if kernels is not None and laid:
             like = {name: value[0] for name, value in kernels.start.items()}
+        else:
+            like = {name: shared[name] for name in work.sent}
         total, partial = p.zeros_like(like), p.zeros_like(like)
-        samples, steps, padding = dict.fromkeys(cohort, 0), dict.fromkeys(cohort, 0), 0
+        samples, steps, padding, within = dict.fromkeys(cohort, 0), dict.fromkeys(cohort, 0), 0, 0
         for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round), strict=True):
             place = {client: i for i, client in enumerate(done.chunk.clients)}
             with self._timed("aggregation"):
@@ -142,9 +121,15 @@ class Vectorised:
             samples.update(zip(done.chunk.clients, done.chunk.counts.sum(0).tolist(), strict=True))
             steps.update(zip(done.chunk.clients, done.chunk.steps.tolist(), strict=True))
             padding += done.chunk.padding
-        return CohortSum(_leave(kernels, total), samples, steps, padding)
+            within += sum(done.within)
+        return CohortSum(_leave(kernels, total) if laid else total, samples, steps, padding, within)
 
-    def _kernels(self, work: ClientWork, shared: Params, clients: int) -> _Kernels | None:
+    def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
+        """Mean loss of the round's parameters over each client's rows, in nats, in the cohort's order."""
+        with self._timed("evaluation"):
+            return client_losses(work, self._data, cohort, shared)
+
+    def _kernels(self, work: ClientWork, shared: Params, clients: int) -> Kernels | None:
         """The stacked step, None where the network has no stacked form."""
         x = self._data.data.train.x
         plan = work.local_plan
@@ -158,22 +143,24 @@ class Vectorised:
         # A lone client's batch is what threads can share, where arithmetic outweighs forming the gradients twice.
         pieces = 2 if clients == 1 and worth_sharing(work, cost) and cost.products >= 4 * network.numbers else 1
         step = KernelStep(work, network, max(1, _MICRO_NUMBERS // cost.held), pieces, timed=self._timed)
-        return _Kernels(step, start, cost)
+        return Kernels(step, start, cost)
 
-    def _size(self, work: ClientWork, kernels: _Kernels | None, cohort: Sequence[ClientId]) -> int:
+    def _size(self, work: ClientWork, kernels: Kernels | None, cohort: Sequence[ClientId]) -> int:
         """Clients stacked together."""
-        if self._chunk_size is not None or kernels is None:
-            return self._chunk_size or self._shard_size
+        if self._chunk_size is not None:
+            return self._chunk_size
+        if kernels is None:
+            return mapped_chunk_size(work, self._shard_size)
         return chunk_size(work, kernels.step.network, kernels.cost, len(cohort))
 
     def _work(
         self,
         work: ClientWork,
-        kernels: _Kernels | None,
+        kernels: Kernels | None,
         chunks: Sequence[Sequence[ClientId]],
         shared: Params,
         round: int,
-    ) -> Iterator[_Done]:
+    ) -> Iterator[Done]:
         """Each chunk's updates, in order; few more than `threads` of them are held at once."""
         # functional_call swaps the skeleton's tensors while it runs, so vmapped chunks cannot share it over threads.
         small = kernels is not None and not worth_sharing(work, kernels.cost, max(map(len, chunks), default=0))
@@ -181,7 +168,7 @@ class Vectorised:
             for clients in chunks:
                 yield self._run_chunk(work, kernels, clients, shared, round)
             return
-        waiting: list[Future[_Done]] = []
+        waiting: list[Future[Done]] = []
         with ThreadPoolExecutor(self._threads) as pool:
             if len(chunks) == 1:
                 step = replace(kernels.step, each=pool.map)
@@ -195,97 +182,24 @@ class Vectorised:
                 yield waiting.pop(0).result()
 
     def _run_chunk(
-        self, work: ClientWork, kernels: _Kernels | None, clients: Sequence[ClientId], shared: Params, round: int
-    ) -> _Done:
+        self, work: ClientWork, kernels: Kernels | None, clients: Sequence[ClientId], shared: Params, round: int
+    ) -> Done:
         try:
             with self._timed("data"):
                 chunk = draw(work, self._data, self._streams, clients, round)
+            each = Round(work, shared, round, self._data, self._streams, self._device, self.carried, self._timed)
             if kernels is not None:
                 with torch.inference_mode(), self._timed("local training"):
-                    return self._stacked(kernels, chunk, round)
-            if work.task.keeps_statistics():
-                # Batch statistics would see the padding: each client steps alone, unpadded.
-                alone = [self._mapped(work, chunk.only(i), shared, round) for i in range(len(clients))]
-                state = torch.utils._pytree.tree_map(lambda *leaves: torch.cat(leaves), *alone)
-            else:
-                state = self._mapped(work, chunk, shared, round)
-            updates = torch.func.vmap(lambda state: local.finish(work, state, shared))(state)
-            return _Done(chunk, updates, [1.0] * len(clients))
+                    return stacked_chunk(each, kernels, chunk)
+            return mapped_chunk(each, chunk)
         except AccordError:
             raise
         except Exception as error:
             message = str(error).partition("\n")[0] or type(error).__name__
             raise ClientError(message, client=clients[0], round=round, stage="step") from error
 
-    def _stacked(self, kernels: _Kernels, chunk: Chunk, round: int) -> _Done:
-        step = kernels.step
-        work, plan, clients = step.work, step.work.plan, len(chunk.clients)
-        stack = {name: _copies(value, clients) for name, value in kernels.start.items()}
-        feed = Feed(self._data, chunk, work.dtype, self._device)
-        divisors = [local.divisor(work, n) for n in chunk.held]
-        draw_noise = None if work.local_plan is None else self._noise(chunk, round)
-        optimizer = work.optimizer.init(stack)
-        optimizer = optimizer._replace(steps=optimizer.steps.expand(clients).clone())
-        update = torch.func.vmap(work.optimizer.update)
-        now, there = stack, clients
-        for t, live in enumerate(chunk.live):
-            if live < there:
-                now, there = {name: value[:live] for name, value in stack.items()}, live
-            with self._timed("data"):
-                batch = feed.stacked(t)
-            if step.fusible:
-                step.fused(now, batch, divisors[:live], draw_noise)
-                continue
-            gradients = step.gradients(now, batch, divisors[:live], draw_noise)
-            state = torch.utils._pytree.tree_map(lambda leaf, live=live: leaf[:live], optimizer)
-            after, state = update(gradients, state, now)
-            for name, value in after.items():
-                now[name].copy_(value)
-            for old, new in zip(optimizer[:2], state[:2], strict=True):
-                for name, value in new.items():
-                    old[name][:live] = value
-            optimizer.steps[:live] = state.steps
-        for name, value in stack.items():
-            value.sub_(kernels.start[name])
-        factors = [1.0] * clients
-        if plan is not None and plan.unit == "client":
-            # The clipped update is not formed: the factor goes into the cohort's sum.
-            with self._timed("clipping"):
-                factors = factor_of(square_norms(stack), plan.clip_norm).tolist()
-        return _Done(chunk, stack, factors)
 
-    def _noise(self, chunk: Chunk, round: int) -> Draw:
-        """Each client's noise of its next step, from its own stream."""
-        streams = [self._streams(NOISE, round, client) for client in chunk.clients]
-        return lambda i, into, scale: noise.add(streams[i], into, scale)
-
-    def _mapped(self, work: ClientWork, chunk: Chunk, shared: Params, round: int) -> ClientState:
-        clients = len(chunk.clients)
-        state = _grow(local.start(work, shared), clients)
-        values = [local.divisor(work, n) for n in chunk.held]
-        divisors = torch.tensor(values, dtype=work.dtype, device=self._device)
-        feed = Feed(self._data, chunk, work.dtype, self._device)
-        streams = [self._streams(NOISE, round, client) for client in chunk.clients]
-        for t, live in enumerate(chunk.live):
-            with self._timed("noise"):
-                drawn = [local.step_noise(work, shared, stream) for stream in streams[:live]]
-                stacked = _stack([one for one in drawn if one is not None]) if drawn[0] is not None else None
-            now = torch.utils._pytree.tree_map(lambda leaf, live=live: leaf[:live], state)
-            with self._timed("data"):
-                batch = feed.batch(t)
-            with self._timed("local training"):
-                after = mapped_step(work, now, batch, divisors[:live], stacked)
-            state = (
-                after
-                if live == clients
-                else torch.utils._pytree.tree_map(
-                    lambda new, old, live=live: torch.cat([new, old[live:]]), after, state
-                )
-            )
-        return state
-
-
-def _add(partial: Params, done: _Done, i: int, weight: float) -> None:
+def _add(partial: Params, done: Done, i: int, weight: float) -> None:
     """Adds the weighted update of a chunk's client at place `i`, in place."""
     # A factor of 0 drops what may be NaN; 0 times NaN would not.
     if done.factors[i] != 0:
@@ -298,27 +212,9 @@ def _times(value: Tensor, factor: float) -> Tensor:
     return torch.zeros_like(value) if factor == 0 else value * factor
 
 
-def _leave(kernels: _Kernels | None, total: Params) -> Params:
+def _leave(kernels: Kernels | None, total: Params) -> Params:
     """Parameters by name, from the kernels' matrix where there is one."""
     if kernels is None:
         return total
     left = kernels.step.network.leave({name: value.unsqueeze(0) for name, value in total.items()})
     return {name: value[0].contiguous() for name, value in left.items()}
-
-
-def _copies(value: Tensor, clients: int) -> Tensor:
-    """`[1, a, b]` as `[clients, a, b]`, written out, the axes of `value` in the order they have in memory."""
-    if value.is_contiguous():
-        return value.expand(clients, -1, -1).clone(memory_format=torch.contiguous_format)
-    return _copies(value.transpose(1, 2), clients).transpose(1, 2)
-
-
-def _stack(parts: Sequence[Params]) -> Params:
-    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
-
-
-def _grow(state: ClientState, clients: int) -> ClientState:
-    def grow(leaf: Tensor) -> Tensor:
-        return leaf.expand(clients, *leaf.shape).clone()
-
-    return torch.utils._pytree.tree_map(grow, state)  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ Like the noise's own finite precision (Mironov 2012), that is outside what epsil
     =========================  =============================
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -60,24 +60,59 @@ def clip(update: Mapping[str, Tensor], clip_norm: float) -> Params:
     >>> clip({"w": torch.tensor([float("nan"), 4.0])}, 1.0)
     {'w': tensor([0., 0.])}
     """
+    return clip_by(update, clip_norm)[0]
+
+
+def clip_by(update: Mapping[str, Tensor], clip_norm: float, per_layer: bool = False) -> tuple[Params, Tensor]:
+    """`clip`, and whether the update was within the norm as it was (a scalar of 0 or 1).
+
+    Args:
+        update: tensors of any shapes.
+        clip_norm: C > 0, the bound on the whole.
+        per_layer: clip each of L layers to C / sqrt(L) instead (McMahan et al. 2018, section 3.1); the whole then has
+            at most norm C. A layer is what shares a name up to the last dot.
+    """
     positive(clip_norm=clip_norm)
-    squares = torch.stack([value.square().sum() for value in update.values()]).sum()
-    factor = factor_of(squares, clip_norm)
-    return {name: _finite(value) * factor for name, value in update.items()}
+    groups = layers(update) if per_layer else [list(update)]
+    bound = clip_norm / len(groups) ** 0.5
+    clipped, within = {}, []
+    for names in groups:
+        factor = factor_of(torch.stack([update[name].square().sum() for name in names]).sum(), bound)
+        clipped.update({name: _finite(update[name]) * factor for name in names})
+        within.append(factor == 1)
+    return {name: clipped[name] for name in update}, torch.stack(within).all()
 
 
-def clipped_sum(gradients: Mapping[str, Tensor], weight: Tensor, clip_norm: float) -> Params:
+def layers(names: Iterable[str]) -> list[list[str]]:
+    """Names that share a layer, together: those alike up to the last dot.
+
+    >>> layers(["0.weight", "0.bias", "2.weight"])
+    [['0.weight', '0.bias'], ['2.weight']]
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.rpartition(".")[0], []).append(name)
+    return list(found.values())
+
+
+def clipped_sum(gradients: Mapping[str, Tensor], weight: Tensor, clip_norm: float, per_layer: bool = False) -> Params:
     """The sum over samples of each sample's clipped gradient (Abadi et al. 2016, Algorithm 1).
 
     Args:
         gradients: per-sample gradients, each of shape `[batch, *shape]`.
         weight: shape `[batch]`; 1 for a sample, 0 for padding. Other values are not clipped weights.
         clip_norm: C > 0.
+        per_layer: clip each of L layers to C / sqrt(L), as in `clip_by`.
 
     Returns:
         One tensor of shape `shape` a name; its sensitivity to adding or removing a sample is `clip_norm`.
     """
     positive(clip_norm=clip_norm)
-    squares = torch.stack([value.square().flatten(1).sum(1) for value in gradients.values()]).sum(0)
-    factor = factor_of(squares, clip_norm) * (weight > 0)
-    return {name: torch.tensordot(factor, _finite(value), dims=1) for name, value in gradients.items()}
+    groups = layers(gradients) if per_layer else [list(gradients)]
+    bound = clip_norm / len(groups) ** 0.5
+    total = {}
+    for names in groups:
+        squares = torch.stack([gradients[name].square().reshape(len(weight), -1).sum(1) for name in names]).sum(0)
+        factor = factor_of(squares, bound) * (weight > 0)
+        total.update({name: torch.tensordot(factor, _finite(gradients[name]), dims=1) for name in names})
+    return {name: total[name] for name in gradients}

@@ -26,7 +26,7 @@ from accord.errors import PrivacyError
 from accord.privacy import accounting
 from accord.privacy.accounting import Accountant, Relation
 
-Unit = Literal["sample", "batch", "client"]
+Unit = Literal["sample", "batch", "client", "local"]
 Sampling = Literal["poisson", "fixed", "everyone"]
 
 LEAST_CLIP_NORM = 1e-12
@@ -34,11 +34,34 @@ LEAST_CLIP_NORM = 1e-12
 
 
 @dataclass(frozen=True)
+class AdaptiveClipping:
+    """The clip norm follows a quantile of the updates' norms (Andrew et al. 2021, arXiv 1905.03871).
+
+    Attributes:
+        target_quantile: gamma, the share of updates that should be within the norm.
+        learning_rate: eta_C, of the geometric update.
+        count_noise: sigma_b, standard deviation of the noise on the count of updates within the norm.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+
+    target_quantile: float
+    learning_rate: float
+    count_noise: float
+
+    def __post_init__(self) -> None:
+        open_unit(target_quantile=self.target_quantile)
+        positive(learning_rate=self.learning_rate, count_noise=self.count_noise)
+
+
+@dataclass(frozen=True)
 class PrivacyPlan:
     """A mechanism and its accounting.
 
     Attributes:
-        unit: what is protected: one sample of a client (`sample`, `batch`), or a whole client.
+        unit: what is protected: one sample of a client (`sample`, `batch`), or a whole client, by noise at the server
+            (`client`) or by its own noise (`local`).
         clip_norm: C, the L2 bound on a sample's gradient, the batch's gradient, or the client's update.
         noise_multiplier: standard deviation of the noise divided by `clip_norm`.
         delta: of (epsilon, delta).
@@ -47,6 +70,9 @@ class PrivacyPlan:
         expected_size: expected batch size B (`sample`, `batch`) or cohort size m (`client`); None for
             everything at once.
         budget: epsilon no account may exceed; None where only the noise is given.
+        per_layer: each of L layers is clipped to clip_norm / sqrt(L), instead of the whole to clip_norm.
+        adaptive: how the clip norm follows the updates, unit `client`; None where it stays. `noise_multiplier` then
+            covers the sum and the count together.
 
     Raises:
         PrivacyError: an unknown unit, sampling or accountant, a combination nobody accounts, or a clip norm too small
@@ -62,6 +88,8 @@ class PrivacyPlan:
     sampling: Sampling = "poisson"
     expected_size: int | None = None
     budget: float | None = None
+    per_layer: bool = False
+    adaptive: AdaptiveClipping | None = None
 
     def __post_init__(self) -> None:
         positive(clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier)
@@ -82,8 +110,10 @@ class PrivacyPlan:
         ):
             if value not in known:
                 raise PrivacyError(f"unknown privacy {name} {value!r}; known: {', '.join(known)}")
-        if self.unit != "client" and self.sampling != "poisson":
+        if self.unit in ("sample", "batch") and self.sampling != "poisson":
             raise PrivacyError(f"privacy.unit {self.unit} is accounted for Poisson batches only, not {self.sampling}")
+        if self.unit == "local" and (self.sampling != "everyone" or self.expected_size is not None):
+            raise PrivacyError("privacy.unit local hides no one by sampling: the server sees who sends; use everyone")
         if self.unit == "client" and self.sampling != "everyone" and self.expected_size is None:
             raise PrivacyError(f"privacy.unit client with {self.sampling} cohorts needs a cohort size")
         if self.sampling == "fixed" and self.accountant == "pld":
@@ -91,21 +121,40 @@ class PrivacyPlan:
                 "privacy.accountant pld cannot account fixed-size cohorts; "
                 "use accountant rdp, or program.cohort_sampling poisson"
             )
+        if self.adaptive is not None:
+            self._check_adaptive(self.adaptive)
+
+    def _check_adaptive(self, adaptive: AdaptiveClipping) -> None:
+        if self.unit != "client" or self.per_layer:
+            raise PrivacyError("privacy.adaptive counts whole updates: it needs unit client, and no per_layer")
+        if 2 * adaptive.count_noise <= self.noise_multiplier:
+            raise PrivacyError(
+                f"privacy.adaptive.count_noise {adaptive.count_noise:g} spends all that noise_multiplier "
+                f"{self.noise_multiplier:g} allows; raise it above {self.noise_multiplier / 2:g}"
+            )
 
     @property
     def relation(self) -> Relation:
         """The neighbouring relation of the guarantee."""
-        return "replace_one" if self.sampling == "fixed" else "add_remove"
+        return "replace_one" if self.sampling == "fixed" or self.unit == "local" else "add_remove"
 
     @property
     def sensitivity(self) -> float:
         """L2 sensitivity of what the noise is added to, under `relation`."""
-        return 2 * self.clip_norm if self.unit == "batch" or self.sampling == "fixed" else self.clip_norm
+        twice = self.unit in ("batch", "local") or self.sampling == "fixed"
+        return 2 * self.clip_norm if twice else self.clip_norm
 
     @property
     def noise_std(self) -> float:
-        """Standard deviation of the noise added to every coordinate of the clipped sum (or batch gradient)."""
-        return self.noise_multiplier * self.clip_norm
+        """Standard deviation of the noise added to every coordinate of the clipped sum (batch gradient, update).
+
+        Under adaptive clipping z_Delta times the clip norm, z_Delta = (z^-2 - (2 sigma_b)^-2)^(-1/2): together with
+        the noise on the count it costs what noise multiplier z would alone (Andrew et al. 2021, Theorem 1).
+        """
+        if self.adaptive is None:
+            return self.noise_multiplier * self.clip_norm
+        left = self.noise_multiplier**-2 - (2 * self.adaptive.count_noise) ** -2
+        return float(left**-0.5) * self.clip_norm
 
     def sampling_rate(self, n: int) -> float:
         """Probability that one of `n` samples (or clients) is drawn in a step (or round)."""
@@ -118,7 +167,7 @@ class PrivacyPlan:
 
     def event(self, n: int) -> dp_accounting.DpEvent:
         """One step of the mechanism on `n` samples (or one round on `n` clients), for the accountant."""
-        gaussian = dp_accounting.GaussianDpEvent(self.noise_std / self.sensitivity)
+        gaussian = self._gaussian()
         if self.sampling == "everyone":
             return gaussian
         if self.sampling == "fixed":
@@ -126,24 +175,46 @@ class PrivacyPlan:
             return dp_accounting.SampledWithoutReplacementDpEvent(n, size, gaussian)
         return dp_accounting.PoissonSampledDpEvent(self.sampling_rate(n), gaussian)
 
-    def epsilon(self, n: int, steps: int, *, quick: bool = False) -> float:
+    def _gaussian(self) -> dp_accounting.GaussianDpEvent:
+        # The noise multiplier, not noise_std: under adaptive clipping it covers the noised count too.
+        return dp_accounting.GaussianDpEvent(self.noise_multiplier * self.clip_norm / self.sensitivity)
+
+    def charge(self, steps: int) -> int:
+        """What a round of so many local steps costs an account, in applications of `event`."""
+        return 1 if self.unit in ("client", "local") else steps
+
+    def epsilon(self, n: int, steps: int, before: "Before" = (), *, quick: bool = False) -> float:
         """epsilon after `steps` steps (or rounds) on `n` samples (or clients), by the plan's accountant.
+
+        Args:
+            n: samples behind the account; units `client` and `local`: clients.
+            steps: applications of `event`.
+            before: what the account was charged under other plans; their delta and accountant are not asked.
+            quick: give an upper bound, cheaper.
 
         For fixed-size cohorts the lesser of two sound bounds: sampled without replacement (Wang, Balle &
         Kasiviswanathan 2019, arXiv 1808.00087, Theorem 27) and not sampled at all, which is tighter where most
-        clients are drawn. `quick` gives an upper bound, cheaper.
+        clients are drawn. (Of several plans, each takes the one that is less for it alone.)
         """
-        events = [self.event(n)]
-        if self.sampling == "fixed":
-            events.append(dp_accounting.GaussianDpEvent(self.noise_std / self.sensitivity))
-        return min(
-            accounting.epsilon(event, steps, self.delta, self.accountant, self.relation, quick=quick)
-            for event in events
-        )
 
-    def within(self, n: int, steps: int, budget: float) -> bool:
+        def cost(event: accounting.Events) -> float:
+            return accounting.epsilon_of(event, self.delta, self.accountant, quick=quick)
+
+        parts = [plan._bounds(n, count) for plan, count in (*before, (self, steps))]
+        events = [bounds[0] if len(bounds) == 1 else min(bounds, key=cost) for bounds in parts]
+        return cost(tuple(event for bound in events for event in bound))
+
+    def _bounds(self, n: int, steps: int) -> list[accounting.Events]:
+        """What `steps` applications are for the accountant, in one way or in two."""
+        # Without sampling an event is one Gaussian at the sensitivity above, which holds what the relation changes;
+        # told of replacement, the PLD accountant would double it again.
+        if self.sampling != "fixed":
+            return [((self.event(n), steps, "add_remove"),)]
+        return [((event, steps, self.relation),) for event in (self.event(n), self._gaussian())]
+
+    def within(self, n: int, steps: int, budget: float, before: "Before" = ()) -> bool:
         """Whether `steps` steps on `n` samples stay within `budget`; asks the quick bound first."""
-        return self.epsilon(n, steps, quick=True) <= budget or self.epsilon(n, steps) <= budget
+        return self.epsilon(n, steps, before, quick=True) <= budget or self.epsilon(n, steps, before) <= budget
 
     def check_delta(self, n: int) -> None:
         """delta must be below 1/n: at 1/n, publishing one whole record at random would count as private.
@@ -152,5 +223,9 @@ class PrivacyPlan:
             PrivacyError: delta >= 1/n.
         """
         if self.delta >= 1 / n:
-            what = "clients" if self.unit == "client" else "samples of the largest client"
+            what = "clients" if self.unit in ("client", "local") else "samples of the largest client"
             raise PrivacyError(f"privacy.delta {self.delta:g} must be below 1/n = {1 / n:.3g} (n = {n} {what})")
+
+
+Before = tuple[tuple[PrivacyPlan, int], ...]
+"""What an account was charged by earlier runs: plans of one family (see `joint`), each with its steps."""

@@ -5,7 +5,7 @@ Suresh & Wu 2021). A program never runs client work itself: it is handed an engi
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from accord.params import Params
@@ -35,12 +35,14 @@ class ClientResult:
         update: params minus the round's params.
         samples: training samples processed, padding not counted.
         steps: local steps taken; never more than the ledger was charged.
+        within: whether the update was within the clip norm as it was; True where updates are not clipped.
     """
 
     client: ClientId
     update: Params
     samples: int
     steps: int
+    within: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,25 @@ class CohortSum:
         samples: training samples processed, by client.
         steps: local steps taken, by client.
         padding: rows of padding computed beside the samples, where clients are stacked.
+        within: how many updates were within the clip norm as they were.
     """
 
     total: Params
     samples: Mapping[ClientId, int]
     steps: Mapping[ClientId, int]
     padding: int = 0
+    within: int = 0
 
 
 class Engine(Protocol):
-    """Where client work runs. Engines differ in speed, never in result."""
+    """Where client work runs. Engines differ in speed, never in result.
+
+    Attributes:
+        carried: what each client that has taken part keeps until its next round; the engine keeps it next to the
+            client and no program reads it.
+    """
+
+    carried: dict[ClientId, Params]
 
     def run_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
@@ -80,12 +91,22 @@ class Engine(Protocol):
         """The linear case: `sum(weight * update)`, without keeping every update."""
         ...
 
+    def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
+        """Mean loss of the round's parameters over each client's rows, in nats, in the cohort's order."""
+        ...
+
 
 @dataclass(frozen=True)
 class ServerState:
-    """What the server keeps between rounds."""
+    """What the server keeps between rounds.
+
+    Attributes:
+        params: the model.
+        extra: what else the program needs (moments, control variates, a mixture), by name.
+    """
 
     params: Params
+    extra: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,6 +120,7 @@ class RoundOutcome:
         downlink_bytes: parameters sent to clients.
         messages: both ways.
         padding: rows of padding computed beside the samples.
+        measures: what the program says of the round beside these, such as the clip norm it used.
     """
 
     samples: Mapping[ClientId, int]
@@ -107,6 +129,7 @@ class RoundOutcome:
     downlink_bytes: int
     messages: int
     padding: int = 0
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,50 @@ Mappings from a section's type to what builds it, so that a new variety is one e
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accord.config.program import CyclicProgram, FedAvgProgram
+from accord.config.privacy import ClientPrivacy, Privacy
+from accord.config.program import (
+    AflProgram,
+    AveragingSection,
+    CyclicProgram,
+    DittoProgram,
+    FedAvgProgram,
+    FedBnProgram,
+    FedNovaProgram,
+    FedOptProgram,
+    FedProxProgram,
+    FedSgdProgram,
+    QfflProgram,
+    SampledSection,
+    ScaffoldProgram,
+)
+from accord.config.robust import RobustProgram
 from accord.config.schema import Study
 from accord.config.training import Training
 from accord.data import cohort as cohorts
-from accord.errors import StudyError
+from accord.errors import PrivacyError, StudyError
 from accord.privacy import accounting
-from accord.privacy.plan import PrivacyPlan, Sampling
+from accord.privacy.ledger import Spent, alike, check_together
+from accord.privacy.plan import AdaptiveClipping, Before, PrivacyPlan, Sampling
+from accord.program.afl import afl
 from accord.program.base import SERVER, Program
 from accord.program.cyclic import cyclic
+from accord.program.ditto import ditto
 from accord.program.fedavg import fedavg
+from accord.program.fedbn import fedbn
+from accord.program.fednova import fednova
+from accord.program.fedopt import fedopt
+from accord.program.fedprox import fedprox
 from accord.program.local import ClientWork
 from accord.program.optimizers import Optimizer, adam, sgd
+from accord.program.qffl import qffl
+from accord.program.robust import make_robust
+from accord.program.scaffold import scaffold
 from accord.streams import Streams
 from accord.task import Task
 
@@ -53,17 +79,16 @@ def make_work(study: Study, task: Task, plan: PrivacyPlan | None) -> ClientWork:
 
 def make_program(study: Study, work: ClientWork, sizes: Sizes) -> Program:
     """The federated algorithm over clients with `sizes` training rows."""
-    return _PROGRAMS[type(study.program)](study.program, work, sizes)
+    return _PROGRAMS[type(study.program)](study, study.program, work, sizes)
 
 
 def draw_cohort(study: Study, population: int, round: int, streams: Streams) -> tuple[int, ...]:
     """The clients sampled for a round, before the ledger; drawn from the stream `cohort` of that round."""
-    program = study.program
-    size = program.cohort_size
+    size = study.program.cohort_size
     rng = streams("cohort", round, SERVER)
     if size is None:
         drawn = cohorts.everyone(population)
-    elif isinstance(program, FedAvgProgram) and program.cohort_sampling == "poisson":
+    elif _poisson_cohorts(study):
         drawn = cohorts.poisson(population, size / population, rng)
     else:
         drawn = cohorts.fixed(population, size, rng)
@@ -82,12 +107,18 @@ def check_cohort(study: Study, population: int) -> None:
             raise StudyError(f"program.{name} {value} is larger than the population of {population} clients")
 
 
-def make_plan(study: Study, sizes: Sizes, streams: Streams) -> PrivacyPlan | None:
+def make_plan(study: Study, sizes: Sizes, streams: Streams, before: Sequence[Spent] = ()) -> PrivacyPlan | None:
     """The study's privacy plan, with noise computed where only epsilon is given; None without privacy.
 
     The noise is one for all clients: the least that keeps every client within epsilon over the rounds it is
     due to take part in (cohorts are drawn ahead from their own streams, so these are known). Clients with
-    more rows end below epsilon.
+    more rows end below epsilon. What earlier runs charged is counted in.
+
+    Args:
+        study: as resolved.
+        sizes: training rows of each client.
+        streams: the run's.
+        before: what earlier runs on a joint ledger charged.
 
     Raises:
         PrivacyError: no noise meets the target, or the combination is refused.
@@ -107,28 +138,54 @@ def make_plan(study: Study, sizes: Sizes, streams: Streams) -> PrivacyPlan | Non
             sampling=sampling,
             expected_size=expected,
             budget=section.epsilon,
+            per_layer=section.per_layer,
+            adaptive=_adaptive(section, study.program.cohort_size or len(sizes)),
         )
 
     if section.noise_multiplier is not None:
         return plan(section.noise_multiplier)
     target = section.epsilon or 0.0  # the schema holds that one of the two is given
-    accounts = _planned(study, sizes, streams)
+    accounts = _planned(study, sizes, streams, before)
     trial = plan(1.0)
+    check_together(trial, [spent.plan for spent in before])
     # The costliest account decides; the quick bound finds it, the others are then held against it.
     accounts.sort(key=lambda account: -trial.epsilon(*account, quick=True))
+    _check_left(trial, accounts, target)
     noise = 0.0
-    for n, steps in accounts:
-        if not noise or not plan(noise).within(n, steps, target):
-            noise = _noise_for(plan, n, steps, target)
+    for n, steps, spent in accounts:
+        if not noise or not plan(noise).within(n, steps, target, spent):
+            noise = _noise_for(plan, (n, steps, spent), target)
     return plan(noise)
 
 
-def _noise_for(plan: Callable[[float], PrivacyPlan], n: int, steps: int, target: float) -> float:
+Account = tuple[int, int, Before]
+"""What the noise is computed for: rows (or clients), steps over the whole run, what earlier runs charged."""
+
+
+def _check_left(plan: PrivacyPlan, accounts: Sequence[Account], target: float) -> None:
+    """Refuses a target that earlier runs have spent."""
+    gone = max((plan.epsilon(n, 0, spent) for n, _, spent in accounts if spent), default=0.0)
+    if gone >= target:
+        raise PrivacyError(
+            f"privacy.epsilon {target:g} is spent: earlier runs on this ledger took {gone:.4g}; raise it, or give "
+            "noise_multiplier, too, and clients with nothing left sit out"
+        )
+
+
+def _adaptive(section: Privacy, cohort: int) -> AdaptiveClipping | None:
+    if not isinstance(section, ClientPrivacy) or section.adaptive is None:
+        return None
+    chosen = section.adaptive
+    # Andrew et al. 2021, section 4: m / 20.
+    return AdaptiveClipping(chosen.target_quantile, chosen.learning_rate, chosen.count_noise or cohort / 20)
+
+
+def _noise_for(plan: Callable[[float], PrivacyPlan], account: Account, target: float) -> float:
     def cost(noise_multiplier: float) -> float:
-        return plan(noise_multiplier).epsilon(n, steps)
+        return plan(noise_multiplier).epsilon(*account)
 
     def quick(noise_multiplier: float) -> float:
-        return plan(noise_multiplier).epsilon(n, steps, quick=True)
+        return plan(noise_multiplier).epsilon(*account, quick=True)
 
     return accounting.noise_for(cost, target, quick if plan(1.0).accountant == "rdp" else None)
 
@@ -144,17 +201,26 @@ def participations(study: Study, population: int, streams: Streams) -> Sizes:
     return counts
 
 
-def _planned(study: Study, sizes: Sizes, streams: Streams) -> list[tuple[int, int]]:
-    """Accounts as (n, steps over the whole run), each once."""
-    if study.privacy is not None and study.privacy.unit == "client":
-        return [(len(sizes), study.program.rounds)]
-    rounds = participations(study, len(sizes), streams)
-    batch = _batch_size(study.training)
-    pairs = set()
-    for n, count in {(int(n), int(k)) for n, k in zip(sizes, rounds, strict=True)}:
-        local = study.training.local_steps or (study.training.local_epochs or 1) * -(-n // min(n, batch or n))
-        pairs.add((n, max(1, count * local)))
-    return sorted(pairs)
+def _planned(study: Study, sizes: Sizes, streams: Streams, before: Sequence[Spent]) -> list[Account]:
+    """The accounts over the whole run, those alike once, in the order of their numbers."""
+    unit = "" if study.privacy is None else study.privacy.unit
+    population, training = len(sizes), study.training
+    if unit == "client":
+        n, steps = np.array([population]), np.array([study.program.rounds])
+    else:
+        n, steps = np.asarray(sizes, dtype=np.int64), participations(study, population, streams)
+        if unit == "local":
+            n = np.full_like(n, population)
+        else:
+            batch = _batch_size(training)
+            epoch = -(-n // np.minimum(n, batch or n))
+            steps = steps * (training.local_steps or (training.local_epochs or 1) * epoch)
+        steps = np.maximum(1, steps)
+    columns = [spent.steps for spent in before]
+    _, one_of_each = np.unique(alike(n, steps, *columns), return_index=True)
+    return [
+        (int(n[i]), int(steps[i]), tuple((spent.plan, int(spent.steps[i])) for spent in before)) for i in one_of_each
+    ]
 
 
 def _batch_size(training: Training) -> int | None:
@@ -162,33 +228,65 @@ def _batch_size(training: Training) -> int | None:
 
 
 def _sampling(study: Study, population: int) -> tuple[Sampling, int | None]:
+    if study.privacy is not None and study.privacy.unit == "local":
+        return "everyone", None  # the server sees who sends
     if study.privacy is not None and study.privacy.unit != "client":
         return "poisson", _batch_size(study.training)
     program = study.program
     if program.cohort_size is None:
         return "everyone", None
-    if isinstance(program, FedAvgProgram) and program.cohort_sampling == "poisson":
+    if _poisson_cohorts(study):
         return "poisson", program.cohort_size
     return ("everyone", None) if program.cohort_size == population else ("fixed", program.cohort_size)
 
 
-def _fedavg(section: FedAvgProgram, work: ClientWork, sizes: Sizes) -> Program:
+def _poisson_cohorts(study: Study) -> bool:
+    return isinstance(study.program, SampledSection) and study.program.cohort_sampling == "poisson"
+
+
+def _weigher(section: AveragingSection, sizes: Sizes) -> Callable[[int], float]:
     def weigh(client: int) -> float:
         if section.weights == "uniform":
             return 1.0
         rows = float(sizes[client])
         return rows if section.weight_cap is None else min(rows, section.weight_cap) / section.weight_cap
 
-    return fedavg(work, weigh, len(sizes))
+    return weigh
 
 
-def _cyclic(section: CyclicProgram, work: ClientWork, sizes: Sizes) -> Program:
-    return cyclic(work, section.order)
+def _fedopt(study: Study, section: FedOptProgram, work: ClientWork, sizes: Sizes) -> Program:
+    return fedopt(
+        work,
+        _weigher(section, sizes),
+        len(sizes),
+        section.server_optimizer,
+        section.server_learning_rate,
+        section.server_momentum,
+        section.beta2,
+        section.tau,
+    )
 
 
-_PROGRAMS: dict[type, Callable[[Any, ClientWork, Sizes], Program]] = {
-    FedAvgProgram: _fedavg,
-    CyclicProgram: _cyclic,
+def _fednova(study: Study, section: FedNovaProgram, work: ClientWork, sizes: Sizes) -> Program:
+    steps = {client: work.steps(int(n)) for client, n in enumerate(sizes)}
+    return fednova(work, _weigher(section, sizes), steps, study.training.momentum)
+
+
+_PROGRAMS: dict[type, Callable[[Study, Any, ClientWork, Sizes], Program]] = {
+    FedAvgProgram: lambda study, section, work, sizes: fedavg(work, _weigher(section, sizes), len(sizes)),
+    FedSgdProgram: lambda study, section, work, sizes: fedavg(work, _weigher(section, sizes), len(sizes)),
+    FedProxProgram: lambda study, section, work, sizes: fedprox(work, _weigher(section, sizes), len(sizes), section.mu),
+    FedOptProgram: _fedopt,
+    FedNovaProgram: _fednova,
+    ScaffoldProgram: lambda study, section, work, sizes: scaffold(work, len(sizes), section.server_learning_rate),
+    DittoProgram: lambda study, section, work, sizes: ditto(work, _weigher(section, sizes), len(sizes), section.mu),
+    FedBnProgram: lambda study, section, work, sizes: fedbn(
+        work, _weigher(section, sizes), len(sizes), section.local_layers
+    ),
+    AflProgram: lambda study, section, work, sizes: afl(work, len(sizes), section.mixture_learning_rate),
+    QfflProgram: lambda study, section, work, sizes: qffl(work, section.q, study.training.learning_rate),
+    **dict.fromkeys(get_args(RobustProgram), lambda study, section, work, sizes: make_robust(section, work, sizes)),
+    CyclicProgram: lambda study, section, work, sizes: cyclic(work, section.order),
 }
 
 

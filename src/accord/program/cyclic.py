@@ -8,8 +8,8 @@ from typing import Literal
 
 from accord.communication.wire import message_bytes
 from accord.errors import PrivacyError
+from accord.program.averaging import apply_update
 from accord.program.base import SERVER, Cohort, Engine, Program, RoundOutcome, ServerState
-from accord.program.fedavg import apply_update
 from accord.program.local import ClientWork
 from accord.streams import Streams
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from accord.data.federated import DataSet, Rows, Table
 from accord.errors import StudyError
+from accord.fairness.calibration import RowScores
 from accord.fairness.groups import GroupCounts, Grouping, count, intersect
 from accord.params import Params
 from accord.task import Task
@@ -21,13 +23,18 @@ class Judged:
 
     Attributes:
         predictions: label of the largest logit, shape `[n]`.
-        correct: whether it is the row's label, shape `[n]`.
+        rows: of each row, whether that is its label, and what calibration needs.
         loss: mean cross-entropy in nats; may be infinite or NaN.
     """
 
     predictions: NDArray[np.int64]
-    correct: NDArray[np.bool_]
+    rows: RowScores
     loss: float
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each row was predicted right, shape `[n]`."""
+        return self.rows.correct
 
     @property
     def accuracy(self) -> float:
@@ -38,16 +45,27 @@ class Judged:
 def evaluate(task: Task, params: Params, table: Table, batch_size: int) -> Judged:
     """The model with `params` on every row of `table`, `batch_size` rows at a time."""
     first = next(iter(params.values()))
-    predictions = []
+    pieces: list[tuple[Tensor, ...]] = []
     total = 0.0
     with torch.no_grad():
         for x, y in zip(torch.split(table.x, batch_size), torch.split(table.y, batch_size), strict=True):
+            label = y.to(first.device)
             logits = task.predict(params, Table.features(x, first.device, first.dtype))
-            losses = torch.nn.functional.cross_entropy(logits, y.to(first.device), reduction="none")
-            total += float(losses.double().sum())
-            predictions.append(logits.argmax(1).cpu())
-    predicted = torch.cat(predictions).numpy()
-    return Judged(predicted, predicted == table.y.numpy(), total / len(table))
+            losses = torch.nn.functional.cross_entropy(logits, label, reduction="none").double()
+            total += float(losses.sum())
+            pieces.append(tuple(each.cpu() for each in (*_judge(logits, label), losses)))
+    predicted, confidence, brier, loss = (torch.cat(each).numpy() for each in zip(*pieces, strict=True))
+    return Judged(predicted, RowScores(predicted == table.y.numpy(), confidence, brier, loss), total / len(table))
+
+
+def _judge(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of `[batch, classes]` logits: the predicted label, its probability, and the squared distance of all
+    probabilities to the label's; each `[batch]`."""
+    predicted = logits.argmax(1)
+    probability = logits.double().softmax(1)
+    # |p - e_y|^2 = |p|^2 - 2 p_y + 1
+    brier = probability.square().sum(1) - 2 * probability.gather(1, label[:, None])[:, 0] + 1
+    return predicted, probability.gather(1, predicted[:, None])[:, 0], brier
 
 
 def groupings(data: DataSet, columns: Sequence[str]) -> dict[str, Grouping]:

@@ -5,9 +5,14 @@ pure, takes its rows and its noise as values, ignores rows of weight 0, and leav
 it was. Nothing here draws a random number but `schedule` and `step_noise`, which take a stream.
 
 Under privacy, buffers never leave the client and are not trained: no noise covers them.
+
+What a client keeps from round to round (its control variate, its own layers, its personal model) is `carried`: it goes
+into `start` and comes out of `finish`, the engine keeps it next to the client, and the server never sees it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +23,7 @@ from torch.func import grad, vmap
 from accord import params as p
 from accord.data import sampling
 from accord.data.federated import Rows
-from accord.errors import PrivacyError
+from accord.errors import PrivacyError, StudyError
 from accord.params import Params
 from accord.privacy import clipping, noise
 from accord.privacy.plan import PrivacyPlan
@@ -27,6 +32,14 @@ from accord.task import Task
 
 # Numbers held at once by per-sample gradients: bounds memory (256 MB in float32), not the result.
 _PER_SAMPLE_NUMBERS = 2**26
+
+
+CONTROL = "control/"
+"""Before a parameter's name: its control variate, the server's in what is shared, the client's in what it carries."""
+
+
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+"""What a client carries that has never taken part."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,10 @@ class ClientWork:
         local_steps: steps; None where local_epochs is given.
         plan: the privacy plan, None without privacy.
         dtype: of parameters and features.
+        proximal: mu, the pull of each step back to the round's parameters: mu (w - w_round) is added to the gradient.
+        control: whether each step is corrected by control variates (SCAFFOLD).
+        personal: whether the client trains a model of its own, which it keeps and does not send.
+        kept: names of parameters and buffers that each client keeps to itself.
     """
 
     task: Task
@@ -50,10 +67,16 @@ class ClientWork:
     local_steps: int | None
     plan: PrivacyPlan | None
     dtype: torch.dtype = torch.float32
+    proximal: float = 0.0
+    control: bool = False
+    personal: bool = False
+    kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.local_epochs is None) == (self.local_steps is None):
             raise ValueError("give exactly one of local_epochs and local_steps")
+        if self.control and self.optimizer.plain_rate is None:
+            raise StudyError("control variates (scaffold) need plain SGD: training.optimizer sgd without momentum")
         plan = self.plan
         if plan is None:
             return
@@ -62,18 +85,28 @@ class ClientWork:
                 "model: batch norm (and any norm with running statistics) mixes samples or keeps what no noise covers; "
                 f"privacy.unit {plan.unit} refuses it, use group norm or layer norm"
             )
-        if plan.unit != "client" and plan.expected_size != self.batch_size:
+        if plan.unit in ("sample", "batch") and plan.expected_size != self.batch_size:
             raise PrivacyError(f"the plan accounts batches of {plan.expected_size}, the work draws {self.batch_size}")
 
     @property
     def local_plan(self) -> PrivacyPlan | None:
-        """The plan where it clips and noises inside the client (units `sample` and `batch`)."""
-        return self.plan if self.plan is not None and self.plan.unit != "client" else None
+        """The plan where it clips and noises local steps (units `sample` and `batch`)."""
+        return self.plan if self.plan is not None and self.plan.unit in ("sample", "batch") else None
+
+    @property
+    def carries(self) -> bool:
+        """Whether a client keeps anything from round to round."""
+        return self.control or self.personal or bool(self.kept)
 
     @property
     def sent(self) -> tuple[str, ...]:
-        """Names of what a client sends: what is trained, and without privacy the buffers."""
-        return self.task.trainable + (self.task.buffers if self.plan is None else ())
+        """Names of what a client sends: what is trained, without privacy the buffers, and control variates."""
+        if self.personal:
+            return ()
+        kept = set(self.kept)
+        names = self.task.trainable + (self.task.buffers if self.plan is None else ())
+        sent = tuple(name for name in names if name not in kept)
+        return sent + tuple(CONTROL + name for name in self.task.trainable if self.control)
 
     def steps(self, n: int) -> int:
         """Local steps a client with `n` rows takes in a round: what it does, and what it is charged."""
@@ -91,11 +124,35 @@ class Batch(NamedTuple):
 
 
 class ClientState(NamedTuple):
-    """A client between steps: what is trained, what only travels (buffers, frozen), the optimiser's state."""
+    """A client between steps.
+
+    Attributes:
+        trainable: what is trained.
+        rest: what only travels: buffers, frozen parameters.
+        optimizer: the optimiser's state.
+        correction: added to every gradient, by name; empty where there is none.
+        anchor: what a proximal term pulls back to, by name; empty where there is none.
+    """
 
     trainable: Params
     rest: Params
     optimizer: OptimizerState
+    correction: Params
+    anchor: Params
+
+
+class Finished(NamedTuple):
+    """What comes of a client's round.
+
+    Attributes:
+        update: what it sends, by the names in `ClientWork.sent`.
+        carried: what it keeps until its next round.
+        within: whether the update was within the clip norm as it was; True where updates are not clipped.
+    """
+
+    update: Params
+    carried: Params
+    within: bool
 
 
 def schedule(work: ClientWork, n: int, rng: np.random.Generator) -> Rows:
@@ -120,11 +177,31 @@ def step_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Pa
     return noise.gaussian(rng, {name: shared[name] for name in work.task.trainable}, plan.noise_std)
 
 
-def start(work: ClientWork, shared: Params) -> ClientState:
-    """A client's state before its first step, from the round's parameters."""
-    trainable = {name: shared[name] for name in work.task.trainable}
-    rest = {name: value for name, value in shared.items() if name not in trainable}
-    return ClientState(trainable, rest, work.optimizer.init(trainable))
+def sent_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Params | None:
+    """The noise on what one client sends, None but under unit `local`."""
+    plan = work.plan
+    if plan is None or plan.unit != "local":
+        return None
+    return noise.gaussian(rng, {name: shared[name] for name in work.sent}, plan.noise_std)
+
+
+def start(work: ClientWork, shared: Params, carried: Mapping[str, Tensor] = NOTHING) -> ClientState:
+    """A client's state before its first step, from the round's parameters and what the client carries."""
+    own = {
+        name: carried.get(name, value) if work.personal or name in work.kept else value
+        for name, value in shared.items()
+        if not name.startswith(CONTROL)
+    }
+    trainable = {name: own[name] for name in work.task.trainable}
+    rest = {name: value for name, value in own.items() if name not in trainable}
+    correction = {}
+    if work.control:
+        correction = {
+            name: shared[CONTROL + name] - carried.get(CONTROL + name, torch.zeros_like(value))
+            for name, value in trainable.items()
+        }
+    anchor = {name: shared[name] for name in trainable} if work.proximal else {}
+    return ClientState(trainable, rest, work.optimizer.init(trainable), correction, anchor)
 
 
 def divisor(work: ClientWork, n: int) -> float:
@@ -158,19 +235,66 @@ def step(
         PrivacyError: the plan asks for noise and none was handed over, or the other way round.
     """
     gradients, rest = _gradients(work, state, batch, divisor, noise)
+    gradients = pulled(work, gradients, state.trainable, state.correction, state.anchor)
     trainable, optimizer = work.optimizer.update(gradients, state.optimizer, state.trainable)
-    new = ClientState(trainable, rest, optimizer)
+    new = ClientState(trainable, rest, optimizer, state.correction, state.anchor)
     return new if live is None else _where(live, new, state)
 
 
-def finish(work: ClientWork, state: ClientState, shared: Params) -> Params:
-    """The update a client sends: its params minus the round's, clipped whole under unit `client`."""
-    update = p.subtract(state.trainable, {name: shared[name] for name in state.trainable})
-    if work.plan is None:
-        return update | {name: state.rest[name] - shared[name] for name in work.task.buffers}
-    if work.plan.unit == "client":
-        return clipping.clip(update, work.plan.clip_norm)
-    return update
+def pulled(work: ClientWork, gradients: Params, params: Params, correction: Params, anchor: Params) -> Params:
+    """Gradients with the correction and the proximal term: g + c - c_i + mu (w - w_round).
+
+    Both depend on the client's data through noised or already released values alone, so they come after the noise.
+    """
+    if correction:
+        gradients = p.add(gradients, correction)
+    if anchor:
+        gradients = {name: g + work.proximal * (params[name] - anchor[name]) for name, g in gradients.items()}
+    return gradients
+
+
+def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, noise: Params | None) -> Finished:
+    """What a client sends, clipped whole under units `client` and `local`, and what it keeps.
+
+    Args:
+        work: what was done.
+        state: after the last step.
+        shared: the round's parameters.
+        steps: local steps taken.
+        noise: what `sent_noise` drew; required under unit `local`.
+
+    Raises:
+        PrivacyError: unit `local` without noise, or noise where none belongs.
+    """
+    if (work.plan is not None and work.plan.unit == "local") != (noise is not None):
+        raise PrivacyError("privacy.unit local adds noise to what is sent, and nothing else does")
+    own = state.trainable | {name: value for name, value in state.rest.items() if name in work.task.buffers}
+    if work.personal:
+        return Finished({}, own, True)
+    carried = {name: own[name] for name in work.kept}
+    update = {name: own[name] - shared[name] for name in work.sent if not name.startswith(CONTROL)}
+    if work.control:
+        changed = _control(work, state, shared, steps)
+        carried |= {CONTROL + name: value for name, (_, value) in changed.items()}
+        update |= {CONTROL + name: change for name, (change, _) in changed.items()}
+    if work.plan is None or work.plan.unit in ("sample", "batch"):
+        return Finished(update, carried, True)
+    clipped, within = clipping.clip_by(update, work.plan.clip_norm, work.plan.per_layer)
+    return Finished(clipped if noise is None else p.add(clipped, noise), carried, bool(within))
+
+
+def _control(work: ClientWork, state: ClientState, shared: Params, steps: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Each control variate's change and new value: c_i+ = c_i - c + (x - y) / (K eta), Karimireddy et al. 2020,
+    arXiv 1910.06378, Algorithm 1, option II."""
+    rate = work.optimizer.plain_rate
+    if rate is None:
+        raise StudyError("control variates (scaffold) need plain SGD: training.optimizer sgd without momentum")
+    found = {}
+    for name, pull in state.correction.items():
+        old = shared[CONTROL + name] - pull
+        new = (shared[name] - state.trainable[name]) / (max(1, steps) * rate) - pull
+        found[name] = (new - old, new)
+    return found
 
 
 def _gradients(
@@ -184,12 +308,12 @@ def _gradients(
     if noise is None:
         raise PrivacyError(f"privacy.unit {plan.unit} adds noise in every step, but a step came without")
     if plan.unit == "sample":
-        total = _clipped_gradients(work.task, state, batch, plan.clip_norm)
+        total = _clipped_gradients(work.task, state, batch, plan)
         # Divided by the expected batch: the size really drawn is private.
         return p.multiply(p.add(total, noise), 1 / divisor), state.rest
     if plan.unit == "batch":
         mean, _ = _mean_gradient(work.task, state, batch)
-        return p.add(clipping.clip(mean, plan.clip_norm), noise), state.rest
+        return p.add(clipping.clip_by(mean, plan.clip_norm, plan.per_layer)[0], noise), state.rest
     raise PrivacyError(f"no local mechanism for privacy.unit {plan.unit}")
 
 
@@ -207,7 +331,7 @@ def _mean_gradient(task: Task, state: ClientState, batch: Batch) -> tuple[Params
     return gradients, rest
 
 
-def _clipped_gradients(task: Task, state: ClientState, batch: Batch, clip_norm: float) -> Params:
+def _clipped_gradients(task: Task, state: ClientState, batch: Batch, plan: PrivacyPlan) -> Params:
     """The sum of each row's clipped gradient, in micro-batches that fit memory."""
 
     def loss(trainable: Params, x: Tensor, y: Tensor) -> Tensor:
@@ -217,7 +341,7 @@ def _clipped_gradients(task: Task, state: ClientState, batch: Batch, clip_norm: 
     width = max(1, _PER_SAMPLE_NUMBERS // p.count(state.trainable))
     total: Params | None = None
     for x, y, weight in zip(*(torch.split(part, width) for part in batch), strict=True):
-        part = clipping.clipped_sum(per_sample(state.trainable, x, y), weight, clip_norm)
+        part = clipping.clipped_sum(per_sample(state.trainable, x, y), weight, plan.clip_norm, plan.per_layer)
         total = part if total is None else p.add(total, part)
     return p.zeros_like(state.trainable) if total is None else total
 
@@ -231,4 +355,5 @@ def _where(live: Tensor, new: ClientState, old: ClientState) -> ClientState:
         choose(new.optimizer.second, old.optimizer.second),
         torch.where(live > 0, new.optimizer.steps, old.optimizer.steps),
     )
-    return ClientState(choose(new.trainable, old.trainable), choose(new.rest, old.rest), optimizer)
+    trainable, rest = choose(new.trainable, old.trainable), choose(new.rest, old.rest)
+    return ClientState(trainable, rest, optimizer, old.correction, old.anchor)

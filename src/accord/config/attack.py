@@ -1,0 +1,67 @@
+"""The `attack` section: clients that send what they should not, to see what the program survives."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from accord.config.base import Fraction, NonNegative, Positive, Section, Whole
+
+
+class AttackSection(Section):
+    """What the attacks share: who is malicious. Give `fraction` or `clients`."""
+
+    fraction: Fraction | None = None
+    """Share of the population that is malicious, drawn once for the run."""
+    clients: Annotated[tuple[Whole, ...], Field(min_length=1)] | None = None
+    """The malicious clients by number, instead of a share."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "AttackSection":
+        if (self.fraction is None) == (self.clients is None):
+            raise ValueError("give fraction or clients, one of the two")
+        if self.clients is not None and len(set(self.clients)) < len(self.clients):
+            raise ValueError("clients names a client twice; name each once")
+        return self
+
+
+class SignFlipAttack(AttackSection):
+    """A malicious client sends its update times -scale."""
+
+    name: Literal["sign_flip"]
+    scale: Positive = 1.0
+    """How much longer than the true update the flipped one is."""
+
+
+class ScaledAttack(AttackSection):
+    """A malicious client sends its update times scale (model replacement, Bagdasaryan et al. 2020)."""
+
+    name: Literal["scaled"]
+    scale: Positive = 10.0
+    """How much longer than the true update the sent one is."""
+
+
+class GaussianAttack(AttackSection):
+    """A malicious client sends Gaussian noise and no update (Blanchard et al. 2017)."""
+
+    name: Literal["gaussian"]
+    std: Positive = 1.0
+    """Standard deviation of each number sent."""
+
+
+class LabelFlipAttack(AttackSection):
+    """A malicious client trains on label classes - 1 - y where y is true (as in Fang et al. 2020)."""
+
+    name: Literal["label_flip"]
+
+
+class AlieAttack(AttackSection):
+    """Malicious clients together send mean - z * std of their own updates (Baruch et al. 2019)."""
+
+    name: Literal["alie"]
+    z: NonNegative | None = None
+    """Standard deviations from the mean; null takes the most that a majority hides, from the paper's Algorithm 3."""
+
+
+Attack = Annotated[
+    SignFlipAttack | ScaledAttack | GaussianAttack | LabelFlipAttack | AlieAttack, Field(discriminator="name")
+]

@@ -1,0 +1,284 @@
+"""A chunk's round, from the rows its clients draw to what they send: by stacked kernels, mapped, or one by one.
+
+The three ways give the same updates. Kernels are the fastest and know some networks; `vmap` knows most; what cannot be
+mapped (a forward that branches on its data, batch statistics that would see padding) steps client by client.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord import params as p
+from accord.data.federated import FederatedData, Table
+from accord.engines.chunks import Chunk, Cost, Feed
+from accord.engines.stacked_parts import Stack
+from accord.engines.stacked_step import KernelStep, mapped_step, square_norms
+from accord.params import Params
+from accord.privacy import noise
+from accord.privacy.clipping import factor_of
+from accord.program import local
+from accord.program.base import ClientId
+from accord.program.local import Batch, ClientState, ClientWork
+from accord.streams import NOISE, Streams
+from accord.timing import Timed
+
+tree_map = torch.utils._pytree.tree_map
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What a round's chunks share where the network has kernels.
+
+    Attributes:
+        step: the stacked step.
+        start: the round's parameters, a stack of one.
+        cost: of one sample.
+    """
+
+    step: KernelStep
+    start: Stack
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Round:
+    """What every chunk of a round reads.
+
+    Attributes:
+        work: what to do.
+        shared: the round's parameters.
+        number: of the round.
+        data: every client's rows.
+        streams: the run's named streams.
+        device: where the arithmetic happens.
+        carried: what clients keep from round to round; a chunk writes its own clients' alone.
+        timed: a stopwatch.
+    """
+
+    work: ClientWork
+    shared: Params
+    number: int
+    data: FederatedData
+    streams: Streams
+    device: torch.device
+    carried: dict[ClientId, Params]
+    timed: Timed
+
+    def noise_streams(self, chunk: Chunk) -> list[np.random.Generator]:
+        """Each client's own stream of noise."""
+        return [self.streams(NOISE, self.number, client) for client in chunk.clients]
+
+    def feed(self, chunk: Chunk) -> Feed:
+        """The chunk's batches."""
+        return Feed(self.data, chunk, self.work.dtype, self.device)
+
+    def start(self, client: ClientId) -> ClientState:
+        """A client's state before its first step."""
+        return local.start(self.work, self.shared, self.carried.get(client, local.NOTHING))
+
+
+@dataclass(frozen=True)
+class Done:
+    """A chunk's stacked updates.
+
+    Attributes:
+        chunk: whose.
+        updates: name to `[clients, ...]`.
+        laid: whether updates are in the kernels' layout.
+        factors: what each client's update is still to be multiplied by.
+        within: whether each client's update was within the clip norm as it was.
+    """
+
+    chunk: Chunk
+    updates: Stack
+    laid: bool
+    factors: list[float]
+    within: list[bool]
+
+
+def sums_laid(work: ClientWork) -> bool:
+    """Whether updates are summed in the kernels' layout: where `local.finish` only subtracts and clips whole."""
+    plan = work.plan
+    whole = plan is None or plan.unit in ("sample", "batch") or (plan.unit == "client" and not plan.per_layer)
+    return whole and not work.carries
+
+
+def stacked_chunk(round: Round, kernels: Kernels, chunk: Chunk) -> Done:
+    """A chunk by stacked kernels."""
+    step, work, clients = kernels.step, round.work, len(chunk.clients)
+    stack = _entered(round, kernels, chunk)
+    feed, streams = round.feed(chunk), round.noise_streams(chunk)
+    divisors = [local.divisor(work, n) for n in chunk.held]
+    pull = _pull(round, kernels, chunk)
+    optimizer = work.optimizer.init(stack)
+    optimizer = optimizer._replace(steps=optimizer.steps.expand(clients).clone())
+    update = torch.func.vmap(work.optimizer.update)
+
+    def draw(i: int, into: Sequence[Tensor], scale: float) -> None:
+        noise.add(streams[i], into, scale)
+
+    drawing = None if work.local_plan is None else draw
+    now, there = stack, clients
+    for t, live in enumerate(chunk.live):
+        if live < there:
+            now, there = {name: value[:live] for name, value in stack.items()}, live
+        with round.timed("data"):
+            batch = feed.stacked(t)
+        # Worked out before the step, which changes the parameters that it depends on.
+        pulled = None if pull is None else pull(now)
+        if step.fusible:
+            step.fused(now, batch, divisors[:live], drawing)
+            for name, value in (pulled or {}).items():
+                now[name].sub_(value, alpha=work.optimizer.plain_rate or 0.0)
+            continue
+        gradients = step.gradients(now, batch, divisors[:live], drawing)
+        if pulled is not None:
+            gradients = p.add(gradients, pulled)
+        state = tree_map(lambda leaf, live=live: leaf[:live], optimizer)
+        after, state = update(gradients, state, now)
+        for name, value in after.items():
+            now[name].copy_(value)
+        for old, new in zip(optimizer[:2], state[:2], strict=True):
+            for name, value in new.items():
+                old[name][:live] = value
+        optimizer.steps[:live] = state.steps
+    if sums_laid(work):
+        return _laid(round, kernels, chunk, stack)
+    left = kernels.step.network.leave(stack)
+    ends = [
+        round.start(client)._replace(trainable={name: value[i] for name, value in left.items()})
+        for i, client in enumerate(chunk.clients)
+    ]
+    return _finished(round, chunk, ends, streams)
+
+
+def mapped_chunk(round: Round, chunk: Chunk) -> Done:
+    """A chunk by `vmap` of the one local step, or client by client where that cannot be mapped."""
+    streams = round.noise_streams(chunk)
+    if round.work.task.keeps_statistics() or not _mappable(round):
+        ends = [_alone(round, chunk.only(i), streams[i]) for i in range(len(chunk.clients))]
+        return _finished(round, chunk, ends, streams)
+    state = _mapped(round, chunk, streams)
+    ends = [tree_map(lambda leaf, i=i: leaf[i], state) for i in range(len(chunk.clients))]
+    return _finished(round, chunk, ends, streams)
+
+
+def _entered(round: Round, kernels: Kernels, chunk: Chunk) -> Stack:
+    """Where each client starts: at the round's parameters, or at what it carries."""
+    stack = {name: _copies(value, len(chunk.clients)) for name, value in kernels.start.items()}
+    if round.work.personal or round.work.kept:
+        own = kernels.step.network.enter(_stack([round.start(client).trainable for client in chunk.clients]))
+        for name, value in stack.items():
+            value.copy_(own[name])
+    return stack
+
+
+def _pull(round: Round, kernels: Kernels, chunk: Chunk) -> Callable[[Stack], Stack] | None:
+    """What is added to the gradients of a chunk's first clients beside the loss's, in the kernels' layout."""
+    work = round.work
+    correction: Stack = {}
+    if work.control:
+        corrections = [round.start(client).correction for client in chunk.clients]
+        correction = kernels.step.network.enter(_stack(corrections))
+    if not correction and not work.proximal:
+        return None
+    anchor = kernels.start if work.proximal else {}
+
+    def pull(now: Stack) -> Stack:
+        live = len(next(iter(now.values())))
+        part = {name: value[:live] for name, value in correction.items()}
+        return local.pulled(work, p.zeros_like(now), now, part, anchor)
+
+    return pull
+
+
+def _laid(round: Round, kernels: Kernels, chunk: Chunk, stack: Stack) -> Done:
+    """The updates as the kernels lay them; `stack` becomes them."""
+    for name, value in stack.items():
+        value.sub_(kernels.start[name])
+    factors, plan = [1.0] * len(chunk.clients), round.work.plan
+    if plan is not None and plan.unit == "client":
+        # The clipped update is not formed: the factor goes into the cohort's sum.
+        with round.timed("clipping"):
+            factors = factor_of(square_norms(stack), plan.clip_norm).tolist()
+    return Done(chunk, stack, True, factors, [factor == 1 for factor in factors])
+
+
+def _finished(round: Round, chunk: Chunk, ends: Sequence[ClientState], streams: Sequence[np.random.Generator]) -> Done:
+    """`local.finish` client by client; keeps what the clients carry."""
+    work, finished = round.work, []
+    with round.timed("clipping"):
+        for i, client in enumerate(chunk.clients):
+            drawn = local.sent_noise(work, round.shared, streams[i])
+            done = local.finish(work, ends[i], round.shared, int(chunk.steps[i]), drawn)
+            if work.carries:
+                with torch.inference_mode(False):  # what is made under it can never be trained on
+                    kept = {name: value.clone() for name, value in done.carried.items()}
+                round.carried[client] = round.carried.get(client, {}) | kept
+            finished.append(done)
+    updates = _stack([done.update for done in finished])
+    return Done(chunk, updates, False, [1.0] * len(finished), [done.within for done in finished])
+
+
+def _mapped(round: Round, chunk: Chunk, streams: Sequence[np.random.Generator]) -> ClientState:
+    work, clients = round.work, len(chunk.clients)
+    state = tree_map(lambda *leaves: torch.stack(leaves), *[round.start(client) for client in chunk.clients])
+    values = [local.divisor(work, n) for n in chunk.held]
+    divisors = torch.tensor(values, dtype=work.dtype, device=round.device)
+    feed = round.feed(chunk)
+    for t, live in enumerate(chunk.live):
+        with round.timed("noise"):
+            drawn = [local.step_noise(work, round.shared, stream) for stream in streams[:live]]
+            stacked = _stack([one for one in drawn if one is not None]) if drawn[0] is not None else None
+        now = tree_map(lambda leaf, live=live: leaf[:live], state)
+        with round.timed("data"):
+            batch = feed.batch(t)
+        with round.timed("local training"):
+            after = mapped_step(work, now, batch, divisors[:live], stacked)
+        if live < clients:
+            after = tree_map(lambda new, old, live=live: torch.cat([new, old[live:]]), after, state)
+        state = after
+    return state  # type: ignore[no-any-return]
+
+
+def _alone(round: Round, chunk: Chunk, stream: np.random.Generator) -> ClientState:
+    """The only client of a chunk, step by step: no padding, nothing mapped."""
+    work, feed, state = round.work, round.feed(chunk), round.start(chunk.clients[0])
+    for t in range(len(chunk.live)):
+        with round.timed("noise"):
+            drawn = local.step_noise(work, round.shared, stream)
+        with round.timed("data"):
+            batch = Batch(*(part[0] for part in feed.batch(t)))
+        with round.timed("local training"):
+            state = local.step(work, state, batch, local.divisor(work, chunk.held[0]), drawn)
+    return state
+
+
+def _mappable(round: Round) -> bool:
+    """Whether the network's step can be mapped over clients: found by trying one of a row of zeros."""
+    work, table = round.work, round.data.data.train
+    row = Table.features(torch.zeros_like(table.x[:1]), round.device, work.dtype)
+    one = torch.zeros(1, dtype=work.dtype, device=round.device)
+    batch = Batch(row, torch.zeros_like(table.y[:1]).to(round.device), one)
+    silent = None if work.local_plan is None else p.zeros_like({n: round.shared[n] for n in work.task.trainable})
+    state, rows, divisors = tree_map(lambda leaf: leaf.unsqueeze(0), (round.start(-1), batch, one[0] + 1))
+    quiet = None if silent is None else {name: value.unsqueeze(0) for name, value in silent.items()}
+    try:
+        mapped_step(work, state, rows, divisors, quiet)
+    except (RuntimeError, ValueError):  # a fault of the network's own comes up again, in a client's name
+        return False
+    return True
+
+
+def _copies(value: Tensor, clients: int) -> Tensor:
+    """`[1, a, b]` as `[clients, a, b]`, written out, the axes of `value` in the order they have in memory."""
+    if value.is_contiguous():
+        return value.expand(clients, -1, -1).clone(memory_format=torch.contiguous_format)
+    return _copies(value.transpose(1, 2), clients).transpose(1, 2)
+
+
+def _stack(parts: Sequence[Params]) -> Params:
+    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}

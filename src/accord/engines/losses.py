@@ -1,0 +1,39 @@
+"""A cohort's losses at the round's parameters, before any of it trains: what agnostic and q-fair programs weigh by."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from accord.data.federated import FederatedData, Table
+from accord.errors import PrivacyError
+from accord.params import Params
+from accord.program.base import ClientId
+from accord.program.local import ClientWork
+
+_ROWS = 1024
+
+
+def client_losses(work: ClientWork, data: FederatedData, cohort: Sequence[ClientId], shared: Params) -> list[float]:
+    """Mean cross-entropy over each client's training rows, in nats, in the cohort's order.
+
+    Rows of several clients are judged together, so many at a time.
+
+    Raises:
+        PrivacyError: the work has a privacy plan; these losses are functions of the rows that no noise covers.
+    """
+    if work.plan is not None:
+        raise PrivacyError(f"privacy.unit {work.plan.unit} does not cover the losses that this program asks for")
+    if len(cohort) == 0:
+        return []
+    table, first = data.data.train, next(iter(shared.values()))
+    rows = np.concatenate([data.train.rows(client) for client in cohort])
+    losses = []
+    with torch.no_grad():
+        for index in torch.split(torch.from_numpy(rows), _ROWS):
+            x = Table.features(table.x[index], first.device, work.dtype)
+            logits = work.task.predict(shared, x)
+            losses.append(F.cross_entropy(logits, table.y[index].to(first.device), reduction="none").double().cpu())
+    ends = np.cumsum([data.train.size(client) for client in cohort])
+    return [float(part.mean()) for part in torch.tensor_split(torch.cat(losses), ends[:-1].tolist())]

@@ -1,0 +1,65 @@
+"""Agnostic federated learning: the model for the worst mixture of the clients' data.
+
+M. Mohri, G. Sivek, A. T. Suresh. Agnostic Federated Learning. ICML 2019, arXiv 1902.00146, Algorithm 1:
+min_w max_lambda sum_k lambda_k F_k(w), by steps of w on the mixture's loss and projected gradient ascent of lambda,
+lambda <- P(lambda + gamma F(w)), P the projection onto the simplex; w steps by federated averaging weighted by lambda.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from accord.checks import positive
+from accord.params import Params
+from accord.program.averaging import apply_update, outcome_of
+from accord.program.base import Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.local import ClientWork
+from accord.streams import Streams
+
+MIXTURE = "mixture"
+LOSS_BYTES = 4
+"""Each client's loss goes up with its update."""
+
+
+def to_simplex(point: Tensor) -> Tensor:
+    """The nearest point of the probability simplex, shape `[n]` (Wang & Carreira-Perpinan 2013, arXiv 1309.1541).
+
+    >>> to_simplex(torch.tensor([0.5, 0.5, 3.0])).tolist()
+    [0.0, 0.0, 1.0]
+    """
+    ordered, _ = point.sort(descending=True)
+    over = (ordered.cumsum(0) - 1) / torch.arange(1, len(point) + 1, dtype=point.dtype)
+    last = int((ordered > over).nonzero().max())
+    return (point - over[last]).clamp(min=0)
+
+
+def afl(work: ClientWork, population: int, mixture_learning_rate: float) -> Program:
+    """Agnostic federated learning; each client is a domain.
+
+    Args:
+        work: what each client does.
+        population: how many clients there are.
+        mixture_learning_rate: gamma, > 0.
+    """
+    positive(mixture_learning_rate=mixture_learning_rate)
+
+    def init(params: Params) -> ServerState:
+        return ServerState(params, {MIXTURE: torch.full((population,), 1 / population, dtype=torch.float64)})
+
+    def round(state: ServerState, cohort: Cohort, engine: Engine, streams: Streams) -> tuple[ServerState, RoundOutcome]:
+        clients, mixture = list(cohort.clients), state.extra[MIXTURE]
+        losses = engine.client_losses(work, clients, state.params)
+        mine = mixture[clients]
+        # A cohort whose mixture has run empty is heard evenly, lest it never be heard again.
+        weights = (mine / mine.sum() if float(mine.sum()) > 0 else torch.ones_like(mine) / len(mine)).tolist()
+        summed = engine.sum_cohort(work, clients, state.params, cohort.round, weights)
+        raised = mixture.clone()
+        raised[clients] += mixture_learning_rate * torch.tensor(losses, dtype=torch.float64)
+        after = to_simplex(raised)
+        measures = {"worst_loss": max(losses, default=0.0), "largest_weight": float(after.max())}
+        outcome = outcome_of(summed, len(clients), measures)
+        outcome = replace(outcome, uplink_bytes=outcome.uplink_bytes + LOSS_BYTES * len(clients))
+        return ServerState(apply_update(state.params, summed.total), {MIXTURE: after}), outcome
+
+    return Program(init, round)

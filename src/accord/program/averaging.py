@@ -1,0 +1,128 @@
+"""The mean update that averaging programs step along: weighted, or under unit `client` noised.
+
+H. B. McMahan, D. Ramage, K. Talwar, L. Zhang. Learning Differentially Private Recurrent Language Models. ICLR
+2018, arXiv 1710.06963, Algorithm 1: w <- w + (sum_k w_k clip(w_k' - w) + N(0, (z C)^2)) / m, with weights in
+[0, 1] and m the expected cohort, so that nothing but the noised sum depends on who was there.
+
+G. Andrew, O. Thakkar, H. B. McMahan, S. Ramaswamy. Differentially Private Learning with Adaptive Clipping. NeurIPS
+2021, arXiv 1905.03871, Algorithm 1: with b the noised share of updates within the norm,
+C <- C exp(-eta_C (b - gamma)).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from accord import params as p
+from accord.communication.wire import message_bytes
+from accord.errors import PrivacyError
+from accord.params import Params
+from accord.privacy import noise
+from accord.program.base import SERVER, ClientId, Cohort, CohortSum, Engine, RoundOutcome, ServerState
+from accord.program.local import ClientWork
+from accord.streams import SERVER_NOISE, Streams
+
+CLIP_NORM = "clip_norm"
+"""The clip norm's name among the server's extra values, where it follows the updates."""
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """How a cohort's updates become one.
+
+    Attributes:
+        work: what each client does; its plan says whether updates are clipped and their sum noised.
+        weigh: a client's weight, >= 0; in [0, 1] under unit `client`.
+        population: how many clients there are; the private mean's divisor is reckoned from it.
+    """
+
+    work: ClientWork
+    weigh: Callable[[ClientId], float]
+    population: int
+
+    def start(self, params: Params, extra: Mapping[str, Tensor] | None = None) -> ServerState:
+        """The state before the first round, with what else the program keeps."""
+        kept = dict(extra or {})
+        plan = self.work.plan
+        if plan is not None and plan.adaptive is not None:
+            kept[CLIP_NORM] = torch.tensor(plan.clip_norm, dtype=torch.float64)
+        return ServerState(params, kept)
+
+    def round(
+        self, state: ServerState, shared: Params, cohort: Cohort, engine: Engine, streams: Streams
+    ) -> tuple[Params, dict[str, Tensor], RoundOutcome]:
+        """A round's mean update.
+
+        Args:
+            state: before the round.
+            shared: what clients are sent: the model, and what else the work reads.
+            cohort: who takes part.
+            engine: where they work.
+            streams: the run's named streams.
+
+        Returns:
+            The mean update by the names clients send, the server's extra values after the round, and its costs.
+
+        Raises:
+            PrivacyError: unit `client` and a weight outside [0, 1], or weights beside 1 under adaptive clipping.
+        """
+        work = self._work_now(state)
+        private = work.plan is not None and work.plan.unit == "client"
+        weights = [self.weigh(client) for client in cohort.clients]
+        if private and any(not 0 <= weight <= 1 for weight in weights):
+            raise PrivacyError("a client's weight lies outside [0, 1]; privacy.unit client has no bound for it")
+        summed = engine.sum_cohort(work, cohort.clients, shared, cohort.round, weights)
+        extra = state.extra
+        measures: dict[str, float] = {}
+        if private:
+            mean, extra, measures = self._noised(work, summed, state, weights, cohort.round, streams)
+        else:
+            mean = p.multiply(summed.total, 1 / sum(weights)) if sum(weights) > 0 else summed.total
+        return mean, extra, outcome_of(summed, len(cohort.clients), measures)
+
+    def _work_now(self, state: ServerState) -> ClientWork:
+        plan = self.work.plan
+        if plan is None or plan.adaptive is None:
+            return self.work
+        return replace(self.work, plan=replace(plan, clip_norm=float(state.extra[CLIP_NORM])))
+
+    def _noised(
+        self,
+        work: ClientWork,
+        summed: CohortSum,
+        state: ServerState,
+        weights: list[float],
+        round: int,
+        streams: Streams,
+    ) -> tuple[Params, dict[str, Tensor], dict[str, float]]:
+        plan = work.plan
+        if plan is None or plan.unit != "client":
+            raise PrivacyError("the private mean needs a plan of unit client")
+        stream = streams(SERVER_NOISE, round, SERVER)
+        drawn = noise.gaussian(stream, summed.total, plan.noise_std)
+        divisor = plan.divisor(self.population)
+        mean = p.multiply(p.add(summed.total, drawn), 1 / divisor)
+        if plan.adaptive is None:
+            return mean, state.extra, {}
+        if any(weight != 1 for weight in weights):
+            raise PrivacyError("privacy.adaptive counts clients: it needs program.weights uniform")
+        # b_i - 1/2 has sensitivity 1/2, hence 2 sigma_b in the plan's noise.
+        count = summed.within - len(weights) / 2 + plan.adaptive.count_noise * float(stream.standard_normal())
+        share = count / divisor + 0.5
+        clip_norm = plan.clip_norm * math.exp(-plan.adaptive.learning_rate * (share - plan.adaptive.target_quantile))
+        after = state.extra | {CLIP_NORM: torch.tensor(clip_norm, dtype=torch.float64)}
+        return mean, after, {"clip_norm": plan.clip_norm, "within_clip_norm": share}
+
+
+def outcome_of(summed: CohortSum, clients: int, measures: Mapping[str, float]) -> RoundOutcome:
+    """What a round of one message down and one up for each client cost."""
+    size = clients * message_bytes(summed.total)
+    return RoundOutcome(summed.samples, summed.steps, size, size, 2 * clients, summed.padding, measures)
+
+
+def apply_update(params: Params, update: Mapping[str, Tensor]) -> Params:
+    """`params + update`; names the update does not carry (frozen parameters) stay as they are."""
+    return {name: value + update[name] if name in update else value for name, value in params.items()}

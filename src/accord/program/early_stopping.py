@@ -1,0 +1,90 @@
+"""Early stopping (Prechelt 1998): end where the model improves no more on rows held out, and keep the best.
+
+The rows are test rows, taken out of the test set once, before anything is judged: so the decision is about no client's
+training rows, and the final figures are on rows that decided nothing. What is known so far follows from the scores by
+round alone, so a run that is taken up again decides as it would have.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from accord.data.federated import FederatedData, Shares
+from accord.errors import StudyError
+from accord.streams import stream
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the scores so far come to.
+
+    Attributes:
+        best_round: the round of the best score; None before the first.
+        best: that score; None before the first.
+        waited: evaluations since then.
+    """
+
+    best_round: int | None = None
+    best: float | None = None
+    waited: int = 0
+
+
+def watch(scores: Iterable[tuple[int, float | None]], metric: Literal["loss", "accuracy"], min_delta: float) -> Watch:
+    """The best score, and for how many evaluations nothing has been better.
+
+    Args:
+        scores: round and score of each evaluation, in order; a score that is None or not finite is no improvement.
+        metric: `loss` is to fall, `accuracy` to rise.
+        min_delta: a score improves if it is better than the best so far by more than this.
+
+    >>> watch([(1, 0.9), (2, 0.7), (3, 0.69), (4, 0.8)], "loss", min_delta=0.05)
+    Watch(best_round=2, best=0.7, waited=2)
+    """
+    found = Watch()
+    sign = -1.0 if metric == "loss" else 1.0
+    for round, score in scores:
+        known = math.nan if score is None else sign * score
+        before = -math.inf if found.best is None else sign * found.best
+        if math.isfinite(known) and known - before > min_delta:
+            found = Watch(round, score, 0)
+        else:
+            found = replace(found, waited=found.waited + 1)
+    return found
+
+
+def hold_out(federated: FederatedData, fraction: float, seed: int) -> FederatedData:
+    """Takes a share of the test rows out of the test set and of every client's share, to decide with.
+
+    Args:
+        federated: the data, dealt; one from which rows were held out already is returned as it is.
+        fraction: share of the test rows, rounded to the nearest whole number, at least one.
+        seed: the study's; rows are drawn from its stream `held out`.
+
+    Raises:
+        StudyError: no test row would be left.
+    """
+    if federated.validation is not None:
+        return federated
+    test, shares = federated.data.test, federated.test
+    n = len(test)
+    size = max(1, round(fraction * n))
+    if size >= n:
+        raise StudyError(
+            f"evaluation.early_stopping.fraction {fraction:g} of {n} test rows leaves none to test on; lower it"
+        )
+    drawn = stream(seed, "held out").permutation(n)
+    held, rest = np.sort(drawn[:size]), np.sort(drawn[size:])
+    place = np.full(n, -1, dtype=np.int64)
+    place[rest] = np.arange(len(rest))
+    order = place[shares.order]
+    owner = np.repeat(np.arange(len(shares)), shares.sizes())[order >= 0]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(shares)))]).astype(np.int64)
+    return replace(
+        federated,
+        data=replace(federated.data, test=test.take(rest)),
+        test=Shares(order[order >= 0], offsets, shares.names),
+        validation=test.take(held),
+    )

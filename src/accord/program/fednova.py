@@ -1,0 +1,54 @@
+"""FedNova: each update is divided by how far its local steps reach before updates are averaged.
+
+J. Wang, Q. Liu, H. Liang, G. Joshi, H. V. Poor. Tackling the Objective Inconsistency Problem in Heterogeneous
+Federated Optimization. NeurIPS 2020, arXiv 2007.07481, equations 8 and 9:
+w <- w + tau_eff sum_k p_k d_k, d_k = update_k / ||a_k||_1, tau_eff = sum_k p_k ||a_k||_1; for tau_k steps of plain SGD
+||a_k||_1 = tau_k, with momentum rho (tau_k - rho (1 - rho^tau_k) / (1 - rho)) / (1 - rho).
+"""
+
+from collections.abc import Callable, Mapping
+
+from accord.errors import StudyError
+from accord.program.averaging import apply_update, outcome_of
+from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.local import ClientWork
+from accord.streams import Streams
+
+
+def reach(steps: int, momentum: float) -> float:
+    """||a||_1: the weight of all of a client's gradients in its update, in steps.
+
+    >>> reach(4, 0.0), reach(1, 0.9)
+    (4.0, 1.0)
+    """
+    return (steps - momentum * (1 - momentum**steps) / (1 - momentum)) / (1 - momentum)
+
+
+def fednova(
+    work: ClientWork, weigh: Callable[[ClientId], float], steps: Mapping[ClientId, int], momentum: float
+) -> Program:
+    """FedNova for local SGD.
+
+    Args:
+        work: what each client does.
+        weigh: a client's weight, >= 0.
+        steps: local steps each client takes in a round.
+        momentum: of the local SGD, in [0, 1).
+
+    Raises:
+        StudyError: the network has buffers, whose changes no steps normalise.
+    """
+    if work.plan is None and work.task.buffers:
+        raise StudyError("program fednova: the model has buffers (batch norm), which it does not normalise; use fedavg")
+
+    def round(state: ServerState, cohort: Cohort, engine: Engine, streams: Streams) -> tuple[ServerState, RoundOutcome]:
+        raw = [weigh(client) for client in cohort.clients]
+        shares = [weight / max(sum(raw), 1e-300) for weight in raw]
+        reaches = [reach(max(1, steps[client]), momentum) for client in cohort.clients]
+        effective = sum(share * far for share, far in zip(shares, reaches, strict=True))
+        weights = [effective * share / far for share, far in zip(shares, reaches, strict=True)]
+        summed = engine.sum_cohort(work, cohort.clients, state.params, cohort.round, weights)
+        outcome = outcome_of(summed, len(cohort.clients), {"effective_steps": effective})
+        return ServerState(apply_update(state.params, summed.total)), outcome
+
+    return Program(ServerState, round)

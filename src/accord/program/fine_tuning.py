@@ -1,0 +1,110 @@
+"""What the final model is worth to each client before and after it is trained further on that client's own rows.
+
+The measure of Yu, Bagdasaryan and Shmatikov 2020 ("Salvaging federated learning by local adaptation") and Cheng, Chadha
+and Duchi 2021 ("Fine-tuning is fine in federated learning"): local adaptation by plain fine-tuning. The tuned models
+stay where they are; what comes out is two counts a client.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord import params as p
+from accord.data.federated import FederatedData
+from accord.errors import StudyError
+from accord.fairness.groups import Integers
+from accord.params import Params
+from accord.program.base import ClientId, Engine
+from accord.program.evaluate import evaluate
+from accord.program.local import ClientWork
+from accord.streams import stream
+
+_AT_ONCE = 256
+"""Clients asked of an engine at once, so that no more updates than these are ever about."""
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """Each client's test rows before and after fine-tuning; every array has shape `[clients]`.
+
+    Attributes:
+        clients: who.
+        n: test rows.
+        before: of these, predicted right by the model as it came.
+        after: predicted right by the client's own.
+        finite: whether the client's own has finite parameters; where not, `after` is chance.
+    """
+
+    clients: tuple[ClientId, ...]
+    n: Integers
+    before: Integers
+    after: Integers
+    finite: NDArray[np.bool_]
+
+
+def check_clients(wanted: int | None, population: int) -> None:
+    """Refuses more clients than there are.
+
+    Raises:
+        StudyError: names the setting.
+    """
+    if wanted is not None and wanted > population:
+        raise StudyError(
+            f"evaluation.fine_tune.clients {wanted} is larger than the population of {population} clients; lower it"
+        )
+
+
+def draw_clients(federated: FederatedData, wanted: int | None, seed: int) -> tuple[ClientId, ...]:
+    """The clients to fine-tune at, by number: `wanted` drawn from the stream `fine-tuned clients`, or all.
+
+    Only clients with training rows and test rows can be; there may be fewer than wanted.
+    """
+    able = np.flatnonzero((federated.train.sizes() > 0) & (federated.test.sizes() > 0))
+    if wanted is not None and wanted < len(able):
+        able = np.sort(stream(seed, "fine-tuned clients").choice(able, wanted, replace=False))
+    return tuple(int(client) for client in able)
+
+
+def fine_tune(
+    engine: Engine,
+    work: ClientWork,
+    federated: FederatedData,
+    clients: Sequence[ClientId],
+    params: Params,
+    correct: NDArray[np.bool_],
+    batch_size: int,
+) -> FineTuned:
+    """Trains the model further at each client on its training rows, and judges it there on its test rows.
+
+    Args:
+        engine: where the training runs. Its rows come from round 0's streams, which no round of a run uses.
+        work: what each client does; without a privacy plan, and carrying nothing from round to round.
+        federated: who holds which rows.
+        clients: with training rows and test rows.
+        params: the final model.
+        correct: which of all test rows it predicts right as it is.
+        batch_size: test rows judged at a time.
+
+    Raises:
+        ValueError: the work has a privacy plan: what is measured here is covered by no noise.
+        ClientError: a client's work failed.
+    """
+    if work.plan is not None:
+        raise ValueError("fine-tuning is measured without a privacy plan")
+    test, shares = federated.data.test, federated.test
+    after, finite = [], []
+    for begin in range(0, len(clients), _AT_ONCE):
+        for result in engine.run_cohort(work, clients[begin : begin + _AT_ONCE], params, 0):
+            own = params | p.add({name: params[name] for name in result.update}, result.update)
+            judged = evaluate(work.task, own, test.take(shares.rows(result.client)), batch_size)
+            after.append(int(judged.correct.sum()))
+            finite.append(p.all_finite(own))
+    return FineTuned(
+        clients=tuple(clients),
+        n=np.array([shares.size(client) for client in clients], dtype=np.int64),
+        before=np.array([correct[shares.rows(client)].sum() for client in clients], dtype=np.int64),
+        after=np.array(after, dtype=np.int64),
+        finite=np.array(finite, dtype=np.bool_),
+    )

@@ -1,0 +1,55 @@
+"""q-fair federated learning: clients with larger losses weigh more.
+
+T. Li, M. Sanjabi, A. Beirami, V. Smith. Fair Resource Allocation in Federated Learning. ICLR 2020, arXiv 1905.10497,
+Algorithm 2 (q-FedAvg): with L = 1 / learning rate, F_k the loss before training and d_k = L (w - w_k),
+w <- w - sum_k F_k^q d_k / sum_k (q F_k^(q-1) ||d_k||^2 + L F_k^q).
+"""
+
+from dataclasses import replace
+
+from accord import params as p
+from accord.checks import non_negative, positive
+from accord.errors import StudyError
+from accord.program.afl import LOSS_BYTES
+from accord.program.averaging import apply_update, outcome_of
+from accord.program.base import Cohort, CohortSum, Engine, Program, RoundOutcome, ServerState
+from accord.program.local import ClientWork
+from accord.streams import Streams
+
+_LEAST_LOSS = 1e-10
+"""Losses are taken to be at least this, so that F^(q-1) exists."""
+
+
+def qffl(work: ClientWork, q: float, learning_rate: float) -> Program:
+    """q-FedAvg.
+
+    Args:
+        work: what each client does.
+        q: >= 0; 0 is federated averaging of equal weights.
+        learning_rate: of the local steps; 1/L.
+
+    Raises:
+        StudyError: the network has buffers, which are no part of the objective.
+    """
+    non_negative(q=q)
+    positive(learning_rate=learning_rate)
+    if work.task.buffers:
+        raise StudyError("program qffl: the model has buffers (batch norm), which it cannot weigh; use fedavg")
+
+    def round(state: ServerState, cohort: Cohort, engine: Engine, streams: Streams) -> tuple[ServerState, RoundOutcome]:
+        losses = [max(loss, _LEAST_LOSS) for loss in engine.client_losses(work, cohort.clients, state.params)]
+        total = p.zeros_like({name: state.params[name] for name in work.sent})
+        samples, steps, divisor = {}, {}, 0.0
+        results = engine.run_cohort(work, cohort.clients, state.params, cohort.round)
+        for result, loss in zip(results, losses, strict=True):
+            far = p.norm(result.update) / learning_rate
+            total = p.add(total, result.update, loss**q / learning_rate)
+            divisor += q * loss ** (q - 1) * far**2 + loss**q / learning_rate
+            samples[result.client], steps[result.client] = result.samples, result.steps
+        step = p.multiply(total, 1 / divisor) if divisor else total
+        summed = CohortSum(total, samples, steps)
+        outcome = outcome_of(summed, len(losses), {"worst_loss": max(losses, default=0.0)})
+        outcome = replace(outcome, uplink_bytes=outcome.uplink_bytes + LOSS_BYTES * len(losses))
+        return ServerState(apply_update(state.params, step)), outcome
+
+    return Program(ServerState, round)

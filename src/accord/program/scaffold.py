@@ -1,0 +1,46 @@
+"""SCAFFOLD: control variates take the drift of clients with unlike data out of their steps.
+
+S. P. Karimireddy, S. Kale, M. Mohri, S. Reddi, S. Stich, A. T. Suresh. SCAFFOLD: Stochastic Controlled Averaging for
+Federated Learning. ICML 2020, arXiv 1910.06378, Algorithm 1, option II: clients step by g - c_i + c and send their
+updates and the changes of their c_i (see `local.finish`); x <- x + eta_g mean(dy), c <- c + |S| / N mean(dc).
+"""
+
+from dataclasses import replace
+
+import torch
+
+from accord.checks import positive
+from accord.params import Params
+from accord.program.averaging import Averaging, apply_update
+from accord.program.base import Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.local import CONTROL, ClientWork
+from accord.streams import Streams
+
+
+def scaffold(work: ClientWork, population: int, server_learning_rate: float = 1.0) -> Program:
+    """SCAFFOLD. A message holds twice the numbers: the model's and the control variate's.
+
+    Args:
+        work: what each client does; plain SGD.
+        population: N, how many clients there are.
+        server_learning_rate: eta_g, > 0.
+
+    Raises:
+        StudyError: local optimisers with a state of their own.
+    """
+    positive(server_learning_rate=server_learning_rate)
+    controlled = replace(work, control=True)
+    averaging = Averaging(controlled, lambda client: 1.0, population)
+
+    def init(params: Params) -> ServerState:
+        return averaging.start(params, {CONTROL + name: torch.zeros_like(params[name]) for name in work.task.trainable})
+
+    def round(state: ServerState, cohort: Cohort, engine: Engine, streams: Streams) -> tuple[ServerState, RoundOutcome]:
+        shared = state.params | state.extra
+        mean, extra, outcome = averaging.round(state, shared, cohort, engine, streams)
+        part = len(cohort.clients) / population
+        extra = {name: value + part * mean[name] if name in mean else value for name, value in extra.items()}
+        step = {name: server_learning_rate * value for name, value in mean.items() if not name.startswith(CONTROL)}
+        return ServerState(apply_update(state.params, step), extra), outcome
+
+    return Program(init, round)

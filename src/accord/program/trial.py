@@ -1,0 +1,37 @@
+"""A private step tried before a run: a network that gradients cannot be taken of sample by sample is refused early."""
+
+import torch
+
+from accord.data.federated import Table
+from accord.errors import PrivacyError
+from accord.program import local
+from accord.program.local import Batch, ClientWork
+
+
+def check_by_sample(work: ClientWork, table: Table) -> None:
+    """Takes one step on two rows of zeros, with noise of zeros, and forgets it.
+
+    Args:
+        work: what clients will do.
+        table: whose rows they will do it on.
+
+    Raises:
+        PrivacyError: the network's gradients cannot be taken by sample (a recurrent layer of PyTorch's, a forward that
+            branches on its data); one line.
+    """
+    plan = work.local_plan
+    if plan is None or plan.unit != "sample":
+        return
+    shared = work.task.init(work.dtype)
+    x = Table.features(torch.zeros_like(table.x[:2]), torch.device("cpu"), work.dtype)
+    rows = len(x)
+    batch = Batch(x, torch.zeros(rows, dtype=torch.int64), torch.ones(rows, dtype=work.dtype))
+    silent = {name: torch.zeros_like(shared[name]) for name in work.task.trainable}
+    try:
+        local.step(work, local.start(work, shared), batch, 1.0, silent)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise PrivacyError(
+            f"model: its gradients cannot be taken sample by sample, which privacy.unit sample clips ({reason}); "
+            "use plain layers in forward, or privacy.unit client"
+        ) from error
