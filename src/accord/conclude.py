@@ -10,6 +10,15 @@ from accord.execute import Progress, Stop
 from accord.fairness.audit import audit, client_spread, group_reports
 from accord.fairness.groups import Grouping, Integers, count
 from accord.fairness.rates import Floats, gaps, rates
+from accord.judgement import (
+    fine_tuned,
+    group_calibration,
+    group_confusion,
+    overall_calibration,
+    personal,
+    spread_json,
+    stopped_early,
+)
 from accord.prepare import Prepared, versions
 from accord.program.evaluate import Judged, count_groups, evaluate
 from accord.records import result, store
@@ -37,25 +46,30 @@ def conclude(
         What `result.json` is to hold.
     """
     study, data = prepared.study, prepared.federated.data
-    judged = evaluate(prepared.work.task, progress.server.params, data.test, study.evaluation.batch_size)
+    judged = evaluate(prepared.work.task, progress.final, data.test, study.evaluation.batch_size)
     clients = _clients(prepared, judged) if study.evaluation.per_client else None
     if clients is not None and prepared.groups:
         few = prepared.population <= MOST_CLIENTS
         by_client = {"clients": client_fairness(prepared, judged)} if few else client_quantiles(prepared, judged)
         store.write_json(folder / "clients.json", by_client)
+    own = personal(prepared, progress.final, judged) if study.evaluation.per_client else None
     return {
         "accord": versions()["accord"],
         "run": str(folder),
         "study": prepared.name,
-        "status": "stopped" if stop else "done",
+        "status": "stopped" if stop and not stop.done else "done",
         "reason": stop.reason if stop else None,
         "message": stop.message if stop else None,
         "rounds": progress.round,
         "planned_rounds": study.program.rounds,
         "test": {"accuracy": judged.accuracy, "loss": finite(judged.loss), "n": len(data.test)},
-        "privacy": result.privacy_summary(progress.ledger),
+        "calibration": overall_calibration(judged, study.evaluation.calibration_bins),
+        "privacy": result.privacy_summary(progress.ledger, prepared.entry),
         "fairness": _fairness(prepared, judged),
         "clients": clients,
+        "personal": own,
+        "fine_tune": fine_tuned(prepared, progress.final, judged),
+        "early_stopping": stopped_early(prepared, progress, stop),
         "twin": {"test": twin["test"]} if twin else None,
         **result.totals(progress.records, progress.resumes),
         "released": result.released(
@@ -63,6 +77,9 @@ def conclude(
             groups=bool(prepared.groups),
             per_client=clients is not None,
             twin=twin is not None,
+            personal=own is not None,
+            fine_tune=study.evaluation.fine_tune is not None,
+            early_stopping=study.evaluation.early_stopping is not None,
         ),
         "data": {
             "name": data.name,
@@ -81,13 +98,18 @@ def _fairness(prepared: Prepared, judged: Judged) -> dict[str, Any] | None:
     if section is None or not prepared.groups:
         return None
     counts = count_groups(prepared.groups, prepared.federated.data.test, judged, prepared.positive)
-    return audit(
+    report = audit(
         counts,
         confidence=section.confidence,
         min_group_size=section.min_group_size,
         resamples=section.bootstrap,
         rng=stream(prepared.study.seed, "bootstrap"),
     ).as_json()
+    calibrated = group_calibration(prepared.groups, judged, prepared.study.evaluation.calibration_bins)
+    confused, about = group_confusion(prepared.groups, prepared.federated.data, judged)
+    for name, group in report["groups"].items():
+        group |= {"calibration": calibrated[name], "confusion": confused.get(name)}
+    return report | {"confusion": about}
 
 
 def _clients(prepared: Prepared, judged: Judged) -> dict[str, Any]:
@@ -99,11 +121,7 @@ def _clients(prepared: Prepared, judged: Judged) -> dict[str, Any]:
     return {
         "population": prepared.population,
         "evaluated": spread.clients,
-        "mean": spread.mean,
-        "std": spread.standard_deviation,
-        "min": spread.min,
-        "max": spread.max,
-        "worst_decile": spread.worst_10_percent,
+        **spread_json(spread),
         "too_small": spread.too_small,
     }
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.errors import DataError
-from accord.fairness.audit import FairnessReport, audit, client_spread
+from accord.fairness.audit import FairnessReport, audit, client_spread, group_reports
 from accord.fairness.groups import GroupCounts, Grouping, count, intersect
 from accord.fairness.rates import GAPS, RATES, gap_intervals, gaps, rate_intervals, rates
 
@@ -52,7 +52,7 @@ def test_the_reports_json_has_its_documented_shape() -> None:
     assert len(report["groups"]) == 2 + 4 + 8
     assert "sex*race=Female, Black" in report["groups"]
     for group in report["groups"].values():
-        assert set(group) == {"n", *RATES, "intervals", "too_small"}
+        assert set(group) == {"n", *RATES, "intervals", "too_small", "too_small_rates"}
         assert set(group["intervals"]) == set(RATES)
     for column in report["columns"].values():
         assert set(column) == {*GAPS, "worst_group", "intervals", "too_small_groups"}
@@ -188,3 +188,16 @@ def test_client_counts_that_cannot_be_are_refused() -> None:
         client_spread(np.array([1, 1]), np.array([2]))
     with pytest.raises(ValueError, match="min_rows"):
         client_spread(np.array([1]), np.array([2]), min_rows=0)
+
+
+def test_a_rate_is_flagged_by_the_rows_it_rests_on() -> None:
+    """100 rows, of which 8 are positive: the group is large enough to say, its TPR is not."""
+    arrays = {"tp": [5, 40, 0], "fn": [3, 40, 0], "fp": [2, 10, 4], "tn": [90, 10, 6]}
+    tp, fn, fp, tn = (np.array(values) for values in arrays.values())
+    counts = GroupCounts("sex", ("a", "b", "c"), tp + fn + fp + tn, tp + tn, 1, tp, fp, tn, fn)
+    flagged = {name: group.too_small_rates for name, group in group_reports(counts, 0.95, min_group_size=30).items()}
+    assert flagged == {
+        "a": ("tpr", "fnr"),
+        "b": ("fpr",),
+        "c": ("accuracy", "selection_rate", "fpr"),  # too small altogether; its TPR has no row and is undefined
+    }

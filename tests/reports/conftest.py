@@ -3,12 +3,14 @@
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
+from accord.config.judging import Evaluation
 from accord.config.schema import Study
 from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
 from accord.reports.html import render
@@ -358,7 +360,79 @@ def empty_run() -> Example:
     return example
 
 
+def judged_run() -> Example:
+    """All that may be judged: calibration, confusion, rates of few rows, fine-tuning, early stopping."""
+    example = plain_run()
+    result = example["result"]
+    told = {
+        "expected_calibration_error": 0.075,
+        "maximum_calibration_error": 0.2,
+        "brier": 0.31,
+        "log_loss": None,
+        "reliability": {
+            "n": [0, 10, 200, 790],
+            "confidence": [None, 0.45, 0.7, 0.9],
+            "accuracy": [None, 0.25, 0.6, 0.93],
+        },
+    }
+    measured = fairness()
+    for group in measured["groups"].values():
+        rates = [name for name, value in group["intervals"].items() if value] if group["too_small"] else []
+        group |= {
+            "too_small_rates": rates,
+            "calibration": told if group["n"] else None,
+            "confusion": [[1000, 250], [30, 120]] if group["n"] else None,
+        }
+    measured["groups"]["sex=Female"]["too_small_rates"] = ["tpr", "fnr"]
+    measured["confusion"] = {"class_names": ["no", "yes"], "note": None}
+    measured["columns"]["sex*race"]["intervals"]["accuracy_gap"] = [0.2, 0.4]  # above the gap itself
+    spread = {"mean": 0.8, "std": 0.1, "min": 0.6, "max": 0.95, "worst_decile": 0.61}
+    result |= {
+        "reason": "early_stopping",
+        "message": "no better loss on the rows held out in 3 evaluations; the model of round 9 is kept",
+        "planned_rounds": 30,
+        "calibration": {"bins": 4, **told},
+        "fairness": measured,
+        "fine_tune": {
+            "clients": 9,
+            "epochs": 2,
+            "steps": None,
+            "learning_rate": 0.05,
+            "before": spread,
+            "after": {"mean": 0.9, "std": 0.05, "min": 0.7, "max": 1.0, "worst_decile": 0.71},
+            "improved": 6,
+            "worsened": 1,
+            "diverged": 1,
+            "too_small": 2,
+        },
+        "early_stopping": {
+            "stopped": True,
+            "kept_round": 9,
+            "best": 0.5,
+            "metric": "loss",
+            "patience": 3,
+            "min_delta": 0.0,
+            "n": 40,
+        },
+    }
+    example["rounds"] = [
+        replace(record, validation=TestScores(record.test.accuracy - 0.02, record.test.loss, 40))
+        for record in example["rounds"]
+        if record.test is not None
+    ]
+    example["name"] = result["study"] = "judged"
+    example["study"] = example["study"].model_copy(
+        update={
+            "evaluation": Evaluation.model_validate(
+                {"early_stopping": {"patience": 3}, "fine_tune": {"epochs": 2, "clients": 9}}
+            )
+        }
+    )
+    return example
+
+
 EXAMPLES: dict[str, Callable[[], Example]] = {
+    "judged": judged_run,
     "private": private_run,
     "plain": plain_run,
     "stopped": stopped_run,

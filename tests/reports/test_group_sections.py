@@ -44,3 +44,32 @@ def test_without_a_positive_label_only_accuracy_is_defined(make: Make) -> None:
 
 def test_without_groups_there_is_no_section(make: Make) -> None:
     assert groups(make("plain")["result"]) is None
+
+
+def test_a_rate_of_few_rows_is_marked_by_itself(make: Make) -> None:
+    section = groups(make("judged")["result"])
+    assert section is not None
+    assert "A rate marked “few”" in section.parts[0].text[0]
+    measures = section.parts[1].tables[0]
+    (women,) = (row for row in measures.rows if row[0].text == "Female")
+    assert [cell.tag for cell in women] == ["", "", "", "", "few", "", "few", ""]
+    assert (measures.head[-1], women[-1].text, women[-1].small) == ("Calibration", "0.075", "Brier 0.310")
+    assert [plot.title for plot in section.parts[1].plots][2:] == ["Calibration by sex", "Confusion by sex"]
+
+
+def test_an_interval_that_does_not_hold_its_gap_is_said(make: Make) -> None:
+    section = groups(make("judged")["result"])
+    assert section is not None
+    _, sex, crossed = section.parts
+    assert not sex.text
+    assert (
+        "does not hold the value itself for: accuracy gap. Between small groups chance widens gaps" in crossed.text[-1]
+    )
+
+
+def test_matrices_left_out_are_said_to_be(make: Make) -> None:
+    result = make("judged")["result"]
+    result["fairness"]["confusion"] = {"class_names": [], "note": "left out: 26 classes are more than 20"}
+    section = groups(result)
+    assert section is not None
+    assert "Confusion matrices are left out: 26 classes are more than 20." in section.parts[0].text[0]

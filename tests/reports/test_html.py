@@ -87,6 +87,7 @@ def test_every_figure_is_there_in_both_themes_with_words_for_it(kind: str, page:
     assert (
         len(plots)
         == {
+            "judged": 14,
             "private": 10,
             "stopped": 10,
             "hostile": 10,

@@ -73,6 +73,14 @@ def test_limits_of_the_guarantee(make: Make) -> None:
         ({"name": "shard", "num_shards_per_partition": 3}, "3 shards"),
         ({"name": "pathological", "num_classes_per_partition": 1}, "1 class only"),
         ({"name": "size", "partition_sizes": [3, 4]}, "given sizes"),
+        ({"name": "linear"}, "proportional to k."),
+        ({"name": "square"}, "proportional to k²."),
+        ({"name": "exponential"}, "proportional to eᵏ."),
+        ({"name": "inner-dirichlet", "alpha": 0.25}, "in equal numbers, with label skew"),
+        ({"name": "inner-dirichlet", "partition_sizes": [3, 4]}, "of given sizes"),
+        ({"name": "inner-dirichlet", "quantity": "linear"}, "grow as k, the client's own number"),
+        ({"name": "inner-dirichlet", "quantity": "dirichlet", "size_alpha": 2.0}, "drawn from Dirichlet(2)"),
+        ({"name": "inner-dirichlet", "quantity": "log-normal"}, "log-normal distribution (σ = 1)"),
         ({"name": "natural", "partition_by": "label"}, "“label”"),
         ({"name": "contiguous"}, "order of the file"),
         ({"name": "sorted"}, "sorted by label"),
@@ -95,6 +103,12 @@ def test_every_partition_has_its_words(make: Make, partition: dict[str, Any], sa
         ({"training": {"local_steps": 5, "optimizer": "adam"}}, "Training", "5 local steps"),
         ({"training": {"batch_size": "full", "local_epochs": 3}}, "Training", "3 passes over its rows with all its"),
         ({"program": {"name": "cyclic", "order": "shuffled"}}, "Program", "order drawn anew"),
+        (
+            {"trackers": [{"name": "tensorboard"}, {"name": "wandb", "project": "p", "online": True}]},
+            "Trackers",
+            "What each round came to was sent as it ended, for Weights & Biases (project p).",
+        ),
+        ({"trackers": [{"name": "mlflow"}]}, "Trackers", "kept in the run folder, for MLflow (experiment accord)"),
         ({"program": {"name": "fedavg", "cohort_size": 3, "weights": "uniform"}}, "Program", "3 of 8 clients"),
         (
             {"program": {"name": "fedavg", "cohort_size": 3, "cohort_sampling": "poisson", "weight_cap": 50}},
@@ -107,3 +121,15 @@ def test_settings_show_in_the_words(make: Make, sections: dict[str, Any], topic:
     example = make("plain")
     example["study"] = Study.model_validate({"data": {"name": "digits"}, **sections})
     assert said in _texts(example)[topic]
+
+
+def test_what_else_is_judged_is_told(make: Callable[[str], dict[str, Any]]) -> None:
+    def told(kind: str) -> dict[str, str]:
+        example = make(kind)
+        passages = in_words(example["study"], example["result"], example["partition"])
+        return {passage.topic: passage.text for passage in passages}
+
+    assert "Evaluation" not in told("plain")
+    said = told("judged")["Evaluation"]
+    assert "10% of the test rows are held out: where the loss on these is not better in 3 evaluations in a row" in said
+    assert "each of 9 clients drawn at random trains the model further on its own rows (2 epochs)" in said

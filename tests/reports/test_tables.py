@@ -110,3 +110,16 @@ def test_bars_keep_their_width(share: float, width: int) -> None:
 def test_budget_table_lines_up() -> None:
     lines = _lines(budget_table([("ε", "0.685"), ("noise multiplier", "1.3")]), 60)
     assert lines[0].index("0.685") == lines[1].index("1.3")
+
+
+def test_what_was_judged_beside_accuracy_is_told(make: Make) -> None:
+    text = "\n".join(line.rstrip() for line in _lines(result_table(make("judged")["result"])))
+    for said in (
+        "judged · done · 12 rounds",
+        "round 9  by loss on 40 rows held out; ended at round 12 of 30",
+        "0.075    expected error, 4 bins; Brier score 0.310",
+        "Worst tenth     74.4%    of 8 clients, mean 86.1%",
+        "Fine-tuned      90.0%    mean of 9 clients, 80.0% before",
+        "  worst tenth   71.0%    61.0% before",
+    ):
+        assert said in text

@@ -1,10 +1,10 @@
 """The `fairness` and `evaluation` sections: how the model is judged."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from accord.config.base import Count, Flag, Section, Whole
+from accord.config.base import Count, Flag, Fraction, NonNegative, Positive, Section, Whole
 
 
 class Fairness(Section):
@@ -21,6 +21,52 @@ class Fairness(Section):
     bootstrap: Count = 1000
     """Resamples behind the intervals of gaps."""
 
+    @field_validator("groups")
+    @classmethod
+    def _each_once(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
+        seen: dict[frozenset[str], str] = {}
+        for column in groups:
+            parts = [part.strip() for part in column.split("*")]
+            if len(set(parts)) < len(parts):
+                raise ValueError(f"{column!r} names a column twice; name each once")
+            if frozenset(parts) in seen:
+                same = "" if seen[frozenset(parts)] == column else f" (as {seen[frozenset(parts)]!r})"
+                raise ValueError(f"{column!r} is listed already{same}; list each column or intersection once")
+            seen[frozenset(parts)] = column
+        return groups
+
+
+class FineTune(Section):
+    """What each client does with the final model before it is judged once more at that client."""
+
+    epochs: Count | None = None
+    """Passes over the client's training rows; 1 where neither this nor steps is given."""
+    steps: Count | None = None
+    """Local steps, instead of epochs."""
+    learning_rate: Positive | None = None
+    """Null takes training.learning_rate."""
+    clients: Count | None = None
+    """How many clients, drawn at random among those with training and test rows; null takes all of them."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FineTune":
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("give epochs or steps, not both")
+        return self
+
+
+class EarlyStopping(Section):
+    """When to stop before the last round, judged on test rows held out for it; the best model is kept."""
+
+    fraction: Fraction = 0.1
+    """Share of the test rows held out to decide; the final figures are on the rest."""
+    patience: Count = 5
+    """Evaluations in a row without improvement after which the run ends."""
+    min_delta: NonNegative = 0.0
+    """What counts as improvement: better than the best so far by more than this."""
+    metric: Literal["loss", "accuracy"] = "loss"
+    """What is to improve on the rows held out."""
+
 
 class Evaluation(Section):
     """When and on what the model is judged."""
@@ -35,3 +81,9 @@ class Evaluation(Section):
     """Also train the same study without privacy, to show what privacy cost."""
     checkpoint_every: Count = 1
     """Rounds between checkpoints; a resumed run repeats what came after the last one."""
+    calibration_bins: Count = 15
+    """Bins of equal width, by confidence, behind the calibration error."""
+    fine_tune: FineTune | None = None
+    """Also judge the final model at each client before and after it is trained further on the client's rows."""
+    early_stopping: EarlyStopping | None = None
+    """End the run where the model improves no more, and keep the best."""

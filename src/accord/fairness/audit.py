@@ -9,7 +9,7 @@ import numpy as np
 from accord import checks
 from accord.errors import DataError
 from accord.fairness.groups import GroupCounts, Integers
-from accord.fairness.rates import Interval, gap_intervals, gaps, rate_intervals, rates
+from accord.fairness.rates import Interval, denominators, gap_intervals, gaps, rate_intervals, rates
 
 
 def _ends(intervals: Mapping[str, Interval | None]) -> dict[str, list[float] | None]:
@@ -25,16 +25,25 @@ class GroupReport:
         rates: each of `rates.RATES`; None where it is undefined.
         intervals: the Wilson interval of each rate; None where the rate is.
         too_small: fewer rows than the smallest group one can speak about.
+        too_small_rates: rates that rest on fewer rows than that, such as the TPR of a group with few positive rows;
+            all of them where the group is too small. Those without any row are undefined, and not among them.
     """
 
     n: int
     rates: Mapping[str, float | None]
     intervals: Mapping[str, Interval | None]
     too_small: bool
+    too_small_rates: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The group as JSON-ready values."""
-        return {"n": self.n, **self.rates, "intervals": _ends(self.intervals), "too_small": self.too_small}
+        return {
+            "n": self.n,
+            **self.rates,
+            "intervals": _ends(self.intervals),
+            "too_small": self.too_small,
+            "too_small_rates": list(self.too_small_rates),
+        }
 
 
 @dataclass(frozen=True)
@@ -101,14 +110,16 @@ class FairnessReport:
 
 
 def group_reports(counts: GroupCounts, confidence: float, min_group_size: int) -> dict[str, GroupReport]:
-    """Each group's rates with Wilson intervals at `confidence`, and whether it has under `min_group_size` rows."""
-    values, intervals = rates(counts), rate_intervals(counts, confidence)
+    """Each group's rates with Wilson intervals at `confidence`, and whether it or one of them rests on fewer rows than
+    `min_group_size`."""
+    values, intervals, rests_on = rates(counts), rate_intervals(counts, confidence), denominators(counts)
     return {
         name: GroupReport(
             n=int(counts.n[i]),
             rates={rate: by_group[i] for rate, by_group in values.items()},
             intervals={rate: by_group[i] for rate, by_group in intervals.items()},
             too_small=int(counts.n[i]) < min_group_size,
+            too_small_rates=tuple(rate for rate, n in rests_on.items() if 0 < n[i] < min_group_size),
         )
         for i, name in enumerate(counts.names)
     }

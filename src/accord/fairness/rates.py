@@ -148,6 +148,16 @@ def rates(counts: GroupCounts) -> dict[str, list[float | None]]:
     return {name: [_value(rate) for rate in found.get(name, absent)] for name in RATES}
 
 
+def denominators(counts: GroupCounts) -> dict[str, Integers]:
+    """How many rows each of the rates that the counts can give rests on, one number a group.
+
+    >>> counts = GroupCounts("sex", ("Female", "Male"), np.array([10, 20]), np.array([8, 18]))
+    >>> {rate: rows.tolist() for rate, rows in denominators(counts).items()}
+    {'accuracy': [10, 20]}
+    """
+    return {name: trials for name, (_, trials) in _fractions(counts.arrays()).items()}
+
+
 def rate_intervals(counts: GroupCounts, confidence: float) -> dict[str, list[Interval | None]]:
     """The Wilson interval of each of `RATES`, one a group; None where the rate is."""
     found: dict[str, list[Interval | None]] = {name: [None] * len(counts.names) for name in RATES}

@@ -18,6 +18,7 @@ from accord.data.holdings import label_shares
 from accord.records.rounds import RoundRecord
 from accord.reports import words
 from accord.reports.drawing import (
+    COLUMN,
     DATA,
     FRAME,
     LIGHT,
@@ -56,14 +57,26 @@ def _name_ends(axes: Axes, x: float, named: Sequence[tuple[float, str, str, bool
 
 
 def _draw_scores(
-    axes: Axes, theme: Theme, points: Sequence[tuple[int, float]], twin: float | None, last: int, shares: bool
+    axes: Axes,
+    theme: Theme,
+    points: Sequence[tuple[int, float]],
+    twin: float | None,
+    last: int,
+    shares: bool,
+    held: Sequence[tuple[int, float]] = (),
+    kept: int | None = None,
 ) -> None:
     rounds, values = [r for r, _ in points], [v for _, v in points]
     axes.plot(rounds, values, color=theme.blue, linewidth=2, solid_capstyle="round", clip_on=False)
-    axes.plot(rounds[-1:], values[-1:], "o", color=theme.blue, markersize=6, clip_on=False)
+    if held:
+        axes.plot(*zip(*held, strict=True), color=theme.green, linewidth=1.2, dashes=(1.5, 1.5), clip_on=False)
+    place = rounds.index(kept) if kept in rounds else -1
+    axes.plot([rounds[place]], [values[place]], "o", color=theme.blue, markersize=6, clip_on=False)
+    if kept in rounds[:-1]:
+        axes.axvline(rounds[place], color=theme.soft, linewidth=1, dashes=(2, 3), zorder=0.5)
     if twin is not None:
         axes.axhline(twin, color=theme.orange, linewidth=1.4, dashes=(4, 3))
-    everything = [*values, *([] if twin is None else [twin])]
+    everything = [*values, *(value for _, value in held), *([] if twin is None else [twin])]
     low, high = min(everything), max(everything)
     room = max(high - low, 0.05)
     axes.set_ylim(low - 0.08 * room, high + 0.14 * room)
@@ -71,15 +84,26 @@ def _draw_scores(
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
     count_rounds(axes, theme, last)
     shown = words.percent if shares else words.decimal
-    named = [(values[-1], shown(values[-1]), theme.blue, True)]
+    named = [(values[place], shown(values[place]), theme.blue, True)]
+    if kept in rounds[:-1]:
+        late = rounds[place] > (1 + last) / 2
+        text, top = f"kept {named.pop()[1]}", (rounds[place], 1.0)
+        if late:
+            write(axes, top, text, theme.blue, COLUMN, up=-2, right=-5, side="right", bold=True)
+        else:
+            write(axes, top, text, theme.blue, COLUMN, up=-2, right=5, bold=True)
+    if held:
+        named.append((held[-1][1], "held out", theme.green, False))
     if twin is not None:
         named.append((twin, shown(twin), theme.orange, False))
         write(axes, (0, twin), "without privacy", theme.orange, ROW, up=8)
     _name_ends(axes, last, named)
 
 
-def _scores(rounds: Sequence[RoundRecord], of: str) -> list[tuple[int, float]]:
-    scored = [(record.round, getattr(record.test, of)) for record in rounds if record.test is not None]
+def _scores(rounds: Sequence[RoundRecord], of: str, on: str = "test") -> list[tuple[int, float]]:
+    """`accuracy` or `loss` by round, on the `test` rows or those held out (`validation`)."""
+    told = [(record.round, getattr(record, on)) for record in rounds]
+    scored = [(number, getattr(scores, of)) for number, scores in told if scores is not None]
     return [(number, value) for number, value in scored if words.known(value)]
 
 
@@ -95,7 +119,8 @@ def scores_figure(rounds: Sequence[RoundRecord], result: Mapping[str, Any], of: 
         return None
     figure = paper(230, theme)
     axes = panel(figure, theme, left=44, top=10, right=58, bottom=42)
-    _draw_scores(axes, theme, points, _twin(result, of), rounds[-1].round, of == "accuracy")
+    held, kept = _scores(rounds, of, "validation"), (result.get("early_stopping") or {}).get("kept_round")
+    _draw_scores(axes, theme, points, _twin(result, of), rounds[-1].round, of == "accuracy", held, kept)
     return figure
 
 

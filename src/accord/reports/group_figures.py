@@ -32,6 +32,14 @@ def interval(measured: Mapping[str, Any], of: str) -> list[float] | None:
     return ends if words.span(ends) != words.DASH else None
 
 
+def few(group: Mapping[str, Any]) -> frozenset[str]:
+    """The rates of a group that rest on too few rows to say: all of a small group's, a TPR of few positive rows."""
+    told: Iterable[str] | None = group.get("too_small_rates")
+    if told is None:  # a result of an earlier version
+        return frozenset(group["intervals"]) if group["too_small"] else frozenset()
+    return frozenset(told)
+
+
 def column_label(column: str, longest: int = 40) -> str:
     """A column's name on one line.
 
@@ -50,7 +58,9 @@ def group_label(name: str, column: str, longest: int = 40) -> str:
     return words.plain(name.removeprefix(f"{column}="), longest)
 
 
-def _lowest_first(groups: Mapping[str, Mapping[str, Any]], most: int) -> list[tuple[str, Mapping[str, Any]]]:
+def lowest_first(groups: Mapping[str, Mapping[str, Any]], most: int) -> list[tuple[str, Mapping[str, Any]]]:
+    """The `most` groups of lowest accuracy, in that order."""
+
     def accuracy(item: tuple[str, Mapping[str, Any]]) -> float:
         value = item[1]["accuracy"]
         return float(value) if words.known(value) else 2.0
@@ -65,7 +75,7 @@ def _dot(axes: Axes, theme: Theme, group: Mapping[str, Any], of: str, y: float, 
     ends = interval(group, of)
     if ends is not None:
         axes.plot(ends, [y, y], color=colour, linewidth=1.6, solid_capstyle="round", clip_on=False)
-    fill = theme.paper if group["too_small"] else colour
+    fill = theme.paper if of in few(group) else colour
     axes.plot(
         [value], [y], marker, color=colour, markerfacecolor=fill, markersize=6.5, markeredgewidth=1.6, clip_on=False
     )
@@ -80,7 +90,7 @@ def _draw_groups(
     most: int = MOST_GROUPS,
 ) -> None:
     """One row a group, its label above its dots. `marks`: measure to (colour, marker), drawn downwards."""
-    rows = _lowest_first(groups, most)
+    rows = lowest_first(groups, most)
     depth = 30 + 9 * len(marks)
     height = depth * len(rows)
     axes.set_ylim(max(height, height_of(axes)), 0)
@@ -88,8 +98,8 @@ def _draw_groups(
     for i, (name, group) in enumerate(rows):
         top = depth * i
         write(axes, (0, top + 9), group_label(name, column), theme.ink, ROW)
-        few = "too small to say, " if group["too_small"] else ""
-        write(axes, (1, top + 9), f"{few}n = {words.count(group['n'])}", theme.soft, ROW, side="right")
+        small = "too small to say, " if group["too_small"] else ""
+        write(axes, (1, top + 9), f"{small}n = {words.count(group['n'])}", theme.soft, ROW, side="right")
         for k, (of, (colour, marker)) in enumerate(marks.items()):
             _dot(axes, theme, group, of, top + 24 + 9 * k, colour, marker)
         if i:

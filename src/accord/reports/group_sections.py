@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from accord.reports import group_figures, words
-from accord.reports.blocks import Cell, Grid, Part, Section, plot
+from accord.reports import group_figures, tiles, words
+from accord.reports.blocks import Cell, Grid, Part, Plot, Section, plot
 
 _GAPS = {
     "accuracy_gap": ("Accuracy gap", "highest accuracy less the lowest"),
@@ -40,6 +40,14 @@ def groups(result: Mapping[str, Any]) -> Section | None:
             "Groups marked “too small to say” are drawn hollow: their figures are mostly chance, "
             "and no conclusion should rest on them."
         )
+    if any(group_figures.few(group) and not group["too_small"] for group in fairness["groups"].values()):
+        text.append(
+            "A rate marked “few” is as uncertain, such as a true positive rate of few positive rows; it too is "
+            "drawn hollow."
+        )
+    note = (fairness.get("confusion") or {}).get("note")
+    if note:
+        text.append(f"Confusion matrices are {words.plain(note, 200)}.")
     parts = [Part(text=(" ".join(text),))]
     parts += [_column(fairness, name, k, result["test"]["accuracy"]) for k, name in enumerate(fairness["columns"])]
     return Section("groups", "Groups", tuple(parts), "result.json")
@@ -69,18 +77,63 @@ def _column(fairness: Mapping[str, Any], column: str, number: int, overall: floa
         f"Selection, true positive and false positive rates of each group of {title} with their intervals.",
         lambda theme: group_figures.rates_figure(fairness, column, theme),
     )
+    plots += _calibrated(fairness, column, title, number) + _confused(fairness, column, title, number)
     empty = [
         group_figures.group_label(name, column)
         for name, group in fairness["groups"].items()
         if not group["n"] and group_figures.column_of(fairness, name) == column
     ]
     more = f" and {len(empty) - 8} more" if len(empty) > 8 else ""
-    text = (f"Without a test row, and so left out: {'; '.join(empty[:8])}{more}.",) if empty else ()
+    text: tuple[str, ...] = (f"Without a test row, and so left out: {'; '.join(empty[:8])}{more}.",) if empty else ()
+    text += _biased(fairness["columns"][column])
     return Part(title, text, plots, (), (_measures(members, column, title), _gaps(fairness, column, title)))
+
+
+def _drawn(fairness: Mapping[str, Any], column: str, of: str) -> str:
+    many = len(tiles.measured(fairness, column, of))
+    return f" Of {many} groups, the lowest {tiles.MOST_TILES} are drawn." if many > tiles.MOST_TILES else ""
+
+
+def _calibrated(fairness: Mapping[str, Any], column: str, title: str, number: int) -> tuple[Plot, ...]:
+    return plot(
+        f"calibration-{number}",
+        f"Calibration by {title}",
+        "Share of rows that are right (upwards) by how sure the model is (to the right), with the expected calibration "
+        f"error; lowest accuracy first.{_drawn(fairness, column, 'calibration')}",
+        f"Reliability diagram of each group of {title}.",
+        lambda theme: tiles.reliability_tiles(fairness, column, theme),
+    )
+
+
+def _confused(fairness: Mapping[str, Any], column: str, title: str, number: int) -> tuple[Plot, ...]:
+    return plot(
+        f"confusion-{number}",
+        f"Confusion by {title}",
+        "Rows by label (downwards) and prediction (to the right), in the order of the labels; the stronger the colour, "
+        f"the larger the share of the label's rows. Blue is right.{_drawn(fairness, column, 'confusion')}",
+        f"Confusion matrix of each group of {title}.",
+        lambda theme: tiles.confusion_tiles(fairness, column, theme),
+    )
+
+
+def _biased(gaps: Mapping[str, Any]) -> tuple[str, ...]:
+    """Says so where a gap lies outside its own interval."""
+    outside = []
+    for of, (name, _) in _GAPS.items():
+        ends, value = group_figures.interval(gaps, of), gaps[of]
+        if ends is not None and words.known(value) and not ends[0] <= value <= ends[1]:
+            outside.append(name.lower())
+    if not outside:
+        return ()
+    return (
+        f"The interval does not hold the value itself for: {', '.join(outside)}. Between small groups chance widens "
+        "gaps, and drawing rows anew, as the interval does, widens them once more: both are too far from “no gap”.",
+    )
 
 
 def _measures(members: Mapping[str, Mapping[str, Any]], column: str, title: str) -> Grid:
     rates = [of for of in _RATES if of == "accuracy" or any(words.known(g.get(of)) for g in members.values())]
+    calibrated = any(group.get("calibration") for group in members.values())
     rows = tuple(
         (
             Cell(
@@ -88,13 +141,24 @@ def _measures(members: Mapping[str, Mapping[str, Any]], column: str, title: str)
                 tag="too small to say" if group["too_small"] else "",
             ),
             Cell(words.count(group["n"])),
-            *(Cell(words.percent(group.get(of)), words.span(group_figures.interval(group, of))) for of in rates),
+            *(_rate(group, of) for of in rates),
+            *((_error(group),) if calibrated else ()),
         )
         for name, group in members.items()
     )
-    return Grid(
-        f"Measures by {title}", ("Group", "Rows", *(_RATES[of] for of in rates)), rows, "l" + "r" * (1 + len(rates))
-    )
+    head = ("Group", "Rows", *(_RATES[of] for of in rates), *(("Calibration",) if calibrated else ()))
+    return Grid(f"Measures by {title}", head, rows, "l" + "r" * (len(head) - 1))
+
+
+def _rate(group: Mapping[str, Any], of: str) -> Cell:
+    tag = "few" if of in group_figures.few(group) and not group["too_small"] else ""
+    return Cell(words.percent(group.get(of)), words.span(group_figures.interval(group, of)), tag)
+
+
+def _error(group: Mapping[str, Any]) -> Cell:
+    told = group.get("calibration") or {}
+    small = f"Brier {words.decimal(told['brier'])}" if told else ""
+    return Cell(words.decimal(told.get("expected_calibration_error")), small)
 
 
 def _gaps(fairness: Mapping[str, Any], column: str, title: str) -> Grid:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from accord.records.rounds import RoundRecord
-from accord.reports import figures, words
+from accord.reports import figures, judging_sections, words
 from accord.reports.blocks import Cell, Grid, Part, Plot, Section, cells, plot
 from accord.reports.drawing import Theme
 from accord.reports.holders import Holders, holders
@@ -39,7 +39,8 @@ def learning(rounds: Sequence[RoundRecord], result: Mapping[str, Any]) -> Sectio
         alt = f"{title} on the test rows by round, ending at {shown(result['test'][of])}"
         alt += f"; without privacy {shown(twin['test'][of])}." if twin else "."
         plots += plot(of, title, f"{what}, on {rows}.{beside}", alt, draw)
-    text = () if plots else ("No round of this run was scored.",)
+    early = judging_sections.early_stopping(result)
+    text = (*((early,) if early else ()), *(() if plots else ("No round of this run was scored.",)))
     part = Part("", text, plots, (), _by_round(rounds))
     return Section("learning", "Accuracy and loss by round", (part,), "rounds.jsonl")
 
@@ -69,10 +70,13 @@ def _by_round(rounds: Sequence[RoundRecord]) -> tuple[Grid, ...]:
 
 
 def spent_by_client(ledger: Sequence[Mapping[str, Any]], clients: int) -> NDArray[np.float64] | None:
-    """Each client's epsilon at the end, 0 where it never took part; None where all share one account."""
+    """Each client's epsilon at the end, 0 where it never took part; None where all share one account.
+
+    On a joint ledger by this run alone: what the others charged to clients that never took part in it, it does not say.
+    """
     last: dict[str, float] = {}
     for line in ledger:
-        last |= line["epsilon"]
+        last |= line.get("own", line["epsilon"])
     if not last or "population" in last:
         return None
     spent = np.zeros(clients)
@@ -93,7 +97,7 @@ def privacy(
     plots = plot(
         "epsilon-rounds",
         "ε by round",
-        f"Over the clients, at δ = {words.power(terms['delta'])}. Clients that never took part count with 0.",
+        f"Over the clients, at δ = {words.power(terms['delta'])}. {_those_who_never_took_part(terms)}",
         f"ε by round, ending at {words.epsilon(terms['epsilon'])} for the worst client.",
         lambda theme: figures.epsilon_rounds_figure(rounds, result, theme),
     )
@@ -104,7 +108,7 @@ def privacy(
     if spent is not None:
         plots += plot(
             "epsilon-clients",
-            "ε by client",
+            "ε by client, this run by itself" if terms.get("joint") else "ε by client",
             f"What each has spent at the end of the run, {words.epsilon(max(spent))} at most.",
             f"ε of each of {words.count(len(spent), 'client')}, from {words.epsilon(min(spent))} to "
             f"{words.epsilon(max(spent))}.",
@@ -116,6 +120,23 @@ def privacy(
     return Section("privacy", "Privacy spent", (Part("", text, plots, _terms(terms), tables),), "ledger.jsonl")
 
 
+def _joint_terms(joint: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    if not joint:
+        return ()
+    return (
+        ("That is ε of", words.joint_runs(joint)),
+        ("ε of this run by itself", words.epsilon(joint["own"]["max"])),
+        ("Joint ledger", words.plain(joint["ledger"], 400)),
+        ("Run in it", words.plain(joint["run"])),
+    )
+
+
+def _those_who_never_took_part(terms: Mapping[str, Any]) -> str:
+    if terms.get("joint"):
+        return f"What earlier runs charged is counted in: {words.joint_runs(terms['joint'])}."
+    return "Clients that never took part count with 0."
+
+
 def _terms(terms: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     relation = {"add_remove": "add or remove one", "replace_one": "replace one"}
     sampling = {"poisson": "Poisson", "fixed": "fixed size, without replacement", "everyone": "everyone"}
@@ -124,6 +145,7 @@ def _terms(terms: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return (
         ("Privacy unit", words.plain(terms["unit"])),
         ("ε, worst client", words.epsilon(terms["epsilon"])),
+        *_joint_terms(terms.get("joint")),
         ("Budget", words.epsilon(terms["budget"]) if words.known(terms["budget"]) else "none set"),
         ("δ", words.power(terms["delta"])),
         ("Accountant", accountants.get(terms["accountant"], words.plain(terms["accountant"]))),
@@ -170,10 +192,16 @@ def _by_client(
 
 
 def clients(result: Mapping[str, Any]) -> Section | None:
-    """Spread of accuracy over clients; None where the model was not judged by client."""
+    """Spread of accuracy over clients, and of fine-tuning there; None where the model was not judged by client."""
+    more = (judging_sections.personal(result), judging_sections.fine_tuning(result))
+    parts = (*_spread(result), *(part for part in more if part))
+    return Section("clients", "Accuracy by client", parts, "result.json") if parts else None
+
+
+def _spread(result: Mapping[str, Any]) -> tuple[Part, ...]:
     spread = result["clients"]
     if not spread or not words.known(spread["mean"]):
-        return None
+        return ()
     plots = plot(
         "client-spread",
         "Accuracy over clients",
@@ -193,7 +221,8 @@ def clients(result: Mapping[str, Any]) -> Section | None:
     text += f"{words.count(spread['population'], 'client')}."
     if spread["too_small"]:
         text += f" {words.count(spread['too_small'], 'client')} had too few test rows to say much."
-    return Section("clients", "Accuracy by client", (Part("", (text,), plots, facts),), "result.json")
+    text += " The worst tenth are the least accurate 10%, rounded down, at least one; every client weighs alike."
+    return (Part("", (text,), plots, facts),)
 
 
 def holdings(partition: Mapping[str, Any]) -> Section:

@@ -13,6 +13,7 @@ from rich.text import Text
 from accord.reports import words
 from accord.reports.group_figures import column_label, column_of, group_label, interval
 from accord.reports.holders import holders
+from accord.reports.kept import kept
 
 MOST_CLIENTS = 30
 """Clients beyond which the partition's table shows the first ones and a summary."""
@@ -54,9 +55,13 @@ def _lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     )
     return [
         _accuracy_line(result),
+        *_stopping_lines(result),
+        *_calibration_lines(result.get("calibration")),
         *_privacy_lines(result["privacy"]),
         *_fairness_lines(result["fairness"]),
         *_client_lines(result["clients"]),
+        *_personal_lines(result.get("personal")),
+        *_tuning_lines(result.get("fine_tune")),
         ("Sent up", words.size(sent["uplink_bytes"]), f"{words.count(sent['messages'], 'message')}; MB = 2²⁰ bytes"),
         ("Sent down", words.size(sent["downlink_bytes"]), ""),
         *([("Faults", words.count(sum(faults.values())), lost)] if lost else []),
@@ -87,6 +92,11 @@ def _privacy_lines(privacy: Mapping[str, Any] | None) -> list[tuple[str, str, st
     if privacy["unit"] != "client":
         spread = ", ".join(f"{of} {words.epsilon(each[of])}" for of in ("min", "median", "max"))
         lines.append(("  per client", "", spread))
+    if joint := privacy.get("joint"):
+        lines.append(("  joint", "", f"ε of {words.joint_runs(joint)}"))
+        lines.append(
+            ("  this run", f"ε {words.epsilon(joint['own']['max'])}", "by itself; the joint one is what holds")
+        )
     terms = f"unit {words.plain(privacy['unit'])}, accountant {words.plain(privacy['accountant'])}"
     return [*lines, ("  guarantee", "", terms)]
 
@@ -123,6 +133,46 @@ def _client_lines(clients: Mapping[str, Any] | None) -> list[tuple[str, str, str
     return [("Worst tenth", words.percent(clients["worst_decile"]), note)]
 
 
+def _stopping_lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    told = result.get("early_stopping")
+    if not told:
+        return []
+    note = f"by {told['metric']} on {words.count(told['n'], 'row')} held out"
+    if told["stopped"]:
+        note += f"; ended at round {result['rounds']} of {result['planned_rounds']}"
+    return [("  kept", f"round {told['kept_round']}", note)]
+
+
+def _calibration_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    if not told:
+        return []
+    note = f"expected error, {words.count(told['bins'], 'bin')}; Brier score {words.decimal(told['brier'])}"
+    return [("Calibration", words.decimal(told["expected_calibration_error"]), note)]
+
+
+def _personal_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    if not told:
+        return []
+    note = f"mean of {words.count(told['clients'], 'client')}, {words.percent(told['shared']['mean'])} shared"
+    worst = f"{words.percent(told['shared']['worst_decile'])} shared"
+    return [
+        ("Own models", words.percent(told["own"]["mean"]), note),
+        ("  worst tenth", words.percent(told["own"]["worst_decile"]), worst),
+    ]
+
+
+def _tuning_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    if not told or not told["clients"]:
+        return []
+    before, after = told["before"], told["after"]
+    note = f"mean of {words.count(told['clients'], 'client')}, {words.percent(before['mean'])} before"
+    worst = f"{words.percent(before['worst_decile'])} before"
+    return [
+        ("Fine-tuned", words.percent(after["mean"]), note),
+        ("  worst tenth", words.percent(after["worst_decile"]), worst),
+    ]
+
+
 # --- who holds what -----------------------------------------------------------------------------------
 
 
@@ -146,12 +196,13 @@ def partition_table(partition: Mapping[str, Any]) -> RenderableType:
             Text(bar(client["rows"] / held.most if held.most else 0.0)),
             Text(_held(client["labels"], partition["class_names"])),
         )
+    rows_kept = [Text(said)] if (said := kept(partition)) else []
     if len(shown) == held.population:
-        return table
+        return Group(table, *rows_kept)
     left = f"… and {words.count(held.population - len(shown), 'further client')}"
     summary = f"{words.count(held.population, 'client')} hold {words.count(held.rows, 'row')}: from "
     summary += f"{words.count(held.fewest)} to {words.count(held.most)}, {words.count(held.median)} at the median."
-    return Group(table, Text(left, "dim"), Text(summary))
+    return Group(table, Text(left, "dim"), Text(summary), *rows_kept)
 
 
 def bar(share: float, width: int = _BAR) -> str:

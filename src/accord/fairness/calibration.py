@@ -1,0 +1,171 @@
+"""Calibration: is a model that is 90% sure right 90% of the time? Measured from sums by bin that add.
+
+A prediction's confidence is the probability of the label it names: the largest softmax output. Rows are put into
+B bins of equal width by confidence, bin b being ((b - 1)/B, b/B]. From each bin's rows, right rows and sum of
+confidences, with acc(b) its share of right rows and conf(b) its mean confidence:
+
+    expected_calibration_error = sum_b n_b / n |acc(b) - conf(b)|       Naeini et al. 2015; Guo et al. 2017, eq. 3
+    maximum_calibration_error  = max_b |acc(b) - conf(b)|               the same; Guo et al. 2017, eq. 5
+
+and from the rows themselves, with p the vector of probabilities and y the label as a vector of one 1,
+
+    brier    = mean over rows of |p - y|^2, in [0, 2]                   Brier 1950
+    log_loss = mean over rows of -log p[label], in nats
+
+The binned error is biased upwards: with few rows in a bin chance alone moves acc(b) away from conf(b), so a small group
+looks worse calibrated than it is (Kumar, Liang and Ma 2019). Brier score and log loss are not biased so.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord import checks
+from accord.errors import DataError
+from accord.fairness.groups import Integers
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RowScores:
+    """What calibration needs to know of each of n rows; every array has shape `[n]`.
+
+    Attributes:
+        correct: whether the row was predicted right.
+        confidence: probability of the predicted label, in [0, 1]; NaN where the model gives none.
+        brier: squared distance of the probabilities to the label's, in [0, 2].
+        loss: cross-entropy in nats.
+
+    Raises:
+        DataError: the lengths differ.
+    """
+
+    correct: NDArray[np.bool_]
+    confidence: Floats
+    brier: Floats
+    loss: Floats
+
+    def __post_init__(self) -> None:
+        if not self.correct.shape == self.confidence.shape == self.brier.shape == self.loss.shape:
+            raise DataError(f"calibration: {len(self.correct)} rows, but not as many of every score")
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationCounts:
+    """Sums over the rows of each group, by bin of confidence.
+
+    Attributes:
+        n: rows, int64 of shape `[groups, bins]`.
+        correct: rows predicted right, int64 of the same shape.
+        confidence: sum of the confidences, of the same shape.
+        brier: sum of the squared distances, shape `[groups]`.
+        loss: sum of the cross-entropies in nats, shape `[groups]`; may be infinite.
+
+    Raises:
+        DataError: the shapes differ.
+    """
+
+    n: Integers
+    correct: Integers
+    confidence: Floats
+    brier: Floats
+    loss: Floats
+
+    def __post_init__(self) -> None:
+        groups = self.n.shape[:1]
+        shapes = (self.correct.shape, self.confidence.shape, self.brier.shape, self.loss.shape)
+        if self.n.ndim != 2 or shapes != (self.n.shape, self.n.shape, groups, groups):
+            raise DataError(f"calibration: sums of shapes {(self.n.shape, *shapes)} do not belong together")
+
+    def __add__(self, other: "CalibrationCounts") -> "CalibrationCounts":
+        """The sums of both sets of rows together.
+
+        Raises:
+            DataError: they have other groups or bins.
+        """
+        if self.n.shape != other.n.shape:
+            raise DataError(f"calibration: sums of {self.n.shape} and {other.n.shape} groups and bins cannot be added")
+        return CalibrationCounts(
+            self.n + other.n,
+            self.correct + other.correct,
+            self.confidence + other.confidence,
+            self.brier + other.brier,
+            self.loss + other.loss,
+        )
+
+    def measures(self, group: int) -> dict[str, Any] | None:
+        """One group's measures as JSON-ready values.
+
+        Returns:
+            The four measures of the module's docstring and `reliability`: rows, mean confidence and accuracy by bin,
+            the latter None where the bin is empty. A log loss that is not finite is None. None altogether where the
+            group has no rows, or where a confidence is not a number.
+        """
+        n, rows = self.n[group], int(self.n[group].sum())
+        if not rows or not np.isfinite(self.confidence[group]).all():
+            return None
+        held = n > 0
+        accuracy, confidence = self.correct[group][held] / n[held], self.confidence[group][held] / n[held]
+        gaps = np.abs(accuracy - confidence)
+        loss = float(self.loss[group]) / rows
+        return {
+            "expected_calibration_error": float((n[held] * gaps).sum()) / rows,
+            "maximum_calibration_error": float(gaps.max()),
+            "brier": float(self.brier[group]) / rows,
+            "log_loss": loss if math.isfinite(loss) else None,
+            "reliability": {
+                "n": n.tolist(),
+                "confidence": _by_bin(held, confidence),
+                "accuracy": _by_bin(held, accuracy),
+            },
+        }
+
+
+def _by_bin(held: NDArray[np.bool_], values: Floats) -> list[float | None]:
+    told = iter(values.tolist())
+    return [next(told) if some else None for some in held.tolist()]
+
+
+def calibration(rows: RowScores, bins: int, codes: Integers | None = None, groups: int = 1) -> CalibrationCounts:
+    """Sums the rows of each group by bin of confidence.
+
+    Args:
+        rows: the scores of n rows.
+        bins: how many bins of equal width, at least 1.
+        codes: the group of each row, shape `[n]`, each in `[0, groups)`; None for one group of all rows.
+        groups: how many groups there are.
+
+    Raises:
+        DataError: there are not as many codes as rows.
+        ValueError: there are no bins.
+
+    >>> right, sure = np.array([True, False, True]), np.array([0.9, 0.8, 0.6])
+    >>> sums = calibration(RowScores(right, sure, brier=sure, loss=sure), bins=2)
+    >>> sums.n.tolist(), round(sums.measures(0)["expected_calibration_error"], 3)
+    ([[0, 3]], 0.1)
+    """
+    checks.positive(bins=bins, groups=groups)
+    codes = np.zeros(len(rows.correct), dtype=np.int64) if codes is None else codes
+    if codes.shape != rows.correct.shape:
+        raise DataError(f"calibration: {len(codes)} rows in groups, {len(rows.correct)} judged; they must be as many")
+    # A confidence on an edge belongs below it; one that is not a number sorts last, and makes its bin's sum none.
+    cell = codes * bins + np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], rows.confidence)
+
+    def total(values: NDArray[Any]) -> Floats:
+        return _sums(cell, values, groups * bins).reshape(groups, bins)
+
+    return CalibrationCounts(
+        n=total(np.ones(len(cell))).astype(np.int64),
+        correct=total(rows.correct).astype(np.int64),
+        confidence=total(rows.confidence),
+        brier=_sums(codes, rows.brier, groups),
+        loss=_sums(codes, rows.loss, groups),
+    )
+
+
+def _sums(codes: Integers, values: NDArray[Any], groups: int) -> Floats:
+    return np.bincount(codes, values, minlength=groups).astype(np.float64)

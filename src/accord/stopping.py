@@ -1,0 +1,63 @@
+"""Early stopping in a run: scores on the held-out rows by round, when they say to end, and the best model so far."""
+
+from collections.abc import Sequence
+
+from accord.config.judging import EarlyStopping
+from accord.params import Params
+from accord.prepare import Prepared
+from accord.program.early_stopping import Watch, watch
+from accord.program.evaluate import evaluate
+from accord.records.rounds import RoundRecord, TestScores, finite
+
+
+def validate(prepared: Prepared, params: Params) -> TestScores | None:
+    """The model on the rows held out; None where none are."""
+    table = prepared.federated.validation
+    if table is None:
+        return None
+    judged = evaluate(prepared.work.task, params, table, prepared.study.evaluation.batch_size)
+    return TestScores(judged.accuracy, finite(judged.loss), len(table))
+
+
+def watched(section: EarlyStopping, records: Sequence[RoundRecord]) -> Watch:
+    """What the scores recorded so far come to; rounds that were not evaluated do not count."""
+    scores = [
+        (record.round, getattr(record.validation, section.metric))
+        for record in records
+        if record.validation is not None
+    ]
+    return watch(scores, section.metric, section.min_delta)
+
+
+def best_params(
+    prepared: Prepared, records: Sequence[RoundRecord], params: Params, before: Params | None
+) -> Params | None:
+    """Parameters of the best round so far, given those after the last round and the best before it.
+
+    None without early stopping, and before the first score.
+    """
+    section = prepared.study.evaluation.early_stopping
+    if section is None:
+        return None
+    return params if watched(section, records).best_round == records[-1].round else before
+
+
+def kept_round(prepared: Prepared, records: Sequence[RoundRecord]) -> int:
+    """The round whose model is kept where the run ends after the rounds recorded: the best, or the last."""
+    section = prepared.study.evaluation.early_stopping
+    best = watched(section, records).best_round if section is not None else None
+    return best or len(records)
+
+
+def why_end(prepared: Prepared, records: Sequence[RoundRecord]) -> str | None:
+    """One line that says why the run ends after the rounds recorded; None where it goes on."""
+    section = prepared.study.evaluation.early_stopping
+    if section is None:
+        return None
+    seen = watched(section, records)
+    if seen.waited < section.patience:
+        return None
+    return (
+        f"no better {section.metric} on the rows held out in {seen.waited} evaluations; "
+        f"the model of round {kept_round(prepared, records)} is kept"
+    )
