@@ -9,16 +9,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
+from accord.records.joint_ledger import Entry
 from accord.records.rounds import RoundRecord
 
 
-def privacy_summary(ledger: Ledger | None) -> dict[str, Any] | None:
-    """The privacy section: the guarantee and what it came to, the headline being the worst account's epsilon."""
+def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[str, Any] | None:
+    """The privacy section: the guarantee and what it came to, the headline being the worst account's epsilon.
+
+    Args:
+        ledger: the accounts after the last finished round; None without privacy.
+        entry: the run's place in a joint ledger. Then all figures but those under `joint.own` are of all its runs
+            together, and rounds that were charged but not finished count, as the file has them.
+    """
     if ledger is None:
         return None
+    if entry is not None:
+        ledger = entry.charged(ledger)
     plan, spent = ledger.plan, ledger.epsilons()
     return {
         "unit": plan.unit,
@@ -31,16 +41,32 @@ def privacy_summary(ledger: Ledger | None) -> dict[str, Any] | None:
         "neighbouring_relation": plan.relation,
         "sampling": plan.sampling,
         "budget": plan.budget,
-        "per_client": {
-            "min": float(spent.min()),
-            "median": float(np.median(spent)),
-            "max": float(spent.max()),
-        },
+        "per_client": _spread(spent),
+        "joint": None if entry is None else _joint(ledger, entry),
         "noise_source": "simulated",
     }
 
 
-def released(plan: PrivacyPlan | None, *, groups: bool, per_client: bool, twin: bool) -> list[dict[str, str]]:
+def _joint(ledger: Ledger, entry: Entry) -> dict[str, Any]:
+    """Which joint ledger the figures are of, and what the run charged by itself."""
+    own = _spread(ledger.alone().epsilons())
+    return {"ledger": str(entry.path), "run": entry.run, "runs": entry.runs, "own": own}
+
+
+def _spread(spent: NDArray[np.float64]) -> dict[str, float]:
+    return {"min": float(spent.min()), "median": float(np.median(spent)), "max": float(spent.max())}
+
+
+def released(
+    plan: PrivacyPlan | None,
+    *,
+    groups: bool,
+    per_client: bool,
+    twin: bool,
+    fine_tune: bool = False,
+    personal: bool = False,
+    early_stopping: bool = False,
+) -> list[dict[str, str]]:
     """What left the clients or was computed from their data, and under which terms.
 
     Args:
@@ -48,6 +74,9 @@ def released(plan: PrivacyPlan | None, *, groups: bool, per_client: bool, twin: 
         groups: whether group counts on the test rows are.
         per_client: whether scores on each client's share of the test rows are.
         twin: whether a model was also trained without privacy.
+        personal: whether models that clients keep to themselves were judged there.
+        fine_tune: whether the model was judged at clients after further training there.
+        early_stopping: whether held-out test rows decided when to stop and which round's model is kept.
     """
     if plan is None:
         rows = [("client updates", "sent as they are; no privacy was asked for")]
@@ -59,6 +88,8 @@ def released(plan: PrivacyPlan | None, *, groups: bool, per_client: bool, twin: 
             ),
             ("client updates on their way to the server", "seen by the server, which the guarantee trusts"),
         ]
+    elif plan.unit == "local":
+        rows = [("client updates", "clipped and noised by each client before they leave, charged in every round")]
     else:
         what = "per-sample clipped" if plan.unit == "sample" else "clipped batch"
         rows = [("client updates", f"post-processing of noised {what} gradients, charged in every step")]
@@ -68,12 +99,22 @@ def released(plan: PrivacyPlan | None, *, groups: bool, per_client: bool, twin: 
         rows.append(("who was in each cohort, rows really drawn, bytes and times by round", drawn))
         rows.append(("the model's code", "trusted to depend on its input and parameters alone; tried, not proven"))
         rows.append(("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off"))
-    rows.append(("test accuracy and loss", "computed on test rows, which no client trains on; outside the guarantee"))
+    scores = "test accuracy, loss and calibration"
+    rows.append((scores, "computed on test rows, which no client trains on; outside the guarantee"))
+    if early_stopping:
+        held = "computed on test rows held out for it, which no client trains on; outside the guarantee"
+        rows.append(("when to stop, and which round's model is kept", held))
     if groups:
-        rows.append(("group counts", "counts over test rows; outside the guarantee"))
+        rows.append(("group counts, calibration and confusion", "sums over test rows; outside the guarantee"))
     if per_client:
         dealt = "counts over test rows, dealt to look like what the client trains on; outside the guarantee"
         rows.append(("figures on each client's share of the test rows", dealt))
+    if personal:
+        own = "counts over test rows, of what each client keeps to itself; outside the guarantee"
+        rows.append(("accuracy of clients' own models over clients", own))
+    if fine_tune:
+        tuned = "each trained on its client's rows without noise, which keeps it; its accuracy there is told"
+        rows.append(("accuracy of fine-tuned models over clients", tuned))
     rows.append(("who held what", "known because this is a simulation; a real client would not tell"))
     if twin:
         rows.append(("the twin's model and accuracy", "trained without privacy: covered by no guarantee"))

@@ -55,6 +55,8 @@ class RoundRecord:
         seconds: wall time by stage: `train`, `evaluate`, `records` (writing the round before this one).
         padding: rows of padding computed beside the samples, where clients of unlike size are stacked; None under
             sample- and batch-level privacy, where it would tell the sizes of private batches.
+        measures: what the program says of the round, such as the clip norm it used.
+        validation: scores on the rows held out for early stopping, None without it and where `test` is.
     """
 
     round: int
@@ -71,6 +73,8 @@ class RoundRecord:
     messages: int
     seconds: dict[str, float] = field(default_factory=dict)
     padding: int | None = 0
+    validation: TestScores | None = None
+    measures: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON-ready values."""
@@ -83,6 +87,7 @@ class RoundRecord:
         for name in ("cohort", "clients", "refused"):
             fields[name] = tuple(fields[name])
         fields["test"] = TestScores(**fields["test"]) if fields["test"] else None
+        fields["validation"] = TestScores(**fields["validation"]) if fields.get("validation") else None
         fields["epsilon"] = EpsilonSpread(**fields["epsilon"]) if fields["epsilon"] else None
         return RoundRecord(**fields)
 

@@ -1,4 +1,4 @@
-"""Live views of a run: a tracker is told of each round as it ends.
+"""Rounds as TensorBoard event files.
 
 TensorBoard's own writers hand events to a thread, where a full disk ends in that thread's traceback and a
 kill loses what it had not got to. Here each round is one record, written before `round` returns.
@@ -7,37 +7,20 @@ kill loses what it had not got to. Here each round is one record, written before
 import io
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from accord.records.rounds import RoundRecord
 from accord.records.store import append_bytes, storing
+from accord.records.trackers.base import scalars
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
 
 
-class Tracker(Protocol):
-    """Something that shows or forwards a run's rounds."""
-
-    def round(self, record: RoundRecord) -> None:
-        """Takes one finished round.
-
-        Raises:
-            StorageError: the disk is full or refuses.
-        """
-        ...
-
-    def close(self) -> None:
-        """Ends the tracking; called once, however the run ended."""
-        ...
-
-
 class TensorBoardTracker:
     """Scalars by round as TensorBoard event files.
 
-    Tags: `test/accuracy`, `test/loss` (nats), `privacy/epsilon_max`, `fairness/<column>/<group>/accuracy`,
-    `communication/uplink_bytes` (since the run began), `time/<stage>` (seconds). A round has the tags that
-    its record has values for.
+    The tags are those of `scalars`; a round has the tags that its record has values for.
 
     Args:
         folder: where the event files go, `tensorboard/` of the run folder; made where it is missing.
@@ -71,12 +54,10 @@ class TensorBoardTracker:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        scalars = _scalars(record)
-        uplink_bytes = self._uplink_bytes + record.uplink_bytes
-        scalars["communication/uplink_bytes"] = uplink_bytes
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        shown = scalars(record, self._uplink_bytes)
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in shown.items()]
         self._append(Event(wall_time=time.time(), step=record.round, summary=Summary(value=values)))
-        self._uplink_bytes = uplink_bytes
+        self._uplink_bytes += record.uplink_bytes
 
     def close(self) -> None:
         """Nothing is left to do: every round is written already."""
@@ -89,20 +70,3 @@ class TensorBoardTracker:
         for event in events:
             writer.write(event.SerializeToString())
         append_bytes(self._path, framed.getvalue())
-
-
-def _scalars(record: RoundRecord) -> dict[str, float]:
-    """Tag to value, for what this round's record holds."""
-    scalars: dict[str, float] = {}
-    if record.test is not None:
-        scalars["test/accuracy"] = record.test.accuracy
-        if record.test.loss is not None:
-            scalars["test/loss"] = record.test.loss
-    if record.epsilon is not None:
-        scalars["privacy/epsilon_max"] = record.epsilon.max
-    for column, groups in (record.groups or {}).items():
-        for group, accuracy in groups.items():
-            scalars[f"fairness/{column}/{group}/accuracy"] = accuracy
-    for stage, seconds in record.seconds.items():
-        scalars[f"time/{stage}"] = seconds
-    return scalars

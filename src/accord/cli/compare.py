@@ -1,0 +1,55 @@
+"""`accord compare`: runs side by side, with intervals over seeds."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, two or more.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also draw them: one file that opens offline.")
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option("--confidence", metavar="C", help="Level of the intervals over seeds.")
+    ] = 0.95,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> int:
+    """Compare runs: those that differ only in their seed are one line, with intervals over the seeds.
+
+    Differences are taken from the first study, seed by seed where both were run with the same seeds.
+    """
+    from accord.errors import RunFolderError, StudyError
+    from accord.records.store import write_text
+    from accord.reports.compare import Ran, compared
+    from accord.runs import open_run
+
+    if not 0 < confidence < 1:
+        raise StudyError(f"--confidence {confidence:g}: must lie strictly between 0 and 1, such as 0.95")
+    if len(runs) < 2:
+        raise StudyError("name two or more run folders: accord compare RUN RUN")
+    opened = [open_run(run) for run in runs]
+    ended = [Ran(run.folder, run.study, run.result, run.rounds) for run in opened if run.result is not None]
+    if len(ended) < len(opened):
+        unfinished = next(run.folder for run in opened if run.result is None)
+        raise RunFolderError(
+            f"{unfinished}: the run has not ended; go on with accord run --resume, or leave it out of the comparison"
+        )
+    comparison = compared(ended, confidence)
+    if html is not None:
+        from accord.reports.compare_html import render
+
+        write_text(html, render(comparison))
+    if as_json:
+        print(json.dumps(comparison.as_json(), allow_nan=False))
+        return 0
+    from rich.console import Console
+
+    from accord.reports.compare_tables import comparison_table
+
+    Console().print(comparison_table(comparison))
+    if html is not None:
+        print(f"page: {html}")
+    return 0

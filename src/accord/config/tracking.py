@@ -1,0 +1,51 @@
+"""The `trackers` section: where a run's rounds are shown while it goes on."""
+
+from collections import Counter
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from accord.config.base import Flag, Section
+
+
+class TensorBoardTracking(Section):
+    """TensorBoard's event files in the run folder."""
+
+    name: Literal["tensorboard"]
+
+
+class WandbTracking(Section):
+    """Weights & Biases; needs the extra `wandb`. Its key is taken from WANDB_API_KEY alone."""
+
+    name: Literal["wandb"]
+    project: str = "accord"
+    """The project that the run is filed under."""
+    entity: str | None = None
+    """The user or team that the project belongs to; null takes the key's owner."""
+    group: str | None = None
+    """What Weights & Biases groups runs by, such as the seeds of one study."""
+    online: Flag = False
+    """Send rounds as they end; otherwise they are kept in the run folder, for `wandb sync`."""
+
+
+class MlflowTracking(Section):
+    """MLflow; needs the extra `mlflow`. Its server is taken from MLFLOW_TRACKING_URI alone."""
+
+    name: Literal["mlflow"]
+    experiment: str = "accord"
+    """The experiment that the run is filed under; made where there is none of the name."""
+    online: Flag = False
+    """Send rounds to the server as they end; otherwise they are kept in a file store in the run folder."""
+
+
+Tracking = Annotated[TensorBoardTracking | WandbTracking | MlflowTracking, Field(discriminator="name")]
+
+
+def _each_once(trackers: tuple[Tracking, ...]) -> tuple[Tracking, ...]:
+    twice = [name for name, n in Counter(each.name for each in trackers).items() if n > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is named twice; name each tracker once")
+    return trackers
+
+
+Trackers = Annotated[tuple[Tracking, ...], AfterValidator(_each_once)]

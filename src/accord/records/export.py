@@ -1,0 +1,272 @@
+"""A run folder's records as tidy tables: one row an observation, one column a value, for CSV or Parquet.
+
+Nothing is worked out anew. A record's nested keys become dotted columns, its lists by client or group become
+rows of their own table, and other lists become JSON text. Where a value is null or absent, the cell is empty.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accord.errors import RunFolderError, StudyError
+from accord.records.store import read_json, read_lines, storing, write_bytes
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of plain values.
+
+    Attributes:
+        name: the file's name, without its ending.
+        rows: column to number, text, bool or None; a row may lack columns that others have.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every row's columns, in the order they first come up; a section that some rows lack is no column."""
+        names = dict.fromkeys(column for row in self.rows for column in row)
+        known = {column for row in self.rows for column, value in row.items() if value is not None}
+        above = {".".join(parts[:n]) for name in names for parts in [name.split(".")] for n in range(1, len(parts))}
+        return tuple(name for name in names if name in known or name not in above)
+
+
+def tables(folder: Path) -> list[Table]:
+    """What a run folder holds, as tables; those without a row are left out.
+
+    Raises:
+        RunFolderError: not a run folder, or a record in it is damaged.
+    """
+    if not (folder / "study.yaml").is_file():
+        raise RunFolderError(f"{folder}: not a run folder (it has no study.yaml)")
+    rounds = read_lines(folder / "rounds.jsonl")
+    ledger = read_lines(folder / "ledger.jsonl")
+    result = _json(folder / "result.json")
+    partition, clients = _json(folder / "partition.json"), _json(folder / "clients.json")
+    made = {
+        "rounds": [_round(line) for line in rounds],
+        "participation": [row for line in rounds for row in _participation(line)],
+        "group_rounds": [row for line in rounds for row in _group_rounds(line)],
+        "ledger": [row for line in ledger for row in _charges(line)],
+        "replayed": [row for line in read_lines(folder / "replayed.jsonl") for row in _charges(line)],
+        "clients": _clients(partition, clients, ledger, bool(result.get("privacy"))),
+        "client_groups": [row for each in clients.get("clients", ()) for row in _client_groups(each)],
+        "groups": _groups(result.get("fairness")),
+        "gaps": _gaps(result.get("fairness")),
+        "summary": [_summary(result)] if result else [],
+    }
+    return [Table(name, tuple(rows)) for name, rows in made.items() if rows]
+
+
+def write_tables(made: Iterable[Table], folder: Path, form: str) -> list[Path]:
+    """Writes each table as a file into `folder`, which is made where it is missing.
+
+    Args:
+        made: the tables.
+        folder: where to.
+        form: `csv` or `parquet`.
+
+    Returns:
+        The files, in the tables' order.
+
+    Raises:
+        StudyError: Parquet's package is missing; nothing was written.
+        RunFolderError: a file of the name exists already; nothing was written.
+        StorageError: the disk is full or refuses.
+    """
+    encode = {"csv": _csv, "parquet": _parquet}[form]
+    made = list(made)
+    paths = [folder / f"{table.name}.{form}" for table in made]
+    there = [path for path in paths if path.exists()]
+    if there:
+        raise RunFolderError(f"{there[0]} exists already; choose another folder with --out, or remove it")
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} exists and is not a folder; choose another with --out")
+    contents = [encode(table) for table in made]
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, data in zip(paths, contents, strict=True):
+        write_bytes(path, data)
+    return paths
+
+
+# --- rows ---------------------------------------------------------------------------------------------
+
+_BY_ROW = {"cohort", "clients", "refused", "groups"}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
+
+
+def _round(line: Mapping[str, Any]) -> Row:
+    return flat({key: value for key, value in line.items() if key not in _BY_ROW})
+
+
+def _participation(line: Mapping[str, Any]) -> list[Row]:
+    """One row a client of the cohort; `place` is where in the round's order its work was added."""
+    places = {client: place for place, client in enumerate(line["clients"], start=1)}
+    return [{"round": line["round"], "client": client, "place": places.get(client)} for client in line["cohort"]]
+
+
+def _group_rounds(line: Mapping[str, Any]) -> list[Row]:
+    return [
+        {"round": line["round"], "column": column, "group": group, "accuracy": accuracy}
+        for column, groups in (line["groups"] or {}).items()
+        for group, accuracy in groups.items()
+    ]
+
+
+def _charges(line: Mapping[str, Any]) -> list[Row]:
+    """One row a client of the cohort; for the whole population's account one row without a client, too."""
+    epsilon: Mapping[str, float] = line["epsilon"]
+    more = flat(
+        {key: value for key, value in line.items() if key not in {"round", "clients", "refused", "steps", "epsilon"}}
+    )
+    rows: list[Row] = [
+        {
+            "round": line["round"],
+            "client": client,
+            "steps": steps,
+            "refused": False,
+            "epsilon": epsilon.get(str(client)),
+        }
+        for client, steps in zip(line["clients"], line["steps"], strict=True)
+    ]
+    rows += [
+        {"round": line["round"], "client": client, "steps": None, "refused": True, "epsilon": None}
+        for client in line["refused"]
+    ]
+    if "population" in epsilon:
+        population = {"client": None, "steps": None, "refused": None, "epsilon": epsilon["population"]}
+        rows.append({"round": line["round"], **population})
+    return [row | more for row in rows]
+
+
+def _clients(
+    partition: Mapping[str, Any], judged: Mapping[str, Any], ledger: Iterable[Mapping[str, Any]], private: bool
+) -> list[Row]:
+    """One row a client: what it holds, how the final model does there, what it spent. None of too many clients,
+    of which the run folder has tallies only."""
+    spent: dict[str, float] = {}
+    for line in ledger:
+        spent |= line["epsilon"]
+    private = private and "population" not in spent
+    scores = {each["client"]: each for each in judged.get("clients", ())}
+    rows = []
+    for each in partition.get("clients", ()):
+        row = flat({key: value for key, value in each.items() if key != "labels"})
+        row |= {f"label.{name}": n for name, n in zip(partition["class_names"], each["labels"], strict=False)}
+        found = scores.get(each["client"])
+        if found is not None:
+            row |= {"n": found["n"], "accuracy": found["accuracy"]}
+        if private:
+            row["epsilon"] = spent.get(str(each["client"]), 0.0)
+        rows.append(row)
+    return rows
+
+
+def _client_groups(client: Mapping[str, Any]) -> list[Row]:
+    columns = client["gaps"]
+    return [{"client": client["client"], **_measured(name, columns, found)} for name, found in client["groups"].items()]
+
+
+def _groups(fairness: Mapping[str, Any] | None) -> list[Row]:
+    if not fairness:
+        return []
+    return [_measured(name, fairness["columns"], found) for name, found in fairness["groups"].items()]
+
+
+def _gaps(fairness: Mapping[str, Any] | None) -> list[Row]:
+    if not fairness:
+        return []
+    return [{"column": column, **_bounded(found)} for column, found in fairness["columns"].items()]
+
+
+def _measured(name: str, columns: Iterable[str], found: Mapping[str, Any]) -> Row:
+    """A group's figures; `name` is such as `sex*race=Female, Black`."""
+    column = max((each for each in columns if name.startswith(f"{each}=")), key=len)
+    return {"column": column, "group": name.removeprefix(f"{column}="), **_bounded(found)}
+
+
+def _bounded(found: Mapping[str, Any]) -> Row:
+    """Figures, each with its interval's ends beside it as `.low` and `.high`."""
+    intervals = found.get("intervals") or {}
+    row: Row = {}
+    for key, value in flat({key: value for key, value in found.items() if key != "intervals"}).items():
+        row[key] = value
+        if key in intervals:
+            row[f"{key}.low"], row[f"{key}.high"] = intervals[key] or (None, None)
+    return row
+
+
+def _summary(result: Mapping[str, Any]) -> Row:
+    """The result on one row; what is by group or is text about it stays out."""
+    kept = {key: value for key, value in result.items() if key != "released"}
+    if kept.get("fairness"):
+        kept["fairness"] = {key: value for key, value in kept["fairness"].items() if key not in {"groups", "columns"}}
+    return flat(kept)
+
+
+def flat(value: Mapping[str, Any], above: str = "") -> Row:
+    """Nested keys as dotted columns; lists as JSON text.
+
+    >>> flat({"round": 1, "test": {"accuracy": 0.5}, "epsilon": None, "layers": [3, 4]})
+    {'round': 1, 'test.accuracy': 0.5, 'epsilon': None, 'layers': '[3, 4]'}
+    """
+    row: Row = {}
+    for key, each in value.items():
+        if isinstance(each, Mapping):
+            row |= flat(each, f"{above}{key}.")
+        else:
+            row[f"{above}{key}"] = json.dumps(each) if isinstance(each, list) else each
+    return row
+
+
+# --- files --------------------------------------------------------------------------------------------
+
+
+def _csv(table: Table) -> bytes:
+    """RFC 4180 in UTF-8; floats in the fewest digits that read back equal, booleans as true and false."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    columns = table.columns
+    writer.writerow(columns)
+    for row in table.rows:
+        writer.writerow([_cell(row.get(column)) for column in columns])
+    return out.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
+
+
+def _parquet(table: Table) -> bytes:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise StudyError(
+            "--format parquet needs the package pyarrow; install it with: pip install 'accord[tables]'"
+        ) from error
+    values = {column: [row.get(column) for row in table.rows] for column in table.columns}
+    out = io.BytesIO()
+    pq.write_table(pa.table({column: _of_one_kind(each) for column, each in values.items()}), out)
+    return out.getvalue()
+
+
+def _of_one_kind(values: list[Any]) -> list[Any]:
+    """Whole numbers as floats where a column has both, and text for a column of several kinds."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) <= 1:
+        return values
+    make: type = float if kinds == {int, float} else str
+    return [None if value is None else make(value) for value in values]

@@ -1,0 +1,64 @@
+"""A tracker kept aside from the run: in a thread of its own, where it can neither stop, delay nor alter it."""
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from accord.records.rounds import RoundRecord
+from accord.records.trackers.base import Tracker
+
+PATIENCE = 30.0
+"""Seconds that the end of a run waits for a tracker to write or send what it was told."""
+
+
+class Aside:
+    """Tells a tracker of the rounds, in order, from another thread; the first thing that fails there ends it.
+
+    A failure is one line on stderr. What the tracker has not got to when the run ends is given `patience`
+    seconds; after that the run goes on to its result, and the process ends when the tracker does.
+
+    Args:
+        name: what to call it on stderr.
+        start: makes the tracker; called in its thread, since even that may wait for a server.
+        patience: seconds to wait at the end.
+    """
+
+    def __init__(self, name: str, start: Callable[[], Tracker], patience: float = PATIENCE) -> None:
+        self._name = name
+        self._patience = patience
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"tracker-{name}")
+        self._tracker = self._thread.submit(start)
+        self._under_way: deque[Future[Any]] = deque()
+        self._under_way.append(self._tracker)
+        self._failed = False
+
+    def round(self, record: RoundRecord) -> None:
+        """Hands over one finished round and returns at once."""
+        self._tell_of_failure()
+        if not self._failed:
+            self._under_way.append(self._thread.submit(lambda: self._tracker.result().round(record)))
+
+    def close(self) -> None:
+        """Waits for the rounds handed over, but not for ever."""
+        self._tell_of_failure()
+        if not self._failed:
+            self._under_way.append(self._thread.submit(lambda: self._tracker.result().close()))
+            _, late = wait(self._under_way, self._patience)
+            self._tell_of_failure()
+            if late and not self._failed:
+                self._say(f"is not done after {self._patience:g} s")
+        self._thread.shutdown(wait=False, cancel_futures=self._failed)
+
+    def _tell_of_failure(self) -> None:
+        """Says what failed since the last look; nothing a second time."""
+        while not self._failed and self._under_way and self._under_way[0].done():
+            error = self._under_way.popleft().exception()
+            if error is not None:
+                self._failed = True
+                reason = " ".join(str(error).split())[:300]
+                self._say(f"failed ({type(error).__name__}{': ' if reason else ''}{reason})")
+
+    def _say(self, what: str) -> None:
+        print(f"accord: tracker {self._name} {what}; the run goes on without it", file=sys.stderr)

@@ -1,0 +1,47 @@
+"""What every tracker is, and the numbers that each of them shows of a round."""
+
+from typing import Protocol
+
+from accord.records.rounds import RoundRecord
+
+
+class Tracker(Protocol):
+    """Something that shows or forwards a run's rounds."""
+
+    def round(self, record: RoundRecord) -> None:
+        """Takes one finished round.
+
+        Raises:
+            StorageError: the disk is full or refuses.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends the tracking; called once, however the run ended."""
+        ...
+
+
+def scalars(record: RoundRecord, uplink_bytes: int) -> dict[str, float]:
+    """Tag to value, for what a round's record holds: all that any tracker is given of a round.
+
+    Tags: `test/accuracy`, `test/loss` (nats), `privacy/epsilon_max`, `fairness/<column>/<group>/accuracy`,
+    `communication/uplink_bytes` (since the run began), `time/<stage>` (seconds).
+
+    Args:
+        record: the round.
+        uplink_bytes: bytes sent by clients before it.
+    """
+    values: dict[str, float] = {}
+    if record.test is not None:
+        values["test/accuracy"] = record.test.accuracy
+        if record.test.loss is not None:
+            values["test/loss"] = record.test.loss
+    if record.epsilon is not None:
+        values["privacy/epsilon_max"] = record.epsilon.max
+    for column, groups in (record.groups or {}).items():
+        for group, accuracy in groups.items():
+            values[f"fairness/{column}/{group}/accuracy"] = accuracy
+    for stage, seconds in record.seconds.items():
+        values[f"time/{stage}"] = seconds
+    values["communication/uplink_bytes"] = uplink_bytes + record.uplink_bytes
+    return values

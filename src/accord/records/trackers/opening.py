@@ -1,0 +1,100 @@
+"""The trackers that a study names: what is missing for them, and opening them."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from accord.config.schema import Study
+from accord.config.tracking import MlflowTracking, Tracking, WandbTracking
+from accord.errors import StudyError
+from accord.records.rounds import RoundRecord
+from accord.records.trackers.aside import Aside
+from accord.records.trackers.base import Tracker
+from accord.records.trackers.tensorboard import TensorBoardTracker
+
+
+def check_trackers(study: Study) -> None:
+    """Refuses trackers that cannot start, before anything is written.
+
+    Raises:
+        StudyError: a package is missing, or a tracker is to be online and the environment says not where.
+    """
+    for section in study.trackers:
+        match section:
+            case WandbTracking():
+                _need("wandb", section, "WANDB_API_KEY", "the key of your account")
+            case MlflowTracking():
+                _need("mlflow", section, "MLFLOW_TRACKING_URI", "your server's address")
+
+
+def _need(package: str, section: WandbTracking | MlflowTracking, variable: str, what: str) -> None:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:  # None where it is but a folder of that name, such as wandb's own
+        raise StudyError(
+            f"trackers: {section.name} needs the package {package}; install it with: pip install 'accord[{package}]'"
+        )
+    if section.online and not os.environ.get(variable):
+        raise StudyError(
+            f"trackers: {section.name} with online: true needs {what} in the environment; set {variable}, "
+            "or leave online out"
+        )
+
+
+class Several:
+    """Trackers told one after the other."""
+
+    def __init__(self, trackers: tuple[Tracker, ...]) -> None:
+        self._trackers = trackers
+
+    def round(self, record: RoundRecord) -> None:
+        """Tells each of the round."""
+        for tracker in self._trackers:
+            tracker.round(record)
+
+    def close(self) -> None:
+        """Closes each."""
+        for tracker in self._trackers:
+            tracker.close()
+
+
+def open_trackers(study: Study, folder: Path, first_round: int, sent: int) -> Tracker:
+    """Opens the study's trackers as one.
+
+    TensorBoard's events are records of the run folder, written before `round` returns: a disk that refuses
+    them stops the run as it does for any record. The others are kept aside: one that fails says so in a
+    line on stderr and is left out from there.
+
+    Args:
+        study: as resolved. Its settings are shown by trackers that show settings, though under privacy, and
+            for a twin, which is trained on the same rows by the same seed, nothing is shown but the rounds.
+        folder: the run folder.
+        first_round: the first round that will be told.
+        sent: bytes sent by clients before it.
+
+    Raises:
+        StorageError: the disk is full or refuses.
+    """
+    twin = folder.name == "twin" and (folder.parent / "partition.json").is_file()
+    settings = {} if study.privacy or twin else study.model_dump(mode="json", exclude={"trackers"})
+    place = folder.resolve()
+    name = f"{place.parent.name}/{place.name}" if twin else place.name
+    return Several(tuple(_open(section, folder, first_round, name, settings, sent) for section in study.trackers))
+
+
+def _open(section: Tracking, folder: Path, first_round: int, name: str, settings: dict[str, Any], sent: int) -> Tracker:
+    start: Callable[[], Tracker]
+    match section:
+        case WandbTracking():
+            from accord.records.trackers.wandb import WandbTracker
+
+            start = partial(WandbTracker, section, folder / "wandb", name, settings, sent)
+        case MlflowTracking():
+            from accord.records.trackers.mlflow import MlflowTracker
+
+            start = partial(MlflowTracker, section, folder / "mlflow", name, settings, sent)
+        case _:
+            return TensorBoardTracker(folder / "tensorboard", first_round, sent)
+    return Aside(section.name, start)

@@ -1,0 +1,69 @@
+"""Against a stand-in, and against Weights & Biases itself where it is installed."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from accord.config.tracking import WandbTracking
+from accord.records.trackers.wandb import WandbTracker
+from records.trackers.standins import TOLD, WandbRun, record_of
+
+OFFLINE = WandbTracking(name="wandb", project="p", entity="team", group="g")
+SECRETS = {"WANDB_API_KEY": "0123456789" * 4, "WANDB_BASE_URL": "https://hidden.example"}
+
+
+def test_rounds_are_steps_of_one_offline_run(tmp_path: Path, wandb_runs: list[WandbRun]) -> None:
+    tracker = WandbTracker(OFFLINE, tmp_path / "wandb", "digits-1", {"seed": 3}, uplink_bytes=50)
+    tracker.round(record_of(1))
+    tracker.round(record_of(2))
+    tracker.close()
+    (run,) = wandb_runs
+    assert run.logged == [(n, {**TOLD, "communication/uplink_bytes": 50 + 100 * n}) for n in (1, 2)]
+    assert run.finished
+    asked = run.asked
+    assert {key: asked[key] for key in ("project", "entity", "group", "name", "config")} == {
+        "project": "p",
+        "entity": "team",
+        "group": "g",
+        "name": "digits-1",
+        "config": {"seed": 3},
+    }
+    assert asked["settings"].mode == "offline"
+    assert {path.name for path in (tmp_path / "wandb").iterdir()} == {"run-id", "offline-run-0-id0"}
+
+
+def test_a_resumed_run_goes_on_under_its_id(tmp_path: Path, wandb_runs: list[WandbRun]) -> None:
+    for _ in range(3):
+        WandbTracker(OFFLINE, tmp_path / "wandb", "r", {}, 0).close()
+    assert [run.id for run in wandb_runs] == ["id0", "id0", "id0"]
+
+
+def test_online_leaves_nothing_but_the_id_in_the_run_folder(tmp_path: Path, wandb_runs: list[WandbRun]) -> None:
+    online = OFFLINE.model_copy(update={"online": True})
+    tracker = WandbTracker(online, tmp_path / "wandb", "r", {}, 0)
+    (run,) = wandb_runs
+    scratch = Path(run.asked["settings"].root_dir)
+    assert (run.asked["settings"].mode, run.asked["resume"]) == ("online", "allow")
+    assert (scratch / "wandb").is_dir()
+    tracker.close()
+    assert not scratch.exists()
+    assert [path.name for path in (tmp_path / "wandb").iterdir()] == ["run-id"]
+
+
+@pytest.mark.skipif(find_spec("wandb") is None, reason="needs Weights & Biases: pip install 'accord[wandb]'")
+def test_weights_and_biases_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    for number in (1, 2):
+        tracker = WandbTracker(OFFLINE, tmp_path / "wandb", "r", {"seed": 3}, 0)
+        tracker.round(record_of(number))
+        tracker.close()
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    kept = {path for path in written if path.suffix == ".wandb"}
+    assert len(kept) == 2
+    assert len({path.stem.removeprefix("run-") for path in kept}) == 1
+    assert all(b"fairness/sex*race/Female, Other/accuracy" in path.read_bytes() for path in kept)
+    for path in written:
+        text = path.read_bytes()
+        assert not any(secret.encode() in text for secret in SECRETS.values()), path
