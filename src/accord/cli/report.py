@@ -1,4 +1,4 @@
-"""`accord report`: draws a run's report again."""
+"""`accord report`: draws a run's report again, or a sweep's."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,8 +6,15 @@ from typing import Annotated
 import typer
 
 
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> int:
-    """Draw RUN/report.html from the run's records: one file that opens offline."""
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a sweep's.")]) -> int:
+    """Draw RUN/report.html from the records: one file that opens offline; of a sweep, the tables too."""
+    from accord.reports.sweep_table import is_sweep
+
+    if is_sweep(run):
+        from accord.sweeps.run import write_report as write_sweep_report
+
+        print(write_sweep_report(run))
+        return 0
     from accord.runs import write_report
 
     print(write_report(run))

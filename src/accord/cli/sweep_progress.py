@@ -1,0 +1,104 @@
+"""A sweep's progress on stderr: a bar in a terminal, a line a run elsewhere; no line is wider than 80 columns."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from accord.reports import words
+from accord.reports.sweep_table import Row
+from accord.reports.sweep_words import settings
+from accord.sweeps.run import Watcher
+
+_WIDTH = 80
+
+
+class Progress:
+    """A context manager; hand its `watcher` to `accord.sweeps.run.sweep`."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._live = console.is_terminal and not console.is_dumb_terminal
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+        self._to_do, self._ended = 0, 0
+        self._shares: dict[int, float] = {}
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def watcher(self) -> Watcher:
+        """What the sweep tells its progress to."""
+        return Watcher(self._checking, self._starting, self._rounds, self._end)
+
+    def _checking(self, points: int) -> None:
+        text = f"checking {words.count(points, 'point')}"
+        if self._live:
+            self._task = self._bar.add_task(text, total=None)
+        else:
+            self._line(text)
+
+    def _starting(self, to_do: int, done: int, jobs: int) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._to_do = to_do
+        kept = f", {words.count(done)} there already" if done else ""
+        self._line(f"{words.count(to_do, 'run')} to do{kept}, {jobs} at once")
+        if self._live and to_do:
+            self._task = self._bar.add_task("runs", total=to_do)
+
+    def _rounds(self, number: int, share: float) -> None:
+        self._shares[number] = share
+        self._show()
+
+    def _end(self, number: int, row: Row) -> None:
+        self._shares.pop(number, None)
+        self._ended += 1
+        self._line(f"{self._ended}/{self._to_do} {settings(row)}", _outcome(row))
+        self._show()
+
+    def _show(self) -> None:
+        if self._live and self._task is not None:
+            self._bar.update(self._task, completed=round(self._ended + sum(self._shares.values()), 1))
+
+    def _line(self, text: str, end: str = "") -> None:
+        """One line, the text cut so that what it ends with is whole."""
+        start = "sweep: "
+        end = f": {end}" if end else ""
+        line = start + words.plain(text, max(10, _WIDTH - len(start) - len(end))) + end
+        if self._live:
+            self._bar.console.print(words.plain(line, _WIDTH), markup=False, highlight=False)
+        else:
+            print(words.plain(line, _WIDTH), file=sys.stderr)
+
+
+def _outcome(row: Row) -> str:
+    """How a run went, in a few words."""
+    if row.status == "failed":
+        return f"failed: {row.reason[:30]}"
+    if row.measures["accuracy"] is None:
+        return row.status
+    parts = [f"acc {words.percent(row.measures['accuracy'])}"]
+    if row.measures["epsilon"] is not None:
+        parts.append(f"ε {words.epsilon(row.measures['epsilon'])}")
+    if row.status != "done":
+        parts.append(row.status)
+    return " ".join(parts)

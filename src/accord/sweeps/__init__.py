@@ -1,0 +1,1 @@
+"""Sweeps: one study under several settings and seeds, run in parallel within the machine; see `accord.sweeps.run`."""

@@ -1,0 +1,194 @@
+"""A sweep spelled out: its points, and for each point and seed the study to run.
+
+Every point is judged before anything runs, and what is wrong is told for all of them at once. A run is known by the
+digest of its resolved study, so that a run is found again whatever else of the sweep has changed.
+"""
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accord.config.engine import VectorisedEngine
+from accord.config.load import parse_study, parse_sweep, read_text
+from accord.config.schema import Study
+from accord.config.sweep import shown
+from accord.errors import RequestError, StudyError
+from accord.models.pretrained import pin
+
+_MOST_TOLD = 5
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of settings.
+
+    Attributes:
+        number: from 1, the last setting of the grid changing fastest.
+        settings: dotted path to value.
+    """
+
+    number: int
+    settings: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The settings in words; empty where only seeds are swept."""
+        return " ".join(f"{key}={shown(value)}" for key, value in self.settings.items())
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A point under one seed.
+
+    Attributes:
+        name: of its run folder.
+        point: its settings.
+        seed: its seed.
+        study: what is run, without the sweep.
+        digest: of the study.
+    """
+
+    name: str
+    point: Point
+    seed: int
+    study: Study
+    digest: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep spelled out.
+
+    Attributes:
+        name: the study's name.
+        text: the study file with every `--set` applied.
+        axes: what is varied; each axis the paths that change together.
+        seeds: what each point is run under.
+        points: every combination.
+        runs: every point under every seed, seed by seed within a point.
+    """
+
+    name: str
+    text: str
+    axes: tuple[tuple[str, ...], ...]
+    seeds: tuple[int, ...]
+    points: tuple[Point, ...]
+    runs: tuple[PlannedRun, ...]
+
+
+def plan_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
+    """Reads a study file with a `sweep` section.
+
+    Args:
+        path: the study file.
+        overrides: each `key=value`, as after `--set`.
+
+    Raises:
+        StudyError: in one line, which points are wrong and why, or what else is.
+    """
+    text, source = read_text(path), str(path)
+    sweep, resolved = parse_sweep(text, overrides, source)
+    zipped = [dict(zip(sweep.zip, values, strict=True)) for values in zip(*sweep.zip.values(), strict=True)] or [{}]
+    grid = [dict(zip(sweep.grid, values, strict=True)) for values in itertools.product(*sweep.grid.values())]
+    points = tuple(
+        Point(number, each | together) for number, (each, together) in enumerate(itertools.product(grid, zipped), 1)
+    )
+    studies: list[Study] = []
+    wrong: list[tuple[Point, str]] = []
+    for point in points:
+        values = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in point.settings.items()]
+        try:
+            studies.append(_study(text, [*overrides, *values], source))
+        except RequestError as error:
+            wrong.append((point, _untyped(str(error), values)))
+    refuse(wrong, len(points))
+    seeds = sweep.seeds_from(studies[0].seed)
+    runs = tuple(
+        _planned(point, study.model_copy(update={"seed": seed}))
+        for point, study in zip(points, studies, strict=True)
+        for seed in seeds
+    )
+    _refuse_twins(runs)
+    return Plan(path.stem, resolved, sweep.axes, seeds, points, runs)
+
+
+def refuse(wrong: Sequence[tuple[Point, str]], points: int) -> None:
+    """Raises one line on all points that are wrong, like faults told once; nothing where there is none.
+
+    Raises:
+        StudyError: which points are wrong and why.
+    """
+    if not wrong:
+        return
+    if points == 1 and not wrong[0][0].label:
+        raise StudyError(wrong[0][1])
+    by_fault: dict[str, list[Point]] = {}
+    for point, fault in wrong:
+        by_fault.setdefault(fault, []).append(point)
+    told = [f"{_points(those, points)}: {fault}" for fault, those in by_fault.items()]
+    more = f"; and {len(told) - _MOST_TOLD} more faults" if len(told) > _MOST_TOLD else ""
+    raise StudyError(f"sweep: {len(wrong)} of {points} points cannot be run: {'; '.join(told[:_MOST_TOLD])}{more}")
+
+
+def digest_of(study: Study) -> str:
+    """A digest of a resolved study, but for its threads, which change nothing but time."""
+    values = study.model_dump(mode="json", exclude={"sweep": True, "engine": {"threads"}})
+    return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def with_threads(study: Study, threads: int | None) -> Study:
+    """The study with so many threads where it leaves them open."""
+    engine = study.engine
+    if threads is None or not isinstance(engine, VectorisedEngine) or engine.threads is not None:
+        return study
+    return study.model_copy(update={"engine": engine.model_copy(update={"threads": threads})})
+
+
+def _study(text: str, overrides: Sequence[str], source: str) -> Study:
+    study = parse_study(text, overrides, source).model_copy(update={"sweep": None})
+    # What `prepare` fills in, so that a run is found again by its study, and anew where the file has changed.
+    model = study.model.model_copy(update=pin(study.model.pretrained, study.model.pretrained_sha256))
+    return study.model_copy(update={"model": model})
+
+
+def _planned(point: Point, study: Study) -> PlannedRun:
+    digest = digest_of(study)
+    settings = [f"{key.rpartition('.')[2]}={_plain(value)}" for key, value in point.settings.items()]
+    told = ",".join([*settings, f"seed={study.seed}"])
+    return PlannedRun(f"{told[:_LONGEST_NAME]},{digest[:10]}", point, study.seed, study, digest)
+
+
+def _plain(value: Any) -> str:
+    """A value as part of a folder's name: letters, digits and a few signs."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", shown(value)).strip("-.")[:40]
+
+
+def _untyped(message: str, values: Sequence[str]) -> str:
+    """A point's settings are judged as if they came after `--set`, which its reader has not typed."""
+    for value in (" ".join(each.split()) for each in values):
+        message = message.removeprefix(f"--set {value}: ").replace(f"--set {value}", value)
+    return re.sub(r" \(and \d+ more\)$", "", message)
+
+
+def _points(those: Sequence[Point], points: int) -> str:
+    if len(those) == points and points > 1:
+        return "every point"
+    more = f" (and {len(those) - 1} more)" if len(those) > 1 else ""
+    return f"point {those[0].number}, {those[0].label}{more}"
+
+
+def _refuse_twins(runs: Iterable[PlannedRun]) -> None:
+    by_digest: dict[str, PlannedRun] = {}
+    for run in runs:
+        twin = by_digest.setdefault(run.digest, run)
+        if twin is not run:
+            raise StudyError(
+                f"sweep: points {twin.point.number} and {run.point.number} are one study "
+                f"({twin.point.label}; {run.point.label}); leave one of them out"
+            )

@@ -1,0 +1,185 @@
+"""A worker process of a sweep: takes one task after the other, and tells how each went.
+
+It keeps the data set it read last and the epsilons it computed (`accord.privacy.accounting` caches them by all that
+enters), so that runs that share them do not pay twice. It ends with its parent, whatever ended that.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from accord.config.load import load_study, parse_study
+from accord.data.load import kept_data
+from accord.errors import AccordError, RequestError, RunFolderError, StudyError
+from accord.records import store
+from accord.records.rounds import RoundRecord
+from accord.sweeps.points import digest_of
+
+_BEGINNINGS = {".lock", "study.yaml", "partition.json", "checkpoints", "tensorboard"}
+"""What a run folder may hold before its first checkpoint is whole."""
+_PATIENCE = 30.0
+"""Seconds to wait for a run folder that a process of an earlier, killed sweep still holds."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is asked for.
+
+    Attributes:
+        kind: `check` makes the study ready and throws it away; `run` runs it, or goes on with it.
+        study: its resolved text.
+        name: what its report calls it.
+        folder: its run folder.
+        digest: of the study.
+    """
+
+    kind: Literal["check", "run"]
+    study: str
+    name: str
+    folder: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """A round has ended: `done` of the task's rounds are, as a share of 1."""
+
+    done: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task has ended.
+
+    Attributes:
+        error: why it failed, in one line; None where it did not.
+        refused: whether it was the request that was wrong.
+        dying: whether the worker ends, too.
+    """
+
+    error: str | None
+    refused: bool = False
+    dying: bool = False
+
+
+def serve(pipe: Connection) -> None:
+    """What a worker process runs, until its pipe is closed or it is told to stop by SIGTERM."""
+    os.dup2(2, 1)  # stdout is for the sweep's result alone: what a user's own functions print goes to stderr
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches every process; the parent passes it on
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with kept_data():
+            while True:
+                task: Task | None = pipe.recv()
+                if task is None:
+                    return
+                pipe.send(_answer(task, pipe))
+                if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+                    return  # it was told to stop, and has saved
+    except (KeyboardInterrupt, EOFError, BrokenPipeError):
+        return  # what was under way is on the disk
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)  # at once: the sweep that comes next wants the run folder, which is whole at any moment
+
+
+def _answer(task: Task, pipe: Connection) -> Ended:
+    try:
+        check(task) if task.kind == "check" else run(task, pipe)
+    except RequestError as error:
+        return Ended(str(error), refused=True)
+    except AccordError as error:
+        return Ended(str(error))
+    except MemoryError:
+        return Ended("this machine's memory does not hold it; run fewer jobs at once, or lower the study's sizes")
+    except Exception as error:
+        pipe.send(Ended(" ".join(f"{type(error).__name__}: {error}".split()), dying=True))
+        raise
+    return Ended(None)
+
+
+def check(task: Task) -> None:
+    """Makes a study ready to run, which refuses all that can be refused.
+
+    Raises:
+        RequestError: it is refused.
+    """
+    from accord.prepare import prepare
+
+    try:
+        prepare(parse_study(task.study), task.name)
+    except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise StudyError(f"this machine cannot make it ready: {reason}; lower its sizes") from error
+
+
+def run(task: Task, pipe: Connection) -> None:
+    """Runs a study, or goes on with it where its run folder has a checkpoint.
+
+    Raises:
+        AccordError: as `accord.run` and `accord.resume`; or the folder holds another study.
+    """
+    from accord import runs
+
+    study, told = parse_study(task.study), [0.0]
+    stages = 2 if study.evaluation.twin and study.privacy is not None else 1
+
+    def on_round(stage: str, record: RoundRecord, planned: int) -> None:
+        now = time.monotonic()
+        if now - told[0] > 0.2:
+            told[0] = now
+            pipe.send(Rounds((record.round / planned + (stage == "twin")) / stages))
+
+    if task.folder.exists() and _begun(task):
+        runs.resume(task.folder, on_round=on_round)
+    else:
+        runs.run(study, task.folder, name=task.name, on_round=on_round)
+
+
+def _begun(task: Task) -> bool:
+    """Whether the folder holds a run to go on with; what a kill left before the first checkpoint is cleared away."""
+    folder = task.folder
+    _wait_until_free(folder)
+    found = {path.name for path in folder.iterdir() if not path.name.endswith(".part")}
+    if "study.yaml" in found and digest_of(load_study(folder / "study.yaml")) != task.digest:
+        raise RunFolderError(f"{folder} holds another study than this point's; move it away")
+    if any(folder.glob("checkpoints/*.safetensors")):
+        return True
+    if found - _BEGINNINGS:
+        raise RunFolderError(f"{folder} holds no checkpoint but {min(found - _BEGINNINGS)}; move it away")
+    shutil.rmtree(folder)
+    return False
+
+
+def _wait_until_free(folder: Path) -> None:
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with store.lock(folder):
+                return
+        except RunFolderError as error:
+            if time.monotonic() > until:
+                raise RunFolderError(
+                    f"{folder} is in use by another process; wait for it, then go on with: "
+                    f"accord run --resume {shlex.quote(str(folder))}"
+                ) from error
+            time.sleep(0.1)
