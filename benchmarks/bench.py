@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Row:
         figures: both sides' medians, in `unit`.
         unit: of the figures.
         accuracy: both sides' test accuracy after as many rounds, where it is known.
+        measured: the day and Accord's commit.
     """
 
     workload: str
@@ -62,6 +64,7 @@ class Row:
     figures: tuple[float, float] = (0.0, 0.0)
     unit: str = "samples/s"
     accuracy: tuple[float | None, float | None] = (None, None)
+    measured: str = ""
 
 
 def compare(workload: str, against: str, target: float | None, ours: Side, theirs: Side, rounds: int) -> Row:
@@ -88,8 +91,10 @@ def plain_row(short: str, target: float, rounds: int) -> Row:
 def peer_row(name: str, short: str, target: float | None, rounds: int) -> Row:
     label = {"pfl": "pfl 0.6, 2 processes", "flower": "Flower 1.41, 2 workers"}[name]
     with peer(name, short) as theirs:
-        theirs.round(0)  # a peer's first round sets it up
-        return compare(NAMES[short], label, target, Accord(study(MODELS[short])), theirs, rounds)
+        ours = Accord(study(MODELS[short]))
+        for side in (ours, theirs):
+            side.round(0)  # a peer's first round sets it up; as many rounds on both sides
+        return compare(NAMES[short], label, target, ours, theirs, rounds)
 
 
 def opacus_row(short: str, target: float, rounds: int) -> Row:
@@ -219,17 +224,32 @@ def main() -> None:
         return
     if not os.environ.get("ACCORD_DATA"):
         sys.exit("bench: set ACCORD_DATA to the folder that holds fashion-mnist")
+    os.environ["ACCORD_DATA"] = str(Path(os.environ["ACCORD_DATA"]).resolve())  # peers run in a folder of their own
+    missing = [name for name in ("pfl", "flower", "opacus") if not installed(name)]
+    if missing:
+        print(f"bench: without {', '.join(missing)} (make bench-peers sets them up)", file=sys.stderr)
+    every = jobs(max(5, arguments.rounds))
+    chosen = {name: job for name, job in every.items() if arguments.only in name}
+    if not chosen:
+        sys.exit(f"bench: no row's name holds {arguments.only!r}; the rows: {', '.join(every)}")
     store = HERE / "results.json"
-    # With --only, the rows measured take the place of those of the same name.
-    found = [Row(**row) for row in json.loads(store.read_text())] if arguments.only and store.exists() else []
-    for name, job in jobs(max(5, arguments.rounds)).items():
-        if arguments.only in name:
-            rows = job()
-            for row in rows if isinstance(rows, list) else [rows]:
-                found = put(found, row)
-                print(page([row], heading=False), flush=True)
-            store.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
-            (HERE / "RESULTS.md").write_text(page(found))
+    # A row measured takes the place of the one of the same name; others stay until they are measured.
+    found = [Row(**row) for row in json.loads(store.read_text())] if store.exists() else []
+    for job in chosen.values():
+        rows = job()
+        for row in rows if isinstance(rows, list) else [rows]:
+            row = replace(row, measured=stamp())
+            found = put(found, row)
+            print(page([row], heading=False), flush=True)
+        store.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
+        (HERE / "RESULTS.md").write_text(page(found))
+
+
+def stamp() -> str:
+    """Today and the commit that is measured."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+    return f"{date.today().isoformat()} {commit}".strip()
 
 
 def put(rows: list[Row], row: Row) -> list[Row]:

@@ -1,5 +1,6 @@
 """RESULTS.md: the benchmark's table for people, with the machine, the versions and how it was made."""
 
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ def page(rows: list[Any], *, heading: bool = True) -> str:
             "Written by `make bench` (peers: `make bench-peers` first). Two sides do rounds in turn, A B A B, in one",
             "run; the figure is the median of the pairs' ratios after a pair of warm-up, in brackets their quartiles.",
             "Ratios are Accord's speed over the other's. Accuracy is test accuracy after as many rounds on both sides,",
-            "so that equal work can be seen. A row measured anew with `--only` stands in the place of the earlier one.",
+            "so that equal work can be seen; networks start from values drawn alike, not from the same ones, and",
+            "batches and noise are drawn apart, so single runs differ by a point or two, private ones by ten. Each row",
+            "says when it was measured, and at which commit.",
             "",
             f"{about}; {_processor()}.",
             "",
-            "| workload | against | ratio | asked | Accord / other | accuracy %, Accord / other |",
-            "| --- | --- | --- | --- | --- | --- |",
+            "| workload | against | ratio | asked | Accord / other | accuracy %, Accord / other | measured |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
             *lines,
             "",
             _NOTES.read_text().rstrip(),
@@ -45,11 +48,12 @@ def _line(row: Any) -> str:
     accuracy = " / ".join(f"{100 * value:.1f}" for value in row.accuracy) if known else ""
     return (
         f"| {row.workload} | {row.against} | {row.ratio:.2f} ({low:.2f} to {high:.2f}) | {asked} | "
-        f"{figures} {row.unit} | {accuracy} |"
+        f"{figures} {row.unit} | {accuracy} | {row.measured} |"
     )
 
 
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
+    memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    return (named[0] if named else platform.processor()) + memory
