@@ -154,7 +154,7 @@ def test_draws_reach_the_parameters_they_reach_elsewhere(model: nn.Module, shape
     expected = noise.gaussian(stream(1, "noise"), {k: v.detach() for k, v in model.named_parameters()}, 1.0)
     stack = network.enter({k: torch.zeros(2, *v.shape) for k, v in model.named_parameters()})
     views = network.as_drawn(stack)
-    noise.add(stream(1, "noise"), [views[name][1] for name in network.shapes], 1.0)
+    noise.add([stream(1, "noise")], [views[name][1:] for name in network.shapes], [1.0])
     got = network.leave(stack)
     assert all(torch.equal(got[k][1], v) and not got[k][0].any() for k, v in expected.items())
 

@@ -54,14 +54,15 @@ def drawn(network: StackedNetwork, noise: Params | None, std: float) -> Draw | N
         return None
     normals = network.as_drawn({name: value / std for name, value in network.enter(noise).items()})
 
-    def draw(i: int, into: Sequence[Tensor], scale: float) -> None:
-        for name, value in zip(network.shapes, into, strict=True):
-            value.add_(normals[name][i], alpha=scale)
+    def draw(into: Sequence[Tensor], scales: Sequence[float]) -> None:
+        for i, scale in enumerate(scales):
+            for name, value in zip(network.shapes, into, strict=True):
+                value[i].add_(normals[name][i], alpha=scale)
 
     return draw
 
 
-def nothing(i: int, into: Sequence[Tensor], scale: float) -> None:
+def nothing(into: Sequence[Tensor], scales: Sequence[float]) -> None:
     """Noise of 0."""
 
 
@@ -153,11 +154,11 @@ def test_rounding_into_the_weights_comes_after_the_noise() -> None:
     before = {k: v.clone() for k, v in stack.items()}
     seen: list[bool] = []
 
-    def draw(i: int, into: Sequence[Tensor], scale: float) -> None:
-        seen.append(all(torch.equal(stack[k][i], v[i]) for k, v in before.items()))
+    def draw(into: Sequence[Tensor], scales: Sequence[float]) -> None:
+        seen.append(all(torch.equal(stack[k], v) for k, v in before.items()))
 
     KernelStep(work, network).fused(stack, batches(2, padded=False), [8.0] * 2, draw)
-    assert seen == [True, True]
+    assert seen == [True]
     assert not any(torch.equal(stack[k], v) for k, v in before.items())
 
 
@@ -186,8 +187,8 @@ def counted(unit: str | None, clients: int, width: int = 5) -> Count:
     batch = batches(clients, width, padded=False)
     count = Count()
 
-    def noted(i: int, into: Sequence[Tensor], scale: float) -> None:
-        count.noised.append(i)
+    def noted(into: Sequence[Tensor], scales: Sequence[float]) -> None:
+        count.noised.append(len(scales))
 
     step, draw = KernelStep(work, network), None if unit is None else noted
     step.fused(stack, copied(batch), [8.0] * clients, draw)  # constants are made once
@@ -202,9 +203,9 @@ def test_a_step_launches_as_many_kernels_for_one_client_as_for_many() -> None:
 
 
 def test_a_private_step_adds_a_clients_noise_and_nothing_else() -> None:
-    """Once each; norms and clipping are shared."""
+    """Once for all; norms and clipping are shared."""
     one, many = counted("sample", 1), counted("sample", 9)
-    assert (one.noised, many.noised) == ([0], list(range(9)))
+    assert (one.noised, many.noised) == ([1], [9])
     assert len(many.kernels) == len(one.kernels) <= 52
 
 

@@ -12,7 +12,7 @@ from accord.streams import stream
 
 def drawn(rng: np.random.Generator, count: int) -> torch.Tensor:
     out = torch.zeros(count)
-    add(rng, [out], 1.0)
+    add([rng], [out.unsqueeze(0)], [1.0])
     return out
 
 
@@ -68,25 +68,35 @@ def test_steps_of_a_stream_are_uncorrelated_and_unlike() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_where_it_is_added_changes_no_draw(dtype: torch.dtype) -> None:
-    """Whatever the memory's order, what was there, and the scale."""
-    lie = [torch.zeros(40, 30, dtype=dtype), torch.zeros(7, dtype=dtype)]
-    add(stream(5, "noise"), lie, 1.0)
-    turned = [torch.ones(30, 40, dtype=dtype).T, torch.ones(14, dtype=dtype)[::2]]
-    add(stream(5, "noise"), turned, -2.0)
+    """Whatever the memory's order, what was there, the scale, and who else is there."""
+    lie = [torch.zeros(1, 40, 30, dtype=dtype), torch.zeros(1, 7, dtype=dtype)]
+    add([stream(5, "noise")], lie, [1.0])
+    turned = [torch.ones(3, 30, 40, dtype=dtype).transpose(1, 2), torch.ones(3, 14, dtype=dtype)[:, ::2]]
+    streams = [stream(4, "noise"), stream(5, "noise"), stream(6, "noise")]
+    add(streams, turned, [1.0, -2.0, 0.5])
     for there, one in zip(lie, turned, strict=True):
-        torch.testing.assert_close(one, 1 - 2 * there)
+        torch.testing.assert_close(one[1], 1 - 2 * there[0])
+        assert not torch.equal(one[0], one[2])
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-50, float("nan"), float("inf")])
 def test_noise_of_no_scale_is_refused(scale: float) -> None:
-    value = torch.zeros(3)
-    with pytest.raises(PrivacyError, match="finite standard deviation"):
-        add(stream(0, "noise"), [value], scale)
+    value = torch.zeros(2, 3)
+    with pytest.raises(PrivacyError, match="finite standard deviations"):
+        add([stream(0, "noise"), stream(1, "noise")], [value], [1.0, scale])
     assert not value.any()
 
 
 def test_nothing_is_noised_where_one_tensor_cannot_be() -> None:
-    values = [torch.zeros(3), torch.zeros(3, dtype=torch.float16)]
+    values = [torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.float16)]
     with pytest.raises(PrivacyError, match="float16"):
-        add(stream(0, "noise"), values, 1.0)
+        add([stream(0, "noise")], values, [1.0])
     assert not values[0].any()
+
+
+@pytest.mark.parametrize(("clients", "scales"), [(3, 2), (2, 3), (2, 1)])
+def test_a_client_without_a_stream_or_a_scale_is_refused(clients: int, scales: int) -> None:
+    value = torch.zeros(clients, 3)
+    with pytest.raises(PrivacyError, match="for each client"):
+        add([stream(0, "noise"), stream(1, "noise")], [value], [1.0] * scales)
+    assert not value.any()

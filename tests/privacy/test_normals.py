@@ -57,7 +57,7 @@ def words(key: NDArray[np.uint32], tensor: int, first: int, blocks: int) -> NDAr
 
 def normals(count: int, key: NDArray[np.uint32], tensor: int = 0) -> NDArray[np.float32]:
     out = np.zeros(count, dtype=np.float32)
-    add_normals(key, tensor, 1.0, out)
+    add_normals(key.reshape(1, 8), tensor, np.ones(1, dtype=np.float32), out.reshape(1, -1))
     return out
 
 
@@ -110,7 +110,7 @@ def test_every_number_gets_its_own(count: int, scale: float) -> None:
     """Whole tiles, broken ones, and nothing past the end; each normal from words no other has."""
     key = key_of(stream(1, "noise"))
     out = np.ones(count + 3, dtype=np.float32)
-    add_normals(key, 2, scale, out[:count])
+    add_normals(key.reshape(1, 8), 2, np.array([scale], dtype=np.float32), out[:count].reshape(1, -1))
     assert (out[count:] == 1).all()
     expected, blocks = [], -(-count // 10)
     for start in range(0, blocks, 256):
@@ -120,6 +120,16 @@ def test_every_number_gets_its_own(count: int, scale: float) -> None:
             pairs = [naive_pair(*(int(word) for word in block[3 * five : 3 * five + 3, i])) for i in range(n)]
             expected += [pair[0] for pair in pairs] + [pair[1] for pair in pairs]
     np.testing.assert_allclose(out[:count], 1 + scale * np.array(expected[:count]), rtol=2e-6, atol=2e-5 * abs(scale))
+
+
+def test_rows_are_as_if_alone() -> None:
+    rng = stream(9, "noise")
+    keys = np.stack([key_of(rng) for _ in range(3)])
+    scales = np.array([0.5, -1.0, 2.0], dtype=np.float32)
+    out = np.zeros((3, 2571), dtype=np.float32)
+    add_normals(keys, 4, scales, out)
+    for key, scale, row in zip(keys, scales, out, strict=True):
+        np.testing.assert_allclose(row, scale * normals(2571, key, 4), rtol=1e-6)
 
 
 def test_keys_and_tensors_are_independent() -> None:
@@ -169,7 +179,7 @@ def test_it_runs_where_nothing_compiled_can_be_kept(tmp_path: Path) -> None:
         "import numpy as np\n"
         "from accord.privacy.normals import add_normals\n"
         "x = np.zeros(25, dtype=np.float32)\n"
-        "add_normals(np.arange(8, dtype=np.uint32), 0, 1.0, x)\n"
+        "add_normals(np.arange(8, dtype=np.uint32).reshape(1, 8), 0, np.ones(1, dtype=np.float32), x.reshape(1, -1))\n"
         "print(x.tobytes().hex())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -117,8 +117,8 @@ def stacked_chunk(round: Round, kernels: Kernels, chunk: Chunk) -> Done:
     optimizer = optimizer._replace(steps=optimizer.steps.expand(clients).clone())
     update = torch.func.vmap(work.optimizer.update)
 
-    def draw(i: int, into: Sequence[Tensor], scale: float) -> None:
-        noise.add(streams[i], into, scale)
+    def draw(into: Sequence[Tensor], scales: Sequence[float]) -> None:
+        noise.add(streams[: len(scales)], into, scales)
 
     drawing = None if work.local_plan is None else draw
     now, there = stack, clients

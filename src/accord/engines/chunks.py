@@ -131,9 +131,9 @@ def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: i
     """
     batch = min(work.batch_size or 2**10, 2**10)
     itemsize = torch.empty((), dtype=work.dtype).itemsize
-    fits = CHUNK_BYTES // (itemsize * (network.numbers + batch * cost.held))
+    fits = round(CHUNK_BYTES / (itemsize * (network.numbers + batch * cost.held)))
     half = -(-clients // 2)
-    return max(1, min(int(fits), _MOST_CLIENTS, half if worth_sharing(work, cost, half) else clients))
+    return max(1, min(fits, _MOST_CLIENTS, half if worth_sharing(work, cost, half) else clients))
 
 
 def mapped_chunk_size(work: ClientWork, most: int) -> int:

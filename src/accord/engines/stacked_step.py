@@ -49,8 +49,9 @@ class StackedBatch(NamedTuple):
     weight: Tensor | None
 
 
-Draw = Callable[[int, Sequence[Tensor], float], None]
-"""Adds that client's noise of this step, times a standard deviation, to its tensors in the order of the model."""
+Draw = Callable[[Sequence[Tensor], Sequence[float]], None]
+"""Adds each client's noise of this step, times its standard deviation, to the tensors `[clients, ...]` in the order of
+the model; the clients are the chunk's first."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class KernelStep:
             stack: parameters, changed.
             batch: rows.
             divisors: unit `sample`: what each client's noised sum is divided by; else None.
-            draw: adds the step's noise, where the plan noises steps; called once for each client, in order.
+            draw: adds the step's noise, where the plan noises steps; called once.
 
         Raises:
             PrivacyError: noise is due and there is no `draw`, or the step cannot be fused.
@@ -138,9 +139,7 @@ class KernelStep:
         """Each client's noise times its `scale`, in place."""
         with self.timed("noise"):
             views = self.network.as_drawn(stack)
-            into = [views[name].unbind(0) for name in self.network.shapes]
-            for i, factor in enumerate(scale):
-                draw(i, [value[i] for value in into], factor)
+            draw([views[name] for name in self.network.shapes], scale)
 
     def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
         """The gradient's parts, each row clipped and times its client's `scale`."""

@@ -19,36 +19,40 @@ from accord.errors import PrivacyError
 from accord.params import Params
 
 
-def add(stream: np.random.Generator, into: Sequence[Tensor], scale: float) -> None:
-    """Adds `scale` times independent N(0, 1) to every number of the tensors, in place.
+def add(streams: Sequence[np.random.Generator], into: Sequence[Tensor], scales: Sequence[float]) -> None:
+    """Adds to each client's numbers its `scale` times independent N(0, 1) from its own stream, in place.
 
     Args:
-        stream: advanced.
-        into: tensors of one dtype, float32 or float64, that need no gradient; the draws are laid over each in the
-            order of its indices, whatever its memory's.
-        scale: standard deviation, of either sign.
+        streams: one a client; advanced.
+        into: tensors `[clients, ...]` of one dtype, float32 or float64, that need no gradient; the draws are laid over
+            each client's in the order of its indices, whatever its memory's.
+        scales: a standard deviation a client, of either sign.
 
     Raises:
-        PrivacyError: another dtype, or a scale that is not finite or is 0.
+        PrivacyError: another dtype, or a scale that is not finite or is 0; nothing was added then.
     """
-    if not np.isfinite(scale) or np.float32(scale) == 0:
-        raise PrivacyError(f"noise needs a finite standard deviation other than 0, not {scale}")
+    if not all(np.isfinite(scale) and np.float32(scale) != 0 for scale in scales):
+        raise PrivacyError(f"noise needs finite standard deviations other than 0, not {list(scales)}")
     wrong = next((value.dtype for value in into if value.dtype not in (torch.float32, torch.float64)), None)
     if wrong is not None:
         raise PrivacyError(f"noise is drawn in float32 or float64, not {wrong}; set training.dtype")
+    if any(len(value) != len(streams) for value in into) or len(scales) != len(streams):
+        raise PrivacyError("noise needs a stream and a standard deviation for each client")
     # Loading the compiled kernel takes half a second: only those who draw noise wait for it.
     from accord.privacy.normals import add_normals, key_of
 
-    key = key_of(stream)
+    keys = np.stack([key_of(stream) for stream in streams])
+    widths = np.array(scales, dtype=np.float32)
     for number, value in enumerate(into):
         if value.dtype == torch.float64:
-            drawn = torch.from_numpy(stream.standard_normal(value.numel())).view(value.shape)
-            value.add_(drawn.to(value.device), alpha=scale)
+            for i, stream in enumerate(streams):
+                drawn = torch.from_numpy(stream.standard_normal(value[i].numel())).view(value[i].shape)
+                value[i].add_(drawn.to(value.device), alpha=scales[i])
         elif value.is_contiguous() and value.device.type == "cpu":
-            add_normals(key, number, scale, value.view(-1).numpy())
+            add_normals(keys, number, widths, value.view(len(value), -1).numpy())
         else:
             drawn = torch.zeros(value.shape)
-            add_normals(key, number, scale, drawn.view(-1).numpy())
+            add_normals(keys, number, widths, drawn.view(len(value), -1).numpy())
             value.add_(drawn.to(value.device))
 
 
@@ -75,5 +79,5 @@ def gaussian(generator: np.random.Generator, like: Mapping[str, Tensor], std: fl
         name: torch.zeros_like(value.movedim(0, -1) if value.dim() else value, memory_format=torch.contiguous_format)
         for name, value in like.items()
     }
-    add(generator, list(drawn.values()), std)
+    add([generator], [value.unsqueeze(0) for value in drawn.values()], [std])
     return {name: value.movedim(-1, 0).contiguous() if value.dim() else value for name, value in drawn.items()}

@@ -164,40 +164,42 @@ def box_muller(high, low, turn, scale, first, second):  # type: ignore[no-untype
         second[i] += radius * (cos if odd else sin)
 
 
-@_compiled("void(uint32[::1], uint32, float32, float32[::1])")
-def add_normals(key, tensor, scale, target):  # type: ignore[no-untyped-def]
-    """Adds `scale` times independent N(0, 1) to every number of `target`, in place.
+@_compiled("void(uint32[:, ::1], uint32, float32[::1], float32[:, ::1])")
+def add_normals(keys, tensor, scales, targets):  # type: ignore[no-untyped-def]
+    """Adds `scales[i]` times independent N(0, 1) to every number of `targets[i]`, in place.
 
     Args:
-        key: `[8]`, used once.
-        tensor: which of the tensors under that key, < 2^32.
-        scale: standard deviation, of either sign.
-        target: `[n]`, n < 10 * 2^32.
+        keys: `[rows, 8]`, each used once.
+        tensor: which of the tensors under those keys, < 2^32.
+        scales: standard deviations `[rows]`, of either sign.
+        targets: `[rows, n]`, n < 10 * 2^32.
     """
     words = np.empty((16, _BLOCKS), dtype=_U)
     spare = np.empty(_PER_BLOCK * _BLOCKS, dtype=_F)
-    count = len(target)
-    for tile in range(-(-count // (_PER_BLOCK * _BLOCKS))):
-        start = tile * _PER_BLOCK * _BLOCKS
-        left = min(count - start, _PER_BLOCK * _BLOCKS)
-        blocks = -(-left // _PER_BLOCK)
-        chacha8(key, tensor, _U(tile * _BLOCKS), words, blocks)
-        whole = left == _PER_BLOCK * blocks
-        into = target[start : start + left] if whole else spare[: _PER_BLOCK * blocks]
-        if not whole:
-            into[:] = _F(0)
-        for five in range(5):
-            place = 2 * five * blocks
-            box_muller(
-                words[3 * five, :blocks],
-                words[3 * five + 1, :blocks],
-                words[3 * five + 2, :blocks],
-                scale,
-                into[place : place + blocks],
-                into[place + blocks : place + 2 * blocks],
-            )
-        if not whole:
-            target[start : start + left] += into[:left]
+    count = targets.shape[1]
+    for i in range(len(targets)):
+        target = targets[i]
+        for tile in range(-(-count // (_PER_BLOCK * _BLOCKS))):
+            start = tile * _PER_BLOCK * _BLOCKS
+            left = min(count - start, _PER_BLOCK * _BLOCKS)
+            blocks = -(-left // _PER_BLOCK)
+            chacha8(keys[i], tensor, _U(tile * _BLOCKS), words, blocks)
+            whole = left == _PER_BLOCK * blocks
+            into = target[start : start + left] if whole else spare[: _PER_BLOCK * blocks]
+            if not whole:
+                into[:] = _F(0)
+            for five in range(5):
+                place = 2 * five * blocks
+                box_muller(
+                    words[3 * five, :blocks],
+                    words[3 * five + 1, :blocks],
+                    words[3 * five + 2, :blocks],
+                    scales[i],
+                    into[place : place + blocks],
+                    into[place + blocks : place + 2 * blocks],
+                )
+            if not whole:
+                target[start : start + left] += into[:left]
 
 
 def key_of(stream: np.random.Generator) -> NDArray[np.uint32]:
