@@ -20,6 +20,7 @@ from accord.cli import main as cli
 from accord.config.load import parse_study
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS, settings
+from accord.config.sections import shape as shape_of
 from accord.data import holdings
 
 ROOT = Path(__file__).parents[1]
@@ -64,10 +65,11 @@ SECTION_TEXTS = parts(prose(STUDY_FILE), 2)
 
 
 def documented(section: str, variety: str | None) -> dict[str, tuple[str, str]]:
-    """Setting to its type and default, as the study file's page has them for a variety."""
+    """Setting to its type and default, as the study file's page has them for a variety, or under a heading for all."""
     text = SECTION_TEXTS[f"`{section}`"]
     if variety is not None:
-        (text,) = (body for heading, body in parts(text, 3).items() if variety in CODE.findall(heading))
+        (own,) = (body for heading, body in parts(text, 3).items() if variety in CODE.findall(heading))
+        text = own + "".join(body for heading, body in parts(text, 3).items() if not CODE.search(heading))
     return {row[0].strip("`"): (row[1], row[2]) for row in rows(text)}
 
 
@@ -75,6 +77,8 @@ def kind(schema: Mapping[str, Any]) -> str:
     """A setting's JSON Schema in the page's words."""
     if "anyOf" in schema:
         return " or ".join(kind(each) for each in schema["anyOf"])
+    if "$ref" in schema:
+        return "mapping"
     if "const" in schema or "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     if schema["type"] == "array":
@@ -89,6 +93,8 @@ def number(schema: Mapping[str, Any]) -> str:
     word = "whole number" if schema["type"] == "integer" else "number"
     low = next((f"{schema[key]:g} {sign}" for key, sign in LOW.items() if key in schema), "")
     high = f" < {schema['exclusiveMaximum']:g}" if "exclusiveMaximum" in schema else ""
+    if schema.get("maximum", MOST) != MOST:
+        high = f" ≤ {schema['maximum']:g}"
     if low and not high:
         value, sign = low.split()
         return f"{word} {'≥' if sign == '≤' else '>'} {value}"
@@ -96,12 +102,24 @@ def number(schema: Mapping[str, Any]) -> str:
 
 
 LOW = {"minimum": "≤", "exclusiveMinimum": "<"}
+MOST = 10**9  # of every count; not worth a word
 
 
 def default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     return f"`{field.default if isinstance(field.default, str) else json.dumps(field.default)}`"
+
+
+def defined(cls: Any, above: str = "") -> Iterator[tuple[str, tuple[str, str]]]:
+    """Setting to its type and default, as the schema has them; those of a mapping by their dotted names too."""
+    schemas = cls.model_json_schema()["properties"]
+    for name in settings(cls):
+        field = cls.model_fields[name]
+        yield above + name, (kind(schemas[name]), default(field))
+        inner = shape_of(field)
+        if inner is not None:
+            yield from defined(inner.classes[0], f"{above}{name}.")
 
 
 VARIETIES = [
@@ -113,8 +131,7 @@ VARIETIES = [
 
 @pytest.mark.parametrize(("section", "variety", "cls"), VARIETIES)
 def test_every_setting_is_documented_with_its_type_and_default(section: str, variety: str | None, cls: Any) -> None:
-    schemas = cls.model_json_schema()["properties"]
-    true = {name: (kind(schemas[name]), default(cls.model_fields[name])) for name in settings(cls)}
+    true = dict(defined(cls))
     assert documented(section, variety) == true
 
 
@@ -190,7 +207,8 @@ def test_every_command_and_option_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_named_alone_exist_somewhere(page: Path) -> None:
-    known = set().union(*(options_of(words)[1] for words in (["run"], ["budget"], ["data", "partition"], ["doctor"])))
+    commands = (["run"], ["sweep"], ["budget"], ["data", "partition"], ["doctor"], ["compare"], ["export"])
+    known = set().union(*(options_of(words)[1] for words in commands))
     named = {span.split()[0].partition("=")[0] for span in CODE.findall(prose(page)) if span.startswith("--")}
     assert named <= known
 
@@ -261,7 +279,7 @@ FREE = {"CLIENT", "COLUMN", "GROUP", "LEVEL", "NAME", "RATE", "SIZE"}
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[accord.Run]:
-    """Two small runs that together have every record: with all there is, cut off and resumed; and with unit client."""
+    """Small runs that together have every record: with all there is, cut off and resumed; unit client; fine-tuned."""
     data = {"name": "synthetic", "train_rows": 200, "test_rows": 120, "features": 4}
     partition = {"name": "iid", "num_partitions": 4}
     noise = {"noise_multiplier": 2.0, "delta": 1e-3}
@@ -272,18 +290,31 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[accord.Run]:
         program={"name": "fedavg", "rounds": 2},
         privacy={"unit": "sample", **noise},
         fairness={"groups": ["group", "group*label"], "bootstrap": 20},
-        evaluation={"twin": True, "checkpoint_every": 2},
+        evaluation={"twin": True, "checkpoint_every": 2, "early_stopping": {"patience": 2}},
     )
     client = Study(
         data=data,
         partition=partition,
+        imbalance={"group": "group", "value": "0", "share": 0.25, "rows": 80},
         program={"name": "fedavg", "rounds": 1, "weights": "uniform"},
-        privacy={"unit": "client", **noise},
+        privacy={"unit": "client", "adaptive": {"count_noise": 3.0}, **noise},
     )
+    tuned = Study(data=data, partition=partition, program={"name": "ditto"}, evaluation={"fine_tune": {"steps": 1}})
     folder = tmp_path_factory.mktemp("runs")
     with pytest.raises(RuntimeError, match="power cut"):
         accord.run(full, folder / "full", on_round=power_cut)
-    return [accord.resume(folder / "full"), accord.run(client, folder / "client")]
+    joint = Study(
+        data=data,
+        partition=partition,
+        program={"name": "fedavg", "rounds": 1},
+        privacy={"unit": "sample", **noise},
+    )
+    return [
+        accord.resume(folder / "full"),
+        accord.run(client, folder / "client", ledger=folder / "client.ledger"),
+        accord.run(tuned, folder / "tuned"),
+        accord.run(joint, folder / "joint", ledger=folder / "joint.ledger"),
+    ]
 
 
 def power_cut(stage: str, record: object, planned: int) -> None:
@@ -355,6 +386,7 @@ def test_every_key_of_a_record_of_very_many_clients_is_documented(
         data={"name": "synthetic", "train_rows": 200, "test_rows": 120, "classes": 2},
         partition={"name": "iid", "num_partitions": 4},
         program={"name": "fedavg", "rounds": 1},
+        imbalance={"group": "group", "value": "0", "share": 0.25},
         fairness={"groups": ["group"], "bootstrap": 20},
     )
     (record,) = records(accord.run(study, tmp_path / "run").folder, name)

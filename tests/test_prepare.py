@@ -1,5 +1,6 @@
 """Everything that can be refused is refused before anything is written."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 import accord
 from accord.config.schema import Study
 from accord.errors import AccordError, DataError, PrivacyError, StudyError
-from accord.prepare import pick_device, prepare, reproducible_arithmetic, versions
+from accord.prepare import fingerprint_of, pick_device, prepare, reproducible_arithmetic, versions
 from accord.streams import NOISE
 
 SAMPLE = {"unit": "sample", "epsilon": 3.0, "delta": 1e-4}
@@ -127,3 +128,37 @@ def test_noise_is_independent_where_mechanism_or_data_differ(small_study: Callab
     assert (same.standard_normal(1000) == draws[0]).all()  # how it is judged changes no noise
     rows = [prepare(study).streams("rows", 1, 0).random() for study in studies]
     assert rows[0] == rows[1] == rows[2]
+
+
+def test_an_edited_network_of_ones_own_draws_other_noise(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    """Two models under one noise would differ by what no noise covers."""
+    study = small_study(model={"name": "custom", "function": "edited_net:make"}, privacy=SAMPLE)
+    source = (
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, n, k):\n"
+        "        super().__init__()\n"
+        "        self.linear = nn.Linear(n, k)\n"
+        "    def forward(self, x):\n"
+        "        return self.linear(x * FACTOR)\n"
+        "def make(input_shape, classes):\n"
+        "    return Net(input_shape[0], classes)\n"
+    )
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        for factor in ("1", "-1"):
+            (tmp_path / "edited_net.py").write_text(source.replace("FACTOR", factor))
+            patch.delitem(sys.modules, "edited_net", raising=False)
+            found.append(prepare(study).fingerprint)
+    assert found[0] != found[1]
+
+
+def test_other_first_values_draw_other_noise(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    study = small_study(privacy=SAMPLE)
+    prepared = prepare(study)
+    task = prepared.work.task
+    before = fingerprint_of(study, prepared.federated, task)
+    with torch.no_grad():
+        next(task.model.parameters()).add_(1.0)
+    assert fingerprint_of(study, prepared.federated, task) != before

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accord.config.load import load_study
     from accord.config.schema import Study
+    from accord.data.handed import from_datasets, from_torch
     from accord.errors import (
         AccordError,
         ClientError,
@@ -54,6 +55,8 @@ __all__ = [
     "Study",
     "StudyError",
     "__version__",
+    "from_datasets",
+    "from_torch",
     "load_study",
     "open_run",
     "resume",
@@ -63,6 +66,8 @@ __all__ = [
 _HOMES = {
     "Run": "accord.runs",
     "Study": "accord.config.schema",
+    "from_datasets": "accord.data.handed",
+    "from_torch": "accord.data.handed",
     "load_study": "accord.config.load",
     "open_run": "accord.runs",
     "resume": "accord.runs",

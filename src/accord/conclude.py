@@ -52,7 +52,7 @@ def conclude(
         few = prepared.population <= MOST_CLIENTS
         by_client = {"clients": client_fairness(prepared, judged)} if few else client_quantiles(prepared, judged)
         store.write_json(folder / "clients.json", by_client)
-    own = personal(prepared, progress.final, judged) if study.evaluation.per_client else None
+    own = personal(prepared, progress.final, progress.carried, judged) if study.evaluation.per_client else None
     return {
         "accord": versions()["accord"],
         "run": str(folder),

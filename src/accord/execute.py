@@ -3,12 +3,13 @@
 Each write is atomic or an appended line, so a kill at any moment leaves a folder that a run can be taken up
 from. Rounds after the last checkpoint are done again. Their charges are not counted twice: every draw comes
 from a named stream and a run is taken up only with the study, data and versions it was started with, so the
-repeated round releases the same values as before, and nothing new.
+repeated round releases the same values as before, and nothing new. (A joint ledger keeps the charges as they are:
+see `accord.accounts.paid`.)
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor
 
 from accord import params as p
+from accord.accounts import charge, check_taken_up, paid
 from accord.config.load import dump_study
+from accord.config.robust import RobustSection
 from accord.data.federated import FederatedData
 from accord.data.holdings import holdings
 from accord.errors import DivergedError, Fault, RunFolderError
@@ -28,11 +31,15 @@ from accord.program.build import draw_cohort, due_steps
 from accord.program.evaluate import count_groups, evaluate
 from accord.records import checkpoints, store
 from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores, finite
-from accord.records.trackers import TensorBoardTracker
+from accord.records.trackers import open_trackers
+from accord.stopping import best_params, validate, why_end
 from accord.timing import Timed, untimed
 
 OnRound = Callable[[str, RoundRecord, int], None]
 """Called after each round with the stage (`train` or `twin`), its record, and how many rounds are planned."""
+
+
+EARLY_STOPPING = "early_stopping"
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,9 @@ class Progress:
         ledger: the accounts after it, None without privacy.
         records: one a finished round.
         resumes: how often the run was taken up again.
+        best: the model's parameters after the best round so far, where early stopping keeps that; else None.
+        carried: what each client keeps after that round. The engine's own may be ahead: of a round that an interrupt
+            cut short, whose work must not be seen, since the round will be done again with the same noise.
     """
 
     round: int
@@ -52,6 +62,13 @@ class Progress:
     ledger: Ledger | None
     records: tuple[RoundRecord, ...]
     resumes: int
+    best: Params | None = None
+    carried: Mapping[int, Params] = field(default_factory=dict)
+
+    @property
+    def final(self) -> Params:
+        """The parameters to judge and to keep where the run ends here."""
+        return self.server.params if self.best is None else self.best
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,11 @@ class Stop:
 
     reason: str
     message: str
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has done what it was asked for all the same."""
+        return self.reason == EARLY_STOPPING
 
 
 def train_rounds(
@@ -88,11 +110,14 @@ def train_rounds(
     """
     study, planned = prepared.study, prepared.study.program.rounds
     sent = sum(record.uplink_bytes for record in progress[0].records)
-    tracker = TensorBoardTracker(folder / "tensorboard", progress[0].round + 1, sent)
+    tracker = open_trackers(study, folder, progress[0].round + 1, sent)
     writing = 0.0
     try:
         for number in range(progress[0].round + 1, planned + 1):
             before = progress[0]
+            enough = why_end(prepared, before.records)
+            if enough is not None:
+                return Stop(EARLY_STOPPING, enough)
             cohort = draw_cohort(study, prepared.population, number, prepared.streams)
             steps = due_steps(prepared.work, prepared.federated.train.sizes(), cohort)
             with timed("accounting"):
@@ -100,7 +125,7 @@ def train_rounds(
             if stop is not None:
                 return stop
             with timed("accounting"):
-                ledger = _charge(folder, before.ledger, cohort, {c: steps[c] for c in admitted}, number)
+                ledger = charge(prepared.entry, folder, before.ledger, cohort, {c: steps[c] for c in admitted}, number)
             began = time.perf_counter()
             server, outcome = prepared.program.round(
                 before.server, Cohort(number, admitted), prepared.engine, prepared.streams
@@ -110,20 +135,24 @@ def train_rounds(
             due = number % study.evaluation.every == 0 or number == planned
             with timed("evaluation"):
                 test, groups = _scores(prepared, server.params) if due else (None, None)
+                validation = validate(prepared, server.params) if due else None
             judged = time.perf_counter()
             seconds = {"train": trained - began, "evaluate": judged - trained, "records": writing}
             padding = outcome.padding if prepared.work.local_plan is None else None
             record = _record(number, cohort, admitted, outcome, padding, ledger, test, groups, seconds)
-            after = Progress(number, server, ledger, (*before.records, record), before.resumes)
+            records = (*before.records, replace(record, validation=validation))
+            best = best_params(prepared, records, server.params, before.best)
+            carried = dict(prepared.engine.carried)
+            after = Progress(number, server, ledger, records, before.resumes, best, carried)
             with timed("records"):
-                store.append_line(folder / "rounds.jsonl", record.as_json())
-                tracker.round(record)
+                store.append_line(folder / "rounds.jsonl", records[-1].as_json())
+                tracker.round(records[-1])
                 if number % study.evaluation.checkpoint_every == 0 or number == planned:
                     save(prepared, folder, after)
             progress[0] = after
             writing = time.perf_counter() - judged
             if on_round is not None:
-                on_round(stage, record, planned)
+                on_round(stage, records[-1], planned)
     finally:
         tracker.close()
     return None
@@ -135,40 +164,22 @@ def _admit(
     """The cohort's clients that may take part, or why the run ends here."""
     if ledger is None:
         return tuple(steps), None
+    if (charged := paid(prepared.entry, steps, number)) is not None:
+        return charged, None
     admitted = ledger.admit(steps)
     spent = ledger.plan.unit == "client" and ledger.exhausted()
-    quorum = prepared.study.program.min_clients or -(-len(steps) // 2)
+    program = prepared.study.program
+    quorum = program.min_clients or -(-len(steps) // 2)
+    if isinstance(program, RobustSection):
+        quorum = max(quorum, program.fewest())  # with fewer its rule says nothing
     few = len(admitted) < min(quorum, len(steps))
     if not spent and not few:
         return admitted, None
     left = "the population's" if spent else f"{len(steps) - len(admitted)} of {len(steps)} clients'"
     message = f"round {number} would take {left} privacy budget past epsilon {ledger.plan.budget:g}"
+    if ledger.before:
+        message += " with what earlier runs charged"
     return (), Stop("quorum" if admitted and not spent else "budget", message)
-
-
-def _charge(
-    folder: Path, ledger: Ledger | None, cohort: Sequence[int], steps: dict[int, int], number: int
-) -> Ledger | None:
-    """Charges a round and writes the charge, before any of its work is done."""
-    if ledger is None:
-        return None
-    charged = ledger.charge(steps)
-    if ledger.plan.unit == "client":
-        epsilon = {"population": float(charged.epsilons()[0])}
-    else:
-        epsilon = dict(zip(map(str, steps), charged.epsilons(list(steps)).tolist(), strict=True))
-    refused = [client for client in cohort if client not in steps]
-    store.append_line(
-        folder / "ledger.jsonl",
-        {
-            "round": number,
-            "clients": list(steps),
-            "refused": refused,
-            "steps": list(steps.values()),
-            "epsilon": epsilon,
-        },
-    )
-    return charged
 
 
 def _check(server: ServerState, outcome: RoundOutcome, charged: dict[int, int], number: int) -> None:
@@ -228,13 +239,17 @@ def _record(
         messages=outcome.messages,
         padding=padding,
         seconds=seconds,
+        measures=dict(outcome.measures),
     )
 
 
 def begin(prepared: Prepared, folder: Path) -> Progress:
-    """Writes the resolved study, who holds what, and a checkpoint of the untrained model."""
+    """Writes the resolved study, who holds what, the run's place in its joint ledger, and a checkpoint of the untrained
+    model."""
     store.write_text(folder / "study.yaml", dump_study(prepared.study))
     store.write_json(folder / "partition.json", partition_summary(prepared.federated))
+    if prepared.entry is not None:
+        prepared.entry.begin()  # before there is a checkpoint to take the run up from
     progress = Progress(0, prepared.program.init(prepared.initial), prepared.ledger, (), 0)
     save(prepared, folder, progress)
     return progress
@@ -243,9 +258,15 @@ def begin(prepared: Prepared, folder: Path) -> Progress:
 def save(prepared: Prepared, folder: Path, progress: Progress) -> None:
     """Writes a checkpoint."""
     tensors = {f"params/{name}": value for name, value in progress.server.params.items()}
+    tensors |= {f"server/{name}": value for name, value in progress.server.extra.items()}
+    for client, carried in progress.carried.items():
+        tensors |= {f"client/{client}/{name}": value for name, value in carried.items()}
+    tensors |= {f"best/{name}": value for name, value in (progress.best or {}).items()}
     if progress.ledger is not None:
         tensors["ledger/steps"] = torch.from_numpy(progress.ledger.steps)
     state = {"name": prepared.name, "resumes": progress.resumes, "bound": _bound(prepared)}
+    if prepared.entry is not None:
+        state["joint_ledger"] = {"file": str(prepared.entry.path), "run": prepared.entry.run}
     checkpoints.save(folder, progress.round, tensors, state)
 
 
@@ -256,6 +277,10 @@ def _bound(prepared: Prepared) -> dict[str, str]:
     plan = repr(None if prepared.ledger is None else prepared.ledger.plan)
     kept = {name: value for name, value in versions().items() if name != "machine"}
     engine = prepared.study.engine.model_dump_json(exclude={"threads"})
+    stopping = prepared.study.evaluation.early_stopping
+    if stopping is not None:
+        # Scores on other rows, or a best by another measure, could not be told from those of this study.
+        kept["early stopping"] = stopping.model_dump_json(exclude={"patience"})
     return kept | {"fingerprint": prepared.fingerprint, "plan": plan, "device": device.type, "engine": engine}
 
 
@@ -282,9 +307,19 @@ def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> 
         raise RunFolderError(f"{folder / 'ledger.jsonl'}: not one charge a round up to {saved.round}; restore the file")
     if ledger is not None:
         ledger = replace(ledger, steps=saved.tensors["ledger/steps"].numpy())
+        check_taken_up(prepared.entry, saved.round, ledger.steps)
     device = next(iter(prepared.initial.values())).device
-    server = ServerState({name: value.to(device) for name, value in saved_params(saved.tensors).items()})
-    return Progress(saved.round, server, ledger, records, int(saved.state["resumes"]) + 1)
+    server = ServerState(
+        {name: value.to(device) for name, value in saved_params(saved.tensors).items()},
+        {name: value.to(device) for name, value in saved_params(saved.tensors, "server/").items()},
+    )
+    carried: dict[int, Params] = {}
+    for name, value in saved_params(saved.tensors, "client/").items():
+        client, _, rest = name.partition("/")
+        carried.setdefault(int(client), {})[rest] = value.to(device)
+    prepared.engine.carried = dict(carried)
+    best = {name: value.to(device) for name, value in saved_params(saved.tensors, "best/").items()}
+    return Progress(saved.round, server, ledger, records, int(saved.state["resumes"]) + 1, best or None, carried)
 
 
 def go_back(folder: Path, round: int) -> None:
@@ -309,9 +344,9 @@ def last_checkpoint(folder: Path) -> checkpoints.Checkpoint:
     return saved
 
 
-def saved_params(tensors: dict[str, Tensor]) -> Params:
-    """The model's parameters among a checkpoint's tensors."""
-    return {name.removeprefix("params/"): value for name, value in tensors.items() if name.startswith("params/")}
+def saved_params(tensors: dict[str, Tensor], kind: str = "params/") -> Params:
+    """The model's parameters among a checkpoint's tensors, or those of another `kind`, such as `best/`."""
+    return {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}
 
 
 def partition_summary(federated: FederatedData) -> dict[str, object]:

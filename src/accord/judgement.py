@@ -109,18 +109,21 @@ def fine_tuned(prepared: Prepared, params: Params, judged: Judged) -> dict[str, 
     }
 
 
-def personal(prepared: Prepared, params: Params, judged: Judged) -> dict[str, Any] | None:
+def personal(
+    prepared: Prepared, params: Params, carried: Mapping[int, Params], judged: Judged
+) -> dict[str, Any] | None:
     """Accuracy over clients of the shared model and of what each has of its own; None where no client keeps any.
 
     Args:
-        prepared: the study made ready; its engine holds what clients keep.
+        prepared: the study made ready.
         params: the shared model.
+        carried: what clients keep.
         judged: it on the test rows.
     """
     shares, table = prepared.federated.test, prepared.federated.data.test
     n, before, after = [], [], []
-    for client, carried in sorted(prepared.engine.carried.items()):
-        own = {name: value for name, value in carried.items() if name in params}
+    for client, kept in sorted(carried.items()):
+        own = {name: value for name, value in kept.items() if name in params}
         rows = shares.rows(client)
         if not own or not len(rows):
             continue

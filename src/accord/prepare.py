@@ -14,25 +14,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
+from accord.accounts import add_rows, check_ledger, open_accounts
+from accord.config.data import HandedData
 from accord.config.engine import EngineSection, SequentialEngine, VectorisedEngine
+from accord.config.model import CustomModel
+from accord.config.partition import NaturalPartition
 from accord.config.schema import Study
 from accord.data.federated import DataSet, FederatedData
+from accord.data.handed import CLIENT
 from accord.data.load import deal, load_data
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised import Vectorised
 from accord.errors import PrivacyError, StudyError
 from accord.fairness.groups import Grouping
 from accord.models.build import build
+from accord.models.pretrained import pin
 from accord.params import Params
+from accord.plugins import source_of
 from accord.privacy.ledger import Ledger
+from accord.privacy.plan import PrivacyPlan
+from accord.program.attacks import make_attacked, poisoned
 from accord.program.base import Engine, Program
-from accord.program.build import check_cohort, make_plan, make_program, make_work
+from accord.program.build import check_cohort, make_program, make_work
+from accord.program.early_stopping import hold_out
 from accord.program.evaluate import groupings, positive_label
+from accord.program.fine_tuning import check_clients
 from accord.program.local import ClientWork
-from accord.streams import Streams, bind
+from accord.program.trial import check_by_sample
+from accord.records.joint_ledger import Entry, JointLedger
+from accord.records.trackers import check_trackers
+from accord.streams import Streams
 from accord.task import Task
 from accord.timing import Timed, untimed
 
@@ -44,16 +57,17 @@ class Prepared:
     Attributes:
         study: as resolved.
         name: what the study is called in reports.
-        federated: rows and who holds them.
+        federated: rows and who holds them, those held out for early stopping taken out of the test rows.
         work: client work, with the task and the privacy plan.
         program: the federated algorithm.
         engine: where client work runs.
-        ledger: accounts with nothing spent; None without privacy.
+        ledger: accounts with nothing spent by this run; None without privacy.
         streams: the run's named streams.
         initial: the model's first parameters, on the engine's device.
         groups: sensitive groups of the test rows, by column.
         positive: the label that counts as selected, None where there is none.
         fingerprint: of mechanism, data and who holds what; a run is taken up only where it is the same.
+        entry: the run's place in a joint ledger; None where it has none.
     """
 
     study: Study
@@ -68,6 +82,7 @@ class Prepared:
     groups: Mapping[str, Grouping]
     positive: int | None
     fingerprint: str
+    entry: Entry | None = None
 
     @property
     def population(self) -> int:
@@ -76,35 +91,54 @@ class Prepared:
 
 
 def prepare(
-    study: Study, name: str = "study", federated: FederatedData | None = None, timed: Timed = untimed
+    study: Study,
+    name: str = "study",
+    federated: FederatedData | None = None,
+    timed: Timed = untimed,
+    *,
+    handed: DataSet | None = None,
+    joint: JointLedger | None = None,
 ) -> Prepared:
     """Builds everything a run needs.
 
     Args:
         study: what to run.
         name: what to call it.
-        federated: data already loaded and dealt for this study's `data`, `partition` and `seed`.
+        federated: data already loaded and dealt for this study's `data`, `partition`, `imbalance` and `seed`.
         timed: a stopwatch.
+        handed: rows handed over in Python, for a study whose `data` is `handed`.
+        joint: a joint ledger, opened, that the run is to charge.
 
     Raises:
         RequestError: anything wrong with the study, the data, or their combination.
     """
+    check_trackers(study)
+    if joint is not None:
+        check_ledger(study, joint.path)
+    if handed is not None:
+        study = _handed(study, handed)
     with timed("data"):
-        federated = federated or deal(load_data(study.data, study.seed), study.partition, study.seed)
-    data = federated.data
+        if federated is None:
+            rows = load_data(study.data, study.seed) if handed is None else handed
+            federated = deal(rows, study.partition, study.seed, study.imbalance)
     sizes = federated.train.sizes()
     check_cohort(study, len(sizes))
-    model = study.model
-    options = model.model_dump(exclude={"name"})
-    classes = len(data.class_names)
-    task = Task(build(model.name, options, tuple(data.train.x.shape[1:]), classes, study.seed), classes)
-    fingerprint = fingerprint_of(study, federated)
-    streams = bind(study.seed, fingerprint)
+    judging = study.evaluation
+    if judging.early_stopping is not None:
+        federated = hold_out(federated, judging.early_stopping.fraction, study.seed)
+    if judging.fine_tune is not None:
+        check_clients(judging.fine_tune.clients, len(sizes))
+    data = federated.data
+    model = study.model.model_copy(update=pin(study.model.pretrained, study.model.pretrained_sha256))
+    study = study.model_copy(update={"model": model})
+    task = _task(study, data)
+    fingerprint = fingerprint_of(study, federated, task)
     with timed("accounting"):
-        plan = make_plan(study, sizes, streams)
-    if plan is not None:
-        _refuse_under_privacy(study, data, task, streams)
-    work = make_work(study, task, plan)
+        accounts = open_accounts(study, name, federated, fingerprint, joint)
+    if accounts.plan is not None:
+        _refuse_under_privacy(study, data, task, accounts.streams)
+    work = make_work(study, task, accounts.plan)
+    check_by_sample(work, data.train)
     device = pick_device(study.engine.device)
     fairness = study.fairness
     return Prepared(
@@ -113,41 +147,112 @@ def prepare(
         federated=federated,
         work=work,
         program=make_program(study, work, sizes),
-        engine=make_engine(study.engine, federated, streams, device, timed),
-        ledger=None if plan is None else Ledger.open(plan, sizes),
-        streams=streams,
+        engine=_engine(study, federated, accounts.streams, device, accounts.plan, timed),
+        ledger=accounts.ledger,
+        streams=accounts.streams,
         initial={key: value.to(device) for key, value in task.init(work.dtype).items()},
         groups=groupings(data, fairness.groups) if fairness else {},
-        positive=positive_label(fairness.positive, classes) if fairness else None,
-        fingerprint=fingerprint,
+        positive=positive_label(fairness.positive, len(data.class_names)) if fairness else None,
+        fingerprint=accounts.fingerprint,
+        entry=accounts.entry,
     )
+
+
+_STATED = {
+    "custom": "let the function return class_names, and test rows of every value of a group",
+    "csv": "give data.ranges and data.categories",
+    "handed": "hand over classes",
+}
+"""How a user states what would be read off the rows."""
+
+
+def _handed(study: Study, data: DataSet) -> Study:
+    """The study with what its file is to say of the rows handed over.
+
+    Raises:
+        StudyError: the study has data of its own, or deals clients' rows in another way than they were handed over.
+    """
+    if not isinstance(data, DataSet):
+        kind = type(data).__name__
+        raise StudyError(f"data=: hand over what accord.from_datasets or accord.from_torch returns, not a {kind}")
+    if not isinstance(study.data, HandedData):
+        raise StudyError(f"data= is given, but the study's data is {study.data.name}; make that {{name: handed}}")
+    deals = study.partition
+    if CLIENT in data.train.groups and not (isinstance(deals, NaturalPartition) and deals.partition_by == CLIENT):
+        raise StudyError(
+            f"partition {deals.name}: the rows were handed over by client; set it to {{name: natural, partition_by: "
+            f"{CLIENT}}}, or hand over one data set"
+        )
+    about = study.data.about or data.about
+    return study.model_copy(update={"data": study.data.model_copy(update={"about": about})})
+
+
+def _task(study: Study, data: DataSet) -> Task:
+    """The study's network over this data, with its loss."""
+    options = study.model.model_dump(exclude={"name"})
+    classes, shape, tokens = len(data.class_names), tuple(data.train.x.shape[1:]), data.tokens()
+    task = Task(build(study.model.name, options, shape, classes, study.seed, tokens=tokens), classes)
+    if tokens is not None:
+        _check_tokens(study, task, shape, tokens)
+    return task
+
+
+def _check_tokens(study: Study, task: Task, shape: tuple[int, ...], tokens: int) -> None:
+    """Refuses a network that has no place for the data's highest token."""
+    try:
+        with torch.no_grad():
+            task.losses(task.init(), torch.full((1, *shape), tokens - 1), torch.zeros(1, dtype=torch.int64))
+    except IndexError as error:
+        raise StudyError(
+            f"model {study.model.name}: its network has no place for token {tokens - 1}, the highest of the data; "
+            f"make its embedding {tokens} or larger"
+        ) from error
 
 
 def _refuse_under_privacy(study: Study, data: DataSet, task: Task, streams: Streams) -> None:
     if data.derived:
         raise PrivacyError(
             f"data {data.name}: {', '.join(data.derived)} would be read off the training rows, which no noise covers; "
-            "let the function return class_names"
+            f"{_STATED.get(data.name, 'state it in the study')}"
         )
-    x = data.train.x
-    if task.remembers(tuple(x.shape[1:]), streams("trial", 0, 0), tokens=not x.is_floating_point()):
+    shape = tuple(data.train.x.shape[1:])
+    if task.remembers(shape, streams("trial", 0, 0), tokens=data.train.holds_tokens):
         raise PrivacyError(
             f"model {study.model.name}: the network remembers rows it has seen, so clipping one sample or client does "
             "not bound what it changes; make forward depend on its input and parameters alone"
         )
 
 
-def fingerprint_of(study: Study, federated: FederatedData) -> str:
-    """A digest of what decides a run's result: the study but for how it is run and judged, the training rows,
-    and who holds them."""
+def fingerprint_of(study: Study, federated: FederatedData, task: Task) -> str:
+    """A digest of what decides a run's result: the study but for how it is run and judged, the training rows, who
+    holds them, and the network: its layers, its first values, and the file of a network of the user's own.
+
+    Two runs that differ in any of these must not share noise: the difference of their models would be free of it.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    meaning = study.model_dump(mode="json", exclude={"engine", "evaluation", "fairness"})
+    meaning = study.model_dump(mode="json", exclude={"engine", "evaluation", "fairness", "trackers"})
     digest.update(json.dumps(meaning, sort_keys=True).encode())
-    table, shares = federated.data.train, federated.train
-    for array in (table.x.contiguous().numpy(), table.y.contiguous().numpy(), shares.order, shares.offsets):
-        digest.update(str((array.dtype, array.shape)).encode())
-        digest.update(np.ascontiguousarray(array).data)
+    digest.update(repr(task.model).encode())
+    for name, value in task.init().items():
+        digest.update(name.encode())
+        digest.update(value.contiguous().numpy().data)
+    if isinstance(study.model, CustomModel):
+        digest.update(source_of(study.model.function))
+    add_rows(digest, federated)
     return digest.hexdigest()
+
+
+def _engine(
+    study: Study,
+    federated: FederatedData,
+    streams: Streams,
+    device: torch.device,
+    plan: PrivacyPlan | None,
+    timed: Timed,
+) -> Engine:
+    """The engine the study names, some of its clients malicious where the study has an attack."""
+    engine = make_engine(study.engine, poisoned(study.attack, federated, streams), streams, device, timed)
+    return make_attacked(study.attack, engine, len(federated.train), streams, plan)
 
 
 def make_engine(

@@ -6,7 +6,7 @@ one hiding the other, depending on what was imported first.
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from accord.conclude import conclude
 from accord.config.load import load_study
 from accord.config.schema import Study
+from accord.data.federated import DataSet
 from accord.errors import RunFolderError, StoppedEarly, StudyError
 from accord.execute import (
     OnRound,
@@ -30,8 +31,10 @@ from accord.execute import (
 )
 from accord.params import Params
 from accord.prepare import Prepared, prepare, reproducible_arithmetic
-from accord.records import checkpoints, store
+from accord.records import checkpoints, joint_ledger, store
+from accord.records.joint_ledger import JointLedger
 from accord.records.rounds import RoundRecord
+from accord.stopping import kept_round
 from accord.timing import Timed, untimed
 
 if TYPE_CHECKING:
@@ -69,6 +72,8 @@ def run(
     study: Study,
     out: Path | str | None = None,
     *,
+    data: DataSet | None = None,
+    ledger: Path | str | None = None,
     name: str = "study",
     on_round: OnRound | None = None,
     timed: Timed = untimed,
@@ -78,6 +83,9 @@ def run(
     Args:
         study: what to run.
         out: the run folder, which must not exist or be empty; None makes one under `runs/`.
+        data: rows handed over by `from_datasets` or `from_torch`, for a study whose data is `{name: handed}`.
+        ledger: the file of a joint ledger, made where it is missing: what every run on it charged counts towards this
+            one's budget and epsilon. All its runs must train on the same rows, held by the same clients.
         name: what reports call the study.
         on_round: called after every round.
         timed: a stopwatch, such as `accord.timing.Stopwatch()`: told where the time goes.
@@ -92,23 +100,30 @@ def run(
     """
     folder = Path(out) if out is not None else default_folder(name)
     store.check_folder(folder)
-    try:
-        prepared = prepare(study, name, timed=timed)
-    except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise StudyError(
-            f"the study asks for what this machine cannot make ready: {reason}; lower its sizes"
-        ) from error
-    store.create_folder(folder)
-    with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
-        return _execute(prepared, folder, begin(prepared, folder), on_round, timed=timed)
+    with _held(ledger) as joint:
+        try:
+            prepared = prepare(study, name, timed=timed, handed=data, joint=joint)
+        except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise StudyError(
+                f"the study asks for what this machine cannot make ready: {reason}; lower its sizes"
+            ) from error
+        store.create_folder(folder)
+        with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
+            return _execute(prepared, folder, begin(prepared, folder), on_round, timed=timed)
 
 
-def resume(folder: Path | str, *, on_round: OnRound | None = None) -> Run:
+def _held(file: Path | str | None, run: str | None = None) -> AbstractContextManager[JointLedger | None]:
+    """The joint ledger, held for this process; None where the run has none."""
+    return nullcontext() if file is None else joint_ledger.held(Path(file), run)
+
+
+def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound | None = None) -> Run:
     """Takes up a run where its last checkpoint left it; ends bit for bit where it would have ended.
 
     Args:
         folder: the run folder. A finished run is returned as it is.
+        data: the rows again, where they were handed over.
         on_round: called after every further round.
 
     Raises:
@@ -121,10 +136,12 @@ def resume(folder: Path | str, *, on_round: OnRound | None = None) -> Run:
             write_report(folder)  # the disk may have filled between the result and the report
         return done
     saved = last_checkpoint(folder)
-    prepared = prepare(done.study, str(saved.state["name"]))
-    with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
-        saved = last_checkpoint(folder)
-        return _execute(prepared, folder, take_up(prepared, folder, saved), on_round)
+    told = saved.state.get("joint_ledger", {})
+    with _held(told.get("file"), told.get("run")) as joint:
+        prepared = prepare(done.study, str(saved.state["name"]), handed=data, joint=joint)
+        with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
+            saved = last_checkpoint(folder)
+            return _execute(prepared, folder, take_up(prepared, folder, saved), on_round)
 
 
 @contextmanager
@@ -186,7 +203,7 @@ def _execute(
     stop: Stop | None = None
     try:
         stop = train_rounds(prepared, folder, progress, on_round, stage, timed)
-        if stop is None and prepared.study.evaluation.twin and prepared.ledger is not None:
+        if (stop is None or stop.done) and prepared.study.evaluation.twin and prepared.ledger is not None:
             twin = _twin(prepared, folder / "twin", on_round, timed)
     except KeyboardInterrupt:
         # In this order: a checkpoint must never be ahead of the records.
@@ -222,8 +239,9 @@ def _end(
     prepared: Prepared, folder: Path, progress: Progress, stop: Stop | None, twin: Run | None, timed: Timed
 ) -> Run:
     """Judges the model; writes it, the result and the report."""
-    params = {name: value.cpu() for name, value in progress.server.params.items()}
-    checkpoints.save_model(folder / "model.safetensors", params, {"study": prepared.name, "round": progress.round})
+    params = {name: value.cpu() for name, value in progress.final.items()}
+    kept = kept_round(prepared, progress.records)
+    checkpoints.save_model(folder / "model.safetensors", params, {"study": prepared.name, "round": kept})
     with timed("evaluation"):
         values = conclude(prepared, folder, progress, stop, twin.result if twin else None)
     with timed("records"):

@@ -45,24 +45,32 @@ NOISE = "noise"
 """Purpose of a client's privacy noise."""
 SERVER_NOISE = "noise of the server"
 """Purpose of the server's privacy noise."""
+SAMPLING = ("rows", "cohort")
+"""Purposes of the draws that privacy is amplified by: rows of a batch, clients of a cohort."""
 
 
-def bind(seed: int, fingerprint: str = "") -> Streams:
+def bind(seed: int, fingerprint: str = "", *, apart: bool = False) -> Streams:
     """`stream` with the seed bound: what a program is handed.
 
     Args:
         seed: the study's seed.
         fingerprint: of mechanism and data. Noise streams depend on it: two runs that differ in either draw
             independent noise even at one seed, or the difference of their models would be free of noise.
+        apart: batches and cohorts depend on it, too. Accounting that composes two runs takes for granted that who was
+            drawn in the one says nothing of who was drawn in the other.
 
     >>> float(bind(7)("cohort", 1, -1).random()) == float(stream(7, "cohort", 1, -1).random())
     True
     >>> float(bind(7, "a")(NOISE, 1, 0).random()) == float(bind(7, "b")(NOISE, 1, 0).random())
     False
+    >>> [float(bind(7, of, apart=True)("rows", 1, 0).random()) == float(bind(7)("rows", 1, 0).random()) for of in "ab"]
+    [False, False]
     """
 
+    kept_apart = (NOISE, SERVER_NOISE, *(SAMPLING if apart else ()))
+
     def bound(purpose: str, round: int, client: int) -> np.random.Generator:
-        if purpose in (NOISE, SERVER_NOISE):
+        if purpose in kept_apart:
             purpose = f"{purpose}/{fingerprint}"
         return stream(seed, purpose, round, client)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +110,55 @@ def test_noise_no_accountant_can_take_is_one_line(cli: Cli, noise: str) -> None:
     said = cli("budget", "--n", 60000, "--batch", 256, "--delta", "1e-5", "--epochs", 1, "--noise", noise)
     assert said.code == 2
     assert len(said.err.splitlines()) == 1
+
+
+# --- joint ledgers ------------------------------------------------------------------------------------
+
+
+def test_what_the_runs_on_a_ledger_charged(cli: Cli, study_file: Callable[..., Path], tmp_path: Path) -> None:
+    study = study_file(privacy={"unit": "sample", "noise_multiplier": 2.0, "delta": 1e-4})
+    for name, noise in (("a", 2), ("b", 3)):
+        run = ["run", study, "--set", f"privacy.noise_multiplier={noise}", "--out", name, "--ledger", "adult.ledger"]
+        assert cli(*run).code == 0
+    told = json.loads(cli("budget", "--ledger", "adult.ledger", "--json").out)
+    result = json.loads((tmp_path / "b" / "result.json").read_text())
+    assert told["epsilon"] == result["privacy"]["epsilon"]
+    assert told["per_client"] == result["privacy"]["per_client"]
+    assert (told["ledger"], told["population"], told["delta"], told["accountant"]) == ("adult.ledger", 6, 1e-4, "rdp")
+    assert [(run["rounds"], run["noise_multiplier"]) for run in told["runs"]] == [(4, 2.0), (4, 3.0)]
+    assert told["runs"][1]["epsilon"] == result["privacy"]["joint"]["own"]["max"]
+    said = cli("budget", "--ledger", "adult.ledger")
+    assert said.code == 0
+    assert f"{told['epsilon']:.4g}, client 0" in said.out.splitlines()[0]
+    assert "run 2, study" in said.out
+    assert max(map(len, said.out.splitlines())) <= 80
+    tighter = json.loads(
+        cli("budget", "--ledger", "adult.ledger", "--delta", "1/1000", "--accountant", "pld", "--json").out
+    )
+    assert tighter["epsilon"] < told["epsilon"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ledger", "nowhere"], "ledger nowhere: no such file"),
+        (["--ledger", "study.yaml"], "study.yaml, line 1: not a JSON object"),
+        (["--ledger", "empty"], "ledger empty: no run has charged it"),
+        (["--ledger", "adult.ledger", "--n", "5"], "give it with --delta and --accountant at most"),
+        (["--ledger", "adult.ledger", "--delta", "0.5"], "must be below 1/n"),
+        (["--ledger", "adult.ledger", "--delta", "2"], "delta must lie strictly between 0 and 1"),
+        (["--ledger", "adult.ledger", "--accountant", "moments"], "unknown privacy accountant"),
+        ([], "give --n, --batch and --delta, or --ledger FILE"),
+    ],
+)
+def test_bad_questions_about_a_ledger_are_one_line(
+    cli: Cli, study_file: Callable[..., Path], tmp_path: Path, options: list[str], message: str
+) -> None:
+    study = study_file(privacy={"unit": "sample", "noise_multiplier": 2.0, "delta": 1e-4})
+    assert cli("run", study, "--set", "program.rounds=1", "--out", "a", "--ledger", "adult.ledger").code == 0
+    (tmp_path / "empty").touch()
+    said = cli("budget", *options)
+    assert said.code == 2
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1, said.err
+    assert message in said.err

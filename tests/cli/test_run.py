@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from accord.config.schema import Study
+
 Cli = Callable[..., Any]
 StudyFile = Callable[..., Path]
 SAMPLE = {"unit": "sample", "epsilon": 3.0, "delta": 1e-4}
@@ -45,9 +47,7 @@ def test_the_schema_is_json_schema(cli: Cli) -> None:
     said = cli("run", "--print-schema")
     schema = json.loads(said.out)
     assert said.code == 0
-    assert set(schema["properties"]) == {
-        "data", "partition", "model", "training", "program", "privacy", "fairness", "evaluation", "engine", "seed",
-    }  # fmt: skip
+    assert list(schema["properties"]) == list(Study.model_fields)
     assert schema["additionalProperties"] is False
 
 
@@ -217,3 +217,47 @@ def test_functions_are_found_beside_the_study_and_may_print(cli: Cli, study_file
     assert said.code == 0, said.err
     assert json.loads(said.out)["status"] == "done"
     assert "hello" in said.err
+
+
+def test_runs_on_one_ledger(cli: Cli, study_file: StudyFile, tmp_path: Path) -> None:
+    study = study_file(privacy=SAMPLE)
+    assert cli("run", study, "--out", "a", "--ledger", "adult.ledger").code == 0
+    said = cli("run", study, "--set", "privacy.epsilon=5", "--out", "b", "--ledger", "adult.ledger")
+    assert said.code == 0
+    assert "ε of 2 runs on the ledger adult.ledger together" in said.out
+    assert "this run" in said.out
+    result = json.loads((tmp_path / "b" / "result.json").read_text())
+    assert result["privacy"]["joint"]["own"]["max"] < result["privacy"]["epsilon"] <= 5.0
+    assert result["privacy"]["joint"]["ledger"] == str(tmp_path / "adult.ledger")
+    assert cli("run", "--resume", "b").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "privacy.epsilon 3: earlier runs on this ledger took 2.99"),
+        (["--set", "privacy=null"], "--ledger {}/adult.ledger: the study has no privacy section"),
+        (["--set", "evaluation.twin=true"], "--ledger {}/adult.ledger: evaluation.twin trains on the same rows"),
+        (["--set", "seed=2", "--set", "privacy.epsilon=9"], "{}/adult.ledger is the ledger of another data set"),
+        (["--set", "privacy.epsilon=9", "--ledger", "nowhere/j"], "ledger {}/nowhere/j cannot be opened"),
+    ],
+)
+def test_what_does_not_go_on_a_ledger_is_one_line_and_exit_2(
+    cli: Cli, study_file: StudyFile, tmp_path: Path, options: list[str], message: str
+) -> None:
+    study = study_file(privacy=SAMPLE)
+    assert cli("run", study, "--out", "a", "--ledger", "adult.ledger").code == 0
+    before = (tmp_path / "adult.ledger").read_bytes()
+    said = cli("run", study, "--out", "b", "--ledger", "adult.ledger", *options)
+    assert said.code == 2
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1, said.err
+    assert message.format(tmp_path) in said.err
+    assert (tmp_path / "adult.ledger").read_bytes() == before
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_run_is_resumed_on_the_ledger_it_has(cli: Cli) -> None:
+    said = cli("run", "--resume", "there", "--ledger", "j")
+    assert said.code == 2
+    assert "give it alone" in said.err

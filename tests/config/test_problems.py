@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from accord.config.problems import Problem, got, nearest, problems, unknown_key
 from accord.config.program import CyclicProgram
 from accord.config.schema import Study
+from accord.config.sections import SECTIONS
 from accord.config.training import Training
 
 DIGITS = {"name": "digits"}
@@ -17,8 +18,12 @@ def found(**settings: Any) -> list[Problem]:
     return problems(caught.value.errors(include_url=False))
 
 
-PARTITIONS = "iid, dirichlet, shard, pathological, size, natural, contiguous, sorted"
-FEDAVG_TAKES = "fedavg takes: rounds, cohort_size, cohort_sampling, weights, weight_cap, min_clients"
+PARTITIONS = (
+    "iid, dirichlet, shard, pathological, size, linear, square, exponential, inner-dirichlet, natural, contiguous, "
+    "sorted"
+)
+FEDAVG_TAKES = "fedavg takes: rounds, cohort_size, min_clients, cohort_sampling, weights, weight_cap"
+PROGRAMS = ", ".join(SECTIONS["program"].names)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +40,12 @@ FEDAVG_TAKES = "fedavg takes: rounds, cohort_size, cohort_sampling, weights, wei
         (
             {"partition": {"name": "iid", "alpha": 0.3}},
             "partition.alpha",
-            "unknown key; it belongs to dirichlet (iid takes: num_partitions)",
+            "unknown key; it belongs to dirichlet and inner-dirichlet (iid takes: num_partitions)",
         ),
         (
             {"model": {"name": "logistic", "xyz": 1}},
             "model.xyz",
-            "unknown key (logistic takes: no settings)",
+            "unknown key (logistic takes: pretrained, pretrained_sha256, pretrained_except, freeze, lora)",
         ),
         (
             {"engine": {"name": "sequential", "delta": 0.5}},
@@ -66,12 +71,12 @@ FEDAVG_TAKES = "fedavg takes: rounds, cohort_size, cohort_sampling, weights, wei
         (
             {"privacy": {"name": "sample", "delta": 1e-5}},
             "privacy",
-            "'unit' is missing (is 'name' meant to be it?); give one of: sample, batch, client",
+            "'unit' is missing (is 'name' meant to be it?); give one of: sample, batch, client, local",
         ),
         (
             {"program": {"nmae": "fedavg"}},
             "program",
-            "'name' is missing (is 'nmae' meant to be it?); give one of: fedavg, cyclic",
+            f"'name' is missing (is 'nmae' meant to be it?); give one of: {PROGRAMS}",
         ),
         (
             {"engine": {"name": "sequentiel"}},

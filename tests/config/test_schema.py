@@ -7,9 +7,19 @@ from accord.config.base import Section
 from accord.config.data import DigitsData
 from accord.config.privacy import ClientPrivacy
 from accord.config.schema import Study
-from accord.config.sections import SECTIONS
+from accord.config.sections import SECTIONS, shape
 
-CLASSES = [cls for section in SECTIONS.values() for cls in section.classes]
+
+def with_inner(cls: type[Section]) -> list[type[Section]]:
+    """A section and those inside it."""
+    inner = [found for field in cls.model_fields.values() if (found := shape(field)) is not None]
+    return [cls, *(deeper for found in inner for each in found.classes for deeper in with_inner(each))]
+
+
+CLASSES = list(
+    dict.fromkeys(each for section in SECTIONS.values() for cls in section.classes for each in with_inner(cls))
+)
+CAPPED = {"name": "fedavg", "weight_cap": 10}
 CLIENT = {"unit": "client", "epsilon": 1.0, "delta": 1e-3}
 
 
@@ -80,3 +90,39 @@ def test_the_json_schema_describes_every_section_and_closes_it() -> None:
     for name, definition in definitions.items():
         assert definition["description"], name
         assert definition["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"program": {"name": "fedsgd"}}, "set training.batch_size to full"),
+        ({"program": {"name": "scaffold"}, "training": {"momentum": 0.9}}, "scaffold needs plain SGD"),
+        ({"program": {"name": "scaffold"}, "training": {"weight_decay": 0.1}}, "scaffold needs plain SGD"),
+        ({"program": {"name": "fednova"}, "training": {"optimizer": "adam"}}, "fednova needs"),
+        (
+            {"privacy": {"unit": "client", "noise_multiplier": 1.0, "delta": 1e-3, "adaptive": {}}, "program": CAPPED},
+            "set program.weights to uniform",
+        ),
+        (
+            {
+                "privacy": {
+                    "unit": "client",
+                    "noise_multiplier": 1.0,
+                    "delta": 1e-3,
+                    "adaptive": {},
+                    "per_layer": True,
+                },
+                "program": {"name": "fedavg", "weights": "uniform"},
+            },
+            "drop per_layer",
+        ),
+    ],
+)
+def test_what_a_program_cannot_do_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        study(**settings)
+
+
+def test_a_round_of_fedsgd_is_a_step() -> None:
+    made = study(program={"name": "fedsgd"}, training={"batch_size": "full"})
+    assert made.program.name == "fedsgd"

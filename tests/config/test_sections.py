@@ -1,5 +1,6 @@
 from typing import Literal
 
+from accord.config.compose import COMPOSES
 from accord.config.engine import SequentialEngine
 from accord.config.privacy import SamplePrivacy
 from accord.config.program import CyclicProgram, FedAvgProgram
@@ -16,7 +17,9 @@ def test_every_part_of_a_study_but_the_seed_is_a_section() -> None:
 def test_a_section_with_varieties() -> None:
     program = SECTIONS["program"]
     assert program.tag == "name"
-    assert program.names == {"fedavg": FedAvgProgram, "cyclic": CyclicProgram}
+    assert program.names["fedavg"] is FedAvgProgram
+    assert program.names["cyclic"] is CyclicProgram
+    assert set(program.names) == set(COMPOSES)
     assert program.default == "fedavg"
     assert not program.removable
 
@@ -24,7 +27,7 @@ def test_a_section_with_varieties() -> None:
 def test_privacy_is_named_by_unit_and_has_no_default() -> None:
     privacy = SECTIONS["privacy"]
     assert privacy.tag == "unit"
-    assert list(privacy.names) == ["sample", "batch", "client"]
+    assert list(privacy.names) == ["sample", "batch", "client", "local"]
     assert privacy.default is None
     assert privacy.removable
 

@@ -68,7 +68,7 @@ def test_a_large_network_is_stacked_a_few_clients_at_a_time(task: Callable[..., 
     network = stack_network(work.task.model, 1)
     assert network is not None
     heavy = CHUNK_BYTES // (8 * 8 * 3)
-    assert chunk_size(work, network, Cost(heavy, 0), 20) == 2
+    assert chunk_size(work, network, Cost(heavy, 0), 20) == 3
     assert chunk_size(work, network, Cost(100 * heavy, 0), 20) == 1
 
 

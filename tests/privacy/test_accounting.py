@@ -1,6 +1,7 @@
 """epsilon against dp-accounting itself, against published figures, and against its own inverse."""
 
 import math
+from typing import Any
 
 import dp_accounting
 import pytest
@@ -14,7 +15,8 @@ from dp_accounting import (
 )
 
 from accord.errors import PrivacyError
-from accord.privacy.accounting import Accountant, epsilon, noise_for, steps_within
+from accord.privacy import accounting
+from accord.privacy.accounting import Accountant, epsilon, epsilon_of, noise_for, steps_within
 
 STEP = PoissonSampledDpEvent(0.01, GaussianDpEvent(1.1))
 
@@ -107,7 +109,7 @@ def test_no_noise_costs_everything() -> None:
     ("accountant", "relation", "message"),
     [("moments", "add_remove", "unknown accountant"), ("rdp", "swap", "unknown neighbouring relation")],
 )
-def test_unknown_names_are_refused(accountant: str, relation: str, message: str) -> None:
+def test_unknown_names_are_refused(accountant: Any, relation: Any, message: str) -> None:
     with pytest.raises(PrivacyError, match=message):
         epsilon(STEP, 1, 1e-5, accountant, relation)
 
@@ -123,3 +125,67 @@ def test_hardly_any_noise_has_no_finite_epsilon(accountant: Accountant, noise: f
     """dp-accounting's RDP answers 0 at 1e-160: the numbers have run out."""
     for event in (GaussianDpEvent(noise), PoissonSampledDpEvent(0.2, GaussianDpEvent(noise))):
         assert epsilon(event, 1, 1e-5, accountant) == math.inf
+
+
+# --- several mechanisms -------------------------------------------------------------------------------
+
+OTHER = PoissonSampledDpEvent(0.05, GaussianDpEvent(2.0))
+MIXED: accounting.Events = (
+    (STEP, 400, "add_remove"),
+    (OTHER, 30, "add_remove"),
+    (GaussianDpEvent(9.0), 2, "add_remove"),
+)
+ACCOUNTANTS: tuple[Accountant, ...] = ("rdp", "pld", "rdp2017")
+
+
+def composed(accountant: dp_accounting.PrivacyAccountant) -> dp_accounting.PrivacyAccountant:
+    for event, count, _ in MIXED:
+        accountant.compose(event, count)
+    return accountant
+
+
+def test_several_mechanisms_compose_as_in_the_library() -> None:
+    assert epsilon_of(MIXED, 1e-5, "rdp") == pytest.approx(composed(rdp.RdpAccountant()).get_epsilon(1e-5), rel=1e-12)
+    assert epsilon_of(MIXED, 1e-5, "pld") == pytest.approx(composed(pld.PLDAccountant()).get_epsilon(1e-5), rel=1e-12)
+
+
+def test_several_mechanisms_by_the_conversion_of_2017() -> None:
+    orders = accounting._ORDERS_2017
+    library = composed(rdp.RdpAccountant(orders))
+    assert isinstance(library, rdp.RdpAccountant)
+    by_order = [float(value) + math.log(1e5) / (order - 1) for order, value in zip(orders, library.rdp, strict=True)]
+    assert epsilon_of(MIXED, 1e-5, "rdp2017") == pytest.approx(min(by_order), rel=1e-12)
+
+
+def test_together_is_less_than_the_sum_and_more_than_the_most() -> None:
+    for accountant in ACCOUNTANTS:
+        alone = [epsilon(event, count, 1e-5, accountant) for event, count, _ in MIXED]
+        together = epsilon_of(MIXED, 1e-5, accountant)
+        assert max(alone) < together < sum(alone)
+        assert together <= epsilon_of(MIXED, 1e-5, accountant, quick=True)
+
+
+def test_one_mechanism_told_in_pieces_is_one() -> None:
+    pieces: accounting.Events = ((STEP, 10, "add_remove"), (OTHER, 0, "add_remove"), (STEP, 7, "add_remove"))
+    for accountant in ACCOUNTANTS:
+        assert epsilon_of(pieces, 1e-5, accountant) == epsilon(STEP, 17, 1e-5, accountant)
+    assert epsilon_of((), 1e-5) == epsilon_of(((STEP, 0, "add_remove"),), 1e-5) == 0.0
+
+
+def test_one_mechanism_without_noise_costs_everything() -> None:
+    assert epsilon_of((*MIXED, (GaussianDpEvent(1e-9), 1, "add_remove")), 1e-5) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("more", "accountant", "message"),
+    [
+        ((GaussianDpEvent(1.0), 1, "replace_one"), "rdp", "adding and by replacing one do not add up"),
+        ((LaplaceDpEvent(1.0), -1, "add_remove"), "rdp", "cannot be applied -1 times"),
+        ((GaussianDpEvent(1.0), 1, "swap"), "rdp", "unknown neighbouring relation"),
+        ((GaussianDpEvent(1.0), 1, "add_remove"), "moments", "unknown accountant"),
+        ((PoissonSampledDpEvent(0.1, LaplaceDpEvent(1.0)), 1, "add_remove"), "rdp", "cannot account this mechanism"),
+    ],
+)
+def test_what_does_not_compose_is_refused(more: Any, accountant: Any, message: str) -> None:
+    with pytest.raises(PrivacyError, match=message):
+        epsilon_of((*MIXED, more), 1e-5, accountant)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord import params as p
-from accord.privacy.clipping import clip, clipped_sum
+from accord.privacy.clipping import clip, clip_by, clipped_sum
 
 Gradients = dict[str, Tensor]
 AWKWARD = [0.0, 1e-45, 1e-30, 1.0, 1e5, 1e19, 3e38, math.inf, -math.inf, math.nan]
@@ -115,3 +115,52 @@ def test_works_under_vmap() -> None:
     stacked = torch.func.vmap(lambda u: clip(u, 1.0))(updates)
     for i in range(5):
         torch.testing.assert_close(stacked["w"][i], clip({"w": updates["w"][i]}, 1.0)["w"])
+
+
+LAYERED = {
+    "0.weight": torch.tensor([3.0, 4.0]),
+    "0.bias": torch.tensor([12.0]),
+    "2.weight": torch.tensor([0.1]),
+}
+
+
+def test_by_layer_each_gets_its_part_of_the_bound() -> None:
+    """Layers of norms 13 and 0.1, bounds 2 / sqrt(2)."""
+    clipped, within = clip_by(LAYERED, 2.0, per_layer=True)
+    bound = 2 / math.sqrt(2)
+    for name in ("0.weight", "0.bias"):
+        torch.testing.assert_close(clipped[name], LAYERED[name] * bound / 13, rtol=2e-5, atol=0.0)
+    assert torch.equal(clipped["2.weight"], LAYERED["2.weight"])
+    assert list(clipped) == list(LAYERED)
+    assert not within
+    assert norm64(clipped) <= 2.0
+
+
+def test_within_says_whether_clipping_changed_anything() -> None:
+    assert bool(clip_by(LAYERED, 14.0)[1])
+    assert not bool(clip_by(LAYERED, 13.0)[1])
+    assert not bool(clip_by(LAYERED | {"b": torch.tensor([math.nan])}, 1e9)[1])
+
+
+@given(
+    clip_norm=st.floats(1e-3, 1e3),
+    scale=st.floats(1e-20, 1e18),
+    seed=st.integers(0, 2**31),
+)
+@settings(derandomize=True, deadline=None, max_examples=80)
+def test_by_layer_the_whole_is_bounded_too(clip_norm: float, scale: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    update = {f"{i // 2}.{i}": torch.randn(7, generator=generator) * scale ** (i % 3) for i in range(6)}
+    assert norm64(clip_by(update, clip_norm, per_layer=True)[0]) <= clip_norm
+    rows = {name: torch.stack([value, 3 * value]) for name, value in update.items()}
+    for i in range(2):
+        alone = clipped_sum({name: value[i : i + 1] for name, value in rows.items()}, torch.ones(1), clip_norm, True)
+        assert norm64(alone) <= clip_norm
+        for name, value in clip_by({name: value[i] for name, value in rows.items()}, clip_norm, True)[0].items():
+            torch.testing.assert_close(alone[name], value)
+
+
+def test_a_row_of_numbers_without_axes() -> None:
+    gradients = {"w": torch.tensor([[3.0, 0.0], [0.0, 1.0]]), "g": torch.tensor([4.0, 0.0])}
+    summed = clipped_sum(gradients, torch.ones(2), 1.0)
+    torch.testing.assert_close(summed["g"], torch.tensor(0.8), rtol=2e-5, atol=0.0)

@@ -1,9 +1,12 @@
 """One plan feeds mechanism and accountant; what nobody accounts is refused."""
 
+import math
 from typing import Any
 
 import dp_accounting
 import pytest
+from dp_accounting import rdp
+from scipy.stats import norm
 
 from accord.errors import PrivacyError
 from accord.privacy import accounting
@@ -111,3 +114,41 @@ def test_within_agrees_with_epsilon() -> None:
     assert made.within(1000, 50, spent)
     assert not made.within(1000, 50, spent * 0.999)
     assert made.epsilon(1000, 50, quick=True) >= spent
+
+
+@pytest.mark.parametrize("accountant", ["rdp", "pld", "rdp2017"])
+@pytest.mark.parametrize("rounds", [1, 12])
+def test_local_is_a_gaussian_at_twice_the_clip_norm(accountant: str, rounds: int) -> None:
+    """Any two updates lie within 2C of each other; nobody is hidden by sampling."""
+    local = plan(unit="local", sampling="everyone", expected_size=None, noise_multiplier=9.0, accountant=accountant)
+    assert (local.sensitivity, local.noise_std, local.relation) == (4.0, 18.0, "replace_one")
+    whole = plan(unit="client", sampling="everyone", expected_size=None, noise_multiplier=4.5, accountant=accountant)
+    assert local.epsilon(50, rounds) == whole.epsilon(50, rounds)
+
+
+def test_one_local_round_by_the_gaussian_mechanism_itself() -> None:
+    """Balle & Wang 2018, Theorem 8: delta = Phi(1/2s - eps s) - e^eps Phi(-1/2s - eps s), s the noise multiplier."""
+    local = plan(unit="local", sampling="everyone", expected_size=None, noise_multiplier=6.0, accountant="pld")
+    found, s = local.epsilon(50, 1), 3.0
+    delta = norm.cdf(1 / (2 * s) - found * s) - math.exp(found) * norm.cdf(-1 / (2 * s) - found * s)
+    assert delta == pytest.approx(1e-5, rel=2e-2)
+
+
+@pytest.mark.parametrize("changes", [{"sampling": "poisson"}, {"expected_size": 5, "sampling": "everyone"}])
+def test_local_claims_no_sampling(changes: dict[str, Any]) -> None:
+    with pytest.raises(PrivacyError, match="hides no one by sampling"):
+        plan(**({"unit": "local", "expected_size": None} | changes))
+
+
+def test_of_fixed_cohorts_each_plan_takes_its_lesser_bound_when_they_compose() -> None:
+    few = PrivacyPlan("client", 1.0, 4.0, 1e-4, sampling="fixed", expected_size=5)
+    most = PrivacyPlan("client", 1.0, 9.0, 1e-4, sampling="fixed", expected_size=90)
+    together = few.epsilon(100, 30, ((most, 20),))
+    relation = dp_accounting.NeighboringRelation.REPLACE_ONE
+    library = rdp.RdpAccountant(neighboring_relation=relation)
+    library.compose(few.event(100), 30).compose(dp_accounting.GaussianDpEvent(4.5), 20)
+    assert together == pytest.approx(library.get_epsilon(1e-4), rel=1e-12)
+    assert max(few.epsilon(100, 30), most.epsilon(100, 20)) < together < few.epsilon(100, 30) + most.epsilon(100, 20)
+    assert few.epsilon(100, 0, ((most, 20),)) == most.epsilon(100, 20)
+    assert few.within(100, 30, together, ((most, 20),))
+    assert not few.within(100, 30, together * 0.999, ((most, 20),))

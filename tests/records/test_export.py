@@ -244,3 +244,26 @@ def test_any_cells_read_back(rows: list[dict[str, Any]]) -> None:
 
 def test_flat_keeps_lists_as_json() -> None:
     assert flat({"a": {"b": {"c": 1}, "d": []}, "e": ["x"]}) == {"a.b.c": 1, "a.d": "[]", "e": '["x"]'}
+
+
+@pytest.mark.parametrize("unit", ["sample", "client"])
+def test_on_a_joint_ledger_a_run_by_itself_has_a_column_of_its_own(
+    unit: str, small_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = small_study(
+        program={"name": "fedavg", "rounds": 2, "cohort_size": 3, "cohort_sampling": "poisson", "weights": "uniform"},
+        privacy={"unit": unit, "noise_multiplier": 2.0, "delta": 1e-3},
+    )
+    for name in ("a", "b"):
+        run = accord.run(study, tmp_path / name, ledger=tmp_path / "j")
+    made, lines = exported(run.folder, tmp_path / "out"), store.read_lines(run.folder / "ledger.jsonl")
+    accounts = [(row["round"], row["epsilon"], row["own"]) for row in made["ledger"] if row["epsilon"] is not None]
+    assert accounts == [
+        (line["round"], line["epsilon"][account], line["own"][account]) for line in lines for account in line["epsilon"]
+    ]
+    assert all(own < together for _, together, own in accounts if unit == "client")
+    assert not any("own." in column for column in made["ledger"][0])
+    if unit == "sample":
+        spent = {account: value for line in lines for account, value in line["own"].items()}
+        assert [row["own"] for row in made["clients"]] == [spent.get(str(client), 0.0) for client in range(6)]
+        assert "epsilon" not in made["clients"][0]

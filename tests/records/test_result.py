@@ -1,9 +1,14 @@
 """What a run says of itself is taken from its records."""
 
 import resource
+from pathlib import Path
+
+import numpy as np
 
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
+from accord.records import joint_ledger
+from accord.records.joint_ledger import held
 from accord.records.result import peak_rss_mb, privacy_summary, released, totals
 from accord.records.rounds import RoundRecord
 
@@ -33,7 +38,30 @@ def test_the_headline_is_the_worst_clients_epsilon() -> None:
     assert summary["per_client"]["median"] == sorted(spent)[1]
     assert (summary["unit"], summary["delta"], summary["budget"]) == ("sample", 1e-4, 5.0)
     assert summary["noise_source"] == "simulated"
+    assert summary["joint"] is None
     assert privacy_summary(None) is None
+
+
+def test_on_a_joint_ledger_the_headline_is_of_all_runs_together(tmp_path: Path) -> None:
+    """And of all that was charged: a round that was charged, but not finished, counts."""
+    plan = PrivacyPlan("sample", 1.0, 2.0, 1e-4, expected_size=10, budget=5.0)
+    sizes = np.array([100, 200, 400])
+    for rounds in ([{0: 10, 1: 20}], [{1: 5}, {2: 7}]):
+        with held(tmp_path / "j") as opened:
+            before = opened.before(plan.delta, plan.accountant, "rows", 3)
+            entry = joint_ledger.entry(opened, opened.run("study"), "study", plan, "rows", sizes)
+            entry.begin()
+        ledger = Ledger.open(plan, sizes, before)
+        for number, steps in enumerate(rounds, start=1):
+            entry.charge(number, steps)
+    finished = ledger.charge({1: 5})
+    summary = privacy_summary(finished, entry)
+    assert summary is not None
+    together = [plan.epsilon(100, 10), plan.epsilon(200, 25), plan.epsilon(400, 7)]
+    assert summary["epsilon"] == summary["per_client"]["max"] == max(together)
+    assert summary["per_client"]["min"] == min(together)
+    own = {"min": 0.0, "median": plan.epsilon(400, 7), "max": plan.epsilon(200, 5)}
+    assert summary["joint"] == {"ledger": str(tmp_path / "j"), "run": entry.run, "runs": 2, "own": own}
 
 
 def test_the_ledgers_limits_are_told() -> None:

@@ -177,3 +177,12 @@ def test_the_same_run_gives_the_same_bytes(make: Make) -> None:
 
 def test_it_stays_small_for_many_clients(page: Page) -> None:
     assert len(page("crowd")) < 600_000
+
+
+def test_the_card_says_whose_epsilon_it_is_on_a_joint_ledger(make: Make) -> None:
+    example = make("private")
+    own = {"min": 0.5, "median": 0.6, "max": 0.701}
+    example["result"]["privacy"]["joint"] = {"ledger": "/data/<b>.ledger", "run": "5f0c", "runs": 2, "own": own}
+    text = Reader(render(**example)).text()
+    for said in ("ε = 1.96", "2 runs on the ledger <b>.ledger together", "this run by itself 0.701"):
+        assert said in text

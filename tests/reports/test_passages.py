@@ -133,3 +133,17 @@ def test_what_else_is_judged_is_told(make: Callable[[str], dict[str, Any]]) -> N
     said = told("judged")["Evaluation"]
     assert "10% of the test rows are held out: where the loss on these is not better in 3 evaluations in a row" in said
     assert "each of 9 clients drawn at random trains the model further on its own rows (2 epochs)" in said
+
+
+JOINT = {"ledger": "/data/adult.ledger", "run": "5f0c", "runs": 3, "own": {"min": 0.5, "median": 0.6, "max": 0.701}}
+
+
+def test_on_a_joint_ledger_it_says_whose_epsilon_is_told(make: Make) -> None:
+    example = make("private")
+    assert "ledger" not in _texts(example)["Privacy"]
+    example["result"]["privacy"]["joint"] = JOINT
+    texts = _texts(example)
+    for said in ("what 2 earlier runs on the same rows charged", "/data/adult.ledger", "by itself comes to ε = 0.701"):
+        assert said in texts["Privacy"]
+    assert "Runs on the same rows that were not charged" in texts["Outside the guarantee"]
+    assert "are not charged." in _texts(make("private"))["Outside the guarantee"]

@@ -95,3 +95,25 @@ def test_released_lists_what_and_how(make: Make) -> None:
 
 def test_versions(make: Make) -> None:
     assert ("torch", "2.13.0+cpu") in sections.versions(make("plain")["result"])
+
+
+JOINT = {"ledger": "/data/adult.ledger", "run": "5f0c", "runs": 3, "own": {"min": 0.5, "median": 0.6, "max": 0.701}}
+
+
+def test_on_a_joint_ledger_clients_are_shown_by_what_this_run_charged(make: Make) -> None:
+    """What earlier runs charged to clients that never took part in this one, its records do not say."""
+    example = make("private")
+    example["result"]["privacy"]["joint"] = JOINT
+    for line in example["ledger"]:
+        line["own"] = {client: value / 2 for client, value in line["epsilon"].items()}
+    section = sections.privacy(example["rounds"], example["ledger"], example["partition"], example["result"])
+    (part,) = section.parts
+    assert [plot.title for plot in part.plots] == ["ε by round", "ε by client, this run by itself"]
+    assert "3 runs on the ledger adult.ledger together" in part.plots[0].caption
+    worst = max(example["ledger"][-1]["epsilon"].values())
+    assert max(row[4].text for row in part.tables[0].rows) == f"{worst / 2:.3f}"
+    assert {row[5].text for row in part.tables[0].rows} == {"–"}  # the budget bounds all runs together
+    facts = dict(part.facts)
+    assert facts["ε, worst client"] == "1.96"
+    assert facts["ε of this run by itself"] == "0.701"
+    assert facts["Run in it"] == "5f0c"

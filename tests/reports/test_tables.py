@@ -123,3 +123,17 @@ def test_what_was_judged_beside_accuracy_is_told(make: Make) -> None:
         "  worst tenth   71.0%    61.0% before",
     ):
         assert said in text
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_on_a_joint_ledger_both_epsilons_are_told_and_which_one_holds(make: Make, width: int) -> None:
+    result = make("private")["result"]
+    own = {"min": 0.5, "median": 0.6, "max": 0.701}
+    result["privacy"]["joint"] = {"ledger": "/data/adult.ledger", "run": "5f0c", "runs": 3, "own": own}
+    lines = _lines(result_table(result), width)
+    assert max(map(cell_len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    for said in ("ε 1.96 of 2.00", "ε of 3 runs on the ledger adult.ledger together", "this run ε 0.701 by itself"):
+        assert said in text
+    result["privacy"]["joint"]["runs"] = 1
+    assert "ε of the first run on the ledger adult.ledger" in " ".join(" ".join(_lines(result_table(result))).split())

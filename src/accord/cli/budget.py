@@ -1,7 +1,9 @@
-"""`accord budget`: epsilon of a plan, the noise for a target epsilon, the steps and rounds left in a budget."""
+"""`accord budget`: epsilon of a plan, the noise for a target epsilon, the steps and rounds left in a budget; what the
+runs on a joint ledger charged."""
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,18 +13,18 @@ from accord.errors import PrivacyError
 
 def budget(
     n: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--n", metavar="N", min=1, help="One client's training rows (unit client: the number of clients)."
         ),
-    ],
+    ] = None,
     batch: Annotated[
-        int,
+        int | None,
         typer.Option("--batch", metavar="B", min=1, help="Expected batch size (unit client: cohort size)."),
-    ],
+    ] = None,
     delta: Annotated[
-        str, typer.Option("--delta", metavar="D", help="delta, as a number or a fraction such as 1/60000.")
-    ],
+        str | None, typer.Option("--delta", metavar="D", help="delta, as a number or a fraction such as 1/60000.")
+    ] = None,
     noise: Annotated[
         float | None,
         typer.Option("--noise", metavar="Z", help="Noise multiplier: standard deviation / clip norm."),
@@ -44,7 +46,13 @@ def budget(
     sampling: Annotated[
         str, typer.Option("--sampling", help="poisson, or for unit client also fixed or everyone.")
     ] = "poisson",
-    accountant: Annotated[str, typer.Option("--accountant", help="rdp, pld or rdp2017.")] = "rdp",
+    accountant: Annotated[
+        str | None, typer.Option("--accountant", help="rdp (the default), pld or rdp2017.", show_default=False)
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option("--ledger", metavar="FILE", help="What the runs on this joint ledger charged, and epsilon now."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> int:
     """Privacy arithmetic before any training.
@@ -53,9 +61,16 @@ def budget(
     epsilon of a plan:       --noise Z with --epochs or --steps
     noise for a target:      --epsilon E with --epochs or --steps
     steps left in a budget:  --epsilon E --noise Z, with what is spent as --epochs or --steps
+    spent on a joint ledger: --ledger FILE alone, or with --delta and --accountant
     """
     from accord.privacy.budget import Question, answer
 
+    if ledger is not None:
+        if any(each is not None for each in (n, batch, noise, epsilon, epochs, steps, steps_per_round)):
+            raise PrivacyError("--ledger says what was charged; give it with --delta and --accountant at most")
+        return _show_ledger(ledger, None if delta is None else _delta(delta), accountant, as_json)
+    if n is None or batch is None or delta is None:
+        raise PrivacyError("give --n, --batch and --delta, or --ledger FILE")
     if epochs is not None and steps is not None:
         raise PrivacyError("give --epochs or --steps, not both")
     question = Question(
@@ -69,7 +84,7 @@ def budget(
         steps_per_round=steps_per_round,
         unit=unit,
         sampling=sampling,
-        accountant=accountant,
+        accountant=accountant or "rdp",
     )
     values = answer(question)
     if values["caution"]:
@@ -83,6 +98,46 @@ def budget(
 
         Console().print(budget_table(_rows(values)))
     return 0
+
+
+def _show_ledger(path: Path, delta: float | None, accountant: str | None, as_json: bool) -> int:
+    from accord.privacy.joint import summary
+    from accord.records.joint_ledger import read
+
+    if not path.is_file():
+        raise PrivacyError(f"ledger {path}: no such file; accord run STUDY.yaml --ledger {path} makes it")
+    try:
+        values = {"ledger": str(path)} | summary(read(path), delta, accountant, f"ledger {path}")
+    except ValueError as error:
+        raise PrivacyError(str(error)) from error
+    if as_json:
+        print(json.dumps(values, allow_nan=False))
+    else:
+        from rich.console import Console
+
+        from accord.reports.tables import budget_table
+
+        Console().print(budget_table(_ledger_rows(values)))
+    return 0
+
+
+def _ledger_rows(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a person reads, epsilon of all together first."""
+    each, worst = values["per_client"], values["worst"]
+    whose = "every client" if worst is None else f"client {worst}"
+    rows = [("ε of all runs together", f"{values['epsilon']:.4g}, {whose}")]
+    if worst is not None:
+        rows.append(("over the clients", f"min {each['min']:.4g}, median {each['median']:.4g}, max {each['max']:.4g}"))
+    rows += [
+        ("δ, accountant", f"{values['delta']:.4g}, {values['accountant']}"),
+        ("clients", f"{values['population']:,}"),
+    ]
+    for number, run in enumerate(values["runs"], start=1):
+        charged = f"ε {run['epsilon']:.4g} alone: unit {run['unit']}, noise {run['noise_multiplier']:.4g}, "
+        rows.append(
+            (f"run {number}, {run['study']}", f"{charged}{run['rounds']:,} rounds, {run['steps']:,} steps in all")
+        )
+    return rows
 
 
 def _delta(text: str) -> float:

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from accord.cli import budget, data, doctor, report, run
+from accord.cli import budget, compare, data, doctor, export, report, run, sweep
 from accord.errors import AccordError
 
 app = typer.Typer(
@@ -21,7 +21,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
+app.command("export")(export.export)
 app.command("budget")(budget.budget)
 app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor)

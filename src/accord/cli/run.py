@@ -30,6 +30,12 @@ def run(
         Path | None,
         typer.Option("--out", metavar="DIR", help="The run folder; must not exist. [default: runs/STUDY-TIME]"),
     ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            "--ledger", metavar="FILE", help="Charge a ledger that several runs on one data set share; made if missing."
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Take up the run in this folder where it stopped."),
@@ -52,12 +58,12 @@ def run(
         return 0
     overrides = [*(set_ or []), *([f"engine.name={engine}"] if engine else [])]
     if resume is not None:
-        if study is not None or overrides or out is not None or profiled:
+        if study is not None or overrides or out is not None or ledger is not None or profiled:
             raise StudyError("--resume goes on with the study saved in the run folder; give it alone")
         return _show(_quietly(_resume, resume), as_json)
     if study is None:
         raise StudyError("name a study file: accord run STUDY.yaml (or --resume RUN)")
-    return _show(_quietly(_start, study, overrides, out, profiled), as_json)
+    return _show(_quietly(_start, study, overrides, out, ledger, profiled), as_json)
 
 
 def _quietly(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -66,7 +72,7 @@ def _quietly(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, 
         return work(*arguments)
 
 
-def _start(path: Path, overrides: list[str], out: Path | None, profiled: bool) -> dict[str, Any]:
+def _start(path: Path, overrides: list[str], out: Path | None, ledger: Path | None, profiled: bool) -> dict[str, Any]:
     began = time.perf_counter()
     from accord.cli import profile
     from accord.cli.progress import Progress
@@ -75,11 +81,17 @@ def _start(path: Path, overrides: list[str], out: Path | None, profiled: bool) -
     from accord.timing import Stopwatch, untimed
 
     study = load_study(path, overrides)
+    if study.sweep is not None:
+        raise StudyError(
+            f"{path}: the study has a sweep section; run it with: accord sweep {shlex.quote(str(path))}, "
+            "or leave the sweep out with --set sweep=null"
+        )
     sys.path.insert(0, str(path.resolve().parent))  # a user's own functions lie beside the study
     watch = Stopwatch()
     with Progress() as progress:
         timed = watch if profiled else untimed
-        result = run(study, out, name=path.stem, on_round=progress.on_round, timed=timed).result or {}
+        told = run(study, out, ledger=ledger, name=path.stem, on_round=progress.on_round, timed=timed)
+        result = told.result or {}
     if not profiled:
         return result
     seconds = profile.profile(watch.seconds, began)

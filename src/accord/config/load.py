@@ -18,6 +18,7 @@ from accord.config.base import Section
 from accord.config.problems import Problem, got, nearest, problems
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS
+from accord.config.sweep import Sweep
 from accord.errors import StudyError
 
 
@@ -76,9 +77,17 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
     Raises:
         StudyError: there is no such file, or what `parse_study` raises.
     """
-    path = Path(path)
+    return parse_study(read_text(Path(path)), overrides, str(path))
+
+
+def read_text(path: Path) -> str:
+    """The study file's text.
+
+    Raises:
+        StudyError: there is no such file, or it cannot be read as text.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         there = [each.name for each in path.parent.glob("*.y*ml")]
         raise StudyError(f"{path}: there is no such study file{nearest(path.name, there)}") from error
@@ -86,7 +95,6 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
         raise StudyError(f"{path}: not a study file: it is not UTF-8 text") from error
     except OSError as error:
         raise StudyError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse_study(text, overrides, str(path))
 
 
 def parse_study(text: str, overrides: Sequence[str] = (), source: str = "study") -> Study:
@@ -119,6 +127,30 @@ def parse_study(text: str, overrides: Sequence[str] = (), source: str = "study")
     return _study(changed.settings, _Origin(source, document, changed.origins), changed.problems)
 
 
+def parse_sweep(text: str, overrides: Sequence[str] = (), source: str = "study") -> tuple[Sweep, str]:
+    """The `sweep` section of a YAML text alone: the rest need be a study only with the section's values in it.
+
+    Returns:
+        The section, and the text with `overrides` applied.
+
+    Raises:
+        StudyError: the section is wrong or missing, or what `accord.config.overrides.apply` raises.
+
+    >>> parse_sweep("{data: digits, sweep: {seeds: 2}}", ["program.rounds=3"])[1]
+    'data: digits\\nsweep:\\n  seeds: 2\\nprogram:\\n  name: fedavg\\n  rounds: 3\\n'
+    """
+    document = yaml_text.read(text, source)
+    if not isinstance(document.value, dict):
+        parse_study(text, overrides, source)
+    changed = sets.apply(document.value, overrides)
+    only = {"data": "digits", "sweep": changed.settings.get("sweep")}
+    sweep = _study(only, _Origin(source, document, changed.origins), []).sweep
+    if sweep is None:
+        parse_study(text, overrides, source)  # a slip in the section's name is what it says is wrong
+        raise StudyError(f"{source}: the study has no sweep; give it one, such as sweep: {{seeds: 3}}")
+    return sweep, yaml_text.write(changed.settings)
+
+
 def make_study(settings: Mapping[str, Any]) -> Study:
     """The study that nested mappings describe: `Study(...)` with the study file's messages and short forms.
 
@@ -148,7 +180,9 @@ def _written(name: str, value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A section as a dict that starts with its variety."""
+    """A section as a dict that starts with its variety; of a list, each item."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     if not isinstance(value, Section):
         return value
     fields = value.model_dump()
@@ -177,7 +211,10 @@ def _spelled_out(settings: Mapping[str, Any]) -> dict[str, Any]:
     full: dict[str, Any] = {}
     for name, value in settings.items():
         section = SECTIONS.get(name)
-        if section and section.tag and isinstance(value, str):
+        if section and section.many and value is not None:
+            items = value if isinstance(value, list | tuple) else [value]
+            full[name] = tuple({section.tag: item} if isinstance(item, str) else item for item in items)
+        elif section and section.tag and isinstance(value, str):
             full[name] = {section.tag: value}
         elif not (section and value is None and not section.removable):
             full[name] = value

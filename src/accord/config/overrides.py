@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
 
 from accord.config import yaml_text
 from accord.config.problems import Problem, unknown_key
@@ -53,12 +55,12 @@ def apply(settings: Mapping[str, Any], overrides: Sequence[str]) -> Overridden:
 def _apply_one(result: Overridden, path: tuple[str, ...], value: Any, text: str) -> None:
     name = path[0]
     section = SECTIONS.get(name)
-    if section and section.tag and len(path) == 1 and isinstance(value, str):
+    if section and section.tag and not section.many and len(path) == 1 and isinstance(value, str):
         path = (name, section.tag)
     if len(path) == 1:
         for known in [known for known in result.origins if known[0] == name]:
             del result.origins[known]
-    elif section:
+    elif section and not section.many:
         _make_section(result, name, section, text)
         if path == (name, section.tag):
             _change_variety(result, name, section, value)
@@ -90,9 +92,14 @@ def _change_variety(result: Overridden, name: str, section: Shape, new_name: Any
         set_here = any(path[:2] == (name, key) for path in result.origins)
         if not set_here and key not in old.model_fields:
             result.problems.append(unknown_key((name, key), old))
-        elif set_here or key in new.model_fields:
+        elif set_here or (key in new.model_fields and not _no_value(value, new.model_fields[key])):
             keep[key] = value
     result.settings[name] = keep
+
+
+def _no_value(value: Any, field: FieldInfo) -> bool:
+    """Whether the value is null, which said something in the old variety and says nothing in the new one."""
+    return value is None and type(None) not in get_args(field.annotation)
 
 
 def _variety(section: Shape, name: Any) -> Any:

@@ -79,7 +79,8 @@ def unknown_key(path: Sequence[str | int], owner: type[Section]) -> Problem:
         takes = "a study has"
     else:
         known, kind = settings(owner), "key"
-        takes = f"{_called(owner, str(path[0]))} takes"
+        within = len(path) > 2 and isinstance(path[1], str)
+        takes = f"{'.'.join(map(str, path[:-1])) if within else _called(owner, str(path[0]))} takes"
     listed = ", ".join(known) if known else "no settings"
     return Problem((*path[:-1], key), f"unknown {kind}{_meant(key, path, owner, known)} ({takes}: {listed})")
 
@@ -124,6 +125,8 @@ def _spot(loc: tuple[str | int, ...]) -> _Spot:
         if inner is None:
             path += [step for step in rest if isinstance(step, int)]
             return _Spot(tuple(path), owner, field)
+        if inner.many and rest:
+            path.append(rest.pop(0))
         if not rest:
             return _Spot(tuple(path), owner, field)
         owner = inner.names[str(rest.pop(0))] if len(inner.classes) > 1 else inner.classes[0]
@@ -154,7 +157,8 @@ def _wrong_variety(path: tuple[str | int, ...], section: Shape, value: Any) -> P
     tag, one_of = str(section.tag), ", ".join(section.names)
     if isinstance(value, dict) and tag in value:
         word = value[tag]
-        text = f"unknown {path[0]} {word!r}{nearest(word, section.names)} (one of: {one_of})"
+        kind = str(path[0]).removesuffix("s") if section.many else path[0]
+        text = f"unknown {kind} {word!r}{nearest(word, section.names)} (one of: {one_of})"
         if not isinstance(word, str):
             text = f"expected one of {one_of}, got {got(word)}"
         return Problem((*path, tag), text)
@@ -216,7 +220,8 @@ def _meant(key: str, path: Sequence[str | int], owner: type[Section], known: lis
         siblings = SECTIONS[str(path[0])].names
         others = [name for name, cls in siblings.items() if cls is not owner and key in settings(cls)]
         if others:
-            return f"; it belongs to {' and '.join(others)}"
+            last = f" and {others[-1]}" if len(others) > 1 else ""
+            return f"; it belongs to {', '.join(others[:-1] or others)}{last}"
     near = nearest(key, known)
     if near:
         return near

@@ -5,16 +5,28 @@ settings. What can be judged from the file alone is judged here; what needs the 
 delta against n) is judged where the data is known.
 """
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from accord.config.attack import Attack
 from accord.config.base import Section, Whole
+from accord.config.compose import refusal
 from accord.config.data import Data
 from accord.config.engine import Engine, VectorisedEngine
+from accord.config.imbalance import Imbalance
 from accord.config.judging import Evaluation, Fairness
 from accord.config.model import MlpModel, Model
 from accord.config.partition import IidPartition, Partition
 from accord.config.privacy import ClientPrivacy, Privacy
-from accord.config.program import FedAvgProgram, Program
+from accord.config.program import (
+    AveragingSection,
+    FedAvgProgram,
+    FedNovaProgram,
+    FedSgdProgram,
+    Program,
+    ScaffoldProgram,
+)
+from accord.config.sweep import Sweep
+from accord.config.tracking import TensorBoardTracking, Trackers
 from accord.config.training import Training
 
 
@@ -32,21 +44,61 @@ class Study(Section):
     training: Training = Training()
     program: Program = FedAvgProgram(name="fedavg")
     privacy: Privacy | None = None
+    attack: Attack | None = None
+    imbalance: Imbalance | None = None
     fairness: Fairness | None = None
     evaluation: Evaluation = Evaluation()
     engine: Engine = VectorisedEngine(name="vectorised")
+    trackers: Trackers = (TensorBoardTracking(name="tensorboard"),)
     seed: Whole = 0
+    # Never dumped: a run is what it is whichever sweep asked for it, so no digest may depend on this.
+    sweep: Sweep | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _possible(self) -> "Study":
-        if isinstance(self.privacy, ClientPrivacy):
-            if not isinstance(self.program, FedAvgProgram):
-                raise ValueError(  # noqa: TRY004 - pydantic reports ValueError as the study's fault
-                    f"privacy.unit client needs a noised sum; program {self.program.name} has none, use fedavg"
-                )
-            if self.program.weights == "size" and self.program.weight_cap is None:
+        if self.imbalance is not None and self.evaluation.early_stopping is not None:
+            raise ValueError(
+                "evaluation.early_stopping would take rows out of the test set that imbalance keeps fixed and "
+                "balanced; set one of the two to null"
+            )
+        if self.privacy is not None and self.evaluation.fine_tune is not None:
+            raise ValueError(
+                f"evaluation.fine_tune trains without noise, and what it tells is no part of what privacy.unit "
+                f"{self.privacy.unit} accounts for; leave one of the two out"
+            )
+        if self.privacy is not None:
+            self._composes(self.privacy)
+        if isinstance(self.program, FedSgdProgram):
+            training = self.training
+            if (
+                training.batch_size != "full"
+                or training.local_epochs not in (None, 1)
+                or training.local_steps not in (None, 1)
+            ):
                 raise ValueError(
-                    "privacy.unit client with program.weights size has no bound on a client's weight; "
-                    "set program.weights to uniform or give program.weight_cap"
+                    "program fedsgd takes one step on all of a client's rows; set training.batch_size to full"
                 )
+        plain = self.training.optimizer == "sgd" and not self.training.momentum and not self.training.weight_decay
+        if isinstance(self.program, ScaffoldProgram) and not plain:
+            raise ValueError("program scaffold needs plain SGD: training.optimizer sgd, no momentum, no weight_decay")
+        if isinstance(self.program, FedNovaProgram) and (
+            self.training.optimizer != "sgd" or self.training.weight_decay
+        ):
+            raise ValueError("program fednova needs training.optimizer sgd without weight_decay")
         return self
+
+    def _composes(self, privacy: Privacy) -> None:
+        refused = refusal(self.program.name, privacy.unit)
+        if refused is not None:
+            raise ValueError(refused)
+        if not isinstance(privacy, ClientPrivacy) or not isinstance(self.program, AveragingSection):
+            return
+        if self.program.weights == "size" and self.program.weight_cap is None:
+            raise ValueError(
+                "privacy.unit client with program.weights size has no bound on a client's weight; "
+                "set program.weights to uniform or give program.weight_cap"
+            )
+        if privacy.adaptive is not None and self.program.weights != "uniform":
+            raise ValueError("privacy.adaptive counts clients, each once; set program.weights to uniform")
+        if privacy.adaptive is not None and privacy.per_layer:
+            raise ValueError("privacy.adaptive counts whole updates; drop per_layer")

@@ -22,6 +22,7 @@ class Shape:
         names: variety to class; empty without a tag.
         default: the variety a study has where it leaves the section out; None where there is none.
         removable: whether null is a value of its own (no privacy, no fairness).
+        many: whether it is a list of such sections (trackers).
     """
 
     classes: tuple[type[Section], ...]
@@ -29,13 +30,14 @@ class Shape:
     names: Mapping[str, type[Section]]
     default: str | None
     removable: bool
+    many: bool = False
 
 
 def settings(variety: type[Section]) -> list[str]:
     """The names of a variety's settings, without the key that names the variety.
 
     >>> settings(SECTIONS["program"].names["cyclic"])
-    ['rounds', 'cohort_size', 'order', 'min_clients']
+    ['rounds', 'cohort_size', 'min_clients', 'order']
     """
     return [name for name, field in variety.model_fields.items() if not _is_tag(name, field)]
 
@@ -55,7 +57,8 @@ def shape(field: FieldInfo) -> Shape | None:
     tag = next((name for name in _TAGS if _is_tag(name, classes[0].model_fields.get(name))), None)
     names = {choices(cls.model_fields[tag].annotation)[0]: cls for cls in classes} if tag else {}
     default = getattr(field.default, tag) if tag and isinstance(field.default, Section) else None
-    return Shape(classes, tag, names, default, type(None) in get_args(field.annotation))
+    many = get_origin(field.annotation) is tuple
+    return Shape(classes, tag, names, default, type(None) in get_args(field.annotation), many)
 
 
 def _is_tag(name: str, field: FieldInfo | None) -> bool:

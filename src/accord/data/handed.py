@@ -180,8 +180,8 @@ def _data_set(
         parts[f"y_{part}"] = _label_codes(columns[f"y {part}"], names, f"{where}: {part}")
         parts[f"groups_{part}"] = {name: columns[f"group {name} {part}"] for name in groups}
     data = checked(parts, where, "handed", about or f"Handed over in Python ({where}).")
-    if classes is None and not data.derived:
-        data = replace(data, derived=("class_names",))
+    if classes is None and "class_names" not in data.derived:
+        data = replace(data, derived=("class_names", *data.derived))
     return _with_clients(data, owners, where)
 
 

@@ -1,4 +1,4 @@
-"""epsilon of a mechanism applied again and again, by dp-accounting.
+"""epsilon of mechanisms applied again and again, by dp-accounting.
 
 Mechanisms are data (`dp_accounting.DpEvent`); what they cost is computed here and nowhere else, and the
 arithmetic is the library's. Three accountants:
@@ -10,7 +10,9 @@ arithmetic is the library's. Three accountants:
   Proposition 3: epsilon = min over alpha of rdp(alpha) + log(1/delta)/(alpha - 1). Looser, so still an upper
   bound; it is what papers and tutorials before 2020 print.
 
-What an accountant cannot compose is refused (`PrivacyError`), never estimated.
+Several mechanisms compose in each: Renyi values add up order by order (Mironov 2017, Proposition 1), loss
+distributions are convolved by the library. What an accountant cannot compose is refused (`PrivacyError`), never
+estimated.
 """
 
 import logging
@@ -30,6 +32,9 @@ from accord.errors import PrivacyError
 
 Accountant = Literal["rdp", "pld", "rdp2017"]
 Relation = Literal["add_remove", "replace_one"]
+Events = tuple[tuple[dp_accounting.DpEvent, int, Relation], ...]
+"""Mechanisms that one account was charged: each with how often it was applied, and the neighbouring relation its noise
+multiplier is stated for."""
 
 _RELATIONS = {
     "add_remove": dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
@@ -71,34 +76,43 @@ def _rdp_of_one(
 _WHOLE_ORDERS = (*range(2, 64), 128, 256, 512, 1024)
 
 
-def _rdp_epsilon(event: dp_accounting.DpEvent, count: int, delta: float, relation: Relation) -> float:
-    return _rdp_at(None, event, count, delta, relation)
+def _rdp_sum(events: Events, orders: tuple[float, ...] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Orders, and the Renyi DP of all applications together: it composes by addition (Mironov 2017, Proposition 1),
+    which is what RdpAccountant does."""
+    (first, count, relation), *others = events
+    found, one = _rdp_of_one(first, relation, orders)
+    total = count * one
+    for event, count, relation in others:
+        total = total + count * _rdp_of_one(event, relation, orders)[1]
+    return found, total
 
 
-def _rdp_at(
-    orders: tuple[float, ...] | None, event: dp_accounting.DpEvent, count: int, delta: float, relation: Relation
-) -> float:
-    found, one = _rdp_of_one(event, relation, orders)
-    # RDP composes by addition (Mironov 2017, Proposition 1), which is what RdpAccountant does with `count`.
+def _rdp_epsilon(events: Events, delta: float) -> float:
+    return _rdp_at(None, events, delta)
+
+
+def _rdp_at(orders: tuple[float, ...] | None, events: Events, delta: float) -> float:
+    found, total = _rdp_sum(events, orders)
     with _quiet():
-        epsilon, _ = rdp.compute_epsilon(found, count * one, delta)
+        epsilon, _ = rdp.compute_epsilon(found, total, delta)
     return float(epsilon)
 
 
-def _rdp2017_epsilon(event: dp_accounting.DpEvent, count: int, delta: float, relation: Relation) -> float:
-    orders, one = _rdp_of_one(event, relation, _ORDERS_2017)
-    return float(np.min(count * one + math.log(1 / delta) / (orders - 1)))
+def _rdp2017_epsilon(events: Events, delta: float) -> float:
+    orders, total = _rdp_sum(events, _ORDERS_2017)
+    return float(np.min(total + math.log(1 / delta) / (orders - 1)))
 
 
-def _pld_epsilon(event: dp_accounting.DpEvent, count: int, delta: float, relation: Relation) -> float:
-    accountant = pld.PLDAccountant(_RELATIONS[relation])
+def _pld_epsilon(events: Events, delta: float) -> float:
+    accountant = pld.PLDAccountant(_RELATIONS[events[0][2]])
     with _quiet():
-        accountant.compose(event, count)
+        for event, count, _ in events:
+            accountant.compose(event, count)
         return float(accountant.get_epsilon(delta))
 
 
-def _quick_epsilon(event: dp_accounting.DpEvent, count: int, delta: float, relation: Relation) -> float:
-    return _rdp_at(_WHOLE_ORDERS, event, count, delta, relation)
+def _quick_epsilon(events: Events, delta: float) -> float:
+    return _rdp_at(_WHOLE_ORDERS, events, delta)
 
 
 # With noise this small epsilon is in the millions, and further down the library runs out of numbers: at 1e-160 its
@@ -115,14 +129,13 @@ def _noise_of(event: dp_accounting.DpEvent) -> float:
 
 _NO_NUMBER = (ZeroDivisionError, OverflowError, FloatingPointError, MemoryError)
 
-_EPSILON: dict[str, Callable[[dp_accounting.DpEvent, int, float, Relation], float]] = {
+_EPSILON: dict[str, Callable[[Events, float], float]] = {
     "rdp": _rdp_epsilon,
     "pld": _pld_epsilon,
     "rdp2017": _rdp2017_epsilon,
 }
 
 
-@lru_cache(maxsize=65536)
 def epsilon(
     event: dp_accounting.DpEvent,
     count: int,
@@ -152,27 +165,62 @@ def epsilon(
     >>> round(epsilon(step, 240, 1 / 60_000, "rdp"), 3)
     0.458
     """
+    return epsilon_of(((event, count, relation),), delta, accountant, quick=quick)
+
+
+@lru_cache(maxsize=65536)
+def epsilon_of(events: Events, delta: float, accountant: Accountant = "rdp", *, quick: bool = False) -> float:
+    """epsilon after several mechanisms, each applied so often, at `delta`; infinite where no finite one is known.
+
+    Args:
+        events: what was applied, how often (0 costs nothing), and the relation: the same for all, since guarantees for
+            different neighbours do not add up.
+        delta: strictly between 0 and 1.
+        accountant: which bound.
+        quick: as in `epsilon`.
+
+    Raises:
+        PrivacyError: an unknown accountant or relation, unlike relations, or an event it cannot account.
+
+    >>> from dp_accounting import GaussianDpEvent
+    >>> two = ((GaussianDpEvent(6.0), 1, "add_remove"), (GaussianDpEvent(8.0), 1, "add_remove"))
+    >>> round(epsilon_of(two, 1e-5), 6) == round(epsilon(GaussianDpEvent(4.8), 1, 1e-5), 6)  # 1/36 + 1/64 = 1/4.8^2
+    True
+    """
     open_unit(delta=delta)
-    if count < 0:
-        raise PrivacyError(f"a mechanism cannot be applied {count} times")
     if accountant not in _EPSILON:
         raise PrivacyError(f"unknown accountant {accountant!r}; known: {', '.join(get_args(Accountant))}")
-    if relation not in _RELATIONS:
-        raise PrivacyError(f"unknown neighbouring relation {relation!r}; known: {', '.join(_RELATIONS)}")
-    if count == 0:
+    spent = _merged(events)
+    if not spent:
         return 0.0
-    if _noise_of(event) < _NO_NOISE:
+    if any(_noise_of(event) < _NO_NOISE for event, _, _ in spent):
         return math.inf
     compute = _quick_epsilon if quick and accountant == "rdp" else _EPSILON[accountant]
     try:
-        value = compute(event, count, delta, relation)
+        value = compute(spent, delta)
     except dp_accounting.UnsupportedEventError as error:
         raise _refused(error, accountant) from error
     except _NO_NUMBER:
         return math.inf
     if math.isnan(value):
-        raise PrivacyError(f"accountant {accountant} gave no number for {event} applied {count} times")
+        told = ", ".join(f"{event} applied {count} times" for event, count, _ in spent)
+        raise PrivacyError(f"accountant {accountant} gave no number for {told}")
     return max(value, 0.0)
+
+
+def _merged(events: Events) -> Events:
+    """Each mechanism once, without those never applied."""
+    counts: dict[tuple[dp_accounting.DpEvent, Relation], int] = {}
+    for event, count, relation in events:
+        if count < 0:
+            raise PrivacyError(f"a mechanism cannot be applied {count} times")
+        if relation not in _RELATIONS:
+            raise PrivacyError(f"unknown neighbouring relation {relation!r}; known: {', '.join(_RELATIONS)}")
+        if count:
+            counts[event, relation] = counts.get((event, relation), 0) + count
+    if len({relation for _, relation in counts}) > 1:
+        raise PrivacyError("guarantees for neighbours that differ by adding and by replacing one do not add up")
+    return tuple((event, count, relation) for (event, relation), count in counts.items())
 
 
 _LEAST_NOISE, _MOST_NOISE = 1e-2, 1e4

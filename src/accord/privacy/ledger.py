@@ -4,6 +4,8 @@ Each client has an account (unit `client`: the population has one, since who was
 hides). A round is charged before its work starts, so a crash can only over-count. A client whose account
 would pass the budget does not take part. Accounts are composed from the steps really charged, by the plan's
 own event; there is no other way to write into one.
+
+What runs before this one charged to the same accounts (see `joint`) counts in every figure here and in every refusal.
 """
 
 import math
@@ -14,37 +16,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.errors import PrivacyError
-from accord.privacy.plan import PrivacyPlan
+from accord.privacy.plan import Before, PrivacyPlan
 
 _SLACK = 1e-12  # calibration lands on the budget from below; this only absorbs the last bit
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What earlier runs charged to the accounts under one plan.
+
+    Attributes:
+        plan: the mechanism; its delta, accountant and budget are not asked.
+        steps: charged to each account, shape `[accounts]`.
+    """
+
+    plan: PrivacyPlan
+    steps: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Ledger:
-    """Accounts of all clients under one plan.
+    """Accounts of all clients under one plan. Made by `open`, changed by `charge`.
 
     Attributes:
         plan: the mechanism that is charged.
-        sizes: samples behind each account, shape `[accounts]`; unit `client`: one account, the population.
-        steps: steps (unit `client`: rounds) charged to each account so far, shape `[accounts]`.
+        sizes: samples behind each account, shape `[accounts]`; unit `client`: one account, the population; unit
+            `local`: the population behind each.
+        steps: steps (units `client` and `local`: rounds) charged to each account so far, shape `[accounts]`.
+        before: what earlier runs charged to the accounts.
+        kinds: accounts alike in size and in all that is `before` have the same number here, shape `[accounts]`.
     """
 
     plan: PrivacyPlan
     sizes: NDArray[np.int64]
     steps: NDArray[np.int64]
+    before: tuple[Spent, ...]
+    kinds: NDArray[np.int64]
 
     @staticmethod
-    def open(plan: PrivacyPlan, sizes: Sequence[int] | NDArray[np.int64]) -> "Ledger":
-        """A ledger with nothing spent.
+    def open(plan: PrivacyPlan, sizes: Sequence[int] | NDArray[np.int64], before: Sequence[Spent] = ()) -> "Ledger":
+        """A ledger with nothing spent, but for what earlier runs charged.
 
         Args:
             plan: the mechanism.
-            sizes: training samples of each client. Under unit `client` only their number matters.
+            sizes: training samples of each client. Under units `client` and `local` only their number matters.
+            before: what earlier runs charged, an entry a plan.
 
         Raises:
-            PrivacyError: delta >= 1/n for the largest n, a client without samples, or hardly any noise.
+            PrivacyError: delta >= 1/n for the largest n, a client without samples, hardly any noise, or an earlier
+                plan whose guarantee does not add up with this one's.
         """
-        accounts = np.asarray([len(sizes)] if plan.unit == "client" else sizes, dtype=np.int64)
+        if plan.unit == "client":
+            sizes = [len(sizes)]
+        elif plan.unit == "local":
+            sizes = np.full(len(sizes), len(sizes))
+        accounts = np.asarray(sizes, dtype=np.int64)
         if len(accounts) == 0 or accounts.min() < 1:
             raise PrivacyError("a ledger needs at least one sample behind every account")
         plan.check_delta(int(accounts.max()))
@@ -52,13 +78,19 @@ class Ledger:
             raise PrivacyError(
                 f"privacy.noise_multiplier {plan.noise_multiplier:g} is so small that no epsilon is known; raise it"
             )
-        return Ledger(plan, accounts, np.zeros(len(accounts), dtype=np.int64))
+        check_together(plan, [spent.plan for spent in before])
+        kinds = alike(accounts, *(spent.steps for spent in before))
+        return Ledger(plan, accounts, np.zeros(len(accounts), dtype=np.int64), tuple(before), kinds)
+
+    def alone(self) -> "Ledger":
+        """The accounts as if nothing had been charged before this run."""
+        return replace(self, before=(), kinds=alike(self.sizes))
 
     def epsilon_after(self, account: int, steps: int) -> float:
         """epsilon of one account if `steps` more steps were charged to it."""
         if steps < 0:
             raise PrivacyError(f"steps cannot be given back: {steps}")
-        return self.plan.epsilon(int(self.sizes[account]), int(self.steps[account]) + steps)
+        return self._epsilon(account, int(self.steps[account]) + steps)
 
     def fits(self, account: int, steps: int) -> bool:
         """Whether `steps` more steps keep the account within the budget."""
@@ -66,8 +98,7 @@ class Ledger:
             raise PrivacyError(f"steps cannot be given back: {steps}")
         if self.plan.budget is None:
             return True
-        total = int(self.steps[account]) + steps
-        return self.plan.within(int(self.sizes[account]), total, self.plan.budget * (1 + _SLACK))
+        return self._within(account, int(self.steps[account]) + steps, self.plan.budget * (1 + _SLACK))
 
     def admit(self, steps: Mapping[int, int]) -> tuple[int, ...]:
         """Of a cohort, the clients that may take part: those whose account stays within the budget.
@@ -77,62 +108,127 @@ class Ledger:
         """
         if self.plan.unit == "client":
             return tuple(steps) if self.fits(0, 1) else ()
-        clients, counts = _arrays(steps)
+        clients, counts = self._charges(steps)
         if (counts < 0).any():
             raise PrivacyError(f"steps cannot be given back: {counts.min()}")
         if self.plan.budget is None:
             return tuple(steps)
         limit = self.plan.budget * (1 + _SLACK)
         totals = self.steps[clients] + counts
-        fits = _by_account(self.sizes[clients], totals, lambda n, total: self.plan.within(n, total, limit))
+        fits = _by_account(self.kinds[clients], totals, lambda i: self._within(int(clients[i]), int(totals[i]), limit))
         return tuple(client for client, fit in zip(steps, fits, strict=True) if fit)
 
     def exhausted(self, steps: int = 1) -> bool:
         """Unit `client`: whether the population's account cannot pay for another round."""
         return not self.fits(0, steps)
 
-    def charge(self, steps: Mapping[int, int]) -> "Ledger":
+    def charge(self, steps: Mapping[int, int], *, again: bool = False) -> "Ledger":
         """The ledger after a round: unit `client` pays one round whoever took part; else each client its steps.
+
+        Args:
+            steps: client to its local steps.
+            again: the round was admitted, charged and released before, and is done again as it was (a run taken up
+                from a checkpoint): it is not held against the budget, which other runs may have spent since.
 
         Raises:
             PrivacyError: a charge that passes a budget; `admit` was not asked.
         """
-        if set(self.admit(steps)) != set(steps) or (self.plan.unit == "client" and self.exhausted()):
+        if not again and (set(self.admit(steps)) != set(steps) or (self.plan.unit == "client" and self.exhausted())):
             raise PrivacyError("a round would pass a client's privacy budget; it was not admitted")
         spent = self.steps.copy()
         if self.plan.unit == "client":
             spent[0] += 1
         else:
-            clients, counts = _arrays(steps)
+            clients, counts = self._charges(steps)
             spent[clients] += counts  # a mapping names no client twice
         return replace(self, steps=spent)
 
+    def _charges(self, steps: Mapping[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Clients and what their local steps cost them, each of shape `[clients]`."""
+        clients = np.fromiter(steps.keys(), dtype=np.int64, count=len(steps))
+        costs = (count if count < 0 else self.plan.charge(count) for count in steps.values())
+        return clients, np.fromiter(costs, dtype=np.int64, count=len(steps))
+
     def epsilons(self, accounts: Sequence[int] | None = None) -> NDArray[np.float64]:
         """epsilon spent so far by each account, or by each of `accounts`; shape `[accounts]`."""
-        chosen = slice(None) if accounts is None else np.asarray(accounts, dtype=np.int64)
-        return np.asarray(_by_account(self.sizes[chosen], self.steps[chosen], self.plan.epsilon), dtype=np.float64)
+        chosen = np.arange(len(self.sizes)) if accounts is None else np.asarray(accounts, dtype=np.int64)
+        steps = self.steps[chosen]
+        return _by_account(self.kinds[chosen], steps, lambda i: self._epsilon(int(chosen[i]), int(steps[i])))
+
+    def _epsilon(self, account: int, total: int) -> float:
+        return self.plan.epsilon(int(self.sizes[account]), total, self._before(account))
+
+    def _within(self, account: int, total: int, limit: float) -> bool:
+        return self.plan.within(int(self.sizes[account]), total, limit, self._before(account))
+
+    def _before(self, account: int) -> Before:
+        return tuple((spent.plan, int(spent.steps[account])) for spent in self.before)
 
 
-def _arrays(steps: Mapping[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Clients and their steps, each of shape `[clients]`."""
-    clients, counts = (np.fromiter(each, dtype=np.int64, count=len(steps)) for each in (steps.keys(), steps.values()))
-    return clients, counts
+_PROTECTS = {
+    "sample": "a sample of a client",
+    "batch": "a sample of a client",
+    "client": "a client, by noise at the server",
+    "local": "a client, by noise of its own",
+}
+_CHANGE = {"add_remove": "adding or removing one", "replace_one": "replacing one"}
+
+
+def check_together(plan: PrivacyPlan, others: Sequence[PrivacyPlan]) -> None:
+    """Refuses plans whose epsilons do not add up for one account: unlike in what is protected, or for which neighbours.
+
+    Units `sample` and `batch` both protect a sample of a client, and add up.
+
+    Raises:
+        PrivacyError: names both.
+    """
+    for other in others:
+        mine, theirs = _PROTECTS[plan.unit], _PROTECTS[other.unit]
+        if mine != theirs:
+            raise PrivacyError(
+                f"privacy.unit {plan.unit} protects {mine}, but an earlier run's unit {other.unit} {theirs}: their "
+                "epsilons do not add up; use another ledger file"
+            )
+        if plan.relation != other.relation:
+            raise PrivacyError(
+                f"the neighbours of this study differ by {_CHANGE[plan.relation]}, those of an earlier run by "
+                f"{_CHANGE[other.relation]}: their epsilons do not add up; use the same program.cohort_sampling, or "
+                "another ledger file"
+            )
+
+
+def alike(sizes: NDArray[np.int64], *steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number for each account, the same for accounts alike in size and in each of `steps`; shape `[accounts]`.
+
+    The numbers are in the order of (size, first steps, second steps, ...).
+
+    >>> alike(np.array([50, 20, 50, 50]), np.array([7, 7, 0, 7])).tolist()
+    [2, 0, 1, 2]
+    """
+    kinds = _ranks(sizes)
+    for column in steps:
+        ranks = _ranks(column)
+        kinds = _ranks(kinds * (int(ranks.max()) + 1) + ranks)
+    return kinds
+
+
+def _ranks(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    found = np.unique(values)
+    return np.searchsorted(found, values).astype(np.int64, copy=False)
 
 
 def _by_account(
-    sizes: NDArray[np.int64], steps: NDArray[np.int64], value: Callable[[int, int], float]
+    kinds: NDArray[np.int64], steps: NDArray[np.int64], value: Callable[[int], float]
 ) -> NDArray[np.float64]:
-    """`value(size, steps)` of each account, asked once for all accounts alike: of a million, few differ."""
-    if len(sizes) == 0:
+    """`value(i)` at each position i, asked once for all that are alike in kind and steps: of a million, few differ."""
+    if len(kinds) == 0:
         return np.zeros(0)
     width = int(steps.max()) + 1
-    kinds = sizes
-    if int(sizes.max()) * width >= 2**62:  # the keys would overflow; there are fewer ranks than sizes
-        kinds = np.unique(sizes, return_inverse=True)[1]
+    if int(kinds.max()) * width >= 2**62:  # the keys would overflow; there are fewer ranks than kinds
+        kinds = _ranks(kinds)
     keys = kinds * width + steps
     found = np.unique(keys)
     which = np.searchsorted(found, keys)
     example = np.empty(len(found), dtype=np.int64)
     example[which] = np.arange(len(keys))
-    values = [float(value(int(sizes[i]), int(steps[i]))) for i in example]
-    return np.array(values)[which]
+    return np.array([float(value(int(i))) for i in example])[which]

@@ -127,7 +127,7 @@ def make_plan(study: Study, sizes: Sizes, streams: Streams, before: Sequence[Spe
     if section is None:
         return None
 
-    def plan(noise_multiplier: float) -> PrivacyPlan:
+    def plan(noise_multiplier: float, adaptive: AdaptiveClipping | None = None) -> PrivacyPlan:
         sampling, expected = _sampling(study, len(sizes))
         return PrivacyPlan(
             unit=section.unit,
@@ -139,15 +139,17 @@ def make_plan(study: Study, sizes: Sizes, streams: Streams, before: Sequence[Spe
             expected_size=expected,
             budget=section.epsilon,
             per_layer=section.per_layer,
-            adaptive=_adaptive(section, study.program.cohort_size or len(sizes)),
+            adaptive=adaptive,
         )
 
+    # Left out while noise is sought: epsilon does not depend on it, and not every noise on the way allows it.
+    adaptive = _adaptive(section, study.program.cohort_size or len(sizes))
     if section.noise_multiplier is not None:
-        return plan(section.noise_multiplier)
+        return plan(section.noise_multiplier, adaptive)
     target = section.epsilon or 0.0  # the schema holds that one of the two is given
-    accounts = _planned(study, sizes, streams, before)
     trial = plan(1.0)
     check_together(trial, [spent.plan for spent in before])
+    accounts = _planned(study, sizes, streams, before)
     # The costliest account decides; the quick bound finds it, the others are then held against it.
     accounts.sort(key=lambda account: -trial.epsilon(*account, quick=True))
     _check_left(trial, accounts, target)
@@ -155,19 +157,23 @@ def make_plan(study: Study, sizes: Sizes, streams: Streams, before: Sequence[Spe
     for n, steps, spent in accounts:
         if not noise or not plan(noise).within(n, steps, target, spent):
             noise = _noise_for(plan, (n, steps, spent), target)
-    return plan(noise)
+    return plan(noise, adaptive)
 
 
 Account = tuple[int, int, Before]
 """What the noise is computed for: rows (or clients), steps over the whole run, what earlier runs charged."""
 
 
+_LEFT = 0.01
+"""Least share of a target that must be left: a run calibrated to one leaves less, and the next would train on noise."""
+
+
 def _check_left(plan: PrivacyPlan, accounts: Sequence[Account], target: float) -> None:
     """Refuses a target that earlier runs have spent."""
     gone = max((plan.epsilon(n, 0, spent) for n, _, spent in accounts if spent), default=0.0)
-    if gone >= target:
+    if gone > (1 - _LEFT) * target:
         raise PrivacyError(
-            f"privacy.epsilon {target:g} is spent: earlier runs on this ledger took {gone:.4g}; raise it, or give "
+            f"privacy.epsilon {target:g}: earlier runs on this ledger took {gone:.4g} of it; raise it, or give "
             "noise_multiplier, too, and clients with nothing left sit out"
         )
 
@@ -181,13 +187,17 @@ def _adaptive(section: Privacy, cohort: int) -> AdaptiveClipping | None:
 
 
 def _noise_for(plan: Callable[[float], PrivacyPlan], account: Account, target: float) -> float:
+    trial = plan(1.0)
+
     def cost(noise_multiplier: float) -> float:
         return plan(noise_multiplier).epsilon(*account)
 
     def quick(noise_multiplier: float) -> float:
         return plan(noise_multiplier).epsilon(*account, quick=True)
 
-    return accounting.noise_for(cost, target, quick if plan(1.0).accountant == "rdp" else None)
+    # With a past the quick bound may be over the target by the past alone.
+    cheap = trial.accountant == "rdp" and not any(steps for _, steps in account[2])
+    return accounting.noise_for(cost, target, quick if cheap else None)
 
 
 def participations(study: Study, population: int, streams: Streams) -> Sizes:

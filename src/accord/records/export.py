@@ -57,7 +57,7 @@ def tables(folder: Path) -> list[Table]:
         "group_rounds": [row for line in rounds for row in _group_rounds(line)],
         "ledger": [row for line in ledger for row in _charges(line)],
         "replayed": [row for line in read_lines(folder / "replayed.jsonl") for row in _charges(line)],
-        "clients": _clients(partition, clients, ledger, bool(result.get("privacy"))),
+        "clients": _clients(partition, clients, ledger, result.get("privacy")),
         "client_groups": [row for each in clients.get("clients", ()) for row in _client_groups(each)],
         "groups": _groups(result.get("fairness")),
         "gaps": _gaps(result.get("fairness")),
@@ -128,9 +128,8 @@ def _group_rounds(line: Mapping[str, Any]) -> list[Row]:
 def _charges(line: Mapping[str, Any]) -> list[Row]:
     """One row a client of the cohort; for the whole population's account one row without a client, too."""
     epsilon: Mapping[str, float] = line["epsilon"]
-    more = flat(
-        {key: value for key, value in line.items() if key not in {"round", "clients", "refused", "steps", "epsilon"}}
-    )
+    told = {"round", "clients", "refused", "steps", "epsilon", "own"}
+    more = flat({key: value for key, value in line.items() if key not in told})
     rows: list[Row] = [
         {
             "round": line["round"],
@@ -138,6 +137,7 @@ def _charges(line: Mapping[str, Any]) -> list[Row]:
             "steps": steps,
             "refused": False,
             "epsilon": epsilon.get(str(client)),
+            **_own(line, str(client)),
         }
         for client, steps in zip(line["clients"], line["steps"], strict=True)
     ]
@@ -147,19 +147,28 @@ def _charges(line: Mapping[str, Any]) -> list[Row]:
     ]
     if "population" in epsilon:
         population = {"client": None, "steps": None, "refused": None, "epsilon": epsilon["population"]}
-        rows.append({"round": line["round"], **population})
+        rows.append({"round": line["round"], **population, **_own(line, "population")})
     return [row | more for row in rows]
 
 
+def _own(line: Mapping[str, Any], account: str) -> Row:
+    """On a joint ledger: what the account spent in this run by itself."""
+    return {"own": line["own"].get(account)} if "own" in line else {}
+
+
 def _clients(
-    partition: Mapping[str, Any], judged: Mapping[str, Any], ledger: Iterable[Mapping[str, Any]], private: bool
+    partition: Mapping[str, Any],
+    judged: Mapping[str, Any],
+    ledger: Iterable[Mapping[str, Any]],
+    privacy: Mapping[str, Any] | None,
 ) -> list[Row]:
-    """One row a client: what it holds, how the final model does there, what it spent. None of too many clients,
-    of which the run folder has tallies only."""
+    """One row a client: what it holds, how the final model does there, what it spent (on a joint ledger in this run by
+    itself, which is known of all). None of too many clients, of which the run folder has tallies only."""
     spent: dict[str, float] = {}
     for line in ledger:
-        spent |= line["epsilon"]
-    private = private and "population" not in spent
+        spent |= line.get("own", line["epsilon"])
+    private = privacy is not None and "population" not in spent
+    column = "own" if privacy and privacy.get("joint") else "epsilon"
     scores = {each["client"]: each for each in judged.get("clients", ())}
     rows = []
     for each in partition.get("clients", ()):
@@ -169,7 +178,7 @@ def _clients(
         if found is not None:
             row |= {"n": found["n"], "accuracy": found["accuracy"]}
         if private:
-            row["epsilon"] = spent.get(str(each["client"]), 0.0)
+            row[column] = spent.get(str(each["client"]), 0.0)
         rows.append(row)
     return rows
 

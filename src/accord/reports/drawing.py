@@ -33,6 +33,7 @@ _SPARE = (
 """Elements that matplotlib writes and a page does not need."""
 _SPARE_ATTRIBUTES = re.compile(
     r'(?<=<g) id="[^"]*"'
+    r'| id="image\w+"'  # of its content alone, so that two like images of a figure would share one
     r'|(?<=") (?:width|height)="[\d.]+pt"'  # the viewBox alone lets the figure fill its box
     r'| font-family: [^;"]*;|(?<=") transform="rotate\(-?0 [^"]*\)"'
 )

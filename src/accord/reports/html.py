@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from accord.config.schema import Study
 from accord.records.rounds import RoundRecord
-from accord.reports import group_figures, group_sections, sections, words
+from accord.reports import group_figures, group_sections, judging_sections, sections, words
 from accord.reports.drawing import THEMES
 from accord.reports.holders import holders
 from accord.reports.passages import in_words
@@ -31,15 +31,19 @@ class Card:
 
 
 @cache
-def _template() -> Template:
-    environment = Environment(
+def environment() -> Environment:
+    """Where pages are laid out: templates beside this file, what is put into them escaped."""
+    return Environment(
         loader=PackageLoader("accord.reports", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.jinja")
+
+
+def _template() -> Template:
+    return environment().get_template("report.html.jinja")
 
 
 def render(
@@ -68,6 +72,7 @@ def render(
     parts = (
         sections.learning(rounds, result),
         sections.privacy(rounds, ledger, partition, result),
+        judging_sections.calibration(result),
         group_sections.groups(result),
         sections.clients(result),
         sections.holdings(partition),
@@ -136,10 +141,12 @@ def _privacy_card(privacy: Mapping[str, Any] | None) -> Card:
     budget = privacy["budget"]
     whose = "whole population" if privacy["unit"] == "client" else "worst client"
     of = f"{whose}, of a budget of {words.epsilon(budget)}" if budget else f"{whose}, no budget set"
+    joint = privacy.get("joint")
+    jointly = (words.joint_runs(joint), f"this run by itself {words.epsilon(joint['own']['max'])}") if joint else ()
     return Card(
         "Privacy",
         f"ε = {words.epsilon(privacy['epsilon'])}",
-        (of, f"δ = {words.power(privacy['delta'])}, unit {words.plain(privacy['unit'])}"),
+        (of, *jointly, f"δ = {words.power(privacy['delta'])}, unit {words.plain(privacy['unit'])}"),
         min(1.0, privacy["epsilon"] / budget) if budget else None,
     )
 

@@ -4,21 +4,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from accord.config.model import CustomModel, LogisticModel, McmahanCnnModel, MlpModel, Model, TfpCnnModel
+from accord.config.judging import Evaluation
 from accord.config.partition import (
     ContiguousPartition,
     DirichletPartition,
+    ExponentialPartition,
     IidPartition,
+    InnerDirichletPartition,
+    LinearPartition,
     NaturalPartition,
     Partition,
     PathologicalPartition,
     ShardPartition,
     SizePartition,
     SortedPartition,
+    SquarePartition,
 )
-from accord.config.program import CyclicProgram, Program
 from accord.config.schema import Study
+from accord.config.tracking import MlflowTracking, TensorBoardTracking, Tracking, WandbTracking
+from accord.reports.attack_words import attacked
 from accord.reports.holders import Holders, holders
+from accord.reports.kept import kept
+from accord.reports.model_words import model_in_words
+from accord.reports.programs import program_text
 from accord.reports.words import accountant, count, epsilon, known, plain, power
 
 
@@ -41,14 +49,33 @@ def in_words(study: Study, result: Mapping[str, Any], partition: Mapping[str, An
     held = holders(partition)
     outside = "Outside the guarantee" if result["privacy"] else "What that means"
     return (
-        Passage("Data", _data(result)),
+        Passage("Data", " ".join(filter(None, [_data(result), kept(partition)]))),
         Passage("Who holds what", _holders(study.partition, held)),
-        Passage("Model", f"{_model(study.model)} It is trained by cross-entropy."),
+        Passage("Model", f"{model_in_words(study.model, study.privacy is not None)} It is trained by cross-entropy."),
         Passage("Training", _training(study, result)),
-        Passage("Program", _program(study.program, held.population)),
-        Passage("Privacy", _privacy(result["privacy"])),
+        Passage("Program", program_text(study.program, held.population)),
+        *([Passage("Attack", attacked(study.attack))] if study.attack else []),
+        *_evaluation(study.evaluation),
+        Passage("Privacy", " ".join(filter(None, [_privacy(result["privacy"]), _joint(result["privacy"])]))),
         Passage(outside, _outside(study, result)),
+        *_trackers(study.trackers),
     )
+
+
+def _trackers(trackers: tuple[Tracking, ...]) -> tuple[Passage, ...]:
+    """Where else the rounds are shown; nothing where that is the run folder's own events alone."""
+    told = []
+    for each in trackers:
+        match each:
+            case WandbTracking():
+                name, of = "Weights & Biases", f"project {plain(each.project, 60)}"
+            case MlflowTracking():
+                name, of = "MLflow", f"experiment {plain(each.experiment, 60)}"
+            case TensorBoardTracking():
+                continue
+        how = "sent as it ended" if each.online else "kept in the run folder"
+        told.append(f"What each round came to was {how}, for {name} ({of}).")
+    return (Passage("Trackers", " ".join(told)),) if told else ()
 
 
 def _data(result: Mapping[str, Any]) -> str:
@@ -80,6 +107,16 @@ def _holders(chosen: Partition, held: Holders) -> str:
             text = f"Each of {who} holds rows of {classes} only."
         case SizePartition():
             text = f"The training rows are shuffled and cut into parts of given sizes for {who}."
+        case LinearPartition() | SquarePartition() | ExponentialPartition():
+            growth = {"linear": "k", "square": "k²", "exponential": "eᵏ"}[chosen.name]
+            text = (
+                f"The training rows are shuffled and dealt to {who}, the k-th holding a share proportional to {growth}."
+            )
+        case InnerDirichletPartition():
+            text = (
+                f"The training rows are dealt to {who} {_sizes(chosen)}, with label skew: the labels of each are in "
+                f"proportions of its own, drawn from Dirichlet(α = {chosen.alpha:g})."
+            )
         case NaturalPartition():
             text = f"One client for each value of “{plain(chosen.partition_by)}”: {who}."
         case ContiguousPartition():
@@ -96,21 +133,18 @@ def _holders(chosen: Partition, held: Holders) -> str:
     return f"{text} They hold from {count(low)} to {count(high)} rows, {count(held.median)} at the median."
 
 
-def _model(model: Model) -> str:
-    match model:
-        case LogisticModel():
-            return "Softmax regression: one dense layer from the input to the classes."
-        case MlpModel():
-            widths = ", ".join(count(width) for width in model.hidden)
-            if not widths:
-                return "A single dense layer from the input to the classes."
-            return f"A multilayer perceptron with ReLU and hidden layers of width {widths}."
-        case TfpCnnModel():
-            return "The convolutional network of TensorFlow Privacy's MNIST example, 26,010 parameters."
-        case McmahanCnnModel():
-            return "The convolutional network of McMahan et al. 2017, 1,663,370 parameters."
-        case CustomModel():
-            return f"The user's own network, {plain(model.function)}."
+def _sizes(chosen: InnerDirichletPartition) -> str:
+    """How many rows the clients of this partition hold."""
+    if chosen.partition_sizes is not None:
+        return "of given sizes"
+    return {
+        "even": "in equal numbers",
+        "linear": "in numbers that grow as k, the client's own number",
+        "square": "in numbers that grow as k², k being the client's own number",
+        "exponential": "in numbers that grow as eᵏ, k being the client's own number",
+        "dirichlet": f"in numbers drawn from Dirichlet({chosen.size_alpha:g})",
+        "log-normal": f"in numbers drawn from a log-normal distribution (σ = {chosen.size_sigma:g})",
+    }[chosen.quantity]
 
 
 def _training(study: Study, result: Mapping[str, Any]) -> str:
@@ -121,11 +155,11 @@ def _training(study: Study, result: Mapping[str, Any]) -> str:
         epochs = work.local_epochs or 1
         amount = "one pass over its rows" if epochs == 1 else f"{epochs} passes over its rows"
     privacy = result["privacy"]
-    if privacy and privacy["unit"] != "client" and work.batch_size != "full" and work.local_steps is None:
+    if privacy and privacy["unit"] in ("sample", "batch") and work.batch_size != "full" and work.local_steps is None:
         amount = f"as many steps as {amount} would take,"
     if work.batch_size == "full":
         batches = "with all its rows in every step"
-    elif privacy and privacy["unit"] != "client":
+    elif privacy and privacy["unit"] in ("sample", "batch"):
         batches = f"in batches drawn by Poisson sampling, {work.batch_size} rows expected in each"
     else:
         batches = f"in batches of {count(work.batch_size, 'row')}"
@@ -136,22 +170,22 @@ def _training(study: Study, result: Mapping[str, Any]) -> str:
     return f"In a round, each client does {amount} {batches}, by {optimizer} ({', '.join(extras)})."
 
 
-def _program(program: Program, population: int) -> str:
-    rounds = count(program.rounds, "round")
-    everyone = program.cohort_size is None or program.cohort_size >= population
-    if isinstance(program, CyclicProgram):
-        whom = "every client" if everyone else f"{program.cohort_size} of the {count(population, 'client')}"
-        order = "in an order drawn anew each round" if program.order == "shuffled" else "by number"
-        return f"Cyclic: in each of {rounds} the model hops through {whom}, {order}. Nothing is averaged."
-    if everyone and program.cohort_sampling == "fixed":
-        whom = "all clients take part"
-    elif program.cohort_sampling == "poisson":
-        whom = f"each client takes part independently, {program.cohort_size} of {count(population)} expected"
-    else:
-        whom = f"{program.cohort_size} of {count(population, 'client')} are drawn without replacement"
-    weights = "weighed alike" if program.weights == "uniform" else "weighed by their client's rows"
-    weights += f", {count(program.weight_cap)} rows at most" if program.weight_cap else ""
-    return f"Federated averaging (McMahan et al. 2017): in each of {rounds} {whom}, and updates are {weights}."
+def _evaluation(judging: Evaluation) -> tuple[Passage, ...]:
+    """What is judged beside the final model on the test rows; nothing where nothing is."""
+    facts = []
+    stopping, tuning = judging.early_stopping, judging.fine_tune
+    if stopping is not None:
+        delta = f" by more than {stopping.min_delta:g}" if stopping.min_delta else ""
+        facts.append(
+            f"{100 * stopping.fraction:.3g}% of the test rows are held out: where the {stopping.metric} on these is "
+            f"not better{delta} in {count(stopping.patience, 'evaluation')} in a row, the run ends. The best model is "
+            "kept, and judged on the other test rows."
+        )
+    if tuning is not None:
+        amount = count(tuning.steps, "step") if tuning.steps else count(tuning.epochs or 1, "epoch")
+        whom = "each client" if tuning.clients is None else f"each of {count(tuning.clients, 'client')} drawn at random"
+        facts.append(f"At the end {whom} trains the model further on its own rows ({amount}) and judges it again.")
+    return (Passage("Evaluation", " ".join(facts)),) if facts else ()
 
 
 def _privacy(privacy: Mapping[str, Any] | None) -> str:
@@ -170,6 +204,14 @@ def _privacy(privacy: Mapping[str, Any] | None) -> str:
             f"{_mechanism(privacy)} The models after every round together are (ε, δ)-differentially private, "
             f"where neighbouring populations differ {change}: {spent}, composed over the rounds by {by}."
         )
+    if privacy["unit"] == "local":
+        each = privacy["per_client"]
+        return (
+            f"{_mechanism(privacy)} What a client sends over the whole run is (ε, δ)-locally private, whatever rows it "
+            f"holds: nobody need trust the server. Each client has an ε of its own, composed by {by} over the rounds "
+            f"it really took part in. The worst client spent {spent}, the median {epsilon(each['median'])}, the least "
+            f"{epsilon(each['min'])}."
+        )
     change = {
         "add_remove": "in one row of that client, added or removed",
         "replace_one": "in one row of that client, replaced by another",
@@ -180,6 +222,19 @@ def _privacy(privacy: Mapping[str, Any] | None) -> str:
         f"where neighbouring data sets differ {change}. Each client has an ε of its own, composed by {by} "
         f"over the rounds it really took part in. The worst client spent {spent}, the median "
         f"{epsilon(each['median'])}, the least {epsilon(each['min'])}."
+    )
+
+
+def _joint(privacy: Mapping[str, Any] | None) -> str:
+    """Whose epsilon the figures are, where several runs charge one ledger; nothing where the run has its own."""
+    joint = privacy and privacy.get("joint")
+    if not joint:
+        return ""
+    earlier = count(joint["runs"] - 1, "earlier run")
+    return (
+        f"These figures count in what {earlier} on the same rows charged to the ledger {plain(joint['ledger'], 200)}: "
+        f"what holds for the data is the ε of all together. This run by itself comes to ε = "
+        f"{epsilon(joint['own']['max'])}. Runs that charge the ledger later raise what holds."
     )
 
 
@@ -197,6 +252,11 @@ def _mechanism(privacy: Mapping[str, Any]) -> str:
             )
         case "client":
             return f"Each client's whole update is clipped to L2 norm {clip}, and {noise} to the server's sum."
+        case "local":
+            return (
+                f"Each client clips its whole update to L2 norm {clip}, and {noise} before it leaves. Two updates can "
+                f"lie twice the bound apart, {privacy['sensitivity']:g}, and that is accounted."
+            )
         case unit:
             return f"Unit {plain(unit)}: clipped to L2 norm {clip}, and {noise}."
 
@@ -211,7 +271,9 @@ def _outside(study: Study, result: Mapping[str, Any]) -> str:
             "The noise comes from the study's seed, so that the run can be repeated: whoever knows the seed "
             "can take it away again. The guarantee is the mechanism's, not that of this simulation's files."
         )
-    if privacy["unit"] == "client":
+    if privacy["unit"] == "local":
+        facts.append("Which clients took part, and how many rows each holds, is not hidden.")
+    elif privacy["unit"] == "client":
         facts.append("What each client sends before the server adds noise is seen by the server.")
     else:
         facts.append(
@@ -224,7 +286,11 @@ def _outside(study: Study, result: Mapping[str, Any]) -> str:
     )
     facts.append("Scores are exact counts on test rows, which nobody trained on, and are not noised.")
     facts.append("This report's counts of who held what are exact, as only a simulation can show them.")
-    facts.append("Settings chosen by looking at earlier runs are not charged.")
+    facts.append(
+        "Runs on the same rows that were not charged to the ledger are not counted in."
+        if privacy.get("joint")
+        else "Settings chosen by looking at earlier runs are not charged."
+    )
     if study.evaluation.twin:
         facts.append("The twin without privacy is there for comparison and must not be released.")
     return " ".join(facts)

@@ -103,6 +103,7 @@ def privacy(
     )
     held = holders(partition)
     spent = spent_by_client(ledger, held.population)
+    budget = None if terms.get("joint") else terms["budget"]  # a joint budget bounds more than what is drawn
     text: tuple[str, ...] = ()
     tables: tuple[Grid, ...] = ()
     if spent is not None:
@@ -112,9 +113,9 @@ def privacy(
             f"What each has spent at the end of the run, {words.epsilon(max(spent))} at most.",
             f"ε of each of {words.count(len(spent), 'client')}, from {words.epsilon(min(spent))} to "
             f"{words.epsilon(max(spent))}.",
-            lambda theme: figures.epsilon_clients_figure(spent, terms["budget"], theme),
+            lambda theme: figures.epsilon_clients_figure(spent, budget, theme),
         )
-        tables = _by_client(spent, ledger, held, terms["budget"])
+        tables = _by_client(spent, ledger, held, budget)
     elif terms["unit"] == "client":
         text = ("The unit is the client, so the population has one account: its ε is every client's ε.",)
     return Section("privacy", "Privacy spent", (Part("", text, plots, _terms(terms), tables),), "ledger.jsonl")

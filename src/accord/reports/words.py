@@ -146,6 +146,17 @@ def accountant(name: str) -> str:
     return _ACCOUNTANTS.get(name, f"the accountant {name}")
 
 
+def joint_runs(joint: Mapping[str, Any]) -> str:
+    """Of how many runs on which joint ledger epsilon is.
+
+    >>> joint_runs({"runs": 2, "ledger": "/data/adult.ledger"})
+    '2 runs on the ledger adult.ledger together'
+    """
+    runs = "the first run" if joint["runs"] == 1 else f"{count(joint['runs'])} runs"
+    together = "" if joint["runs"] == 1 else " together"
+    return f"{runs} on the ledger {plain(str(joint['ledger']).rpartition('/')[2], 40)}{together}"
+
+
 def stopped(result: Mapping[str, Any]) -> str | None:
     """One sentence that says why a run stopped early; None for a run that is done.
 

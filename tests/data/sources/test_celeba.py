@@ -124,7 +124,7 @@ def test_pixels_train_as_scaled_numbers_do(
         }
     )
     # One mechanism, one noise: the fingerprint, which noise follows, holds the features' bytes.
-    monkeypatch.setattr(prepare, "fingerprint_of", lambda study, federated: "same")
+    monkeypatch.setattr(prepare, "fingerprint_of", lambda study, federated, task: "same")
     pixels_run = accord.run(study, tmp_path / "pixels")
     monkeypatch.setattr(prepare, "load_data", lambda settings, seed: as_floats(load_data(settings, seed)))
     floats_run = accord.run(study, tmp_path / "floats")

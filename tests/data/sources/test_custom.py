@@ -190,3 +190,15 @@ def test_accords_own_errors_pass_through(load: Load) -> None:
 def test_an_unknown_function_is_named() -> None:
     with pytest.raises(StudyError, match=r"^data\.function: module 'math' has no function 'rows'"):
         load_custom(CustomData(name="custom", function="math:rows"))
+
+
+def test_a_group_value_that_only_training_rows_have_is_told_from_them(load: Load) -> None:
+    common, four = {"site": ["a"] * 6}, {"site": ["a"] * 4}
+    assert load(rows(class_names=["0", "1", "2"], groups_train=common, groups_test=four)).derived == ()
+    rare = {"site": ["a"] * 5 + ["b"]}
+    data = load(rows(class_names=["0", "1", "2"], groups_train=rare, groups_test=four))
+    assert data.derived == ("the values of group column site",)
+    assert (
+        load(rows(class_names=["0", "1", "2"], groups_train=common, groups_test={"site": ["a"] * 3 + ["b"]})).derived
+        == ()
+    )

@@ -70,9 +70,15 @@ def checked(parts: Mapping[str, Any], where: str, name: str, about: str) -> Data
         )
     names = _class_names(parts.get("class_names"), y, where)
     groups = _groups(parts, y, where)
+    # A value that no test row has is known from training rows alone.
+    hidden = tuple(
+        f"the values of group column {column}"
+        for column, rows in groups["train"].items()
+        if not np.isin(rows.codes, groups["test"][column].codes).all()
+    )
     train, test = (Table(x[part], y[part], groups[part]) for part in ("train", "test"))
     derived = () if parts.get("class_names") is not None else ("class_names",)
-    return DataSet(name, train, test, names, about, derived)
+    return DataSet(name, train, test, names, about, derived + hidden)
 
 
 def _kind(x: Tensor) -> str:

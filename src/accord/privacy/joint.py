@@ -1,0 +1,302 @@
+"""Joint ledgers: what several runs on one data set charged, as data, and what it comes to together.
+
+A joint ledger is lines. A run's header says what it charges (the mechanism as numbers), what is protected, and who
+holds which rows, by digest; then it has a line a round: clients, and the local steps each is charged. From these alone
+each account's steps under each mechanism follow, and `accounting` composes them, at whatever delta and by whichever
+accountant is asked for. What is not understood to the last key is refused: an unknown composition has no epsilon.
+
+A round is charged once. A run taken up from a checkpoint does its rounds after it again, with the clients and the noise
+they had, and finds them charged; so no line is ever taken back, whatever other runs charged in between.
+
+That later mechanisms are chosen in the light of earlier results is covered where the budget is set beforehand: a ledger
+that refuses at a fixed epsilon is a privacy filter (Rogers et al. 2016, arXiv 1605.08294; for Renyi DP Feldman and
+Zrnic 2021, arXiv 2008.11193). By accountant pld, and where a later run raises its budget after seeing results, the
+joint epsilon is that of the mechanisms as they were run, had they been chosen beforehand.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.errors import PrivacyError
+from accord.privacy.accounting import Accountant
+from accord.privacy.ledger import Ledger, Spent, check_together
+from accord.privacy.plan import AdaptiveClipping, PrivacyPlan
+
+FORMAT = 1
+"""Version of the lines; another one is refused."""
+
+_HEADER = {
+    "joint_ledger", "run", "study", "holdings", "population", "sizes", "unit", "relation", "delta", "accountant",
+    "mechanism",
+}  # fmt: skip
+_MECHANISM = {"clip_norm", "noise_multiplier", "sampling", "expected_size", "per_layer", "adaptive"}
+_ROUND = {"run", "round", "clients", "steps"}
+
+
+@dataclass(frozen=True)
+class Charged:
+    """One run in a joint ledger.
+
+    Attributes:
+        run: what it is called there.
+        header: its first line.
+        plan: the mechanism, with the delta and accountant the run itself reckoned with, and no budget.
+        rounds: clients to local steps, an entry a round from round 1 on.
+    """
+
+    run: str
+    header: Mapping[str, Any]
+    plan: PrivacyPlan
+    rounds: tuple[dict[int, int], ...]
+
+    def steps(self) -> NDArray[np.int64]:
+        """Steps charged to each account, shape `[accounts]`: unit `client` has one, of a step a round."""
+        if self.plan.unit == "client":
+            return np.array([len(self.rounds)], dtype=np.int64)
+        steps = np.zeros(self.header["population"], dtype=np.int64)
+        for charges in self.rounds:
+            clients = np.fromiter(charges, dtype=np.int64, count=len(charges))
+            costs = (self.plan.charge(count) for count in charges.values())
+            steps[clients] += np.fromiter(costs, dtype=np.int64, count=len(charges))
+        return steps
+
+
+def header(
+    run: str, study: str, plan: PrivacyPlan, holdings: str, sizes: NDArray[np.int64], first: bool
+) -> dict[str, Any]:
+    """A run's first line, JSON-ready.
+
+    Args:
+        run: what to call it; no other run in the file may have the name.
+        study: the study's name.
+        plan: what it will charge.
+        holdings: digest of the training rows and of who holds them.
+        sizes: training rows of each client.
+        first: whether it is the file's first run; `sizes` is written there alone, since all runs have the same.
+    """
+    return {
+        "joint_ledger": FORMAT,
+        "run": run,
+        "study": study,
+        "holdings": holdings,
+        "population": len(sizes),
+        "sizes": np.asarray(sizes).tolist() if first else None,
+        "unit": plan.unit,
+        "relation": plan.relation,
+        "delta": plan.delta,
+        "accountant": plan.accountant,
+        "mechanism": {
+            "clip_norm": plan.clip_norm,
+            "noise_multiplier": plan.noise_multiplier,
+            "sampling": plan.sampling,
+            "expected_size": plan.expected_size,
+            "per_layer": plan.per_layer,
+            "adaptive": None if plan.adaptive is None else asdict(plan.adaptive),
+        },
+    }
+
+
+def charge(run: str, round: int, steps: Mapping[int, int]) -> dict[str, Any]:
+    """A round's line, JSON-ready: which clients are charged, and the local steps each would take."""
+    return {"run": run, "round": round, "clients": list(steps), "steps": list(steps.values())}
+
+
+def parse(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[Charged, ...]:
+    """The runs of a joint ledger, in the order of their headers.
+
+    Args:
+        lines: as they stand in the file.
+        source: what to call the file in a refusal.
+
+    Raises:
+        PrivacyError: a line that is neither a header nor a charge as written here, or runs that do not compose.
+    """
+    headers: dict[str, Mapping[str, Any]] = {}
+    plans: dict[str, PrivacyPlan] = {}
+    rounds: dict[str, list[dict[int, int]]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            if "joint_ledger" in line:
+                plan = _plan(line)
+                _check_place(line, next(iter(headers.values()), None))
+                check_together(plan, list(plans.values())[:1])
+                run = line["run"]
+                if run in headers:
+                    raise ValueError(f"run {run} is there twice")
+                headers[run], plans[run], rounds[run] = line, plan, []
+            else:
+                _check_keys(line, _ROUND)
+                run = line["run"]
+                if run not in headers:
+                    raise ValueError(f"a charge of run {run}, which has no header")
+                rounds[run].append(_charges(line, headers[run]["population"], len(rounds[run]) + 1))
+        except (ValueError, TypeError, PrivacyError) as error:
+            raise PrivacyError(
+                f"ledger {source}, line {number}: {error}; it cannot be accounted: restore the file, or use another"
+            ) from error
+    return tuple(Charged(run, headers[run], plans[run], tuple(rounds[run])) for run in headers)
+
+
+def _check_keys(line: Mapping[str, Any], known: set[str]) -> None:
+    if set(line) != known:
+        raise ValueError(f"not a line of a joint ledger, which has {', '.join(sorted(known))}")
+
+
+def _plan(line: Mapping[str, Any]) -> PrivacyPlan:
+    """The mechanism of a header."""
+    if line["joint_ledger"] != FORMAT:
+        raise ValueError(f"format {line['joint_ledger']!r} is not {FORMAT}, the one this version knows")
+    _check_keys(line, _HEADER)
+    for key in ("run", "study", "holdings"):
+        if not isinstance(line[key], str):
+            raise TypeError(f"{key} is not text")
+    mechanism = line["mechanism"]
+    if not isinstance(mechanism, Mapping) or set(mechanism) != _MECHANISM:
+        raise ValueError(f"a mechanism of other settings than {', '.join(sorted(_MECHANISM))}")
+    if type(mechanism["per_layer"]) is not bool:
+        raise ValueError("per_layer is neither true nor false")
+    plan = PrivacyPlan(
+        unit=line["unit"],
+        clip_norm=_number(mechanism["clip_norm"]),
+        noise_multiplier=_number(mechanism["noise_multiplier"]),
+        delta=_number(line["delta"]),
+        accountant=line["accountant"],
+        sampling=mechanism["sampling"],
+        expected_size=None if mechanism["expected_size"] is None else _whole(mechanism["expected_size"], 1),
+        per_layer=mechanism["per_layer"],
+        adaptive=None if mechanism["adaptive"] is None else AdaptiveClipping(**mechanism["adaptive"]),
+    )
+    if line["relation"] != plan.relation:
+        raise ValueError(f"neighbouring relation {line['relation']!r} is not that of its mechanism, {plan.relation}")
+    return plan
+
+
+def _check_place(line: Mapping[str, Any], first: Mapping[str, Any] | None) -> None:
+    """A header must be of the data set of the file's first; the rows of each client stand in the first alone."""
+    population, sizes = _whole(line["population"], 1), line["sizes"]
+    if first is None:
+        if not isinstance(sizes, list) or len([_whole(size, 1) for size in sizes]) != population:
+            raise ValueError("the first header lacks the rows of each client")
+    elif sizes is not None or (population, line["holdings"]) != (first["population"], first["holdings"]):
+        raise ValueError("a run on another data set or partition than the first")
+
+
+def _charges(line: Mapping[str, Any], population: int, due: int) -> dict[int, int]:
+    """Clients to steps of a charge."""
+    if line["round"] != due or isinstance(line["round"], bool):
+        raise ValueError(f"round {line['round']!r} of run {line['run']} where round {due} is due")
+    clients, steps = line["clients"], line["steps"]
+    if not isinstance(clients, list) or not isinstance(steps, list) or len(clients) != len(steps):
+        raise ValueError("not as many steps as clients")
+    charges = {_whole(client, 0): _whole(count, 0) for client, count in zip(clients, steps, strict=True)}
+    if len(charges) != len(clients) or max(charges, default=0) >= population:
+        raise ValueError(f"clients are not among {population}, each once")
+    return charges
+
+
+def _whole(value: Any, least: int) -> int:
+    if type(value) is not int or value < least:
+        raise ValueError(f"{value!r} is not a whole number of at least {least}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+def refuse_other_data(runs: Sequence[Charged], holdings: str, population: int, source: str) -> None:
+    """Refuses runs on other rows, or on rows that others held: an account would not be the same account.
+
+    Raises:
+        PrivacyError: names what differs.
+    """
+    for charged in runs:
+        told = charged.header
+        if told["holdings"] != holdings:
+            there = f"{told['population']} clients" if told["population"] != population else "the rows or their holders"
+            here = f"here {population}" if told["population"] != population else "differ"
+            raise PrivacyError(
+                f"{source} is the ledger of another data set or partition ({there}, {here}; run {told['study']}); "
+                "keep data, partition, imbalance and seed as they are there, or use another file"
+            )
+
+
+def spent(runs: Iterable[Charged], delta: float, accountant: Accountant) -> tuple[Spent, ...]:
+    """What runs charged, an entry a mechanism; runs of one mechanism are added up.
+
+    Args:
+        runs: of one joint ledger.
+        delta: of whoever asks, as is `accountant`: not part of a mechanism.
+        accountant: by which it will be reckoned.
+
+    Raises:
+        PrivacyError: the accountant cannot account one of them.
+    """
+    found: dict[PrivacyPlan, NDArray[np.int64]] = {}
+    for charged in runs:
+        plan, steps = replace(charged.plan, delta=delta, accountant=accountant), charged.steps()
+        found[plan] = found[plan] + steps if plan in found else steps
+    return tuple(Spent(plan, steps) for plan, steps in found.items())
+
+
+def summary(
+    runs: Sequence[Charged], delta: float | None = None, accountant: str | None = None, source: str = "the ledger"
+) -> dict[str, Any]:
+    """What each run charged, and epsilon of all together now; JSON-ready.
+
+    Args:
+        runs: of one joint ledger.
+        delta: at which; None takes the last run's.
+        accountant: by which; None takes the last run's.
+        source: what to call the file in a refusal.
+
+    Returns:
+        `epsilon`, the worst account's; `per_client`, its spread over them; `worst`, the client (None under unit
+        `client`, where the population has one account); `population`, `delta` and `accountant`; and in `runs` what
+        each charged, with the `epsilon` it has alone.
+
+    Raises:
+        PrivacyError: no run, an unknown accountant, or delta of 1/n or more.
+    """
+    if not runs:
+        raise PrivacyError(f"{source}: no run has charged it")
+    sizes, last = np.array(runs[0].header["sizes"], dtype=np.int64), runs[-1]
+    delta = last.plan.delta if delta is None else delta
+    by = last.plan.accountant if accountant is None else cast(Accountant, accountant)
+
+    def opened(charged: Charged, before: Sequence[Charged] = ()) -> Ledger:
+        plan = replace(charged.plan, delta=delta, accountant=by)
+        return replace(Ledger.open(plan, sizes, spent(before, delta, by)), steps=charged.steps())
+
+    together = opened(last, runs[:-1]).epsilons()
+    return {
+        "population": last.header["population"],
+        "delta": delta,
+        "accountant": by,
+        "epsilon": float(together.max()),
+        "per_client": {
+            "min": float(together.min()),
+            "median": float(np.median(together)),
+            "max": float(together.max()),
+        },
+        "worst": None if last.plan.unit == "client" else int(together.argmax()),
+        "runs": [
+            {
+                "run": charged.run,
+                "study": charged.header["study"],
+                "unit": charged.plan.unit,
+                "noise_multiplier": charged.plan.noise_multiplier,
+                "rounds": len(charged.rounds),
+                "steps": int(charged.steps().sum()),
+                "epsilon": float(opened(charged).epsilons().max()),
+            }
+            for charged in runs
+        ],
+    }

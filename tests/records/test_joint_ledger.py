@@ -1,0 +1,177 @@
+"""The file of a joint ledger: one run at a time, read as it stands, only ever added to."""
+
+import fcntl
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from accord.errors import PrivacyError, RequestError, RunFolderError, StorageError
+from accord.privacy.ledger import Ledger
+from accord.privacy.plan import PrivacyPlan
+from accord.records import joint_ledger, store
+from accord.records.joint_ledger import Entry, held, read
+
+PLAN = PrivacyPlan("sample", 1.0, 1.5, 1e-3, expected_size=10)
+SIZES = np.array([60, 200, 75], dtype=np.int64)
+
+
+def enter(path: Path, plan: PrivacyPlan = PLAN, resumed: str | None = None) -> Entry:
+    """A run's place, taken while the file is held."""
+    with held(path, resumed) as opened:
+        entry = joint_ledger.entry(opened, opened.run("study"), "study", plan, "rows", SIZES)
+        entry.begin()
+        return entry
+
+
+def test_runs_add_lines_and_what_they_charged_is_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "adult.ledger"
+    one = enter(file)
+    one.charge(1, {0: 3, 1: 5})
+    with held(file) as opened:
+        assert opened.own is None
+        (spent,) = opened.before(1e-3, "rdp", "rows", 3)
+        assert spent.steps.tolist() == [3, 5, 0]
+    two = enter(file, replace(PLAN, noise_multiplier=2.0))
+    two.charge(1, {2: 1})
+    assert (one.runs, two.runs, one.run == two.run) == (1, 2, False)
+    assert [(each.run, each.steps().tolist()) for each in read(file)] == [(one.run, [3, 5, 0]), (two.run, [0, 0, 1])]
+    assert [line["sizes"] for line in store.read_lines(file) if "sizes" in line] == [[60, 200, 75], None]
+
+
+def test_a_run_is_named_by_its_study_and_all_that_was_charged_before(tmp_path: Path) -> None:
+    names = []
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "j"
+        first = enter(file)
+        again = enter(file)
+        again.charge(1, {0: 1})
+        names.append([first.run, again.run, enter(file).run])
+    assert names[0] == names[1]
+    assert len(set(names[0])) == 3
+    with held(tmp_path / "z") as opened:
+        assert opened.run("study") == names[0][0] != opened.run("another study")
+
+
+def test_a_run_taken_up_finds_its_rounds_charged_and_adds_only_new_ones(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    one = enter(file)
+    one.charge(1, {0: 3})
+    one.charge(2, {1: 4})
+    enter(file).charge(1, {2: 9})
+    before = file.read_bytes()
+    with held(file, one.run) as opened:
+        again = joint_ledger.entry(opened, opened.run("study"), "study", PLAN, "rows", SIZES)
+        assert [each.run == one.run for each in opened.others] == [False]
+        again.begin()
+        again.charge(1, {0: 3})
+        again.charge(2, {1: 4})
+    assert file.read_bytes() == before
+    assert (again.run, again.paid, again.runs) == (one.run, ({0: 3}, {1: 4}), 2)
+    again.charge(3, {0: 1})
+    assert again.steps().tolist() == [4, 4, 0]
+    assert again.steps(2).tolist() == [3, 4, 0]
+    ledger = Ledger.open(PLAN, SIZES)
+    assert again.charged(ledger).steps.tolist() == [4, 4, 0]
+
+
+def test_a_torn_last_line_does_not_count_and_is_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    one = enter(file)
+    one.charge(1, {0: 3})
+    whole = file.read_bytes()
+    for torn in (b'{"run":"' + one.run.encode()[:5], b'{"joint_ledger":1,'):
+        file.write_bytes(whole + torn)
+        assert [each.steps().tolist() for each in read(file)] == [[3, 0, 0]]
+    replace(one, paid=({0: 3},)).charge(2, {0: 3})
+    assert file.read_bytes().startswith(whole)
+    assert [each.steps().tolist() for each in read(file)] == [[6, 0, 0]]
+
+
+def test_a_line_damaged_before_the_last_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    one = enter(file)
+    one.charge(1, {0: 3})
+    one.charge(2, {0: 3})
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[0] + lines[1][:20] + b"\n" + lines[2])
+    with pytest.raises(RunFolderError, match="line 2: not a JSON object"):
+        enter(file)
+    file.write_bytes(lines[0] + lines[2])
+    with pytest.raises(PrivacyError, match=r"line 2: round 2 of run .* where round 1 is due"):
+        enter(file)
+
+
+def test_only_one_run_at_a_time(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    (tmp_path / "other name").symlink_to(file)
+    with held(file):
+        for name in ("j", "other name"):
+            with pytest.raises(RunFolderError, match="in use by another run"), held(tmp_path / name):
+                pass
+    with held(file):
+        pass
+
+
+def test_nothing_is_left_where_nothing_was_charged(tmp_path: Path) -> None:
+    with pytest.raises(RequestError), held(tmp_path / "j"):
+        raise RequestError("the study is wrong")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_removed_between_being_opened_and_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, flock = tmp_path / "j", fcntl.flock
+    gone: list[bool] = []
+
+    def late(descriptor: int, operation: int) -> None:
+        if not gone:
+            file.unlink()
+            gone.append(True)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert enter(file).runs == 1
+    assert gone
+    assert len(read(file)) == 1
+
+
+def test_files_that_cannot_be_ledgers_are_refused_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path, message in (("folder", "cannot be opened"), ("nowhere/j", "cannot be opened")):
+        with pytest.raises(RunFolderError, match=message), held(tmp_path / path):
+            pass
+    (tmp_path / "study.yaml").write_text("data: digits\nseed: 0\n")
+    with pytest.raises(RunFolderError, match="not a JSON object"), held(tmp_path / "study.yaml"):
+        pass
+    assert (tmp_path / "study.yaml").read_text() == "data: digits\nseed: 0\n"
+
+
+def test_a_run_is_taken_up_only_on_the_file_it_charged(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    one = enter(file)
+    with pytest.raises(RunFolderError, match="does not have run 0123"), held(file, "0123"):
+        pass
+    with pytest.raises(RunFolderError, match=r"the header of run .* was changed"):
+        enter(file, replace(PLAN, noise_multiplier=1.6), one.run)
+    file.rename(tmp_path / "k")
+    with pytest.raises(RunFolderError, match="missing, but the run charges it"), held(file, one.run):
+        pass
+    assert not file.exists()
+
+
+def test_a_full_disk_leaves_the_charges_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "j"
+    one = enter(file)
+    before = file.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "_write_all", full)
+    with pytest.raises(StorageError, match="No space left"):
+        one.charge(1, {0: 3})
+    assert file.read_bytes() == before
