@@ -1,6 +1,7 @@
 """What a run says of itself is taken from its records."""
 
-import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,14 @@ PLANS = {
 }
 
 
-def test_peak_memory_is_this_processs() -> None:
-    assert 10 < peak_rss_mb() < 100_000
-    assert abs(peak_rss_mb() - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) < 50
+def test_peak_memory_is_this_processs_and_not_its_parents() -> None:
+    held_here = np.ones(80_000_000, dtype=np.uint8)
+    held_here[::4096] = 2
+    code = "from accord.records.result import peak_rss_mb; print(peak_rss_mb())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    small = float(child.stdout)
+    big_first = "import subprocess, sys; x = bytearray(600_000_000); x[::4096] = b'1' * len(x[::4096]); "
+    code = f"{big_first} subprocess.run([sys.executable, '-c', {code!r}])"
+    big = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert abs(float(big.stdout) - small) < 100
+    assert peak_rss_mb() > held_here.nbytes / 2**20
