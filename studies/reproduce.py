@@ -68,6 +68,8 @@ def run(study: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if done.returncode not in (0, 3):
         raise SystemExit(f"{' '.join(command)}\n{done.stderr.strip().splitlines()[-1]}")
     result = json.loads(done.stdout)
+    for group in (result["fairness"] or {"groups": {}})["groups"].values():
+        del group["calibration"], group["confusion"]  # long, and in no table
     return {key: result[key] for key in KEPT}
 
 
