@@ -34,6 +34,7 @@ from accord.models.build import build
 from accord.models.pretrained import pin
 from accord.params import Params
 from accord.plugins import source_of
+from accord.privacy import noise
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
 from accord.program.attacks import make_attacked, poisoned
@@ -141,6 +142,9 @@ def prepare(
     work = make_work(study, task, accounts.plan)
     if stack_network(task.model, data.train.x.dim() - 1, by_sample=True) is None:  # kernels are known to
         check_by_sample(work, data.train)
+    if work.plan is not None:
+        with timed("noise"):
+            noise.ready()
     device = pick_device(study.engine.device)
     fairness = study.fairness
     return Prepared(

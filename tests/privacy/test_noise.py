@@ -1,5 +1,8 @@
 """Noise is there, has the variance that was accounted, and nothing else."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +103,14 @@ def test_a_client_without_a_stream_or_a_scale_is_refused(clients: int, scales: i
     with pytest.raises(PrivacyError, match="for each client"):
         add([stream(0, "noise"), stream(1, "noise")], [value], [1.0] * scales)
     assert not value.any()
+
+
+def test_the_kernel_is_loaded_before_the_first_round() -> None:
+    """Compiling it takes seconds, which are no training time."""
+    code = (
+        "import sys; from accord.privacy import noise; "
+        "before = 'accord.privacy.normals' in sys.modules; noise.ready(); "
+        "print(before, 'accord.privacy.normals' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

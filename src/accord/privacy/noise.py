@@ -19,6 +19,11 @@ from accord.errors import PrivacyError
 from accord.params import Params
 
 
+def ready() -> None:
+    """Loads the compiled kernel, so that no round waits for it: on a machine's first private run it is compiled."""
+    from accord.privacy import normals  # noqa: F401
+
+
 def add(streams: Sequence[np.random.Generator], into: Sequence[Tensor], scales: Sequence[float]) -> None:
     """Adds to each client's numbers its `scale` times independent N(0, 1) from its own stream, in place.
 

@@ -9,7 +9,7 @@ in word 12 and the number of the tensor in word 14. Three words make two normals
 z = sqrt(-2 ln u) (cos 2 pi v, sin 2 pi v). As u has 64 bits, and float32 keeps their relative precision, the tail goes
 out to 9.49, past which there is 2e-21 of a normal law.
 
-The first use on a machine compiles for three seconds; Numba keeps the result beside this file or in the user's cache.
+The first use on a machine compiles for six seconds; Numba keeps the result beside this file or in the user's cache.
 """
 
 from collections.abc import Callable
