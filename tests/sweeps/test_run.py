@@ -152,6 +152,20 @@ def test_a_run_that_crashes_costs_no_other(sweep_file: Write, tmp_path: Path, mo
     assert [row.status for row in sweep(plan, folder, 2).rows] == ["done"] * 3
 
 
+def test_a_run_at_its_end_has_not_failed(done: Path, tmp_path: Path) -> None:
+    """Its worker may be killed between the run's last file and its answer; an older sweep may have noted that."""
+    path, folder = copied(done, tmp_path)
+    first, second, *_ = sorted(path.name for path in folder.glob("runs/*"))
+    store.write_json(folder / "errors.json", {first: "killed", second: "killed", "gone": "of another study"})
+    (folder / "runs" / second / "report.html").unlink()  # killed before it was drawn
+    begun: list[tuple[int, int]] = []
+    ended = swept(path, folder, starting=lambda to_do, done, jobs: begun.append((to_do, done)))
+    assert begun == [(1, 3)]
+    assert ended.count("done") == 4
+    assert store.read_json(folder / "errors.json") == {"gone": "of another study"}
+    assert (folder / "runs" / second / "report.html").exists()
+
+
 def test_a_run_that_fails_is_recorded_in_one_line(sweep_file: Write, tmp_path: Path) -> None:
     path = sweep_file({"grid": {"training.learning_rate": [1e38, 0.1]}}, program={"name": "fedavg", "rounds": 4})
     found = swept(path, tmp_path / "sweep", jobs=2)

@@ -141,10 +141,12 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _ended(folder: Path, run: PlannedRun) -> bool:
-    """Whether the run's folder holds this study, run to its end."""
+    """Whether the run's folder holds this study, run to its end and reported."""
     there = folder / "runs" / run.name
     result = read_result(there)
-    if result is None or (result["status"] == "stopped" and result["reason"] == "interrupted"):
+    if result is None or not (there / "report.html").exists():
+        return False
+    if result["status"] == "stopped" and result["reason"] == "interrupted":
         return False
     return digest_of(load_study(there / "study.yaml")) == run.digest
 
@@ -183,8 +185,8 @@ def _write_plan(plan: Plan, folder: Path) -> None:
 def _run_all(plan: Plan, folder: Path, pool: Pool, jobs: int, watcher: Watcher) -> None:
     to_do = _in_order([run for run in plan.runs if not _ended(folder, run)])
     watcher.starting(len(to_do), len(plan.runs) - len(to_do), jobs)
-    names = {run.name for run in to_do}
-    errors = {name: text for name, text in _errors(folder).items() if name not in names}
+    planned = {run.name for run in plan.runs}  # those at their end did not fail, whatever their worker died of later
+    errors = {name: text for name, text in _errors(folder).items() if name not in planned}
     _write_errors(folder, errors)
     (folder / "runs").mkdir(exist_ok=True)
     due = _tables(folder)
@@ -192,7 +194,7 @@ def _run_all(plan: Plan, folder: Path, pool: Pool, jobs: int, watcher: Watcher) 
     tasks = [_task("run", plan, run, folder, threads) for run in to_do]
     for number, ended in pool.each(tasks, watcher.rounds):
         run = to_do[number]
-        if ended.error is not None:
+        if ended.error is not None and not _ended(folder, run):
             errors[run.name] = ended.error
             _write_errors(folder, errors)
         point = {"point": run.point.number, "settings": run.point.settings}
