@@ -7,6 +7,7 @@ test, when the half that can say no cannot write.)
 
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
@@ -36,7 +37,6 @@ from accord.params import Params
 from accord.plugins import source_of
 from accord.privacy import noise
 from accord.privacy.ledger import Ledger
-from accord.privacy.plan import PrivacyPlan
 from accord.program.attacks import make_attacked, poisoned
 from accord.program.base import Engine, Program
 from accord.program.build import check_cohort, make_program, make_work
@@ -146,6 +146,7 @@ def prepare(
         with timed("noise"):
             noise.ready()
     device = pick_device(study.engine.device)
+    initial = {key: value.to(device) for key, value in task.init(work.dtype).items()}
     fairness = study.fairness
     return Prepared(
         study=study,
@@ -153,10 +154,10 @@ def prepare(
         federated=federated,
         work=work,
         program=make_program(study, work, sizes),
-        engine=_engine(study, federated, accounts.streams, device, accounts.plan, timed),
+        engine=_engine(study, federated, accounts.streams, device, work, initial, timed),
         ledger=accounts.ledger,
         streams=accounts.streams,
-        initial={key: value.to(device) for key, value in task.init(work.dtype).items()},
+        initial=initial,
         groups=groupings(data, fairness.groups) if fairness else {},
         positive=positive_label(fairness.positive, len(data.class_names)) if fairness else None,
         fingerprint=accounts.fingerprint,
@@ -253,34 +254,66 @@ def _engine(
     federated: FederatedData,
     streams: Streams,
     device: torch.device,
-    plan: PrivacyPlan | None,
+    work: ClientWork,
+    initial: Params,
     timed: Timed,
 ) -> Engine:
-    """The engine the study names, some of its clients malicious where the study has an attack."""
-    engine = make_engine(study.engine, poisoned(study.attack, federated, streams), streams, device, timed)
-    return make_attacked(study.attack, engine, len(federated.train), streams, plan)
+    """The engine the study names, ready to work, some of its clients malicious where the study has an attack."""
+    clients, cohort = len(federated.train), study.program.cohort_size or len(federated.train)
+    rows = sum(work.steps(n) * min(n, work.batch_size or n) for n in federated.train.sizes().tolist())
+    samples = study.program.rounds * rows * cohort / max(1, clients)
+    rows_of = poisoned(study.attack, federated, streams)
+    engine = make_engine(study.engine, rows_of, streams, device, timed, samples)
+    if isinstance(engine, Vectorised):
+        engine.ready(work, initial, cohort)
+    return make_attacked(study.attack, engine, clients, streams, work.plan)
 
 
 def make_engine(
-    section: EngineSection, federated: FederatedData, streams: Streams, device: torch.device, timed: Timed = untimed
+    section: EngineSection,
+    federated: FederatedData,
+    streams: Streams,
+    device: torch.device,
+    timed: Timed = untimed,
+    samples: float = math.inf,
 ) -> Engine:
-    """The engine the study names."""
-    return _ENGINES[type(section)](section, federated, streams, device, timed)
+    """The engine the study names, for a run of about so many training samples."""
+    return _ENGINES[type(section)](section, federated, streams, device, timed, samples)
 
 
 def _sequential(
-    section: SequentialEngine, federated: FederatedData, streams: Streams, device: torch.device, timed: Timed
+    section: SequentialEngine,
+    federated: FederatedData,
+    streams: Streams,
+    device: torch.device,
+    timed: Timed,
+    samples: float,
 ) -> Engine:
     return Sequential(federated, streams, section.shard_size, device, timed)
 
 
 def _vectorised(
-    section: VectorisedEngine, federated: FederatedData, streams: Streams, device: torch.device, timed: Timed
+    section: VectorisedEngine,
+    federated: FederatedData,
+    streams: Streams,
+    device: torch.device,
+    timed: Timed,
+    samples: float,
 ) -> Engine:
-    return Vectorised(federated, streams, section.shard_size, device, section.threads, section.chunk_size, timed)
+    return Vectorised(
+        federated,
+        streams,
+        section.shard_size,
+        device,
+        section.threads,
+        section.chunk_size,
+        timed,
+        section.compile,
+        samples,
+    )
 
 
-_ENGINES: dict[type, Callable[[Any, FederatedData, Streams, torch.device, Timed], Engine]] = {
+_ENGINES: dict[type, Callable[[Any, FederatedData, Streams, torch.device, Timed, float], Engine]] = {
     SequentialEngine: _sequential,
     VectorisedEngine: _vectorised,
 }

@@ -6,11 +6,22 @@ add up, so on two threads a run may have more busy seconds than its wall clock s
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol
 
-Timed = Callable[[str], AbstractContextManager[None]]
-"""Stage to a context manager around its work."""
+
+class Timed(Protocol):
+    """A stopwatch, or what stands for one."""
+
+    def __call__(self, stage: str) -> AbstractContextManager[None]:
+        """A context manager around a stage's work."""
+        ...
+
+    def divide(self, seconds: Mapping[str, float]) -> None:
+        """Gives other stages these seconds of the one that this thread is in."""
+        ...
+
 
 STAGES = ("data", "local training", "clipping", "noise", "aggregation", "accounting", "evaluation", "records")
 """What a profile tells apart."""
@@ -18,13 +29,21 @@ STAGES = ("data", "local training", "clipping", "noise", "aggregation", "account
 _NOTHING = nullcontext()
 
 
-def untimed(stage: str) -> AbstractContextManager[None]:
+class _Untimed:
     """Measures nothing, at next to no cost.
 
     >>> with untimed("noise"):
     ...     pass
     """
-    return _NOTHING
+
+    def __call__(self, stage: str) -> AbstractContextManager[None]:
+        return _NOTHING
+
+    def divide(self, seconds: Mapping[str, float]) -> None:
+        """Nothing was measured."""
+
+
+untimed = _Untimed()
 
 
 class Stopwatch:
@@ -61,3 +80,17 @@ class Stopwatch:
             with self._lock:
                 self._seconds[stage] = self._seconds.get(stage, 0.0) + whole - self._inner.seconds
             self._inner.seconds = outside + whole
+
+    def divide(self, seconds: Mapping[str, float]) -> None:
+        """Gives other stages these seconds of the one that this thread is in, as a nested stage would take them.
+
+        >>> watch = Stopwatch()
+        >>> with watch("local training"):
+        ...     watch.divide({"noise": 2.0})
+        >>> watch.seconds["noise"], watch.seconds["local training"] < 0
+        (2.0, True)
+        """
+        with self._lock:
+            for stage, value in seconds.items():
+                self._seconds[stage] = self._seconds.get(stage, 0.0) + value
+        self._inner.seconds = getattr(self._inner, "seconds", 0.0) + sum(seconds.values())

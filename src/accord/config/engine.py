@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from accord.config.base import Count, Section
+from accord.config.base import Count, Flag, Section
 
 
 class EngineSection(Section):
@@ -30,6 +30,8 @@ class VectorisedEngine(EngineSection):
     """Chunks worked at once; changes nothing but time. Null takes the machine's cores."""
     chunk_size: Count | None = None
     """Clients stacked together, within a shard; changes time and last bits. Null takes what fits the cache."""
+    compile: Flag | None = None
+    """Train by compiled code where network and optimiser allow; changes time and last bits. Null: in long runs."""
 
 
 Engine = Annotated[SequentialEngine | VectorisedEngine, Field(discriminator="name")]

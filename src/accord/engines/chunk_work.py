@@ -5,6 +5,7 @@ mapped (a forward that branches on its data, batch statistics that would see pad
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from accord import params as p
 from accord.data.federated import FederatedData, Table
 from accord.engines.chunks import Chunk, Cost, Feed
+from accord.engines.compiled.network import FLAT, CompiledNetwork
 from accord.engines.stacked_parts import Stack
 from accord.engines.stacked_step import KernelStep, mapped_step, square_norms
 from accord.params import Params
@@ -34,13 +36,19 @@ class Kernels:
 
     Attributes:
         step: the stacked step.
-        start: the round's parameters, a stack of one.
+        start: the round's parameters, a stack of one; flat where the training is compiled.
         cost: of one sample.
+        compiled: the network as the compiled training reads it; None where the stacked step does the work.
     """
 
     step: KernelStep
     start: Stack
     cost: Cost
+    compiled: CompiledNetwork | None = None
+
+    def leave(self, stack: Stack) -> Params:
+        """Parameters by name, `[clients, *shape]`."""
+        return (self.compiled or self.step.network).leave(stack)
 
 
 @dataclass(frozen=True)
@@ -147,12 +155,32 @@ def stacked_chunk(round: Round, kernels: Kernels, chunk: Chunk) -> Done:
         optimizer.steps[:live] = state.steps
     if sums_laid(work):
         return _laid(round, kernels, chunk, stack)
-    left = kernels.step.network.leave(stack)
+    left = kernels.leave(stack)
     ends = [
         round.start(client)._replace(trainable={name: value[i] for name, value in left.items()})
         for i, client in enumerate(chunk.clients)
     ]
     return _finished(round, chunk, ends, streams)
+
+
+def compiled_chunk(
+    round: Round, kernels: Kernels, network: CompiledNetwork, chunk: Chunk, pool: Executor | None = None
+) -> Done:
+    """A chunk by compiled training, client after client; where the cohort's only client has steps worth sharing, by
+    the threads of `pool`."""
+    from accord.engines.compiled.client import Trainer  # brings Numba's compiler
+
+    flat = kernels.start[FLAT].repeat(len(chunk.clients), 1)
+    streams = round.noise_streams(chunk)
+    trainer = Trainer(round.work, network, round.data.data.train, round.timed)
+    for i, held in enumerate(chunk.held):
+        steps = int(chunk.steps[i])
+        rows, counts = chunk.rows[:steps, i], chunk.counts[:steps, i]
+        if kernels.step.pieces > 1:
+            trainer.train_alone(rows, counts, held, flat[i], streams[i], pool)
+        else:
+            trainer.train(rows, counts, held, flat[i], streams[i])
+    return _laid(round, kernels, chunk, {FLAT: flat})
 
 
 def mapped_chunk(round: Round, chunk: Chunk) -> Done:

@@ -32,6 +32,8 @@ _MOST_CLIENTS = 64
 # Below so much arithmetic in a step of half the cohort, two threads wait for the interpreter more than they work:
 # one thread with all clients stacked was as fast or faster up to 30 MFLOP, two at 100 were 1.2 to 1.5 times as fast.
 _SHARED_FLOPS = 5e7
+# Arithmetic that takes a thread some milliseconds where training is compiled; handing it over takes a tenth of one.
+_HANDED_FLOPS = 2e8
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,19 @@ def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: i
     fits = round(CHUNK_BYTES / (itemsize * (network.numbers + batch * cost.held)))
     half = -(-clients // 2)
     return max(1, min(fits, _MOST_CLIENTS, half if worth_sharing(work, cost, half) else clients))
+
+
+def compiled_chunk_size(work: ClientWork, cost: Cost, sizes: Rows, cohort: Sequence[ClientId]) -> int:
+    """Clients that a thread is handed at a time where training is compiled: enough work to be worth the handing.
+
+    Args:
+        work: what each does.
+        cost: of a sample.
+        sizes: training rows of every client.
+        cohort: its members.
+    """
+    rows = sum(work.steps(int(sizes[client])) * min(int(sizes[client]), work.batch_size or 2**62) for client in cohort)
+    return max(1, min(_MOST_CLIENTS, int(len(cohort) * _HANDED_FLOPS / max(1, 6 * cost.products * rows))))
 
 
 def mapped_chunk_size(work: ClientWork, most: int) -> int:

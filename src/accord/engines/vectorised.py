@@ -7,6 +7,7 @@ the widest batch of the step; padding has weight 0. Chunks are worked by threads
 updates are added in a fixed order, so the bits do not depend on the threads.
 """
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,9 +19,11 @@ from torch import Tensor
 from accord import params as p
 from accord.checks import positive
 from accord.data.federated import FederatedData, Table
-from accord.engines.chunk_work import Done, Kernels, Round, mapped_chunk, stacked_chunk, sums_laid
+from accord.engines.chunk_work import Done, Kernels, Round, compiled_chunk, mapped_chunk, stacked_chunk, sums_laid
 from accord.engines.chunks import (
+    Cost,
     chunk_size,
+    compiled_chunk_size,
     cost_of,
     draw,
     even_shards,
@@ -28,8 +31,9 @@ from accord.engines.chunks import (
     shards,
     worth_sharing,
 )
+from accord.engines.compiled.network import CompiledNetwork, compile_network
 from accord.engines.losses import client_losses
-from accord.engines.stacked import stack_network
+from accord.engines.stacked import StackedNetwork, stack_network
 from accord.engines.stacked_step import KernelStep
 from accord.errors import AccordError, ClientError
 from accord.params import Params
@@ -40,6 +44,9 @@ from accord.timing import Timed, untimed
 
 # Numbers of per-sample activations held at once by a private step: bounds memory (64 MB in float32).
 _MICRO_NUMBERS = 2**24
+# Arithmetic of a run that takes stacked kernels some ten seconds: compiling takes about as long, once on a machine.
+_PAYS = 1e12
+_FORMS = 4
 
 
 class Vectorised:
@@ -53,6 +60,9 @@ class Vectorised:
         threads: chunks worked at once; changes nothing but time. None takes the machine's cores.
         chunk_size: clients stacked together; changes time and last bits. None takes what fits the cache.
         timed: a stopwatch.
+        compile: whether clients train by compiled code, where their work and network have such a form; changes time and
+            last bits. None compiles where the run is long enough to pay for it.
+        samples: training samples that the whole run will process, about.
     """
 
     def __init__(
@@ -64,6 +74,8 @@ class Vectorised:
         threads: int | None = None,
         chunk_size: int | None = None,
         timed: Timed = untimed,
+        compile: bool | None = None,
+        samples: float = math.inf,
     ) -> None:
         positive(shard_size=shard_size, threads=1 if threads is None else threads)
         positive(chunk_size=1 if chunk_size is None else chunk_size)
@@ -74,6 +86,9 @@ class Vectorised:
         self._threads = threads or os.cpu_count() or 1
         self._chunk_size = chunk_size
         self._timed = timed
+        self._compile = compile
+        self._samples = samples
+        self._forms: dict[tuple[int, bool], tuple[ClientWork, Kernels | None]] = {}
         self.carried: dict[ClientId, Params] = {}
 
     def run_cohort(
@@ -120,7 +135,7 @@ class Vectorised:
                         total, partial = p.add(total, partial), p.zeros_like(like)
             samples.update(zip(done.chunk.clients, done.chunk.counts.sum(0).tolist(), strict=True))
             steps.update(zip(done.chunk.clients, done.chunk.steps.tolist(), strict=True))
-            padding += done.chunk.padding
+            padding += 0 if kernels is not None and kernels.compiled is not None else done.chunk.padding
             within += sum(done.within)
         return CohortSum(_leave(kernels, total) if laid else total, samples, steps, padding, within)
 
@@ -129,10 +144,29 @@ class Vectorised:
         with self._timed("evaluation"):
             return client_losses(work, self._data, cohort, shared)
 
+    def ready(self, work: ClientWork, shared: Params, clients: int) -> None:
+        """Has compiled what a cohort of so many will need, so that no round waits for it."""
+        kernels = self._kernels(work, shared, clients)
+        if kernels is not None and kernels.compiled is not None:
+            from accord.engines.compiled import training  # noqa: F401
+
     def _kernels(self, work: ClientWork, shared: Params, clients: int) -> Kernels | None:
-        """The stacked step, None where the network has no stacked form."""
-        x = self._data.data.train.x
-        plan = work.local_plan
+        """The stacked step, and the compiled form of the network where there is one; None without a stacked form."""
+        key = (id(work), clients == 1)
+        if key not in self._forms:
+            if len(self._forms) == _FORMS:  # adaptive clipping makes new work in every round
+                self._forms.clear()
+            self._forms[key] = (work, self._form(work, shared, clients))
+        _, form = self._forms[key]
+        if form is None:
+            return None
+        network = form.compiled or form.step.network
+        start = network.enter({name: shared[name].unsqueeze(0) for name in work.task.trainable})
+        return replace(form, start=start)
+
+    def _form(self, work: ClientWork, shared: Params, clients: int) -> Kernels | None:
+        """What of the kernels is the same in every round."""
+        x, plan = self._data.data.train.x, work.local_plan
         by_sample = plan is not None and plan.unit == "sample"
         network = stack_network(work.task.model, x.dim() - 1, by_sample=by_sample)
         if network is None:
@@ -140,10 +174,24 @@ class Vectorised:
         start = network.enter({name: shared[name].unsqueeze(0) for name in work.task.trainable})
         row = Table.features(x[:1].unsqueeze(0).clone(), self._device, work.dtype)
         cost = cost_of(network, start, row, by_sample=by_sample)
+        compiled = self._compiled_form(work, network, cost)
         # A lone client's batch is what threads can share, where arithmetic outweighs forming the gradients twice.
-        pieces = 2 if clients == 1 and worth_sharing(work, cost) and cost.products >= 4 * network.numbers else 1
+        worth = clients == 1 and worth_sharing(work, cost)
+        pieces = 2 if worth and (compiled or cost.products >= 4 * network.numbers) else 1
         step = KernelStep(work, network, max(1, _MICRO_NUMBERS // cost.held), pieces, timed=self._timed)
-        return Kernels(step, start, cost)
+        return Kernels(step, start, cost, compiled)
+
+    def _compiled_form(self, work: ClientWork, network: StackedNetwork, cost: Cost) -> CompiledNetwork | None:
+        """The network as compiled training reads it; None where the work or the network has no such form, or the run
+        is too short to pay for compiling."""
+        table, plan = self._data.data.train, work.local_plan
+        plain = work.optimizer.plain_rate is not None and not work.proximal and sums_laid(work)
+        clipped = plan is None or (plan.unit == "sample" and not plan.per_layer)
+        known = table.x.dtype in (torch.uint8, torch.float32) and work.dtype == torch.float32
+        wanted = 6 * cost.products * self._samples >= _PAYS if self._compile is None else self._compile
+        if not (wanted and plain and clipped and known and self._device.type == "cpu"):
+            return None
+        return compile_network(network, tuple(table.x.shape[1:]), work.task.classes, by_sample=plan is not None)
 
     def _size(self, work: ClientWork, kernels: Kernels | None, cohort: Sequence[ClientId]) -> int:
         """Clients stacked together."""
@@ -151,6 +199,8 @@ class Vectorised:
             return self._chunk_size
         if kernels is None:
             return mapped_chunk_size(work, self._shard_size)
+        if kernels.compiled is not None:
+            return compiled_chunk_size(work, kernels.cost, self._data.train.sizes(), cohort)
         return chunk_size(work, kernels.step.network, kernels.cost, len(cohort))
 
     def _work(
@@ -163,6 +213,9 @@ class Vectorised:
     ) -> Iterator[Done]:
         """Each chunk's updates, in order; few more than `threads` of them are held at once."""
         # functional_call swaps the skeleton's tensors while it runs, so vmapped chunks cannot share it over threads.
+        if kernels is not None and kernels.compiled is not None:
+            yield from self._compiled_work(work, kernels, chunks, shared, round)
+            return
         small = kernels is not None and not worth_sharing(work, kernels.cost, max(map(len, chunks), default=0))
         if kernels is None or self._threads == 1 or small:
             for clients in chunks:
@@ -181,8 +234,42 @@ class Vectorised:
             while waiting:
                 yield waiting.pop(0).result()
 
+    def _compiled_work(
+        self,
+        work: ClientWork,
+        kernels: Kernels,
+        chunks: Sequence[Sequence[ClientId]],
+        shared: Params,
+        round: int,
+    ) -> Iterator[Done]:
+        """The same of compiled training, whose clients may differ in work: a few chunks more are begun ahead."""
+        from accord.engines.compiled.client import one_thread_a_product  # brings Numba's compiler
+
+        waiting: list[Future[Done]] = []
+        with one_thread_a_product():
+            if self._threads == 1 or (len(chunks) == 1 and kernels.step.pieces == 1):
+                for clients in chunks:
+                    yield self._run_chunk(work, kernels, clients, shared, round)
+                return
+            with ThreadPoolExecutor(self._threads) as pool:
+                if len(chunks) == 1:
+                    yield self._run_chunk(work, kernels, chunks[0], shared, round, pool)
+                    return
+                for clients in chunks:
+                    waiting.append(pool.submit(self._run_chunk, work, kernels, clients, shared, round))
+                    if len(waiting) > 4 * self._threads:
+                        yield waiting.pop(0).result()
+                while waiting:
+                    yield waiting.pop(0).result()
+
     def _run_chunk(
-        self, work: ClientWork, kernels: Kernels | None, clients: Sequence[ClientId], shared: Params, round: int
+        self,
+        work: ClientWork,
+        kernels: Kernels | None,
+        clients: Sequence[ClientId],
+        shared: Params,
+        round: int,
+        pool: ThreadPoolExecutor | None = None,
     ) -> Done:
         try:
             with self._timed("data"):
@@ -190,6 +277,8 @@ class Vectorised:
             each = Round(work, shared, round, self._data, self._streams, self._device, self.carried, self._timed)
             if kernels is not None:
                 with torch.inference_mode(), self._timed("local training"):
+                    if kernels.compiled is not None:
+                        return compiled_chunk(each, kernels, kernels.compiled, chunk, pool)
                     return stacked_chunk(each, kernels, chunk)
             return mapped_chunk(each, chunk)
         except AccordError:
@@ -216,5 +305,5 @@ def _leave(kernels: Kernels | None, total: Params) -> Params:
     """Parameters by name, from the kernels' matrix where there is one."""
     if kernels is None:
         return total
-    left = kernels.step.network.leave({name: value.unsqueeze(0) for name, value in total.items()})
+    left = kernels.leave({name: value.unsqueeze(0) for name, value in total.items()})
     return {name: value[0].contiguous() for name, value in left.items()}

@@ -27,13 +27,14 @@ from torch import Tensor
 from accord.checks import positive
 from accord.params import Params
 
-_ROUNDING = 1 + 1e-5
+ROUNDING = 1 + 1e-5
+"""By how much a norm is taken larger than it was computed."""
 
 
 def factor_of(squares: Tensor, clip_norm: float) -> Tensor:
     """min(1, C / norm) from squared norms of any shape, rounded down; 0 where the norm is not finite."""
     norms = squares.sqrt()
-    factor = (clip_norm / (norms * _ROUNDING)).clamp(max=1.0)
+    factor = (clip_norm / (norms * ROUNDING)).clamp(max=1.0)
     return torch.where(torch.isfinite(norms), factor, torch.zeros_like(factor))
 
 

@@ -1,0 +1,173 @@
+"""One client's training by the compiled loop: what it is handed, and how long its parts took."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+
+from accord.data.federated import Rows, Table
+from accord.engines.compiled.network import CompiledNetwork
+from accord.engines.compiled.training import APPLY, CLIPPING, DATA, NOISE, SUM, WHOLE, train
+from accord.errors import PrivacyError
+from accord.privacy.normals import key_of
+from accord.program import local
+from accord.program.local import ClientWork
+from accord.timing import Timed
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Memory that is kept from step to step: taking it anew costs a tenth of a step.
+
+    Attributes:
+        micro: rows worked on at once.
+        space: activations and their gradients.
+        picked: what pools picked.
+        total: the sum of a step's gradients, where it is formed apart.
+    """
+
+    micro: int
+    space: NDArray[np.float32]
+    picked: NDArray[np.int32]
+    total: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What compiled training reads, whoever the client.
+
+    Attributes:
+        work: what to do: plain SGD, unclipped or clipped by sample.
+        network: its network, laid out.
+        table: the training rows.
+        timed: a stopwatch.
+
+    Raises:
+        PrivacyError: the work is of another kind.
+    """
+
+    work: ClientWork
+    network: CompiledNetwork
+    table: Table
+    timed: Timed
+
+    def __post_init__(self) -> None:
+        work, plan = self.work, self.work.local_plan
+        by_sample = plan is None or (plan.unit == "sample" and not plan.per_layer)
+        if work.optimizer.plain_rate is None or work.proximal or work.control or not by_sample:
+            raise PrivacyError("only plain SGD, unclipped or clipped by sample, is compiled")
+
+    def train(self, rows: Rows, counts: Rows, held: int, params: Tensor, stream: np.random.Generator) -> None:
+        """All of a client's local steps.
+
+        Args:
+            rows: of each step, `[steps, width]`, those to use first.
+            counts: how many of them, `[steps]`.
+            held: training rows of the client.
+            params: the client's parameters `[numbers]`, float32; changed.
+            stream: the client's noise; advanced as by one draw a step.
+
+        Raises:
+            PrivacyError: the noise is not a positive number.
+        """
+        most = int(counts.max(initial=0))
+        scratch = self._scratch(most, most > self.network.micro)
+        rate = self._rate(held)
+        self._run(rows, counts, rate, params, self._keys(len(rows), rate, stream), scratch, WHOLE)
+
+    def train_alone(
+        self, rows: Rows, counts: Rows, held: int, params: Tensor, stream: np.random.Generator, pool: Executor | None
+    ) -> None:
+        """The same of the only client at work: two threads take half of each step's rows.
+
+        Cut in two whatever the threads, so that bits do not depend on them. Arguments and errors as of `train`.
+
+        Args:
+            rows: of each step.
+            counts: how many of them.
+            held: training rows of the client.
+            params: changed.
+            stream: the client's noise.
+            pool: its threads; None works in this one.
+        """
+        rate = self._rate(held)
+        keys = self._keys(len(rows), rate, stream)
+        scratch = [self._scratch(-(-int(counts.max(initial=0)) // 2), True) for _ in range(2)]
+        none = np.empty((1, 0), dtype=np.int64)
+        for step, count in enumerate(counts.tolist()):
+            scaled = rate if self.work.local_plan is not None else rate / max(1, count)
+            halves = rows[step, : count // 2], rows[step, count // 2 : count]
+
+            def half(i: int, scaled: float = scaled, halves: tuple[Rows, ...] = halves) -> None:
+                mine = halves[i][np.newaxis]
+                self._run(mine, np.array([mine.size]), scaled, params, keys[:0], scratch[i], SUM)
+
+            other = None if pool is None else pool.submit(half, 1)  # waking one thread costs less than waking two
+            half(0)
+            half(1) if other is None else other.result()
+            np.add(scratch[0].total, scratch[1].total, out=scratch[0].total)
+            self._run(none, np.zeros(1, dtype=np.int64), scaled, params, keys[step : step + 1], scratch[0], APPLY)
+
+    def _scratch(self, rows: int, summed: bool) -> "_Scratch":
+        """Room for steps of so many rows, the gradient summed apart from the parameters or not."""
+        network = self.network
+        micro = max(1, min(rows, network.micro))
+        space, picked = (micro * int(size) for size in network.sizes)
+        total = np.empty(network.numbers if summed else 0, dtype=np.float32)
+        return _Scratch(micro, np.empty(space, dtype=np.float32), np.empty(picked, dtype=np.int32), total)
+
+    def _rate(self, held: int) -> float:
+        """What a step multiplies the mean gradient by; under privacy, the sum."""
+        return (self.work.optimizer.plain_rate or 0.0) / local.divisor(self.work, held)
+
+    def _keys(self, steps: int, rate: float, stream: np.random.Generator) -> NDArray[np.uint32]:
+        """The key of each step's noise."""
+        plan = self.work.local_plan
+        if plan is None:
+            return np.empty((0, 8), dtype=np.uint32)
+        scale = np.float32(rate) * np.float32(plan.noise_std)
+        if not (np.float32(plan.clip_norm) > 0 and np.isfinite(scale) and scale > 0):
+            raise PrivacyError(f"noise needs finite standard deviations other than 0, not {scale}")
+        return np.stack([key_of(stream) for _ in range(steps)])
+
+    def _run(
+        self,
+        rows: Rows,
+        counts: Rows,
+        rate: float,
+        params: Tensor,
+        keys: NDArray[np.uint32],
+        scratch: "_Scratch",
+        part: int,
+    ) -> None:
+        plan, network, x = self.work.local_plan, self.network, self.table.x.numpy()
+        clip_norm, noise_std = (0.0, 0.0) if plan is None else (plan.clip_norm, plan.noise_std)
+        tensors, place = network.draws
+        ticks, began = np.zeros(4, dtype=np.int64), time.perf_counter()
+        train(
+            x.reshape(len(x), -1).view(np.uint8), x.dtype == np.uint8, network.image, self.table.y.numpy(),
+            np.ascontiguousarray(rows), np.ascontiguousarray(counts), params.numpy(), network.layers, scratch.micro,
+            rate, clip_norm, noise_std, keys, tensors, place, scratch.space, scratch.picked, scratch.total, part, ticks,
+        )  # fmt: skip
+        seconds = (time.perf_counter() - began) * ticks / max(1, int(ticks.sum()))
+        stages = {"data": DATA, "clipping": CLIPPING, "noise": NOISE}
+        self.timed.divide({stage: float(seconds[number]) for stage, number in stages.items()})
+
+
+@contextmanager
+def one_thread_a_product() -> Iterator[None]:
+    """BLAS works each product by itself meanwhile: clients are what threads share, and bits must not depend on them."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()

@@ -1,0 +1,276 @@
+"""A network laid out for the compiled training: its layers as numbers, its parameters as one flat tensor.
+
+The naive version of all this is `program.local.step`, to which the tests hold it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accord.engines.compiled import columns as at
+from accord.engines.stacked import StackedNetwork
+from accord.engines.stacked_layers import Activation, Convolution, Dense, Flatten, Layer, MaxPool
+from accord.engines.stacked_parts import Stack
+from accord.params import Params
+
+Integers = NDArray[np.int64]
+
+FLAT = "parameters"
+"""The one name of a flat stack."""
+_FEW_OUTPUTS = 64
+"""Dense layers of fewer outputs are laid out with these first, so that products run along the inputs."""
+_AT_ONCE = 1_000_000
+"""Multiplications of one convolution, over all rows worked on at once, that BLAS does without copying."""
+_HELD = 2**22
+"""Numbers of activations held at once (16 MB), which bounds memory."""
+_IN_CACHE = 2**17
+"""Most parameters of a network with convolutions: each piece of a batch passes over the sum of its gradients."""
+
+
+@dataclass(frozen=True)
+class CompiledNetwork:
+    """What the compiled training reads of a network.
+
+    Attributes:
+        layers: `[layers, COLUMNS]`, as `compiled.columns` says.
+        image: channels and places of what it is fed, where that is worked on channels last; else 1 and the numbers.
+        sizes: numbers of a row's activations and gradients, and of what pools pick.
+        micro: rows worked on at once.
+        shapes: parameter name to its own shape, in the model's order.
+        begins: parameter name to its place among the numbers.
+        order: parameter name to the order of its axes in the layout.
+    """
+
+    layers: Integers
+    image: Integers
+    sizes: Integers
+    micro: int
+    shapes: Mapping[str, tuple[int, ...]]
+    begins: Mapping[str, int]
+    order: Mapping[str, tuple[int, ...]]
+
+    @property
+    def numbers(self) -> int:
+        """Parameters of one client."""
+        return sum(torch.Size(shape).numel() for shape in self.shapes.values())
+
+    def enter(self, params: Mapping[str, Tensor]) -> Stack:
+        """Parameters `[clients, *shape]` by name as a flat stack `[clients, numbers]`; a copy."""
+        first = next(iter(params.values()))
+        flat = torch.empty(len(first), self.numbers, dtype=first.dtype)
+        for name, shape in self.shapes.items():
+            order, begin = self.order[name], self.begins[name]
+            laid = params[name].detach().permute(0, *(1 + axis for axis in order))
+            flat[:, begin : begin + torch.Size(shape).numel()] = laid.reshape(len(first), -1)
+        return {FLAT: flat}
+
+    def leave(self, stack: Mapping[str, Tensor]) -> Params:
+        """The inverse of `enter` for a stack of any number of clients: `[clients, *shape]` by name."""
+        flat, left = stack[FLAT], {}
+        for name, shape in self.shapes.items():
+            order, begin = self.order[name], self.begins[name]
+            laid = flat[:, begin : begin + torch.Size(shape).numel()].view(-1, *(shape[axis] for axis in order))
+            back = [0] + [1 + place for place in np.argsort(order).tolist()]
+            left[name] = laid.permute(back)
+        return left
+
+    @cached_property
+    def draws(self) -> tuple[Integers, Integers]:
+        """How noise is laid over the parameters: draws are in the order of a parameter's axes, its first one last.
+
+        Returns:
+            Of each parameter, in the model's order, where it begins, its length, and where its draws' places begin in
+            the second array, -1 where draws lie as it does; and these places.
+        """
+        tensors, places, known = [], [np.empty(0, dtype=np.int64)], 0
+        for name, shape in self.shapes.items():
+            begin, count, order = self.begins[name], torch.Size(shape).numel(), self.order[name]
+            if order == (*range(1, len(shape)), 0):
+                tensors.append([begin, count, -1])
+                continue
+            laid = np.arange(begin, begin + count).reshape([shape[axis] for axis in order])
+            places.append(np.moveaxis(laid.transpose(np.argsort(order)), 0, -1).reshape(-1))
+            tensors.append([begin, count, known])
+            known += count
+        return np.array(tensors, dtype=np.int64), np.concatenate(places)
+
+
+@dataclass
+class _Layout:
+    """Regions and layers while they are laid out, one after the other."""
+
+    by_sample: bool
+    shape: tuple[int, ...]
+    rows: list[Integers] = field(default_factory=list)
+    order: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    space: int = 0
+    picked: int = 0
+    products: int = 0
+
+    def region(self, numbers: int) -> int:
+        begin, self.space = self.space, self.space + numbers
+        return begin
+
+    def numbers(self) -> int:
+        return int(np.prod(self.shape))
+
+
+def compile_network(
+    network: StackedNetwork, input_shape: tuple[int, ...], classes: int, *, by_sample: bool
+) -> CompiledNetwork | None:
+    """The compiled form of a network that has a stacked one; None where a layer has none, or PyTorch is faster.
+
+    There is one for dense layers on vectors, convolutions, max-pooling, ReLU, tanh and flattening; with convolutions
+    up to 131,072 parameters.
+
+    Args:
+        network: the stacked form.
+        input_shape: of one sample.
+        classes: that labels may name; compiled code checks no bounds, so the network must have an output for each.
+        by_sample: whether gradients will be clipped by sample.
+    """
+    convolves = any(isinstance(layer, Convolution) for layer in network.layers)
+    if convolves and network.numbers > _IN_CACHE:
+        return None
+    first = next((layer for layer in network.layers if not isinstance(layer, Activation)), None)
+    image = len(input_shape) == 3 and isinstance(first, Convolution | MaxPool)
+    shape = (*input_shape[1:], input_shape[0]) if image else input_shape
+    layout = _Layout(by_sample, shape)
+    begins, begin = {}, 0
+    for name, own in network.shapes.items():
+        begins[name], begin = begin, begin + torch.Size(own).numel()
+    x = layout.region(layout.numbers())
+    g = layout.region(layout.numbers())
+    for layer in network.layers:
+        laid = _lay(layer, layout, network, begins, x, g)
+        if laid is None:
+            return None
+        for row in laid:
+            layout.rows.append(row)
+            x, g = int(row[at.TO]), int(row[at.SLOPE_TO])
+    if layout.shape != (classes,) or not any(row[at.WEIGHT] >= 0 for row in layout.rows):
+        return None
+    trains = [row[at.WEIGHT] >= 0 for row in layout.rows]
+    for number, row in enumerate(layout.rows):
+        row[at.FURTHER] = any(trains[:number])
+    micro = _HELD // layout.space
+    if convolves:
+        micro = min(micro, _AT_ONCE // layout.products)
+    channels = input_shape[0] if image else 1
+    return CompiledNetwork(
+        layers=np.stack(layout.rows),
+        image=np.array([channels, int(np.prod(input_shape)) // channels], dtype=np.int64),
+        sizes=np.array([layout.space, layout.picked], dtype=np.int64),
+        micro=max(1, micro),
+        shapes=network.shapes,
+        begins=begins,
+        order={name: layout.order.get(name, tuple(range(len(own)))) for name, own in network.shapes.items()},
+    )
+
+
+def _lay(
+    layer: Layer, layout: _Layout, network: StackedNetwork, begins: Mapping[str, int], x: int, g: int
+) -> list[Integers] | None:
+    """The layer's rows, fed from region `x`, with the gradient by its input in `g`; None where it has no such form."""
+    row = np.full(at.COLUMNS, -1, dtype=np.int64)
+    row[at.FROM], row[at.SLOPE_FROM], row[at.IN] = x, g, layout.numbers()
+    if isinstance(layer, Activation):
+        row[at.KIND] = at.RELU if layer.apply is torch.relu_ else at.TANH
+        row[at.TO], row[at.SLOPE_TO], row[at.OUT] = x, g, layout.numbers()
+        return [row]
+    if isinstance(layer, Flatten):
+        return _flatten(row, layout)
+    if isinstance(layer, Dense) and layout.shape == network.shapes[layer.weight][1:]:
+        out, depth = network.shapes[layer.weight]
+        few = out < _FEW_OUTPUTS
+        layout.order[layer.weight] = (0, 1) if few else (1, 0)
+        row[at.KIND], row[at.DEPTH], row[at.WIDE], row[at.PLACES] = at.DENSE, depth, out, 1
+        row[at.OUT_FIRST] = few
+        _weights(row, layer.weight, layer.bias, begins)
+        return _onward(row, layout, (out,))
+    if isinstance(layer, Convolution) and layout.shape[2:] == layer.shape[1:2]:
+        return _convolution(row, layer, layout, begins)
+    if isinstance(layer, MaxPool) and len(layout.shape) == 3:
+        places = _window(row, layout, layer.kernel, layer.stride, (0, 0))
+        if min(places) < 1:
+            return None
+        row[at.KIND], row[at.PICKED] = at.POOL, layout.picked
+        laid = _onward(row, layout, (*places, layout.shape[2]))
+        layout.picked += layout.numbers()
+        return laid
+    return None
+
+
+def _flatten(row: Integers, layout: _Layout) -> list[Integers]:
+    """Nothing to do but to note it, unless channels have to come first."""
+    if len(layout.shape) == 3 and layout.shape[2] > 1 and layout.rows and _images(layout):
+        high, across, channels = layout.shape
+        row[at.KIND], row[at.HIGH], row[at.ACROSS], row[at.CHANNELS] = at.TURN, high, across, channels
+        return _onward(row, layout, (layout.numbers(),))
+    layout.shape = (layout.numbers(),)
+    return []
+
+
+def _images(layout: _Layout) -> bool:
+    return any(row[at.KIND] in (at.CONVOLUTION, at.POOL) for row in layout.rows)
+
+
+def _convolution(
+    row: Integers, layer: Convolution, layout: _Layout, begins: Mapping[str, int]
+) -> list[Integers] | None:
+    out, channels, kernel_h, kernel_w = layer.shape
+    places = _window(row, layout, (kernel_h, kernel_w), layer.stride, layer.padding)
+    if min(places) < 1:
+        return None
+    depth, many = channels * kernel_h * kernel_w, places[0] * places[1]
+    layout.order[layer.weight] = (2, 3, 1, 0)
+    row[at.KIND], row[at.DEPTH], row[at.WIDE], row[at.PLACES] = at.CONVOLUTION, depth, out, many
+    row[at.OUT_FIRST] = 0
+    _weights(row, layer.weight, layer.bias, begins)
+    row[at.PATCHES] = layout.region(many * depth)
+    if any(earlier[at.WEIGHT] >= 0 for earlier in layout.rows):
+        row[at.PATCH_SLOPES] = layout.region(many * depth)
+    if any(layer.padding):
+        high, across, _ = layout.shape
+        padded = (high + 2 * layer.padding[0]) * (across + 2 * layer.padding[1]) * channels
+        row[at.PADDED] = layout.region(padded)
+    if layout.by_sample:
+        row[at.ALONE] = layout.region((depth + 1) * out)
+    layout.products = max(layout.products, many * depth * out)
+    return _onward(row, layout, (*places, out))
+
+
+def _weights(row: Integers, weight: str, bias: str | None, begins: Mapping[str, int]) -> None:
+    row[at.WEIGHT] = begins[weight]
+    if bias is not None:
+        row[at.BIAS] = begins[bias]
+
+
+def _window(
+    row: Integers, layout: _Layout, kernel: tuple[int, int], step: tuple[int, int], padding: tuple[int, int]
+) -> tuple[int, int]:
+    """Notes the input image and the window that slides over it; the output image's height and width."""
+    high, across, channels = layout.shape
+    row[at.HIGH], row[at.ACROSS], row[at.CHANNELS] = high, across, channels
+    row[at.KERNEL_H], row[at.KERNEL_W] = kernel
+    row[at.STEP_H], row[at.STEP_W] = step
+    row[at.PAD_H], row[at.PAD_W] = padding
+    places = (
+        (high + 2 * padding[0] - kernel[0]) // step[0] + 1,
+        (across + 2 * padding[1] - kernel[1]) // step[1] + 1,
+    )
+    row[at.PLACES_H], row[at.PLACES_W] = places
+    return places
+
+
+def _onward(row: Integers, layout: _Layout, shape: tuple[int, ...]) -> list[Integers]:
+    """Gives a layer its output's regions."""
+    layout.shape = shape
+    row[at.OUT] = layout.numbers()
+    row[at.TO], row[at.SLOPE_TO] = layout.region(layout.numbers()), layout.region(layout.numbers())
+    return [row]

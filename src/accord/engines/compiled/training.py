@@ -1,0 +1,341 @@
+"""A client's local training by plain SGD, compiled: its weights stay in a core's cache from first step to last.
+
+Clipping is by sample (Abadi et al. 2016, arXiv 1607.00133, Algorithm 1). A dense layer's norm is that of its input
+times that of its output's gradient (Goodfellow 2015, arXiv 1510.01799); a convolution's gradient is formed by row.
+"""
+
+import hashlib
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic
+
+from accord.engines.compiled import columns, layers, moves, products
+from accord.engines.compiled import columns as at
+from accord.engines.compiled.products import SCRATCH, WIDTH, compiled
+from accord.privacy import normals
+from accord.privacy.clipping import ROUNDING
+from accord.privacy.normals import add_normals
+
+DATA, TRAINING, CLIPPING, NOISE = range(4)
+"""What time is told apart."""
+WHOLE, SUM, APPLY = range(3)
+"""All of a client's steps; the gradient of some of a step's rows; and what a step does with their sum."""
+
+_ONE, _NONE = np.float32(1), np.float32(0)
+_HAS_TICKS = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere a program may not be allowed to read them
+
+
+def _build_ticks(context: Any) -> Any:
+    """Reads the processor's counter."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if not _HAS_TICKS:
+            return context.get_constant(types.int64, 0)
+        kind = ir.FunctionType(ir.IntType(64), [])
+        counter = get_or_insert_function(builder.module, kind, "llvm.readcyclecounter")  # type: ignore[no-untyped-call]
+        return builder.call(counter, [])
+
+    return types.int64(), build
+
+
+_ticks: Any = intrinsic(_build_ticks)
+
+
+@compiled
+def _gather(x, pixels, image, rows, into):  # type: ignore[no-untyped-def]
+    """Rows of the table as float32 `[n, numbers]`; channels last where the network works on images."""
+    channels, places = image[0], image[1]
+    for i in range(len(rows)):
+        line = into[i]
+        if pixels:
+            source = x[rows[i]]
+            for j in range(len(line)):
+                line[j] = np.float32(source[j]) / np.float32(255)
+        else:
+            number = x[rows[i]].view(np.float32)
+            for j in range(len(line)):
+                line[j] = number[j]
+        if channels > 1:
+            turned = line.copy()
+            for c in range(channels):
+                for p in range(places):
+                    line[p * channels + c] = turned[c * places + p]
+
+
+@compiled
+def _forward(network, rows, params, space, micro, picked, whole, real):  # type: ignore[no-untyped-def]
+    for i in range(len(network)):
+        layer = network[i]
+        kind = layer[at.KIND]
+        if kind == at.CONVOLUTION:
+            layers.cut_patches(layer, rows, space, micro)
+        if kind == at.DENSE or kind == at.CONVOLUTION:
+            layers.dense(layer, rows, params, space, micro, whole, real)
+        elif kind == at.POOL:
+            layers.pool(layer, rows, space, micro, picked)
+        elif kind == at.TURN:
+            layers.turn(layer, rows, space, micro)
+        else:
+            layers.activate(layer, rows, space, micro)
+
+
+@compiled
+def _backward(network, rows, params, space, micro, picked, whole, real):  # type: ignore[no-untyped-def]
+    """The gradient by every layer's output that one with weights, or below it, needs."""
+    for i in range(len(network) - 1, -1, -1):
+        layer = network[i]
+        kind = layer[at.KIND]
+        if kind == at.RELU or kind == at.TANH:
+            layers.activate_back(layer, rows, space, micro)
+        elif not layer[at.FURTHER]:
+            continue
+        elif kind == at.POOL:
+            layers.pool_back(layer, rows, space, micro, picked)
+        elif kind == at.TURN:
+            layers.turn_back(layer, rows, space, micro)
+        else:
+            layers.dense_back(layer, rows, params, space, micro, whole, real)
+            if kind == at.CONVOLUTION:
+                layers.join_patches(layer, rows, space, micro)
+
+
+@njit(error_model="numpy", fastmath={"reassoc"})
+def _square(values):  # type: ignore[no-untyped-def]
+    """Sum of squares, in float64."""
+    total = np.float64(0)
+    for i in range(len(values)):
+        total += np.float64(values[i]) * np.float64(values[i])
+    return total
+
+
+@compiled
+def _squares(network, rows, space, micro, squares, whole, real):  # type: ignore[no-untyped-def]
+    """Squared norm of each row's gradient over all layers; forms those of convolutions."""
+    squares[:rows] = 0
+    for number in range(len(network)):
+        layer = network[number]
+        if layer[at.KIND] == at.DENSE:
+            depth, wide = layer[at.DEPTH], layer[at.WIDE]
+            first, last = micro * layer[at.FROM], micro * layer[at.SLOPE_TO]
+            extra = 1.0 if layer[at.BIAS] >= 0 else 0.0
+            for i in range(rows):
+                held = _square(space[first + i * depth : first + (i + 1) * depth]) + extra
+                squares[i] += held * _square(space[last + i * wide : last + (i + 1) * wide])
+        elif layer[at.KIND] == at.CONVOLUTION:
+            count, wide = layer[at.DEPTH] * layer[at.WIDE], layer[at.WIDE]
+            size = count + wide
+            for i in range(rows):
+                begin = micro * layer[at.ALONE] + i * size
+                alone = space[begin : begin + size]
+                alone[count:] = _NONE
+                address = alone.ctypes.data
+                layers.add_gradient(layer, i, 1, _ONE, space, micro, address, alone[count:], _NONE, whole, real)
+                squares[i] += _square(alone if layer[at.BIAS] >= 0 else alone[:count])
+
+
+@compiled
+def _clip(network, rows, space, micro, clip_norm, squares, factors):  # type: ignore[no-untyped-def]
+    """Scales the gradients that dense layers are handed; a row whose norm is no number, or infinite, becomes zeros."""
+    for i in range(rows):
+        norm = np.sqrt(np.float32(squares[i]))
+        factor = clip_norm / (norm * np.float32(ROUNDING))
+        factors[i] = min(factor, _ONE) if norm < np.float32(np.inf) else _NONE
+    for number in range(len(network)):
+        layer = network[number]
+        if layer[at.KIND] != at.DENSE:
+            continue
+        depth, wide = layer[at.DEPTH], layer[at.WIDE]
+        first, last = micro * layer[at.FROM], micro * layer[at.SLOPE_TO]
+        for i in range(rows):
+            g = space[last + i * wide : last + (i + 1) * wide]
+            if factors[i] == _NONE:  # 0 times NaN is NaN
+                g[:] = _NONE
+                space[first + i * depth : first + (i + 1) * depth] = _NONE
+            elif factors[i] < _ONE:
+                for j in range(wide):
+                    g[j] *= factors[i]
+
+
+@compiled
+def _descend(network, rows, alpha, space, micro, target, factors, private, whole, real):  # type: ignore[no-untyped-def]
+    """Adds `alpha` times the gradient, summed over rows, to parameters or to such a sum."""
+    for number in range(len(network)):
+        layer = network[number]
+        if layer[at.KIND] != at.DENSE and layer[at.KIND] != at.CONVOLUTION:
+            continue
+        begin = layer[at.WEIGHT]
+        bias = target[max(0, layer[at.BIAS]) :]
+        if layer[at.KIND] == at.DENSE or not private:
+            weight = target.ctypes.data + WIDTH * begin
+            layers.add_gradient(layer, 0, rows, alpha, space, micro, weight, bias, _ONE, whole, real)
+            continue
+        count, wide = layer[at.DEPTH] * layer[at.WIDE], layer[at.WIDE]
+        into = target[begin : begin + count]
+        for i in range(rows):
+            if factors[i] == _NONE:
+                continue
+            scale = alpha * factors[i]
+            first = micro * layer[at.ALONE] + i * (count + wide)
+            alone = space[first : first + count + wide]
+            for j in range(count):
+                into[j] += scale * alone[j]
+            if layer[at.BIAS] >= 0:
+                for j in range(wide):
+                    bias[j] += scale * alone[count + j]
+
+
+@compiled
+def _add_noise(keys, scale, params, tensors, place, drawn):  # type: ignore[no-untyped-def]
+    """Each tensor's draws under its number; through `drawn` where the parameters lie in another order than draws do."""
+    scales = np.full(1, scale, np.float32)
+    for number in range(len(tensors)):
+        begin, count, known = tensors[number]
+        if known < 0:
+            add_normals(keys, np.uint32(number), scales, params[begin : begin + count].reshape((1, count)))
+            continue
+        fresh = drawn[:count]
+        fresh[:] = _NONE
+        add_normals(keys, np.uint32(number), scales, fresh.reshape((1, count)))
+        for j in range(count):
+            params[place[known + j]] += fresh[j]
+
+
+@compiled
+def _pass(  # type: ignore[no-untyped-def]
+    x, pixels, image, labels, rows, params, network, micro, space, picked, clip_norm, squares, factors, whole, real,
+    ticks,
+):  # fmt: skip
+    """Forward and backward of some rows, at most `micro`; under clipping, what their sum is made of is clipped."""
+    some, numbers, last = len(rows), image[0] * image[1], network[len(network) - 1]
+    began = _ticks()
+    into = space[micro * network[0][at.FROM] : micro * network[0][at.FROM] + some * numbers]
+    _gather(x, pixels, image, rows, into.reshape((some, numbers)))
+    read = _ticks()
+    _forward(network, some, params, space, micro, picked, whole, real)
+    classes = last[at.OUT]
+    slopes = space[micro * last[at.SLOPE_TO] : micro * last[at.SLOPE_TO] + some * classes]
+    slopes[:] = space[micro * last[at.TO] : micro * last[at.TO] + some * classes]
+    layers.loss_gradient(slopes.reshape((some, classes)), labels, rows)
+    _backward(network, some, params, space, micro, picked, whole, real)
+    walked = _ticks()
+    if clip_norm > 0:
+        _squares(network, some, space, micro, squares, whole, real)
+        _clip(network, some, space, micro, clip_norm, squares, factors)
+    ticks[DATA] += read - began
+    ticks[TRAINING] += walked - read
+    ticks[CLIPPING] += _ticks() - walked
+
+
+@compiled
+def _train(  # type: ignore[no-untyped-def]
+    x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, keys, tensors,
+    place, space, picked, total, part, ticks,
+):  # fmt: skip
+    """All of a client's steps, or one part of one step.
+
+    Args:
+        x: the table's features as bytes `[rows, bytes]`, of uint8 pixels or float32.
+        pixels: whether they are pixels, worked on as `pixel / 255`.
+        image: channels and places of an image that is worked on channels last; else 1 and the numbers of a row.
+        labels: the table's, `[rows]`.
+        rows: of each step, `[steps, width]`, those to use first.
+        counts: how many of them to use, `[steps]`.
+        params: the client's parameters `[numbers]`, changed.
+        network: layers, `[layers, COLUMNS]`.
+        micro: rows worked on at once.
+        rate: times the mean gradient is subtracted; times the sum under clipping, and where `part` is `SUM`.
+        clip_norm: bound of each row's gradient; 0 does not clip.
+        noise_std: standard deviation of the noise on each step's sum; 0 adds none.
+        keys: of each step's noise, `[steps, 8]`.
+        tensors: of each parameter, where it begins, its length, and where its draws' places begin in `place`; -1 where
+            they lie as it does.
+        place: where each such draw goes.
+        space: scratch: activations and their gradients of `micro` rows.
+        picked: scratch: what pools pick of them.
+        total: what is subtracted in one step, `[numbers]`, negative; written by `SUM` and read by `APPLY`, otherwise
+            scratch, and empty where a step's rows are worked on at once.
+        part: `WHOLE`; `SUM` leaves the parameters alone; `APPLY` adds a step's noise and total to them.
+        ticks: processor ticks by stage, `[4]`, added to.
+    """
+    whole, real = np.empty(SCRATCH, np.int32), np.empty(SCRATCH, np.float32)
+    squares, factors = np.empty(micro, np.float64), np.empty(micro, np.float32)
+    private = clip_norm > 0
+    drawn = np.empty(len(params) if noise_std > 0 else 0, np.float32)
+    for step in range(len(rows)):
+        count = counts[step]
+        pieces = -(-count // micro)
+        alpha = -rate if private or part != WHOLE else -rate / np.float32(max(1, count))
+        apart = pieces > 1 or part == SUM
+        if apart:
+            total[:] = _NONE
+        for piece in range(pieces):
+            mine = rows[step, count * piece // pieces : count * (piece + 1) // pieces]
+            _pass(
+                x, pixels, image, labels, mine, params, network, micro, space, picked, clip_norm, squares, factors,
+                whole, real, ticks,
+            )  # fmt: skip
+            if apart:
+                began = _ticks()
+                _descend(network, len(mine), alpha, space, micro, total, factors, private, whole, real)
+                ticks[TRAINING] += _ticks() - began
+        if part == SUM:
+            continue
+        began = _ticks()
+        # Noise first: were the sum rounded into the weights before, that rounding would be outside the sensitivity.
+        if noise_std > 0:
+            _add_noise(keys[step : step + 1], alpha * noise_std, params, tensors, place, drawn)
+        noised = _ticks()
+        if apart or part == APPLY:
+            for j in range(len(params)):
+                params[j] += total[j]
+        elif pieces == 1:
+            _descend(network, count, alpha, space, micro, params, factors, private, whole, real)
+        ticks[NOISE] += noised - began
+        ticks[TRAINING] += _ticks() - noised
+
+
+def _sources() -> str:
+    """Digest of all files that the compiled code comes from."""
+    digest = hashlib.sha256()
+    for module in (columns, layers, moves, products, normals, sys.modules[__name__]):
+        digest.update(Path(module.__file__ or "").read_bytes())
+    return digest.hexdigest()
+
+
+def _compile() -> Any:
+    """Compiled once on a machine, and kept where Numba finds a folder it may write."""
+    whole, real = types.int64, types.float32
+    signature = types.void(
+        types.Array(types.uint8, 2, "C", readonly=True), types.boolean, whole[::1],
+        types.Array(whole, 1, "C", readonly=True), whole[:, ::1], whole[::1], real[::1], whole[:, ::1], whole, real,
+        real, real, types.uint32[:, ::1], whole[:, ::1], whole[::1], real[::1], types.int32[::1], real[::1], whole,
+        whole[::1],
+    )  # fmt: skip
+    sources = _sources()
+
+    def train(  # type: ignore[no-untyped-def]
+        x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, keys, tensors,
+        place, space, picked, total, part, ticks,
+    ):  # fmt: skip
+        # Numba tells what it kept by this file's date and what a function closes over: without the digest, it would
+        # go on with what it compiled before another file changed.
+        if sources != "":
+            _train(
+                x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, keys,
+                tensors, place, space, picked, total, part, ticks,
+            )  # fmt: skip
+
+    try:
+        return njit(signature, cache=True, nogil=True, error_model="numpy")(train)
+    except RuntimeError:  # nowhere to keep it
+        return njit(signature, nogil=True, error_model="numpy")(train)
+
+
+train = _compile()
