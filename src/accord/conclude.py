@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accord.execute import Progress, Stop
 from accord.fairness.audit import audit, group_reports
 from accord.fairness.groups import Grouping, Integers, count
-from accord.fairness.rates import Floats, gaps, rates
-from accord.group_errors import QUANTILES, client_error_quantiles, client_errors, error_fairness, quantiles
+from accord.fairness.rates import gaps, quantiles, rates
+from accord.group_errors import client_error_quantiles, client_errors, error_fairness
 from accord.judgement import (
     fine_tuned,
     group_calibration,
@@ -28,6 +29,7 @@ from accord.streams import stream
 
 MOST_CLIENTS = 1000
 """Beyond so many clients their groups are written as quantiles, not one by one."""
+QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def conclude(
@@ -79,6 +81,7 @@ def conclude(
             personal=own is not None,
             fine_tune=study.evaluation.fine_tune is not None,
             early_stopping=study.evaluation.early_stopping is not None,
+            regression=data.regression,
         ),
         "data": {
             "name": data.name,
@@ -96,7 +99,9 @@ def _groups_by_client(prepared: Prepared, judged: Judged | JudgedNumbers) -> dic
     """What `clients.json` is to hold."""
     few = prepared.population <= MOST_CLIENTS
     if isinstance(judged, JudgedNumbers):
-        return {"clients": client_errors(prepared, judged)} if few else client_error_quantiles(prepared, judged)
+        return (
+            {"clients": client_errors(prepared, judged)} if few else client_error_quantiles(prepared, judged, QUANTILES)
+        )
     return {"clients": client_fairness(prepared, judged)} if few else client_quantiles(prepared, judged)
 
 
@@ -184,13 +189,15 @@ def client_quantiles(prepared: Prepared, judged: Judged) -> dict[str, Any]:
         n, by_rate, cells = _rates_by_cell(prepared, judged, holder * many + grouping.codes[shares.order])
         for code, name in enumerate(grouping.names):
             mine = cells % many == code
-            told = {rate: quantiles(each[mine]) for rate, each in by_rate.items()}
+            told = {rate: quantiles(each[mine], QUANTILES) for rate, each in by_rate.items()}
             small = int((n[mine] < least).sum())
             groups[f"{column}={name}"] = {"clients": int(mine.sum()), "too_small": small, **told}
-    return {"population": len(shares), "accuracy": quantiles(whole["accuracy"]), "groups": groups}
+    return {"population": len(shares), "accuracy": quantiles(whole["accuracy"], QUANTILES), "groups": groups}
 
 
-def _rates_by_cell(prepared: Prepared, judged: Judged, cell: Integers) -> tuple[Integers, dict[str, Floats], Integers]:
+def _rates_by_cell(
+    prepared: Prepared, judged: Judged, cell: Integers
+) -> tuple[Integers, dict[str, NDArray[np.float64]], Integers]:
     """Rows and rates of each cell that has rows, such as a group at a client, and which cells these are.
 
     Args:

@@ -1,19 +1,17 @@
 """A regression's errors by sensitive group, over all test rows and client by client: what `conclude` has of rates in a
 classification."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from accord.fairness.errors_by_group import ErrorSums, audit_errors, error_gaps, group_errors, mean_errors, sum_errors
 from accord.fairness.groups import Grouping, Integers
-from accord.fairness.rates import Floats
+from accord.fairness.rates import quantiles
 from accord.prepare import Prepared
 from accord.program.evaluate import JudgedNumbers
 from accord.streams import stream
-
-QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-"""What is told of a figure over clients where these are too many to list."""
 
 
 def error_fairness(prepared: Prepared, judged: JudgedNumbers) -> dict[str, Any] | None:
@@ -61,8 +59,8 @@ def client_errors(prepared: Prepared, judged: JudgedNumbers) -> list[dict[str, A
     return reports
 
 
-def client_error_quantiles(prepared: Prepared, judged: JudgedNumbers) -> dict[str, Any]:
-    """What `client_errors` says of each client, as quantiles over the clients.
+def client_error_quantiles(prepared: Prepared, judged: JudgedNumbers, levels: Sequence[float]) -> dict[str, Any]:
+    """What `client_errors` says of each client, as quantiles over the clients at `levels`.
 
     Returns:
         `population`; `mse` over the clients with test rows; and in `groups`, by `COLUMN=GROUP`, the `clients` with rows
@@ -79,11 +77,11 @@ def client_error_quantiles(prepared: Prepared, judged: JudgedNumbers) -> dict[st
         codes = np.array(sums.names, dtype=np.int64) % many
         for code, name in enumerate(grouping.names):
             mine = codes == code
-            told = {error: quantiles(means[mine]) for error, means in mean_errors(sums).items()}
+            told = {error: quantiles(means[mine], levels) for error, means in mean_errors(sums).items()}
             small = int((sums.n[mine] < least).sum())
             groups[f"{column}={name}"] = {"clients": int(mine.sum()), "too_small": small, **told}
     whole = mean_errors(_by_cell(prepared, judged, holder))
-    return {"population": len(shares), "mse": quantiles(whole["mse"]), "groups": groups}
+    return {"population": len(shares), "mse": quantiles(whole["mse"], levels), "groups": groups}
 
 
 def _by_cell(prepared: Prepared, judged: JudgedNumbers, cell: Integers) -> ErrorSums:
@@ -91,12 +89,3 @@ def _by_cell(prepared: Prepared, judged: JudgedNumbers, cell: Integers) -> Error
     cells, codes = np.unique(cell, return_inverse=True)
     order = prepared.federated.test.order
     return sum_errors(Grouping("cell", tuple(map(str, cells.tolist())), codes), judged.errors[order])
-
-
-def quantiles(values: Floats) -> dict[str, Any] | None:
-    """How many values are numbers, and quantiles of these; None where none is."""
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return None
-    found = np.quantile(known, QUANTILES).tolist()
-    return {"clients": len(known), "quantiles": dict(zip(map(str, QUANTILES), found, strict=True))}

@@ -232,8 +232,8 @@ def _refuse_under_privacy(study: Study, data: DataSet, task: Task, streams: Stre
 
 
 _NEUTRAL = (("target_kind", "class"), ("target_range", None))
-"""Settings of `data` that change nothing at these values: left out of the fingerprint, so that studies from before there
-were such settings keep their noise."""
+"""Settings of `data` that change nothing at these values: left out of the fingerprint, so that studies from before
+there were such settings keep their noise."""
 
 
 def fingerprint_of(study: Study, federated: FederatedData, task: Task) -> str:

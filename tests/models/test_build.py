@@ -78,12 +78,13 @@ def test_the_global_generator_is_left_alone(name: str) -> None:
             "tfpcnn",
             {},
             "model.name: unknown model 'tfpcnn'; did you mean 'tfp_cnn'? "
-            "(one of: logistic, mlp, tfp_cnn, mcmahan_cnn, resnet18, lstm, custom)",
+            "(one of: logistic, linear, mlp, tfp_cnn, mcmahan_cnn, resnet18, lstm, custom)",
         ),
         (
             "zzz",
             {},
-            "model.name: unknown model 'zzz' (one of: logistic, mlp, tfp_cnn, mcmahan_cnn, resnet18, lstm, custom)",
+            "model.name: unknown model 'zzz' "
+            "(one of: logistic, linear, mlp, tfp_cnn, mcmahan_cnn, resnet18, lstm, custom)",
         ),
         ("mlp", {"hiden": (3,)}, "model mlp: got an unexpected keyword argument 'hiden'"),
         ("custom", {}, "model custom: missing a required argument: 'function'"),

@@ -206,7 +206,7 @@ class OccupancyData(Section):
 
 
 class SyntheticData(Section):
-    """Gaussian classes drawn from the study's seed, each class with a mean and unit noise around it; or a linear target."""
+    """Drawn from the study's seed: Gaussian classes, each a mean with unit noise around it, or a linear target."""
 
     name: Literal["synthetic"]
     train_rows: Count = 2000
@@ -346,13 +346,13 @@ class HandedData(Section):
 
 Data = Annotated[
     DigitsData
-    | DiabetesData
     | MnistData
     | FashionMnistData
     | AdultData
     | CelebaAttributesData
     | CelebaData
     | OccupancyData
+    | DiabetesData
     | SyntheticData
     | TextData
     | CustomData

@@ -4,8 +4,8 @@ With e the error of a row (prediction less target), over the rows of a group:
 
     mse = mean of e^2          mae = mean of |e|          bias = mean of e
 
-A model with bias > 0 predicts too much for the group. Gaps are between groups: the largest less the smallest, as
-Fairlearn's `MetricFrame.difference()` of scikit-learn's `mean_squared_error` and `mean_absolute_error` on the same rows.
+A model with bias > 0 predicts too much for the group. Gaps are between groups: the largest less the smallest, as of
+Fairlearn's `MetricFrame.difference()` with scikit-learn's `mean_squared_error` and `mean_absolute_error`.
 
 Everything follows from sums by group that add: the sums of two sites' rows together are the sum of the sites' sums. So
 sites send sums, never rows.

@@ -7,6 +7,7 @@ stay where they are; what comes out is two sums of scores a client: rows predict
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,11 +103,15 @@ def fine_tune(
             judged = judge(work.task, own, test.take(shares.rows(result.client)), batch_size)
             after.append(judged.score.sum())
             finite.append(p.all_finite(own))
-    sums = np.float64 if work.task.regression else np.int64
     return FineTuned(
         clients=tuple(clients),
         n=np.array([shares.size(client) for client in clients], dtype=np.int64),
-        before=np.array([correct[shares.rows(client)].sum() for client in clients], dtype=sums),
-        after=np.array(after, dtype=sums),
+        before=_sums([correct[shares.rows(client)].sum() for client in clients]),
+        after=_sums(after),
         finite=np.array(finite, dtype=np.bool_),
     )
+
+
+def _sums(values: Sequence[Any]) -> Integers | Floats:
+    """Sums of scores, shape `[clients]`: whole numbers, or of squared errors."""
+    return np.array(values) if values else np.zeros(0, dtype=np.int64)

@@ -57,8 +57,8 @@ class RoundRecord:
         samples: training samples processed, padding not counted.
         steps: local steps over all clients.
         test: scores after the round, None in rounds that are not evaluated.
-        groups: test accuracy (mean squared error in a regression) by group column and group, None where fairness is off or the round is not
-            evaluated.
+        groups: test accuracy (in a regression mean squared error) by group column and group, None where fairness is
+            off or the round is not evaluated.
         epsilon: spread over the clients after the round, None without privacy.
         uplink_bytes: parameters sent by clients.
         downlink_bytes: parameters sent to clients.
@@ -86,6 +86,11 @@ class RoundRecord:
     padding: int | None = 0
     validation: TestScores | None = None
     measures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def by_group(self) -> str:
+        """What `groups` holds: `accuracy`, or `mse` in a regression."""
+        return "mse" if self.test is not None and self.test.accuracy is None else "accuracy"
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON-ready values."""

@@ -58,8 +58,9 @@ def load_csv(settings: CsvData) -> DataSet:
 
     `x` has shape `[n, features]`, float32: numbers first, scaled to [0, 1] by their ranges, then each category
     one-hot over its values; both in the order of `features`, or of the file. `y` counts the target's values from 0,
-    in the order of `categories`, or else sorted; with `target_kind: number` it is float32, see `scaled_target`. The cut into training and test rows depends on the rows and
-    `test_fraction` only, never on the study's seed; both parts keep the order of the file.
+    in the order of `categories`, or else sorted; with `target_kind: number` it is float32, see `scaled_target`. The cut
+    into training and test rows depends on the rows and `test_fraction` only, never on the study's seed; both parts keep
+    the order of the file.
 
     Raises:
         StudyError: a column is not there, or is asked to be two things that do not go together.
