@@ -319,6 +319,11 @@ class CsvData(Section):
             raise ValueError(
                 f"{self.target!r} is a number to predict, which has neither categories nor ranges; give target_range"
             )
+        if self.target_kind == "number" and self.target in self.categorical:
+            raise ValueError(
+                f"{self.target!r} is a number to predict, so it is not categorical; set target_kind to class, or take "
+                "it out of categorical"
+            )
         if self.fill and self.missing not in ("category", "value"):
             raise ValueError(f"fill belongs to missing value or category, but missing is {self.missing}")
         for column, bounds in self.ranges.items():
