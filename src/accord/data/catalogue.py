@@ -159,7 +159,7 @@ CATALOGUE: Mapping[str, Entry] = {
         Entry(
             "diabetes",
             "Progression of diabetes a year after ten measurements (Efron, Hastie, Johnstone and Tibshirani 2004)",
-            "BSD 3-Clause",
+            "not stated",
             "353 + 89",
             "9",
             "a number",

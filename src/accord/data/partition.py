@@ -101,8 +101,8 @@ def deal_test(settings: Partition, train: Table, shares: Shares, test: Table, se
     `natural`: a test row goes to the client that holds the training rows with its value of the column. All
     other partitions, and test rows whose value no client holds: the test rows of each class, shuffled, are
     dealt in proportion to the clients' training rows of that class by largest remainder, ties in random
-    order; a class without training rows is dealt in proportion to all rows held. Where targets are numbers, all rows
-    count as of one class.
+    order; a class without training rows is dealt in proportion to all rows held. Where targets are numbers, the
+    tenths of the training rows by target stand in for classes.
 
     Args:
         settings: the study's `partition` section.
@@ -125,13 +125,22 @@ def deal_test(settings: Partition, train: Table, shares: Shares, test: Table, se
         owner = client_of[wanted]
     owner_of_train = np.empty(len(train), dtype=np.int64)
     owner_of_train[shares.order] = owners(shares)
-    train_labels, test_labels = train.labels(), test.labels()
+    train_labels, test_labels = _strata(train, test)
     for label in np.unique(test_labels[owner < 0]):
         rows = np.flatnonzero((test_labels == label) & (owner < 0))
         counts = np.bincount(owner_of_train[train_labels == label], minlength=len(shares))
         sizes = apportion(len(rows), counts if counts.any() else shares.sizes(), rng)
         owner[rng.permutation(rows)] = np.repeat(np.arange(len(shares)), sizes)
     return shares_of(owner, len(shares), shares.names)
+
+
+def _strata(train: Table, test: Table) -> tuple[Rows, Rows]:
+    """What rows are dealt alike by: their label, or which tenth of the training targets a number is in."""
+    if not train.holds_numbers:
+        return train.y.numpy(), test.y.numpy()
+    tenths = np.quantile(train.y.numpy(), np.arange(1, 10) / 10)
+    one, other = (np.searchsorted(tenths, table.y.numpy()) for table in (train, test))
+    return one.astype(np.int64), other.astype(np.int64)
 
 
 def _iid(settings: IidPartition, table: Table, rng: np.random.Generator) -> Shares:
