@@ -5,6 +5,7 @@ from rich.console import Console
 
 from accord.reports.sweep_words import axis_name, axis_value, point_name, points_table, settings, short, values_of
 from made_sweeps import made
+from reports import regressions as numbers
 
 
 def printed(**kinds: Any) -> list[str]:
@@ -42,3 +43,12 @@ def test_very_many_points_are_cut_and_said() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(points_table(made({"a.b": list(range(60))}, seeds=1)))
     assert console.export_text().splitlines()[-1] == "… and 20 further points in summary.csv"
+
+
+def test_errors_are_told_with_four_digits_or_their_interval() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(points_table(numbers.sweep({0.1: (3600.0, 3700.0), 0.5: (2500.0,)}, groups=True)))
+    head, first, second = (line.split() for line in console.export_text().splitlines())
+    assert head == ["learning_rate", "runs", "RMSE", "MSE", "gap"]
+    assert first == ["0.1", "2", "60.4", "±", "5.3", "365", "±", "64"]
+    assert second == ["0.5", "1", "50.00", "250.0"]
