@@ -5,7 +5,7 @@ import pytest
 from accord.cli.sweep_progress import Progress
 from accord.reports.sweep_table import Row
 from made_sweeps import made, measures
-from reports import regressions as numbers
+from reports import number_runs as numbers
 
 
 def lines(capsys: pytest.CaptureFixture[str], *rows: Row) -> list[str]:

@@ -15,7 +15,7 @@ from accord.config.schema import Study
 from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
 from accord.reports.html import render
 from accord.streams import stream
-from reports.regressions import number_run
+from reports.number_runs import number_run
 
 Example = dict[str, Any]
 

@@ -11,7 +11,7 @@ from scipy import stats
 from accord.errors import StudyError
 from accord.reports.compare import Comparison, compared, label
 from accord.reports.intervals import t_interval
-from reports import regressions
+from reports import number_runs
 from reports.comparing import fairness, group, ran, three_sides
 
 PRIVACY = {"unit": "sample", "epsilon": 8, "delta": 1e-5}
@@ -163,8 +163,8 @@ def test_labels_never_repeat() -> None:
 
 
 def test_errors_are_compared_and_never_with_accuracies() -> None:
-    runs = [regressions.ran(3000.0 + 100 * seed, seed, 8.0) for seed in (1, 2, 3)]
-    runs += [regressions.ran(3600.0, seed) for seed in (1, 2, 3)]
+    runs = [number_runs.ran(3000.0 + 100 * seed, seed, 8.0) for seed in (1, 2, 3)]
+    runs += [number_runs.ran(3600.0, seed) for seed in (1, 2, 3)]
     found = compared(runs)
     assert found.sides[0].measures["rmse"].mean == pytest.approx(np.mean(np.sqrt([3100, 3200, 3300])))
     assert found.differences[0].measures["mse"].mean == pytest.approx(400.0)
@@ -180,10 +180,10 @@ def test_errors_are_compared_and_never_with_accuracies() -> None:
 
 
 def test_sides_judged_on_other_rows_are_said_of_numbers_too() -> None:
-    other = regressions.ran(3000.0, 1, 8.0)
+    other = number_runs.ran(3000.0, 1, 8.0)
     data = {"name": "houses", "classes": 0}
     found = compared(
-        [regressions.ran(3000.0, 1), type(other)(other.folder, other.study, {**other.result, "data": data}, ())]
+        [number_runs.ran(3000.0, 1), type(other)(other.folder, other.study, {**other.result, "data": data}, ())]
     )
     (note,) = (note for note in found.notes if "different test sets" in note)
     assert "(diabetes, 89 rows, each with a number to predict; houses, 89 rows" in note

@@ -6,7 +6,7 @@ import pytest
 from accord.reports import compare_figures as figures
 from accord.reports.compare import compared
 from accord.reports.drawing import DARK, LIGHT, Theme, svg
-from reports import regressions as numbers
+from reports import number_runs as numbers
 from reports.comparing import ran, three_sides
 
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from accord.reports.compare import compared
 from accord.reports.compare_html import render
-from reports import regressions as numbers
+from reports import number_runs as numbers
 from reports.comparing import fairness, group, ran, three_sides
 
 VOID = {"meta", "br", "path", "use", "img", "link", "input", "rect"}

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from accord.reports.compare import Comparison, compared
 from accord.reports.compare_tables import comparison_table
-from reports import regressions as numbers
+from reports import number_runs as numbers
 from reports.comparing import fairness, group, ran, three_sides
 
 

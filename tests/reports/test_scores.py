@@ -10,7 +10,7 @@ from accord.records.rounds import TestScores
 from accord.reports import words
 from accord.reports.intervals import t_interval
 from accord.reports.scores import ACCURACY, BIAS, LOSS, MAE, MSE, R2, RMSE, SCORINGS, Score, headline, scoring
-from reports.regressions import scores
+from reports.number_runs import scores
 
 ALL = [ACCURACY, LOSS, RMSE, MAE, R2, MSE, BIAS]
 

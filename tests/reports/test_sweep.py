@@ -7,7 +7,7 @@ from typing import Any
 from accord.reports.sweep import best_point, render
 from accord.reports.sweep_table import summary
 from made_sweeps import made
-from reports import regressions as numbers
+from reports import number_runs as numbers
 
 VERSIONS = {"accord": "0.0.1", "torch": "2"}
 GRID: dict[str, list[Any]] = {"training.learning_rate": [0.1, 0.5], "privacy.epsilon": [1, 4]}

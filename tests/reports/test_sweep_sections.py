@@ -7,7 +7,7 @@ import pytest
 from accord.reports import sweep_sections as sections
 from accord.reports.blocks import Section
 from made_sweeps import made
-from reports import regressions as numbers
+from reports import number_runs as numbers
 
 RATES: dict[str, list[Any]] = {"training.learning_rate": [0.01, 0.1, 1.0]}
 NAMES: dict[str, list[Any]] = {"program": ["fedavg", "cyclic"]}

@@ -25,7 +25,7 @@ from accord.reports.sweep_table import (
     write_tables,
 )
 from made_sweeps import made
-from reports import regressions as numbers
+from reports import number_runs as numbers
 
 GRID: dict[str, list[Any]] = {"training.learning_rate": [0.1, 0.5], "privacy": [None, {"unit": "sample", "epsilon": 1}]}
 

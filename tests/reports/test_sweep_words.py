@@ -5,7 +5,7 @@ from rich.console import Console
 
 from accord.reports.sweep_words import axis_name, axis_value, point_name, points_table, settings, short, values_of
 from made_sweeps import made
-from reports import regressions as numbers
+from reports import number_runs as numbers
 
 
 def printed(**kinds: Any) -> list[str]:

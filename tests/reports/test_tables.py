@@ -153,8 +153,8 @@ def test_errors_at_a_glance(make: Make, width: int) -> None:
     ):
         assert said in text
     text = "\n".join(line.rstrip() for line in _lines(result_table(make("numbers_judged")["result"]), width))
-    assert "Own models        3,300    mean of 9 clients, 3,600 shared" in text
-    assert "Fine-tuned        3,100    mean of 9 clients, 3,600 before" in text
+    assert "Own models, MSE   3,300    mean of 9 clients, 3,600 shared" in text
+    assert "Fine-tuned, MSE   3,100    mean of 9 clients, 3,600 before" in text
 
 
 def test_rows_with_a_number_to_predict_are_counted_without_labels(make: Make) -> None:

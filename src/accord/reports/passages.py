@@ -52,7 +52,7 @@ def in_words(study: Study, result: Mapping[str, Any], partition: Mapping[str, An
     outside = "Outside the guarantee" if result["privacy"] else "What that means"
     return (
         Passage("Data", " ".join(filter(None, [_data(result), _units(study, told), kept(partition)]))),
-        Passage("Who holds what", _holders(study.partition, held)),
+        Passage("Who holds what", _holders(study.partition, held, "target" if told.numbers else "label")),
         Passage(
             "Model",
             f"{model_in_words(study.model, study.privacy is not None, told.numbers)} It is trained by {told.loss}.",
@@ -102,7 +102,7 @@ def _units(study: Study, told: Scoring) -> str:
     return f"Errors are fractions of the number's declared range, {low:g} to {high:g}."
 
 
-def _holders(chosen: Partition, held: Holders) -> str:
+def _holders(chosen: Partition, held: Holders, target: str) -> str:
     who = count(held.population, "client")
     match chosen:
         case IidPartition():
@@ -114,7 +114,7 @@ def _holders(chosen: Partition, held: Holders) -> str:
             )
         case ShardPartition():
             text = (
-                f"The training rows are sorted by label and cut into shards; each of {who} holds "
+                f"The training rows are sorted by {target} and cut into shards; each of {who} holds "
                 f"{count(chosen.num_shards_per_partition, 'shard')}."
             )
         case PathologicalPartition():
@@ -137,7 +137,7 @@ def _holders(chosen: Partition, held: Holders) -> str:
         case ContiguousPartition():
             text = f"The training rows are cut into equal parts in the order of the file, for {who}."
         case SortedPartition():
-            text = f"The training rows are sorted by label and cut into equal parts for {who}."
+            text = f"The training rows are sorted by {target} and cut into equal parts for {who}."
         case _:
             assert_never(chosen)
     if not held.population:

@@ -14,7 +14,7 @@ from accord.reports import words
 from accord.reports.group_figures import column_label, column_of, group_label, interval
 from accord.reports.holders import holders
 from accord.reports.kept import kept
-from accord.reports.scores import Score, Scoring, scoring
+from accord.reports.scores import Scoring, scoring
 
 MOST_CLIENTS = 30
 """Clients beyond which the partition's table shows the first ones and a summary."""
@@ -61,8 +61,8 @@ def _lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         *_privacy_lines(result["privacy"]),
         *_fairness_lines(result["fairness"], told),
         *_client_lines(result["clients"], told),
-        *_personal_lines(result.get("personal"), told.local),
-        *_tuning_lines(result.get("fine_tune"), told.local),
+        *_personal_lines(result.get("personal"), told),
+        *_tuning_lines(result.get("fine_tune"), told),
         ("Sent up", words.size(sent["uplink_bytes"]), f"{words.count(sent['messages'], 'message')}; MB = 2²⁰ bytes"),
         ("Sent down", words.size(sent["downlink_bytes"]), ""),
         *([("Faults", words.count(sum(faults.values())), lost)] if lost else []),
@@ -147,26 +147,28 @@ def _calibration_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str, s
     return [("Calibration", words.decimal(told["expected_calibration_error"]), note)]
 
 
-def _personal_lines(told: Mapping[str, Any] | None, score: Score) -> list[tuple[str, str, str]]:
-    if not told:
+def _personal_lines(personal: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
+    if not personal:
         return []
-    note = f"mean of {words.count(told['clients'], 'client')}, {score.shown(told['shared']['mean'])} shared"
-    worst = f"{score.shown(told['shared']['worst_decile'])} shared"
+    note = (
+        f"mean of {words.count(personal['clients'], 'client')}, {told.local.shown(personal['shared']['mean'])} shared"
+    )
+    worst = f"{told.local.shown(personal['shared']['worst_decile'])} shared"
     return [
-        ("Own models", score.shown(told["own"]["mean"]), note),
-        ("  worst tenth", score.shown(told["own"]["worst_decile"]), worst),
+        (f"Own models{told.behind}", told.local.shown(personal["own"]["mean"]), note),
+        ("  worst tenth", told.local.shown(personal["own"]["worst_decile"]), worst),
     ]
 
 
-def _tuning_lines(told: Mapping[str, Any] | None, score: Score) -> list[tuple[str, str, str]]:
-    if not told or not told["clients"]:
+def _tuning_lines(tuned: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
+    if not tuned or not tuned["clients"]:
         return []
-    before, after = told["before"], told["after"]
-    note = f"mean of {words.count(told['clients'], 'client')}, {score.shown(before['mean'])} before"
-    worst = f"{score.shown(before['worst_decile'])} before"
+    before, after = tuned["before"], tuned["after"]
+    note = f"mean of {words.count(tuned['clients'], 'client')}, {told.local.shown(before['mean'])} before"
+    worst = f"{told.local.shown(before['worst_decile'])} before"
     return [
-        ("Fine-tuned", score.shown(after["mean"]), note),
-        ("  worst tenth", score.shown(after["worst_decile"]), worst),
+        (f"Fine-tuned{told.behind}", told.local.shown(after["mean"]), note),
+        ("  worst tenth", told.local.shown(after["worst_decile"]), worst),
     ]
 
 
