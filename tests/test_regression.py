@@ -13,14 +13,11 @@ import torch
 import accord
 import regressions
 from accord.accounts import add_rows
-from accord.conclude import QUANTILES
-from accord.config.load import dump_study, parse_study
+from accord.config.load import dump_study, load_study, parse_study
 from accord.config.schema import Study
 from accord.data.load import load_data
 from accord.errors import AccordError, StudyError
-from accord.group_errors import client_error_quantiles, client_errors
 from accord.prepare import prepare
-from accord.program.evaluate import JudgedNumbers, judge
 from accord.runs import open_run, resume
 
 SAMPLE = {"unit": "sample", "epsilon": 8.0, "delta": 1e-4}
@@ -67,19 +64,16 @@ def test_many_rounds_come_to_least_squares(tmp_path: Path) -> None:
     assert told["r2"] > 0.7
 
 
-@pytest.mark.parametrize("model", ["linear", "mlp"])
-def test_the_bundled_patients_are_learned(tmp_path: Path, model: str) -> None:
-    study = regressions.study(
-        data={"name": "diabetes", "target_range": [0, 400]},
-        model=model,
-        training={"learning_rate": 0.3, "batch_size": 16, "local_epochs": 2},
-        program={"name": "fedavg", "rounds": 30},
-        fairness={"groups": ["sex"]},
-    )
+def test_the_example_learns_the_bundled_patients(tmp_path: Path) -> None:
+    study = load_study(Path(__file__).parents[1] / "examples" / "linear.yaml")
+    x, y = centralised(study)
+    best = np.linalg.lstsq(x, y, rcond=None)[0]
+    test = load_data(study.data, study.seed).test
+    reached = np.hstack([test.x.double().numpy(), np.ones((len(test), 1))]) @ best - test.y.double().numpy()
     run = accord.run(study, tmp_path / "run")
     assert run.result is not None
     assert run.result["test"]["r2"] > 0.3
-    assert 400 * run.result["test"]["rmse"] < 60
+    assert run.result["test"]["rmse"] < 1.1 * np.sqrt(np.mean(reached**2))  # of least squares on all rows at once
 
 
 # --- engines, privacy, models -------------------------------------------------------------------------
@@ -171,28 +165,6 @@ def test_what_a_run_records(tmp_path: Path) -> None:
     listed = json.loads((tmp_path / "run" / "partition.json").read_text())
     assert listed["class_names"] == []
     assert all(client["labels"] == [] for client in listed["clients"])
-
-
-def test_clients_and_groups_add_up(tmp_path: Path) -> None:
-    study = regressions.study()
-    run, prepared = accord.run(study, tmp_path / "run"), prepare(study)
-    judged = judge(prepared.work.task, run.params, prepared.federated.data.test, 100)
-    assert isinstance(judged, JudgedNumbers)
-    clients = client_errors(prepared, judged)
-    assert json.loads((tmp_path / "run" / "clients.json").read_text()) == {"clients": clients}
-    assert run.result is not None
-    for name, whole in run.result["fairness"]["groups"].items():
-        own = [each["groups"][name] for each in clients]
-        assert sum(each["n"] for each in own) == whole["n"]
-        total = sum(each["n"] * (each["mse"] or 0) for each in own)
-        assert total / whole["n"] == pytest.approx(whole["mse"])
-    told = client_error_quantiles(prepared, judged, QUANTILES)
-    expected = np.quantile([each["mse"] for each in clients], QUANTILES)
-    assert list(told["mse"]["quantiles"].values()) == pytest.approx(list(expected))
-    group = told["groups"]["group=0"]
-    known = [each["groups"]["group=0"]["bias"] for each in clients]
-    assert list(group["bias"]["quantiles"].values()) == pytest.approx(list(np.quantile(known, QUANTILES)))
-    assert (group["clients"], group["too_small"]) == (6, 6)
 
 
 def test_very_many_clients_are_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from accord.fairness.groups import Grouping, Integers
 from accord.fairness.rates import quantiles
 from accord.prepare import Prepared
 from accord.program.evaluate import JudgedNumbers
+from accord.records.rounds import finite
 from accord.streams import stream
 
 
@@ -33,12 +34,13 @@ def client_errors(prepared: Prepared, judged: JudgedNumbers) -> list[dict[str, A
     section = prepared.study.fairness
     if section is None:
         return []
-    shares, names, score = prepared.federated.test, prepared.federated.train.names, judged.score
+    shares, names = prepared.federated.test, prepared.federated.train.names
+    errors, score = judged.errors, judged.score
     reports = []
     for client, size in enumerate(shares.sizes()):
         rows = shares.rows(client)
         summed = {
-            column: sum_errors(Grouping(column, grouping.names, grouping.codes[rows]), judged.errors[rows])
+            column: sum_errors(Grouping(column, grouping.names, grouping.codes[rows]), errors[rows])
             for column, grouping in prepared.groups.items()
         }
         groups = {
@@ -51,7 +53,7 @@ def client_errors(prepared: Prepared, judged: JudgedNumbers) -> list[dict[str, A
                 "client": client,
                 "name": names[client] if names else "",
                 "n": int(size),
-                "mse": float(score[rows].mean()) if size else None,
+                "mse": finite(float(score[rows].mean())) if size else None,
                 "groups": groups,
                 "gaps": {column: error_gaps(sums) for column, sums in summed.items()},
             }

@@ -206,9 +206,10 @@ def sum_errors(grouping: Grouping, errors: Floats) -> ErrorSums:
 
 
 def mean_errors(sums: ErrorSums) -> dict[str, Floats]:
-    """Each of `ERRORS`, shape `[groups]`; NaN where a group has no rows."""
-    n = np.where(sums.n > 0, sums.n, np.nan)
-    return {"mse": sums.square / n, "mae": sums.absolute / n, "bias": sums.error / n}
+    """Each of `ERRORS`, shape `[groups]`; NaN where a group has no rows, or its errors are not finite."""
+    n = np.where((sums.n > 0) & np.isfinite(sums.square), sums.n, np.nan)
+    found = {"mse": sums.square / n, "mae": sums.absolute / n, "bias": sums.error / n}
+    return {name: np.where(np.isnan(n), np.nan, values) for name, values in found.items()}
 
 
 def standard_errors(sums: ErrorSums) -> dict[str, Floats]:

@@ -140,12 +140,12 @@ def _value(number: float) -> float | None:
 
 
 def quantiles(values: Floats, levels: Sequence[float]) -> dict[str, Any] | None:
-    """How many values are numbers, and their quantiles by level; None where none is.
+    """How many values are finite, and their quantiles by level; None where none is.
 
     >>> quantiles(np.array([0.0, math.nan, 1.0]), [0.5])
     {'clients': 2, 'quantiles': {'0.5': 0.5}}
     """
-    known = values[~np.isnan(values)]
+    known = values[np.isfinite(values)]
     if not len(known):
         return None
     found = np.quantile(known, levels).tolist()
