@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -52,3 +53,13 @@ def test_errors_are_told_with_four_digits_or_their_interval() -> None:
     assert head == ["learning_rate", "runs", "RMSE", "MSE", "gap"]
     assert first == ["0.1", "2", "60.4", "±", "5.3", "365", "±", "64"]
     assert second == ["0.5", "1", "50.00", "250.0"]
+
+
+def test_runs_that_are_scored_otherwise_have_ended_all_the_same() -> None:
+    labels, errors = made({"data": ["digits"]}, seeds=1), numbers.sweep({0.1: (3600.0, 3700.0)})
+    rows = tuple(replace(row, point=2, settings={"data": "diabetes"}) for row in errors.rows)
+    unknown = dict.fromkeys(labels.measures)
+    rows = tuple(replace(row, measures={**unknown, **row.measures}) for row in rows)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(points_table(replace(labels, rows=(replace(labels.rows[0], task="classification"), *rows))))
+    assert console.export_text().splitlines()[-1].split() == ["diabetes", "2", "–"]

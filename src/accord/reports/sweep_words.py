@@ -9,7 +9,7 @@ from rich.text import Text
 
 from accord.config.sweep import shown
 from accord.reports import words
-from accord.reports.sweep_table import Row, SweepFolder, summary
+from accord.reports.sweep_table import ENDED, Row, SweepFolder, summary
 
 _ROWS = 40
 
@@ -53,7 +53,7 @@ def points_table(sweep: SweepFolder) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     points = sweep.points
     for rows in points[:_ROWS]:
-        ended = summary(rows, first.name).n
+        ended = sum(row.status in ENDED for row in rows)
         runs = f"{ended}/{len(rows)}" if ended < len(rows) else str(ended)
         cells = [value(rows[0].settings[path]) for path in sweep.paths]
         cells += [runs, first.mean(summary(rows, first.name))]
