@@ -46,9 +46,20 @@ ENGINES: list[Callable[[FederatedData], Engine]] = [
 ]
 
 
-def test_the_network_has_kernels_but_they_are_not_used() -> None:
-    """They compute cross-entropy: used here, every test above would fail."""
-    assert stack_network(regressions.task().model, 1) is not None
+class TestVectorisedOnNumbersWithoutKernels(_OfNumbers):
+    @pytest.fixture
+    def task(self) -> Callable[..., Task]:
+        def make() -> Task:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                return Task(torch.nn.Sequential(torch.nn.Linear(5, 6), torch.nn.Sigmoid(), torch.nn.Linear(6, 1)), 0)
+
+        assert stack_network(make().model, 1) is None
+        assert stack_network(regressions.task().model, 1) is not None
+        return make
+
+    def make(self, data: FederatedData, shard_size: int = 16) -> Vectorised:
+        return Vectorised(data, STREAMS, shard_size)
 
 
 @pytest.mark.parametrize("make", ENGINES)

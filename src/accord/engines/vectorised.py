@@ -130,9 +130,7 @@ class Vectorised:
             return client_losses(work, self._data, cohort, shared)
 
     def _kernels(self, work: ClientWork, shared: Params, clients: int) -> Kernels | None:
-        """The stacked step, None where the network has no stacked form, or its loss is not cross-entropy."""
-        if work.task.regression:
-            return None
+        """The stacked step, None where the network has no stacked form."""
         x = self._data.data.train.x
         plan = work.local_plan
         by_sample = plan is not None and plan.unit == "sample"
