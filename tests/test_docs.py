@@ -17,7 +17,10 @@ from pydantic.fields import FieldInfo
 import accord
 from accord import conclude
 from accord.cli import main as cli
+from accord.config.data import SyntheticData
+from accord.config.judging import Fairness
 from accord.config.load import parse_study
+from accord.config.model import LinearModel
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS, settings
 from accord.config.sections import shape as shape_of
@@ -300,6 +303,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[accord.Run]:
         privacy={"unit": "client", "adaptive": {"count_noise": 3.0}, **noise},
     )
     tuned = Study(data=data, partition=partition, program={"name": "ditto"}, evaluation={"fine_tune": {"steps": 1}})
+    numbers = full.model_copy(update={"data": SyntheticData.model_validate(data | {"target_kind": "number"})})
+    numbers = numbers.model_copy(update={"model": LinearModel(name="linear"), "fairness": Fairness(groups=("group",))})
+    number = Study(
+        data=data | {"target_kind": "number"},
+        partition=partition,
+        program={"name": "ditto", "rounds": 1},
+        training={"learning_rate": 0.01},
+        evaluation={"fine_tune": {"steps": 1}},
+    )
     folder = tmp_path_factory.mktemp("runs")
     with pytest.raises(RuntimeError, match="power cut"):
         accord.run(full, folder / "full", on_round=power_cut)
@@ -314,6 +326,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[accord.Run]:
         accord.run(client, folder / "client", ledger=folder / "client.ledger"),
         accord.run(tuned, folder / "tuned"),
         accord.run(joint, folder / "joint", ledger=folder / "joint.ledger"),
+        accord.run(numbers, folder / "numbers"),
+        accord.run(number, folder / "number"),
     ]
 
 
@@ -382,15 +396,19 @@ def test_every_key_of_a_record_of_very_many_clients_is_documented(
     assert f"{conclude.MOST_CLIENTS:,}" in section or f"{holdings.MOST_LISTED:,}" in section
     monkeypatch.setattr(conclude, "MOST_CLIENTS", 3)
     monkeypatch.setattr(holdings, "MOST_LISTED", 3)
-    study = Study(
-        data={"name": "synthetic", "train_rows": 200, "test_rows": 120, "classes": 2},
-        partition={"name": "iid", "num_partitions": 4},
-        program={"name": "fedavg", "rounds": 1},
-        imbalance={"group": "group", "value": "0", "share": 0.25},
-        fairness={"groups": ["group"], "bootstrap": 20},
-    )
-    (record,) = records(accord.run(study, tmp_path / "run").folder, name)
-    true, listed = set(keys(record)), listed_keys(section)
+    true = set()
+    for target in ("class", "number"):
+        study = Study(
+            data={"name": "synthetic", "train_rows": 200, "test_rows": 120, "target_kind": target},
+            partition={"name": "iid", "num_partitions": 4},
+            training={"learning_rate": 0.01},
+            program={"name": "fedavg", "rounds": 1},
+            imbalance={"group": "group", "value": "0", "share": 0.25},
+            fairness={"groups": ["group"], "bootstrap": 20},
+        )
+        (record,) = records(accord.run(study, tmp_path / target).folder, name)
+        true |= set(keys(record))
+    listed = listed_keys(section)
     assert {key for key in true if not any(fits(key, pattern) for pattern in listed)} == set()
     assert {pattern for pattern in listed if not any(fits(key, pattern) for key in true)} == set()
 

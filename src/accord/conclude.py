@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accord.execute import Progress, Stop
-from accord.fairness.audit import audit, client_spread, group_reports
+from accord.fairness.audit import audit, group_reports
 from accord.fairness.groups import Grouping, Integers, count
-from accord.fairness.rates import Floats, gaps, rates
+from accord.fairness.rates import gaps, quantiles, rates
+from accord.group_errors import client_error_quantiles, client_errors, error_fairness
 from accord.judgement import (
     fine_tuned,
     group_calibration,
@@ -20,9 +22,9 @@ from accord.judgement import (
     stopped_early,
 )
 from accord.prepare import Prepared, versions
-from accord.program.evaluate import Judged, count_groups, evaluate
+from accord.program.evaluate import Judged, JudgedNumbers, count_groups, judge
 from accord.records import result, store
-from accord.records.rounds import finite
+from accord.scores import scores_of
 from accord.streams import stream
 
 MOST_CLIENTS = 1000
@@ -46,23 +48,22 @@ def conclude(
         What `result.json` is to hold.
     """
     study, data = prepared.study, prepared.federated.data
-    judged = evaluate(prepared.work.task, progress.final, data.test, study.evaluation.batch_size)
+    judged = judge(prepared.work.task, progress.final, data.test, study.evaluation.batch_size)
     clients = _clients(prepared, judged) if study.evaluation.per_client else None
     if clients is not None and prepared.groups:
-        few = prepared.population <= MOST_CLIENTS
-        by_client = {"clients": client_fairness(prepared, judged)} if few else client_quantiles(prepared, judged)
-        store.write_json(folder / "clients.json", by_client)
+        store.write_json(folder / "clients.json", _groups_by_client(prepared, judged))
     own = personal(prepared, progress.final, progress.carried, judged) if study.evaluation.per_client else None
     return {
         "accord": versions()["accord"],
         "run": str(folder),
         "study": prepared.name,
+        "task": "regression" if data.regression else "classification",
         "status": "stopped" if stop and not stop.done else "done",
         "reason": stop.reason if stop else None,
         "message": stop.message if stop else None,
         "rounds": progress.round,
         "planned_rounds": study.program.rounds,
-        "test": {"accuracy": judged.accuracy, "loss": finite(judged.loss), "n": len(data.test)},
+        "test": scores_of(judged).as_json(),
         "calibration": overall_calibration(judged, study.evaluation.calibration_bins),
         "privacy": result.privacy_summary(progress.ledger, prepared.entry),
         "fairness": _fairness(prepared, judged),
@@ -80,6 +81,7 @@ def conclude(
             personal=own is not None,
             fine_tune=study.evaluation.fine_tune is not None,
             early_stopping=study.evaluation.early_stopping is not None,
+            regression=data.regression,
         ),
         "data": {
             "name": data.name,
@@ -93,7 +95,19 @@ def conclude(
     }
 
 
-def _fairness(prepared: Prepared, judged: Judged) -> dict[str, Any] | None:
+def _groups_by_client(prepared: Prepared, judged: Judged | JudgedNumbers) -> dict[str, Any]:
+    """What `clients.json` is to hold."""
+    few = prepared.population <= MOST_CLIENTS
+    if isinstance(judged, JudgedNumbers):
+        return (
+            {"clients": client_errors(prepared, judged)} if few else client_error_quantiles(prepared, judged, QUANTILES)
+        )
+    return {"clients": client_fairness(prepared, judged)} if few else client_quantiles(prepared, judged)
+
+
+def _fairness(prepared: Prepared, judged: Judged | JudgedNumbers) -> dict[str, Any] | None:
+    if isinstance(judged, JudgedNumbers):
+        return error_fairness(prepared, judged)
     section = prepared.study.fairness
     if section is None or not prepared.groups:
         return None
@@ -112,16 +126,16 @@ def _fairness(prepared: Prepared, judged: Judged) -> dict[str, Any] | None:
     return report | {"confusion": about}
 
 
-def _clients(prepared: Prepared, judged: Judged) -> dict[str, Any]:
-    """Accuracy over clients, each judged on its share of the test rows."""
+def _clients(prepared: Prepared, judged: Judged | JudgedNumbers) -> dict[str, Any]:
+    """Scores over clients, each judged on its share of the test rows."""
     shares = prepared.federated.test
-    right = np.concatenate([[0], np.cumsum(judged.correct[shares.order])])
-    correct = right[shares.offsets[1:]] - right[shares.offsets[:-1]]
-    spread = client_spread(correct, shares.sizes())
+    holder = np.repeat(np.arange(len(shares)), shares.sizes())
+    sums = np.bincount(holder, judged.score[shares.order], minlength=len(shares))
+    spread = judged.spread(sums, shares.sizes())
     return {
         "population": prepared.population,
         "evaluated": spread.clients,
-        **spread_json(spread),
+        **spread_json(spread, judged),
         "too_small": spread.too_small,
     }
 
@@ -175,13 +189,15 @@ def client_quantiles(prepared: Prepared, judged: Judged) -> dict[str, Any]:
         n, by_rate, cells = _rates_by_cell(prepared, judged, holder * many + grouping.codes[shares.order])
         for code, name in enumerate(grouping.names):
             mine = cells % many == code
-            told = {rate: _quantiles(each[mine]) for rate, each in by_rate.items()}
+            told = {rate: quantiles(each[mine], QUANTILES) for rate, each in by_rate.items()}
             small = int((n[mine] < least).sum())
             groups[f"{column}={name}"] = {"clients": int(mine.sum()), "too_small": small, **told}
-    return {"population": len(shares), "accuracy": _quantiles(whole["accuracy"]), "groups": groups}
+    return {"population": len(shares), "accuracy": quantiles(whole["accuracy"], QUANTILES), "groups": groups}
 
 
-def _rates_by_cell(prepared: Prepared, judged: Judged, cell: Integers) -> tuple[Integers, dict[str, Floats], Integers]:
+def _rates_by_cell(
+    prepared: Prepared, judged: Judged, cell: Integers
+) -> tuple[Integers, dict[str, NDArray[np.float64]], Integers]:
     """Rows and rates of each cell that has rows, such as a group at a client, and which cells these are.
 
     Args:
@@ -195,12 +211,3 @@ def _rates_by_cell(prepared: Prepared, judged: Judged, cell: Integers) -> tuple[
     labels = prepared.federated.data.test.y.numpy()[order]
     counts = count(grouping, labels, judged.predictions[order], prepared.positive)
     return counts.n, {rate: np.array(values, dtype=np.float64) for rate, values in rates(counts).items()}, cells
-
-
-def _quantiles(values: Floats) -> dict[str, Any] | None:
-    """How many values are numbers, and quantiles of these; None where none is."""
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return None
-    found = np.quantile(known, QUANTILES).tolist()
-    return {"clients": len(known), "quantiles": dict(zip(map(str, QUANTILES), found, strict=True))}

@@ -28,10 +28,11 @@ from accord.prepare import Prepared, versions
 from accord.privacy.ledger import Ledger
 from accord.program.base import Cohort, RoundOutcome, ServerState
 from accord.program.build import draw_cohort, due_steps
-from accord.program.evaluate import count_groups, evaluate
+from accord.program.evaluate import judge
 from accord.records import checkpoints, store
-from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores, finite
+from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
 from accord.records.trackers import open_trackers
+from accord.scores import group_scores, scores_of
 from accord.stopping import best_params, validate, why_end
 from accord.timing import Timed, untimed
 
@@ -195,17 +196,8 @@ def _check(server: ServerState, outcome: RoundOutcome, charged: dict[int, int], 
 
 def _scores(prepared: Prepared, params: Params) -> tuple[TestScores, dict[str, dict[str, float]] | None]:
     table = prepared.federated.data.test
-    judged = evaluate(prepared.work.task, params, table, prepared.study.evaluation.batch_size)
-    scores = TestScores(judged.accuracy, finite(judged.loss), len(table))
-    if not prepared.groups:
-        return scores, None
-    counted = count_groups(prepared.groups, table, judged, prepared.positive)
-    return scores, {
-        column: {
-            name: float(right / n) for name, n, right in zip(counts.names, counts.n, counts.correct, strict=True) if n
-        }
-        for column, counts in counted.items()
-    }
+    judged = judge(prepared.work.task, params, table, prepared.study.evaluation.batch_size)
+    return scores_of(judged), group_scores(prepared.groups, judged.score) if prepared.groups else None
 
 
 def _record(

@@ -10,21 +10,23 @@ import numpy as np
 
 from accord.data.federated import DataSet
 from accord.execute import Progress, Stop
-from accord.fairness.audit import ClientSpread, client_spread
+from accord.fairness.audit import ClientSpread
 from accord.fairness.calibration import calibration
 from accord.fairness.confusion import MOST_CLASSES, confusion
 from accord.fairness.groups import Grouping
 from accord.params import Params
 from accord.prepare import Prepared
 from accord.program.build import make_optimizer
-from accord.program.evaluate import Judged, evaluate
+from accord.program.evaluate import Judged, JudgedNumbers, judge
 from accord.program.fine_tuning import draw_clients, fine_tune
 from accord.program.local import ClientWork
 from accord.stopping import kept_round, watched
 
 
-def overall_calibration(judged: Judged, bins: int) -> dict[str, Any] | None:
-    """Calibration over all test rows; None where the model's probabilities are not numbers."""
+def overall_calibration(judged: Judged | JudgedNumbers, bins: int) -> dict[str, Any] | None:
+    """Calibration over all test rows; None where the model's probabilities are not numbers, or it gives none."""
+    if isinstance(judged, JudgedNumbers):
+        return None
     told = calibration(judged.rows, bins).measures(0)
     return {"bins": bins, **told} if told else None
 
@@ -57,9 +59,10 @@ def group_confusion(
     return found, {"class_names": list(data.class_names), "note": None}
 
 
-def spread_json(spread: ClientSpread) -> dict[str, float | None]:
-    """Accuracy over clients by the names that results use."""
+def spread_json(spread: ClientSpread, judged: Judged | JudgedNumbers) -> dict[str, Any]:
+    """Accuracy over clients, or in a regression mean squared error, by the names that results use."""
     return {
+        **({"measure": "mse"} if isinstance(judged, JudgedNumbers) else {}),
         "mean": spread.mean,
         "std": spread.standard_deviation,
         "min": spread.min,
@@ -68,8 +71,8 @@ def spread_json(spread: ClientSpread) -> dict[str, float | None]:
     }
 
 
-def fine_tuned(prepared: Prepared, params: Params, judged: Judged) -> dict[str, Any] | None:
-    """Accuracy over clients before and after each trains the final model further; None where not asked for.
+def fine_tuned(prepared: Prepared, params: Params, judged: Judged | JudgedNumbers) -> dict[str, Any] | None:
+    """Scores over clients before and after each trains the final model further; None where not asked for.
 
     Args:
         prepared: the study made ready, without privacy.
@@ -94,25 +97,26 @@ def fine_tuned(prepared: Prepared, params: Params, judged: Judged) -> dict[str, 
     )
     clients = draw_clients(prepared.federated, section.clients, study.seed)
     batch = study.evaluation.batch_size
-    told = fine_tune(prepared.engine, work, prepared.federated, clients, params, judged.correct, batch)
+    told = fine_tune(prepared.engine, work, prepared.federated, clients, params, judged.score, batch)
+    before, after = (judged.spread(sums, told.n) for sums in (told.before, told.after))
     return {
         "clients": len(clients),
         "epochs": epochs,
         "steps": section.steps,
         "learning_rate": rate,
-        "before": spread_json(client_spread(told.before, told.n)),
-        "after": spread_json(client_spread(told.after, told.n)),
-        "improved": int((told.after > told.before).sum()),
-        "worsened": int((told.after < told.before).sum()),
+        "before": spread_json(before, judged),
+        "after": spread_json(after, judged),
+        "improved": int(judged.better(told.after, told.before).sum()),
+        "worsened": int(judged.better(told.before, told.after).sum()),
         "diverged": int((~told.finite).sum()),
-        "too_small": client_spread(told.after, told.n).too_small,
+        "too_small": after.too_small,
     }
 
 
 def personal(
-    prepared: Prepared, params: Params, carried: Mapping[int, Params], judged: Judged
+    prepared: Prepared, params: Params, carried: Mapping[int, Params], judged: Judged | JudgedNumbers
 ) -> dict[str, Any] | None:
-    """Accuracy over clients of the shared model and of what each has of its own; None where no client keeps any.
+    """Scores over clients of the shared model and of what each has of its own; None where no client keeps any.
 
     Args:
         prepared: the study made ready.
@@ -120,27 +124,28 @@ def personal(
         carried: what clients keep.
         judged: it on the test rows.
     """
-    shares, table = prepared.federated.test, prepared.federated.data.test
+    shares, table, score = prepared.federated.test, prepared.federated.data.test, judged.score
     n, before, after = [], [], []
     for client, kept in sorted(carried.items()):
         own = {name: value for name, value in kept.items() if name in params}
         rows = shares.rows(client)
         if not own or not len(rows):
             continue
-        mine = evaluate(prepared.work.task, params | own, table.take(rows), prepared.study.evaluation.batch_size)
+        mine = judge(prepared.work.task, params | own, table.take(rows), prepared.study.evaluation.batch_size)
         n.append(len(rows))
-        before.append(int(judged.correct[rows].sum()))
-        after.append(int(mine.correct.sum()))
+        before.append(score[rows].sum())
+        after.append(mine.score.sum())
     if not n:
         return None
-    rows_of, shared, owned = (np.array(values, dtype=np.int64) for values in (n, before, after))
+    rows_of, shared, owned = (np.array(values) for values in (n, before, after))
+    own_spread = judged.spread(owned, rows_of)
     return {
         "clients": len(n),
-        "shared": spread_json(client_spread(shared, rows_of)),
-        "own": spread_json(client_spread(owned, rows_of)),
-        "improved": int((owned > shared).sum()),
-        "worsened": int((owned < shared).sum()),
-        "too_small": client_spread(owned, rows_of).too_small,
+        "shared": spread_json(judged.spread(shared, rows_of), judged),
+        "own": spread_json(own_spread, judged),
+        "improved": int(judged.better(owned, shared).sum()),
+        "worsened": int(judged.better(shared, owned).sum()),
+        "too_small": own_spread.too_small,
     }
 
 

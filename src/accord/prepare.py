@@ -23,7 +23,7 @@ from accord.config.engine import EngineSection, SequentialEngine, VectorisedEngi
 from accord.config.model import CustomModel
 from accord.config.partition import NaturalPartition
 from accord.config.schema import Study
-from accord.data.federated import DataSet, FederatedData
+from accord.data.federated import DataSet, FederatedData, refuse_numbers
 from accord.data.handed import CLIENT
 from accord.data.load import deal, load_data
 from accord.engines.sequential import Sequential
@@ -127,6 +127,8 @@ def prepare(
     check_cohort(study, len(sizes))
     judging = study.evaluation
     if judging.early_stopping is not None:
+        if judging.early_stopping.metric == "accuracy":
+            refuse_numbers(federated.data.test, "evaluation.early_stopping.metric accuracy", "set it to loss")
         federated = hold_out(federated, judging.early_stopping.fraction, study.seed)
     if judging.fine_tune is not None:
         check_clients(judging.fine_tune.clients, len(sizes))
@@ -230,6 +232,11 @@ def _refuse_under_privacy(study: Study, data: DataSet, task: Task, streams: Stre
         )
 
 
+_NEUTRAL = (("target_kind", "class"), ("target_range", None))
+"""Settings of `data` that change nothing at these values: left out of the fingerprint, so that studies from before
+there were such settings keep their noise."""
+
+
 def fingerprint_of(study: Study, federated: FederatedData, task: Task) -> str:
     """A digest of what decides a run's result: the study but for how it is run and judged, the training rows, who
     holds them, and the network: its layers, its first values, and the file of a network of the user's own.
@@ -238,6 +245,7 @@ def fingerprint_of(study: Study, federated: FederatedData, task: Task) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     meaning = study.model_dump(mode="json", exclude={"engine", "evaluation", "fairness", "trackers"})
+    meaning["data"] = {name: value for name, value in meaning["data"].items() if (name, value) not in _NEUTRAL}
     digest.update(json.dumps(meaning, sort_keys=True).encode())
     digest.update(repr(task.model).encode())
     for name, value in task.init().items():

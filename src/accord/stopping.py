@@ -6,8 +6,9 @@ from accord.config.judging import EarlyStopping
 from accord.params import Params
 from accord.prepare import Prepared
 from accord.program.early_stopping import Watch, watch
-from accord.program.evaluate import evaluate
-from accord.records.rounds import RoundRecord, TestScores, finite
+from accord.program.evaluate import judge
+from accord.records.rounds import RoundRecord, TestScores
+from accord.scores import scores_of
 
 
 def validate(prepared: Prepared, params: Params) -> TestScores | None:
@@ -15,8 +16,7 @@ def validate(prepared: Prepared, params: Params) -> TestScores | None:
     table = prepared.federated.validation
     if table is None:
         return None
-    judged = evaluate(prepared.work.task, params, table, prepared.study.evaluation.batch_size)
-    return TestScores(judged.accuracy, finite(judged.loss), len(table))
+    return scores_of(judge(prepared.work.task, params, table, prepared.study.evaluation.batch_size))
 
 
 def watched(section: EarlyStopping, records: Sequence[RoundRecord]) -> Watch:

@@ -23,11 +23,12 @@ _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
 
 @dataclass(frozen=True)
 class Task:
-    """Classification of `x` into `classes` labels by `model`, trained by cross-entropy.
+    """Classification of `x` into `classes` labels by `model`, trained by cross-entropy; or, of no classes, regression:
+    a number predicted, trained by squared error.
 
     Attributes:
-        model: maps `x` of shape `[batch, ...]` to logits `[batch, classes]`.
-        classes: how many labels; labels are integers in `[0, classes)`.
+        model: maps `x` of shape `[batch, ...]` to outputs: logits `[batch, classes]`, or predictions `[batch, 1]`.
+        classes: how many labels; labels are integers in `[0, classes)`. 0 where the target is a number.
         evaluated: a copy of the skeleton in evaluation mode (batch norm uses its running statistics).
         trainable: names of the parameters that get gradients.
         buffers: names of floating-point buffers that travel with the parameters (batch norm's statistics).
@@ -63,6 +64,11 @@ class Task:
         object.__setattr__(self, "trainable", trainable)
         buffers = tuple(name for name, value in self.model.named_buffers() if value.is_floating_point())
         object.__setattr__(self, "buffers", buffers)
+
+    @property
+    def regression(self) -> bool:
+        """Whether a number is predicted, not a class."""
+        return not self.classes
 
     def init(self, dtype: torch.dtype = torch.float32) -> Params:
         """The skeleton's own initial values: every parameter, then every floating-point buffer."""
@@ -101,7 +107,7 @@ class Task:
         return not torch.equal(first, answer(one))
 
     def logits(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Logits `[batch, classes]` in training mode; batch norm updates its buffers in `params` in place.
+        """Outputs `[batch, classes]` (or 1) in training mode; batch norm updates its buffers in `params` in place.
 
         The network is given copies of what is trained: one that writes its parameters in `forward` (an embedding
         with a largest norm does) would write training data into the model past clipping and noise.
@@ -112,11 +118,26 @@ class Task:
         return out
 
     def predict(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Logits `[batch, classes]` in evaluation mode, for `x` of shape `[batch, ...]`; `params` are left alone."""
+        """Outputs `[batch, classes]` (or 1) in evaluation mode, for `x` of shape `[batch, ...]`; `params` are left
+        alone."""
         given = {name: value.clone() for name, value in params.items()}
         out: Tensor = functional_call(self.evaluated, given, (x,))
         return out
 
     def losses(self, params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy of each sample, in nats: shape `[batch]`."""
-        return F.cross_entropy(self.logits(params, x), y, reduction="none")
+        """The loss of each sample in training mode: shape `[batch]`; see `per_sample`."""
+        return self.per_sample(self.logits(params, x), y)
+
+    def per_sample(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The loss of each sample, shape `[batch]`; a batch's is the mean, as in PyTorch's losses.
+
+        Args:
+            outputs: of the network, `[batch, classes]`, or `[batch, 1]` in a regression.
+            y: targets, `[batch]`.
+
+        Returns:
+            Cross-entropy in nats; in a regression the squared error (f(x) - y)^2, in the target's unit squared.
+        """
+        if self.regression:
+            return (outputs[:, 0] - y).square()
+        return F.cross_entropy(outputs, y, reduction="none")

@@ -153,3 +153,16 @@ def test_what_show_does_not_know_is_one_line(cli: Cli, words: list[str], message
     assert said.code == 2
     assert message in said.err
     assert len(said.err.splitlines()) == 1
+
+
+def test_a_number_to_predict_has_a_range_and_no_classes(cli: Cli, study_file: StudyFile) -> None:
+    path = study_file(data="diabetes", model="linear", fairness={"groups": ["sex"]})
+    values = one_object(cli("data", "show", path, "--json"))
+    assert "classes" not in values
+    assert (values["target"]["train"]["min"], values["target"]["train"]["max"]) == (25.0, 346.0)
+    said = cli("data", "show", path)
+    assert "target    a number, in training rows from 25.00 to 346.0, 154" in said.out
+    assert narrow(said.out)
+    held = cli("data", "partition", path)
+    assert held.code == 0
+    assert "label" not in held.out

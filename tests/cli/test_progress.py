@@ -1,6 +1,7 @@
 """Progress: a bar in a terminal, a line a round in a log."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -32,3 +33,10 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "3/10" in shown
     assert "87.6%" in shown
     assert "twin without privacy" in shown
+
+
+def test_of_a_regression_the_error_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    test = TestScores(None, 3600.0, 89, 60.0, 50.0, 0.3)
+    with Progress() as progress:
+        progress.on_round("train", replace(RECORD, test=test), 10)
+    assert capsys.readouterr().err == "training: round 3/10 rmse 60.00 ε 1.23\n"

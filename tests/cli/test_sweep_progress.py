@@ -5,6 +5,7 @@ import pytest
 from accord.cli.sweep_progress import Progress
 from accord.reports.sweep_table import Row
 from made_sweeps import made, measures
+from reports import number_runs as numbers
 
 
 def lines(capsys: pytest.CaptureFixture[str], *rows: Row) -> list[str]:
@@ -35,3 +36,7 @@ def test_long_settings_give_way_to_the_outcome(capsys: pytest.CaptureFixture[str
     told = lines(capsys, stopped)[-1]
     assert len(told) == 80
     assert told.endswith("…: acc 50.0% ε 2.00 stopped")
+
+
+def test_of_a_regression_the_error_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lines(capsys, *numbers.sweep({0.1: (3600.0,)}).rows)[-1].endswith("learning_rate=0.1 seed=0: rmse 60.00")

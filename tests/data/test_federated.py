@@ -69,3 +69,28 @@ def test_pixels_are_no_tokens_to_a_network() -> None:
     y = torch.tensor([0, 1])
     assert DataSet("d", Table(x, y), Table(x, y), ("a", "b"), "").tokens() is None
     assert DataSet("d", Table(x.long(), y), Table(x.long(), y), ("a", "b"), "").tokens() == 8
+
+
+def numbers(values: list[float]) -> Table:
+    return Table(torch.zeros(len(values), 2), torch.tensor(values))
+
+
+def test_targets_may_be_numbers() -> None:
+    data = DataSet("d", numbers([0.5, -1.0]), numbers([3.0]), (), "")
+    assert data.regression
+    assert data.train.labels().tolist() == [0, 0]
+    assert not DataSet("d", table(), table(), ("a", "b"), "").regression
+    with pytest.raises(DataError, match="must both be labels or both numbers"):
+        DataSet("d", numbers([0.5, 1.0]), table(), (), "")
+    with pytest.raises(DataError, match="must both be labels or both numbers"):
+        DataSet("d", table(), numbers([0.5, 1.0]), ("a", "b"), "")
+    with pytest.raises(DataError, match="targets are numbers, which have no class names"):
+        DataSet("d", numbers([0.5]), numbers([0.5]), ("a",), "")
+
+
+@pytest.mark.parametrize(
+    "y", [torch.tensor([float("nan")]), torch.tensor([float("inf")]), torch.tensor([1.0]).double()]
+)
+def test_numbers_are_finite_float32(y: torch.Tensor) -> None:
+    with pytest.raises(DataError, match="int64 labels, or finite float32 numbers"):
+        Table(torch.zeros(1, 2), y)

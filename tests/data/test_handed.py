@@ -290,3 +290,32 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"hand over what accord\.from_datasets .* returns, not a TensorDataset"):
         accord.run(study(), out, data=clinic(0))  # type: ignore[arg-type]
     assert not out.exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_floating_point_labels_are_numbers_to_predict(tmp_path: Path, dtype: torch.dtype) -> None:
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    rows = TensorDataset(x, (x @ torch.tensor([1.0, -2.0, 0.5]) + 1).to(dtype))
+    handed = from_torch({"north": rows, "south": rows}, rows)
+    assert (handed.regression, handed.class_names, handed.derived) == (True, (), ())
+    study = make_study(
+        {
+            "data": "handed",
+            "partition": {"name": "natural", "partition_by": "client"},
+            "model": "linear",
+            "training": {"batch_size": "full", "local_steps": 1, "learning_rate": 0.2},
+            "program": {"name": "fedavg", "rounds": 60},
+        }
+    )
+    run = accord.run(study, tmp_path / "run", data=handed)
+    assert run.result is not None
+    assert run.result["test"]["r2"] > 0.999
+
+
+def test_a_column_of_floats_is_a_number_to_predict() -> None:
+    columns = Columns({"a": [1.0, 2.0], "b": [0.5, 0.25], "price": [10.5, 20.0]})
+    handed = from_datasets(columns, columns, features=["a", "b"], label="price")
+    assert handed.train.y.tolist() == [10.5, 20.0]
+    assert handed.regression
+    with pytest.raises(DataError, match="there are class_names, but y_train is floating-point"):
+        from_datasets(columns, columns, features=["a", "b"], label="price", classes=["low", "high"])

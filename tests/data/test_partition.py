@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -16,7 +17,7 @@ from accord.config.partition import (
     SizePartition,
     SortedPartition,
 )
-from accord.data.federated import GroupColumn, Shares
+from accord.data.federated import GroupColumn, Shares, Table
 from accord.data.partition import deal_test, label_counts, partition
 from accord.errors import DataError, RequestError, StudyError
 from label_tables import is_whole, random_table, table
@@ -200,3 +201,42 @@ def test_labels_of_chosen_clients_are_their_lines() -> None:
     chosen = np.array([7, 0, 7, 19])
     assert (label_counts(shares, train, 4, chosen) == label_counts(shares, train, 4)[chosen]).all()
     assert label_counts(shares, train, 4, chosen[:0]).shape == (0, 4)
+
+
+# --- targets that are numbers -------------------------------------------------------------------------
+
+
+def of_numbers(n: int, seed: int = 0) -> Table:
+    rng = np.random.default_rng(seed)
+    y = torch.from_numpy(rng.normal(size=n).astype(np.float32))
+    return Table(torch.zeros(n, 2), y, {"site": GroupColumn(rng.integers(3, size=n), ("p", "q", "r"))})
+
+
+@pytest.mark.parametrize("name", ["iid", "contiguous", "sorted", "linear", "shard"])
+def test_numbers_are_dealt_whole(name: str) -> None:
+    train, test = of_numbers(400), of_numbers(101, seed=1)
+    settings = SECTION.validate_python({"name": name, "num_partitions": 5})
+    dealt = partition(settings, train, seed=3)
+    shared = deal_test(settings, train, dealt, test, seed=3)
+    assert sorted(dealt.order.tolist()) == list(range(400))
+    assert sorted(shared.order.tolist()) == list(range(101))
+    assert label_counts(dealt, train, 0).shape == (5, 0)
+
+
+def test_test_rows_look_like_the_numbers_a_client_trains_on() -> None:
+    train, test = of_numbers(2000), of_numbers(500, seed=1)
+    settings = SECTION.validate_python({"name": "sorted", "num_partitions": 5})
+    dealt = partition(settings, train, seed=3)
+    shared = deal_test(settings, train, dealt, test, seed=3)
+    for client in range(5):
+        mine, held = train.y.numpy()[dealt.rows(client)], test.y.numpy()[shared.rows(client)]
+        assert held.mean() == pytest.approx(mine.mean(), abs=0.15)
+
+
+@pytest.mark.parametrize("name", ["dirichlet", "inner-dirichlet", "pathological"])
+def test_classes_of_numbers_are_not_dealt(name: str) -> None:
+    settings = SECTION.validate_python({"name": name})
+    with pytest.raises(
+        StudyError, match=f"^partition {name} goes by classes, but the data's target is a number; use iid"
+    ):
+        partition(settings, of_numbers(100), seed=0)

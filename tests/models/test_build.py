@@ -11,6 +11,7 @@ IMAGE = (1, 28, 28)
 SEQUENCE = (6,)
 OPTIONS: dict[str, dict[str, Any]] = {
     "logistic": {},
+    "linear": {},
     "mlp": {"hidden": (8,)},
     "tfp_cnn": {},
     "mcmahan_cnn": {},
@@ -22,7 +23,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def make(name: str, seed: int = 0, **more: Any) -> torch.nn.Module:
     tokens = 20 if name == "lstm" else None
-    return build(name, OPTIONS[name] | more, SEQUENCE if tokens else IMAGE, 10, seed, tokens=tokens)
+    classes = 0 if name == "linear" else 10
+    return build(name, OPTIONS[name] | more, SEQUENCE if tokens else IMAGE, classes, seed, tokens=tokens)
 
 
 def test_the_networks_are_those_of_the_schema_with_its_options() -> None:
@@ -35,13 +37,24 @@ def test_the_networks_are_those_of_the_schema_with_its_options() -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_network_maps_a_batch_to_logits(name: str) -> None:
     x = torch.zeros(3, *SEQUENCE, dtype=torch.int64) if name == "lstm" else torch.zeros(3, *IMAGE)
-    assert make(name)(x).shape == (3, 10)
+    assert make(name)(x).shape == (3, 1 if name == "linear" else 10)
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "logistic"])
+def test_every_network_but_logistic_predicts_a_number_where_there_are_no_classes(name: str) -> None:
+    shape, tokens = (SEQUENCE, 20) if name == "lstm" else (IMAGE, None)
+    x = torch.zeros(3, *shape, dtype=torch.int64 if tokens else torch.float32)
+    assert build(name, OPTIONS[name], shape, 0, seed=0, tokens=tokens)(x).shape == (3, 1)
+    with pytest.raises(StudyError, match="logistic predicts classes, but the data's target is a number; use linear"):
+        build("logistic", {}, IMAGE, 0, seed=0)
+    with pytest.raises(StudyError, match="linear predicts a number, but the data has 10 classes; use logistic"):
+        build("linear", {}, IMAGE, 10, seed=0)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_network_can_be_frozen_in_part_and_given_factors(name: str) -> None:
     first = next(iter(dict(make(name).named_parameters())))
-    if name != "logistic":
+    if name not in ("logistic", "linear"):
         frozen = make(name, freeze=[first])
         assert [each for each, value in frozen.named_parameters() if not value.requires_grad] == [first]
     lora = {"rank": 2, "alpha": 4.0, "layers": ("*",), "also_train": ()}
@@ -78,12 +91,13 @@ def test_the_global_generator_is_left_alone(name: str) -> None:
             "tfpcnn",
             {},
             "model.name: unknown model 'tfpcnn'; did you mean 'tfp_cnn'? "
-            "(one of: logistic, mlp, tfp_cnn, mcmahan_cnn, resnet18, lstm, custom)",
+            "(one of: logistic, linear, mlp, tfp_cnn, mcmahan_cnn, resnet18, lstm, custom)",
         ),
         (
             "zzz",
             {},
-            "model.name: unknown model 'zzz' (one of: logistic, mlp, tfp_cnn, mcmahan_cnn, resnet18, lstm, custom)",
+            "model.name: unknown model 'zzz' "
+            "(one of: logistic, linear, mlp, tfp_cnn, mcmahan_cnn, resnet18, lstm, custom)",
         ),
         ("mlp", {"hiden": (3,)}, "model mlp: got an unexpected keyword argument 'hiden'"),
         ("custom", {}, "model custom: missing a required argument: 'function'"),

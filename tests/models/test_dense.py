@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from accord.models.dense import logistic, mlp
+from accord.models.dense import linear, logistic, mlp
 from accord.params import count
 from accord.streams import isolated_torch
 
@@ -28,6 +28,17 @@ def test_logistic_is_one_zero_dense_layer(shape: tuple[int, ...]) -> None:
     with torch.no_grad():
         values["1.weight"].normal_()
     torch.testing.assert_close(network(x), x.reshape(5, -1) @ values["1.weight"].T)
+
+
+def test_linear_regression_is_one_zero_dense_layer_to_one_number() -> None:
+    network = linear((2, 3))
+    values = dict(network.named_parameters())
+    assert {name: tuple(value.shape) for name, value in values.items()} == {"1.weight": (1, 6), "1.bias": (1,)}
+    assert not any(bool(value.any()) for value in values.values())
+    with torch.no_grad():
+        values["1.weight"].normal_()
+    x = torch.randn(5, 2, 3)
+    torch.testing.assert_close(network(x), x.reshape(5, 6) @ values["1.weight"].T)
 
 
 def test_the_softmax_regression_of_the_communication_figures_has_7850_parameters() -> None:

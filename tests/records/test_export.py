@@ -267,3 +267,27 @@ def test_on_a_joint_ledger_a_run_by_itself_has_a_column_of_its_own(
         spent = {account: value for line in lines for account, value in line["own"].items()}
         assert [row["own"] for row in made["clients"]] == [spent.get(str(client), 0.0) for client in range(6)]
         assert "epsilon" not in made["clients"][0]
+
+
+def test_a_regressions_tables_have_errors(tmp_path: Path) -> None:
+    study = Study(
+        data={"name": "diabetes"},
+        partition={"name": "iid", "num_partitions": 3},
+        model={"name": "linear"},
+        program={"name": "fedavg", "rounds": 2},
+        fairness={"groups": ["sex"], "bootstrap": 20},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("accord.runs.write_report", lambda folder: folder)
+        folder = accord.run(study, tmp_path / "run").folder
+    made = {table.name: table for table in tables(folder)}
+    result, rounds = store.read_json(folder / "result.json"), store.read_lines(folder / "rounds.jsonl")
+    assert made["summary"].rows[0]["test.rmse"] == result["test"]["rmse"]
+    assert [row["test.mae"] for row in made["rounds"].rows] == [line["test"]["mae"] for line in rounds]
+    assert made["group_rounds"].columns == ("round", "column", "group", "mse")
+    assert [row["mse"] for row in made["group_rounds"].rows[:2]] == list(rounds[0]["groups"]["sex"].values())
+    (first, *_) = made["clients"].rows
+    assert first["mse"] == store.read_json(folder / "clients.json")["clients"][0]["mse"]
+    assert not any(column.startswith("label.") for column in made["clients"].columns)
+    assert {"mse", "mse.low", "mae", "bias", "bias.high"} <= set(made["groups"].columns)
+    assert {"mse_gap", "mae_gap.high", "bias_gap"} <= set(made["gaps"].columns)

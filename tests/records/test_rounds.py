@@ -1,6 +1,7 @@
 """A record goes to JSON and back unchanged."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -32,3 +33,16 @@ def test_finite() -> None:
     assert finite(1.5) == 1.5
     assert finite(float("inf")) is None
     assert finite(float("nan")) is None
+
+
+def test_lines_of_a_classification_keep_their_keys_and_a_regression_has_its_own() -> None:
+    scores = TestScores(0.75, None, 40)
+    classified = RoundRecord(1, (0,), (0,), (), 1, 1, scores, None, None, 1, 1, 1, validation=scores)
+    line = classified.as_json()
+    assert line["test"] == line["validation"] == {"accuracy": 0.75, "loss": None, "n": 40}
+    assert classified.by_group == "accuracy"
+    numbers = replace(classified, test=TestScores(None, 4.0, 40, 2.0, 1.5, None))
+    line = json.loads(json.dumps(numbers.as_json()))
+    assert line["test"] == {"accuracy": None, "loss": 4.0, "n": 40, "rmse": 2.0, "mae": 1.5, "r2": None}
+    assert RoundRecord.from_json(line) == numbers
+    assert numbers.by_group == "mse"

@@ -15,6 +15,7 @@ from accord.config.schema import Study
 from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
 from accord.reports.html import render
 from accord.streams import stream
+from reports.number_runs import number_run
 
 Example = dict[str, Any]
 
@@ -442,6 +443,9 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "hostile": hostile_run,
     "bare": bare_run,
     "empty": empty_run,
+    "numbers": lambda: number_run(private_run()),
+    "numbers_judged": lambda: number_run(judged_run()),
+    "numbers_crowd": lambda: number_run(crowd_run()),
 }
 
 

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from accord.errors import StudyError
 from accord.reports.compare import Comparison, compared, label
 from accord.reports.intervals import t_interval
+from reports import number_runs
 from reports.comparing import fairness, group, ran, three_sides
 
 PRIVACY = {"unit": "sample", "epsilon": 8, "delta": 1e-5}
@@ -158,3 +160,31 @@ def test_json_holds_numbers_only() -> None:
 
 def test_labels_never_repeat() -> None:
     assert len({label(number) for number in range(800)}) == 800
+
+
+def test_errors_are_compared_and_never_with_accuracies() -> None:
+    runs = [number_runs.ran(3000.0 + 100 * seed, seed, 8.0) for seed in (1, 2, 3)]
+    runs += [number_runs.ran(3600.0, seed) for seed in (1, 2, 3)]
+    found = compared(runs)
+    assert found.sides[0].measures["rmse"].mean == pytest.approx(np.mean(np.sqrt([3100, 3200, 3300])))
+    assert found.differences[0].measures["mse"].mean == pytest.approx(400.0)
+    assert "accuracy" not in found.sides[0].measures
+    assert "worst_decile_mse" in found.sides[0].measures
+    assert [number for number, _ in found.sides[0].curve] == [1, 2]
+    json.dumps(found.as_json(), allow_nan=False)
+    with pytest.raises(
+        StudyError, match=r"s1 is scored by accuracy and runs/8.0-1 by RMSE: compare runs that all"
+    ) as e:
+        compared([ran(0.9, 1), *runs])
+    assert "\n" not in str(e.value)
+
+
+def test_sides_judged_on_other_rows_are_said_of_numbers_too() -> None:
+    other = number_runs.ran(3000.0, 1, 8.0)
+    data = {"name": "houses", "classes": 0}
+    found = compared(
+        [number_runs.ran(3000.0, 1), type(other)(other.folder, other.study, {**other.result, "data": data}, ())]
+    )
+    (note,) = (note for note in found.notes if "different test sets" in note)
+    assert "(diabetes, 89 rows, each with a number to predict; houses, 89 rows" in note
+    assert "their errors cannot be compared" in note

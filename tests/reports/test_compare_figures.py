@@ -6,6 +6,7 @@ import pytest
 from accord.reports import compare_figures as figures
 from accord.reports.compare import compared
 from accord.reports.drawing import DARK, LIGHT, Theme, svg
+from reports import number_runs as numbers
 from reports.comparing import ran, three_sides
 
 
@@ -62,3 +63,13 @@ def test_no_two_sides_drawn_look_alike() -> None:
     many = compared([ran(0.9, 1, training={"learning_rate": 0.1 * (i + 1)}) for i in range(12)])
     assert len(figures.drawn(many)) == figures.MOST_SIDES
     assert figures.curves_figure(many, LIGHT) is not None
+
+
+def test_groups_with_the_largest_error_come_first() -> None:
+    comparison = compared([numbers.ran(3000.0, seed, judged=numbers.fairness()) for seed in (1, 2)])
+    figure = figures.groups_figure(comparison, "sex", LIGHT)
+    assert figure is not None
+    assert [text.get_text() for text in figure.axes[0].texts] == ["Male", "A", "Female", "A"]
+    low, high = figure.axes[0].get_xlim()
+    assert low < 3200.0
+    assert high > 4100.0

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 from accord.reports.compare import compared
 from accord.reports.compare_html import render
+from reports import number_runs as numbers
 from reports.comparing import fairness, group, ran, three_sides
 
 VOID = {"meta", "br", "path", "use", "img", "link", "input", "rect"}
@@ -90,3 +91,22 @@ def test_names_from_outside_are_escaped() -> None:
 def test_a_side_without_figures_is_a_page_all_the_same() -> None:
     page = render(compared([ran(None, 1, curve=[]), ran(None, 2, curve=[None])]))
     assert "Test accuracy by round" not in page
+
+
+def test_errors_are_on_the_page() -> None:
+    runs = [
+        numbers.ran(mse + 100 * seed, seed, epsilon, numbers.fairness())
+        for mse, epsilon in ((3000.0, 8.0), (2500.0, None))
+        for seed in (1, 2, 3)
+    ]
+    text = render(compared(runs))
+    for said in (
+        "A: test RMSE",
+        "Test RMSE by round",
+        "RMSE against ε",
+        "Mean squared error by sex",
+        "R²",
+        "Worst group MSE",
+    ):
+        assert said in text
+    assert "ccurac" not in text

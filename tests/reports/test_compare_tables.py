@@ -7,6 +7,7 @@ from rich.console import Console
 
 from accord.reports.compare import Comparison, compared
 from accord.reports.compare_tables import comparison_table
+from reports import number_runs as numbers
 from reports.comparing import fairness, group, ran, three_sides
 
 
@@ -56,3 +57,19 @@ def test_notes_stand_below() -> None:
 def test_one_study_alone_has_no_settings_that_differ() -> None:
     lines = printed(compared([ran(0.9, 1), ran(0.8, 2)]))
     assert any("One study, 2 seeds: 1–2." in line for line in lines)
+
+
+def test_errors_fit_and_say_which_way_is_better() -> None:
+    runs = [
+        numbers.ran(scale * (0.02 + 0.001 * seed), seed, epsilon, numbers.fairness())
+        for scale, epsilon in ((1.0, 8.0), (1.4, 2.0))
+        for seed in (1, 2, 3)
+    ]
+    lines = printed(compared(runs))
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    for said in ("RMSE", "minus A", "MAE", "Worst group MSE", "MSE gap", "Bias gap", "Worst tenth, MSE"):
+        assert said in text
+    assert "0.148 ± 0.008" in text
+    assert "taken seed by seed; of errors, less is better." in text
+    assert "ccurac" not in text

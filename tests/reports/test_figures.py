@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from accord.reports import figures
 from accord.reports.drawing import DARK, LIGHT, THEMES, Theme, svg
+from accord.reports.scores import MSE
 
 Make = Callable[[str], dict[str, Any]]
 
@@ -113,3 +114,28 @@ def test_every_run_has_an_overview(example: dict[str, Any]) -> None:
     private = example["result"]["privacy"] is not None and len(example["rounds"]) > 0
     assert len(figure.axes) == 1 + private + (example["result"]["fairness"] is not None)
     assert svg(figure, "t") == svg(figures.overview(example["name"], example["result"], example["rounds"]), "t")
+
+
+def test_errors_are_drawn_as_numbers(make: Make) -> None:
+    example = make("numbers")
+    figure = figures.scores_figure(example["rounds"], example["result"], "rmse", LIGHT)
+    assert figure is not None
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {"54.88", "53.85", "without privacy"} <= texts
+    low, high = figure.axes[0].get_ylim()
+    assert low < 53.85
+    assert high > 99
+    spread = figures.client_spread_figure(example["result"]["clients"], LIGHT, MSE)
+    assert spread.axes[0].xaxis.get_major_formatter()(3600.0) == "3600"
+    assert len(figures.overview(example["name"], example["result"], example["rounds"]).axes) == 3
+
+
+def test_a_partition_without_labels_shows_how_many_rows_each_holds(make: Make) -> None:
+    partition = make("numbers")["partition"]
+    bars = figures.partition_figure(partition).axes[0].patches
+    assert [bar.get_height() for bar in bars] == [client["rows"] for client in partition["clients"]]  # type: ignore[attr-defined]
+    many = make("numbers_crowd")["partition"]
+    histogram = figures.partition_figure(many).axes[0].patches
+    assert sum(bar.get_height() for bar in histogram) == 500  # type: ignore[attr-defined]
+    summed = {"population": 20_000, "rows": {"3": 19_000, "4": 1_000}, "first_clients": [], "class_names": []}
+    assert figures.partition_figure(summed | {"labels": [], "label_shares": []}).axes

@@ -6,6 +6,7 @@ import numpy as np
 
 from accord.reports import group_figures
 from accord.reports.drawing import LIGHT, svg
+from accord.reports.scores import ACCURACY, MSE
 
 Make = Callable[[str], dict[str, Any]]
 
@@ -65,3 +66,18 @@ def test_a_column_of_very_many_groups_is_cut_to_the_lowest(make: Make) -> None:
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert len(dots) == group_figures.MOST_GROUPS
     assert max(float(np.asarray(line.get_xdata())[0]) for line in dots) == (group_figures.MOST_GROUPS - 1) / 500
+
+
+def test_errors_come_highest_first_and_bias_about_a_line_at_none(make: Make) -> None:
+    fairness = make("numbers")["result"]["fairness"]
+    figure = group_figures.groups_figure(fairness, "sex*age", 3600.0, LIGHT, MSE)
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [float(np.asarray(line.get_xdata())[0]) for line in dots] == [5200.0, 2900.0]
+    assert [line.get_markerfacecolor() == LIGHT.paper for line in dots] == [True, False]
+    drawn = group_figures.bias_figure(fairness, "sex", MSE, LIGHT)
+    assert drawn is not None
+    values = [float(np.asarray(line.get_xdata())[0]) for line in drawn.axes[0].lines if line.get_marker() == "o"]
+    assert values == [21.3, -0.7]  # in the order of the errors
+    assert "no bias" in {text.get_text() for text in drawn.axes[0].texts}
+    assert group_figures.rates_figure(fairness, "sex", LIGHT) is None
+    assert group_figures.bias_figure(make("private")["result"]["fairness"], "sex", ACCURACY, LIGHT) is None

@@ -97,6 +97,9 @@ def test_every_figure_is_there_in_both_themes_with_words_for_it(kind: str, page:
             "plain": 4,
             "bare": 2,
             "empty": 6,
+            "numbers": 10,
+            "numbers_judged": 9,
+            "numbers_crowd": 10,
         }[kind]
     )
 
@@ -186,3 +189,32 @@ def test_the_card_says_whose_epsilon_it_is_on_a_joint_ledger(make: Make) -> None
     text = Reader(render(**example)).text()
     for said in ("ε = 1.96", "2 runs on the ledger <b>.ledger together", "this run by itself 0.701"):
         assert said in text
+
+
+def test_errors_stand_where_accuracy_stood(page: Page) -> None:
+    text = Reader(page("numbers")).text()
+    for said in (
+        "Test RMSE 54.88 53.85 without privacy +1.03, 89 test rows",
+        "Worst group, MSE 4,100 sex: Male 3,280 to 4,920, 60 rows gap by sex 900.0",
+        "Linear regression: one dense layer from the input to the number predicted. It is trained by squared error.",
+        "each with a number to predict. Errors are fractions of the number's declared range, 0 to 400.",
+        "Scores are exact means over test rows",
+        "Gap in bias highest less the lowest 22.00 25.0 to 47.0",
+        "The interval does not hold the value itself for: gap in bias.",
+        "Mean squared error by sex",
+        "Bias by sex × age",
+        "Male, old too small to say",
+    ):
+        assert said in text
+    assert not re.search("accuracy|cross-entropy|label|class|selected", text.partition("How to reproduce")[0], re.I)
+
+
+def test_what_is_told_of_clients_is_their_error(page: Page) -> None:
+    text = Reader(page("numbers_judged")).text()
+    assert "Worst group, MSE 4,100" in text
+    assert "Mean squared error by client" in text
+    assert "The worst tenth are the 10% of largest error, rounded down" in text
+    assert "Before 3,600 1,080 5,400 2,160 5,400 After 3,100" in text
+    assert "Shared 3,600 1,080 5,400 2,160 5,400 Own 3,300" in text
+    assert "Errors are in the number's own units." in text
+    assert "Worst tenth of clients" not in text

@@ -41,3 +41,17 @@ def test_the_terminal_says_it_below_the_clients() -> None:
     with console.capture() as captured:
         console.print(partition_table(TOLD))
     assert "10 are “Other” (10.0%)" in captured.get()
+
+
+def test_rows_with_a_number_to_predict_are_not_called_balanced_by_label() -> None:
+    told = {
+        "column": "sex",
+        "train_rows": 353,
+        "test_rows": 89,
+        "train": {"F": [30], "M": [90]},
+        "test": {"F": [40], "M": [40]},
+    }
+    assert kept({"imbalance": told}) == (
+        "The training rows were drawn without replacement from 353 so that of “sex” 30 are “F” (25.0%) and 90 are “M” "
+        "(75.0%). The test rows are 40 of each group, drawn from 89; the same rows for every share."
+    )

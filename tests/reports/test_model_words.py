@@ -8,6 +8,7 @@ from accord.reports.model_words import model_in_words
 
 VARIETIES: dict[str, tuple[dict[str, Any], str]] = {
     "logistic": ({}, "Softmax regression"),
+    "linear": ({}, "Linear regression: one dense layer"),
     "mlp": ({"hidden": [64, 32]}, "hidden layers of width 64, 32"),
     "tfp_cnn": ({}, "26,010"),
     "mcmahan_cnn": ({}, "1,663,370"),
@@ -41,6 +42,11 @@ def test_the_network(name: str) -> None:
 
 def test_an_mlp_without_hidden_layers() -> None:
     assert words(name="mlp", hidden=[]) == "A single dense layer from the input to the classes."
+
+
+def test_what_predicts_a_number_has_no_classes() -> None:
+    model = TypeAdapter[Model](Model).validate_python({"name": "mlp", "hidden": []})
+    assert model_in_words(model, number=True) == "A single dense layer from the input to the number predicted."
 
 
 def test_pretrained_weights_and_their_digest() -> None:

@@ -147,3 +147,11 @@ def test_on_a_joint_ledger_it_says_whose_epsilon_is_told(make: Make) -> None:
         assert said in texts["Privacy"]
     assert "Runs on the same rows that were not charged" in texts["Outside the guarantee"]
     assert "are not charged." in _texts(make("private"))["Outside the guarantee"]
+
+
+@pytest.mark.parametrize("name", ["sorted", "shard"])
+def test_rows_with_a_number_to_predict_are_sorted_by_it(make: Make, name: str) -> None:
+    example = make("numbers")
+    partition = {"name": name, "num_partitions": 10} | ({"num_shards_per_partition": 2} if name == "shard" else {})
+    study = Study.model_validate(example["study"].model_dump(mode="json") | {"partition": partition})
+    assert "sorted by target and cut" in _texts(example | {"study": study})["Who holds what"]

@@ -117,3 +117,19 @@ def test_on_a_joint_ledger_clients_are_shown_by_what_this_run_charged(make: Make
     assert facts["ε, worst client"] == "1.96"
     assert facts["ε of this run by itself"] == "0.701"
     assert facts["Run in it"] == "5f0c"
+
+
+def test_errors_have_two_curves_and_three_columns(make: Make) -> None:
+    example = make("numbers")
+    section = sections.learning(example["rounds"], example["result"])
+    (part,) = section.parts
+    assert section.title == "Errors by round"
+    assert [plot.title for plot in part.plots] == ["RMSE", "MAE"]
+    assert part.tables[0].head[4:7] == ("RMSE", "MAE", "R²")
+    assert part.tables[0].rows[-1][4].text == "54.88"
+
+
+def test_rows_with_a_number_to_predict_have_no_labels_to_show(make: Make) -> None:
+    (part,) = sections.holdings(make("numbers")["partition"]).parts
+    assert [plot.title for plot in part.plots] == ["Rows by client"]
+    assert part.tables[0].head == ("Client", "Rows", "Test rows")

@@ -7,6 +7,7 @@ from typing import Any
 from accord.reports.sweep import best_point, render
 from accord.reports.sweep_table import summary
 from made_sweeps import made
+from reports import number_runs as numbers
 
 VERSIONS = {"accord": "0.0.1", "torch": "2"}
 GRID: dict[str, list[Any]] = {"training.learning_rate": [0.1, 0.5], "privacy.epsilon": [1, 4]}
@@ -54,3 +55,14 @@ def test_what_is_missing_is_said_first() -> None:
     assert "10 of 12 runs done, 2 failed. The table of runs says why." in text
     assert "The table of runs says why" not in page()
     assert "No run has ended yet." in render(made({}, seeds=1, failed=(0,)), "", None, VERSIONS)
+
+
+def test_the_best_point_is_that_of_least_error() -> None:
+    sweep = numbers.sweep({0.1: (3600.0, 3700.0), 0.5: (2500.0, 2600.0), 0.9: (3000.0, 3000.0)})
+    best = best_point(sweep)
+    assert best is not None
+    assert best[0].settings == {"training.learning_rate": 0.5}
+    text = render(sweep, "data: diabetes\n", EXAMPLE, VERSIONS)
+    assert re.search(r"Best RMSE</dt>\s*<dd class=\"figure\">50.5</dd>", text)
+    assert "± 6.3 over 2 seeds" in text
+    assert "ccurac" not in text

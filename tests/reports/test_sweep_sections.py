@@ -7,6 +7,7 @@ import pytest
 from accord.reports import sweep_sections as sections
 from accord.reports.blocks import Section
 from made_sweeps import made
+from reports import number_runs as numbers
 
 RATES: dict[str, list[Any]] = {"training.learning_rate": [0.01, 0.1, 1.0]}
 NAMES: dict[str, list[Any]] = {"program": ["fedavg", "cyclic"]}
@@ -83,3 +84,23 @@ def test_a_point_without_a_result_leaves_a_hole() -> None:
         "Accuracy",
         "Accuracy by learning_rate",
     ]
+
+
+def test_errors_are_drawn_and_told() -> None:
+    sweep = numbers.sweep({0.01: (3600.0, 3700.0), 0.1: (2500.0, 2600.0)}, groups=True)
+    section = sections.accuracy(sweep)
+    assert (section.title, titles(section)) == ("Errors", ["RMSE by learning_rate"])
+    assert section.parts[0].plots[0].caption.startswith("Root of the mean squared error (less is better).")
+    assert titles(sections.groups(sweep)) == ["MSE gap by learning_rate", "Worst group MSE by learning_rate"]
+    (grid,) = sections.points(sweep).parts[0].tables
+    assert grid.head == ("learning_rate", "Runs", "RMSE", "MAE", "R²", "Gap", "Worst group MSE", "Sent up")
+    assert grid.rows[1][2].text == "50.5 ± 6.3"
+
+
+def test_of_several_points_at_about_one_epsilon_the_one_of_least_error_is_drawn() -> None:
+    section = sections.privacy(numbers.sweep({1.0: (3600.0,), 1.01: (2500.0,), 4.0: (2000.0,)}, private=True))
+    assert titles(section) == ["RMSE against ε"]
+    assert section is not None
+    alt = section.parts[0].plots[0].alt
+    assert "50.00" in alt
+    assert "60.00" not in alt

@@ -25,6 +25,7 @@ from accord.reports.sweep_table import (
     write_tables,
 )
 from made_sweeps import made
+from reports import number_runs as numbers
 
 GRID: dict[str, list[Any]] = {"training.learning_rate": [0.1, 0.5], "privacy": [None, {"unit": "sample", "epsilon": 1}]}
 
@@ -141,3 +142,40 @@ def test_what_is_no_sweep_is_one_line(tmp_path: Path) -> None:
     store.write_json(tmp_path / "points.json", {"points": [{}]})
     with pytest.raises(RunFolderError, match="no record of a sweep"):
         read_sweep(tmp_path)
+
+
+def test_errors_have_columns_of_their_own() -> None:
+    sweep = numbers.sweep({0.1: (3600.0, 3700.0), 0.5: (2500.0, 2600.0)}, groups=True)
+    (first, *_) = rows(table_text(sweep))
+    assert list(first)[5:14] == [
+        "rmse",
+        "mse",
+        "mae",
+        "r2",
+        "epsilon",
+        "noise_multiplier",
+        "worst_group_mse",
+        "mse_gap",
+        "bias_gap",
+    ]
+    assert first["rmse"] == "60.0"
+    assert "accuracy" not in first
+    (line, _) = rows(summary_text(sweep))
+    assert float(line["mse"]) == 3650.0
+    assert as_json(sweep)["results"][0]["mse"] == 3600.0
+    assert "loss" not in as_json(sweep)["results"][0]
+
+
+def test_what_a_run_is_scored_by_is_read_off_its_folder(folder: Path) -> None:
+    fairness = {"worst_group": "sex=Male", "worst_group_mse": 4100.0, "mse_gap": 900.0, "bias_gap": 22.0}
+    made_of = {"task": "regression", "test": numbers.scores(3600.0).as_json(), "fairness": fairness}
+    store.write_json(
+        folder / "runs/run-1/result.json", result("done", None) | made_of | {"clients": {"worst_decile": 5.0}}
+    )
+    sweep = read_sweep(folder)
+    assert (sweep.rows[0].task, sweep.rows[1].task) == ("regression", "classification")
+    assert sweep.scoring.task == "regression"
+    assert sweep.rows[0].measures["worst_client_decile_mse"] == 5.0
+    # Where the data is swept, the tables have the columns of both kinds.
+    first, second = rows(table_text(sweep))[:2]
+    assert (first["rmse"], first["accuracy"], second["rmse"], second["accuracy"]) == ("60.0", "", "", "0.75")

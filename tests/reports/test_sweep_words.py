@@ -1,10 +1,12 @@
 import io
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
 from accord.reports.sweep_words import axis_name, axis_value, point_name, points_table, settings, short, values_of
 from made_sweeps import made
+from reports import number_runs as numbers
 
 
 def printed(**kinds: Any) -> list[str]:
@@ -42,3 +44,22 @@ def test_very_many_points_are_cut_and_said() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(points_table(made({"a.b": list(range(60))}, seeds=1)))
     assert console.export_text().splitlines()[-1] == "… and 20 further points in summary.csv"
+
+
+def test_errors_are_told_with_four_digits_or_their_interval() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(points_table(numbers.sweep({0.1: (3600.0, 3700.0), 0.5: (2500.0,)}, groups=True)))
+    head, first, second = (line.split() for line in console.export_text().splitlines())
+    assert head == ["learning_rate", "runs", "RMSE", "MSE", "gap"]
+    assert first == ["0.1", "2", "60.4", "±", "5.3", "365", "±", "64"]
+    assert second == ["0.5", "1", "50.00", "250.0"]
+
+
+def test_runs_that_are_scored_otherwise_have_ended_all_the_same() -> None:
+    labels, errors = made({"data": ["digits"]}, seeds=1), numbers.sweep({0.1: (3600.0, 3700.0)})
+    rows = tuple(replace(row, point=2, settings={"data": "diabetes"}) for row in errors.rows)
+    unknown = dict.fromkeys(labels.measures)
+    rows = tuple(replace(row, measures={**unknown, **row.measures}) for row in rows)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(points_table(replace(labels, rows=(replace(labels.rows[0], task="classification"), *rows))))
+    assert console.export_text().splitlines()[-1].split() == ["diabetes", "2", "–"]

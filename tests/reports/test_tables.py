@@ -137,3 +137,27 @@ def test_on_a_joint_ledger_both_epsilons_are_told_and_which_one_holds(make: Make
         assert said in text
     result["privacy"]["joint"]["runs"] = 1
     assert "ε of the first run on the ledger adult.ledger" in " ".join(" ".join(_lines(result_table(result))).split())
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_errors_at_a_glance(make: Make, width: int) -> None:
+    text = "\n".join(line.rstrip() for line in _lines(result_table(make("numbers")["result"]), width))
+    for said in (
+        "RMSE              54.88   53.85 without privacy, +1.03",
+        "  MAE             43.90",
+        "  R²              0.490",
+        "Worst group, MSE  4,100   Male (3,280 to 4,920), n = 60",
+        "  MSE gap         900.0   (40 to 2,100) by sex",
+        "  bias gap        22.00   (25.0 to 47.0) by sex",
+        "Worst tenth, MSE  5,400   of 10 clients, mean 3,600",
+    ):
+        assert said in text
+    text = "\n".join(line.rstrip() for line in _lines(result_table(make("numbers_judged")["result"]), width))
+    assert "Own models, MSE   3,300    mean of 9 clients, 3,600 shared" in text
+    assert "Fine-tuned, MSE   3,100    mean of 9 clients, 3,600 before" in text
+
+
+def test_rows_with_a_number_to_predict_are_counted_without_labels(make: Make) -> None:
+    lines = _lines(partition_table(make("numbers")["partition"]))
+    assert lines[1].split() == ["Client", "Rows"]
+    assert len(lines) == 14

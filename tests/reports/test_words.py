@@ -17,6 +17,7 @@ UNDEFINED = [None, math.nan]
         words.percent,
         words.points,
         words.decimal,
+        words.number,
         words.epsilon,
         words.power,
         words.count,
@@ -76,3 +77,27 @@ def test_a_stopped_run_says_why(reason: str, said: str) -> None:
     assert "after 3 of 9 rounds" in text
     assert said in text
     assert text.endswith("Look here.")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.1444, "0.1444"),
+        (9.9999, "10.000"),
+        (-62.9292, "−62.93"),
+        (3960.09, "3,960"),
+        (1234567.8, "1,234,568"),
+        (2.5e9, "2.5 × 10⁹"),
+        (-2.5e-9, "−2.5 × 10⁻⁹"),
+        (math.inf, "∞"),
+        (-math.inf, "−∞"),
+    ],
+)
+def test_a_number_in_its_own_units_has_four_digits(value: float, text: str) -> None:
+    assert words.number(value) == text
+
+
+def test_a_number_beside_another_has_its_decimals() -> None:
+    assert words.number(0.0213, like=54.2, digits=3) == "0.0"
+    assert words.number(0.0, like=54.2) == "0"

@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from accord.config.data import Data
     from accord.data.catalogue import Entry, FoundFile
+    from accord.data.federated import Table
 
 app = typer.Typer(help="Find data, and look at a study's before training.", no_args_is_help=True)
 
@@ -171,7 +172,11 @@ def _study_values(path: Path, overrides: list[str]) -> dict[str, Any]:
         "rows": {"train": len(data.train), "test": len(data.test)},
         "features": list(data.train.x.shape[1:]),
         "type": str(data.train.x.dtype).removeprefix("torch."),
-        "classes": tally(data.class_names, data.train.y, data.test.y),
+        **(
+            {"target": {"train": _range(data.train), "test": _range(data.test)}}
+            if data.regression
+            else {"classes": tally(data.class_names, data.train.y, data.test.y)}
+        ),
         "groups": {
             name: tally(column.names, column.codes, data.test.groups[name].codes)
             for name, column in data.train.groups.items()
@@ -179,6 +184,12 @@ def _study_values(path: Path, overrides: list[str]) -> dict[str, Any]:
         "read_off_training_rows": list(data.derived),
         "files": _files_of(study.data, entry),
     }
+
+
+def _range(table: "Table") -> dict[str, float | None]:
+    """Between what the numbers to predict lie; None without rows."""
+    rows = bool(len(table))
+    return {of: float(getattr(table.y, of)()) if rows else None for of in ("min", "mean", "max")}
 
 
 def _files_of(section: "Data", entry: "Entry") -> list[dict[str, Any]]:
@@ -202,13 +213,19 @@ def _entry_lines(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _study_lines(values: dict[str, Any]) -> Iterator[str]:
+    from accord.reports import words
+
     rows = values["rows"]
     shape = "x".join(map(str, values["features"]))
     for key in ("name", "about", "licence"):
         yield from _wrapped(key, values[key])
     yield from _wrapped("rows", f"{rows['train']:,} + {rows['test']:,}, training + test")
     yield from _wrapped("features", f"{shape} of {values['type']}")
-    yield from _wrapped("classes", _tallied(values["classes"]))
+    if "target" in values:
+        least, mean, most = (words.number(values["target"]["train"][of]) for of in ("min", "mean", "max"))
+        yield from _wrapped("target", f"a number, in training rows from {least} to {most}, {mean} on average")
+    else:
+        yield from _wrapped("classes", _tallied(values["classes"]))
     for name, column in values["groups"].items():
         yield from _wrapped("group", f"{name}: {_tallied(column)}")
     if values["read_off_training_rows"]:

@@ -15,6 +15,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from accord.records.rounds import RoundRecord
+from accord.reports import scores
 
 _NAMES = {"train": "training", "twin": "twin without privacy"}
 
@@ -66,6 +67,6 @@ class Progress:
 
 
 def _scores(record: RoundRecord) -> str:
-    accuracy = f"acc {record.test.accuracy:.1%}" if record.test else ""
+    score = scores.headline(record.test) if record.test else ""
     epsilon = f"ε {record.epsilon.max:.2f}" if record.epsilon else ""
-    return " ".join(part for part in (accuracy, epsilon) if part)
+    return " ".join(part for part in (score, epsilon) if part)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from accord.reports import words
+from accord.reports.scores import SCORINGS
 from accord.reports.sweep_table import Row
 from accord.reports.sweep_words import settings
 from accord.sweeps.run import Watcher
@@ -94,9 +95,10 @@ def _outcome(row: Row) -> str:
     """How a run went, in a few words."""
     if row.status == "failed":
         return f"failed: {row.reason[:30]}"
-    if row.measures["accuracy"] is None:
+    score = SCORINGS[row.task or "classification"].headline
+    if row.measures[score.name] is None:
         return row.status
-    parts = [f"acc {words.percent(row.measures['accuracy'])}"]
+    parts = [f"{score.short} {score.shown(row.measures[score.name])}"]
     if row.measures["epsilon"] is not None:
         parts.append(f"ε {words.epsilon(row.measures['epsilon'])}")
     if row.status != "done":

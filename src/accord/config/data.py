@@ -31,6 +31,28 @@ class ImageData(Section):
     """Keep only the first so many test rows; null keeps all."""
 
 
+def _check_target_range(bounds: tuple[float, ...] | None) -> None:
+    if bounds is not None and (len(bounds) != 2 or bounds[0] >= bounds[1]):
+        raise ValueError("target_range needs [low, high] with low < high")
+
+
+class DiabetesData(Section):
+    """scikit-learn's bundled diabetes patients: 442 real rows, the disease's progression after a year predicted."""
+
+    name: Literal["diabetes"]
+    test_fraction: Fraction = 0.2
+    """Share of the rows kept for testing; the same rows for every seed."""
+    target_range: tuple[Real, ...] | None = None
+    """`[low, high]` of the target, which becomes [0, 1]; null leaves it in its own unit."""
+    keep_protected: Flag = False
+    """Whether sex is also a feature; it is a group either way."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "DiabetesData":
+        _check_target_range(self.target_range)
+        return self
+
+
 class MnistData(ImageData):
     """MNIST: 60,000 + 10,000 handwritten digits of 28x28."""
 
@@ -184,7 +206,7 @@ class OccupancyData(Section):
 
 
 class SyntheticData(Section):
-    """Gaussian classes drawn from the study's seed: each class has a mean, each row unit noise around it."""
+    """Drawn from the study's seed: Gaussian classes, each a mean with unit noise around it, or a linear target."""
 
     name: Literal["synthetic"]
     train_rows: Count = 2000
@@ -194,7 +216,15 @@ class SyntheticData(Section):
     separation: Positive = 2.0
     """Distance of each class's mean from the origin, in units of the noise's standard deviation."""
     groups: Count = 2
-    """How many values the sensitive column `group` has; drawn independently of the class."""
+    """How many values the sensitive column `group` has; drawn independently of the target."""
+    target_kind: Literal["class", "number"] = "class"
+    """Whether a class is predicted, or a number: y = w x + b + unit noise, with |w| = separation."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SyntheticData":
+        if self.target_kind == "number" and self.classes != 2:
+            raise ValueError("classes belongs to target_kind class; leave it out")
+        return self
 
 
 class TextData(Section):
@@ -247,6 +277,10 @@ class CsvData(Section):
     """Share of the rows kept for testing, the same rows for every seed; null takes 0.2, without `test_path`."""
     target: str
     """The column to predict."""
+    target_kind: Literal["class", "number"] = "class"
+    """Whether the target's values are classes, or numbers to predict."""
+    target_range: tuple[Real, ...] | None = None
+    """`[low, high]` of a number to predict, which becomes [0, 1]; null leaves it in its own unit."""
     features: tuple[str, ...] | None = None
     """Columns that are features; null takes all but the target and the groups."""
     groups: tuple[str, ...] = ()
@@ -278,6 +312,18 @@ class CsvData(Section):
     def _possible(self) -> "CsvData":
         if self.test_path is not None and self.test_fraction is not None:
             raise ValueError("give test_path or test_fraction, not both")
+        _check_target_range(self.target_range)
+        if self.target_kind == "class" and self.target_range is not None:
+            raise ValueError("target_range belongs to target_kind number; leave it out")
+        if self.target_kind == "number" and (self.target in self.categories or self.target in self.ranges):
+            raise ValueError(
+                f"{self.target!r} is a number to predict, which has neither categories nor ranges; give target_range"
+            )
+        if self.target_kind == "number" and self.target in self.categorical:
+            raise ValueError(
+                f"{self.target!r} is a number to predict, so it is not categorical; set target_kind to class, or take "
+                "it out of categorical"
+            )
         if self.fill and self.missing not in ("category", "value"):
             raise ValueError(f"fill belongs to missing value or category, but missing is {self.missing}")
         for column, bounds in self.ranges.items():
@@ -311,6 +357,7 @@ Data = Annotated[
     | CelebaAttributesData
     | CelebaData
     | OccupancyData
+    | DiabetesData
     | SyntheticData
     | TextData
     | CustomData

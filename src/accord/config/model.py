@@ -54,6 +54,12 @@ class LogisticModel(ModelSection):
     name: Literal["logistic"]
 
 
+class LinearModel(ModelSection):
+    """Linear regression: one dense layer from the flattened input to a number, trained by squared error."""
+
+    name: Literal["linear"]
+
+
 class MlpModel(ModelSection):
     """Dense layers with ReLU between them."""
 
@@ -108,6 +114,6 @@ class CustomModel(ModelSection):
 
 
 Model = Annotated[
-    LogisticModel | MlpModel | TfpCnnModel | McmahanCnnModel | Resnet18Model | LstmModel | CustomModel,
+    LogisticModel | LinearModel | MlpModel | TfpCnnModel | McmahanCnnModel | Resnet18Model | LstmModel | CustomModel,
     Field(discriminator="name"),
 ]

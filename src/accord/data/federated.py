@@ -33,16 +33,17 @@ class GroupColumn:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with labels and group columns.
+    """Rows with targets and group columns.
 
     Attributes:
         x: features, shape `[n, ...]`, floating point, uint8 pixels (worked on as `pixel / 255`: a quarter of the
             memory), or int64 tokens for an embedding.
-        y: labels, shape `[n]`, int64.
+        y: targets, shape `[n]`: labels, int64, or numbers to predict, finite float32.
         groups: column name to `GroupColumn`, each of length n.
 
     Raises:
-        DataError: the lengths differ, or features are neither finite floating-point numbers nor uint8 nor int64.
+        DataError: the lengths differ, features are neither finite floating-point numbers nor uint8 nor int64, or
+            targets are numbers that are not finite float32.
     """
 
     x: Tensor
@@ -58,6 +59,8 @@ class Table:
         whole = self.x.dtype in (torch.uint8, torch.int64)
         if not whole and not (self.x.is_floating_point() and bool(self.x.isfinite().all())):
             raise DataError("data: features must be finite floating-point numbers, uint8 pixels, or int64 tokens")
+        if self.holds_numbers and not (self.y.dtype == torch.float32 and bool(self.y.isfinite().all())):
+            raise DataError("data: targets must be int64 labels, or finite float32 numbers")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -72,6 +75,15 @@ class Table:
     def holds_tokens(self) -> bool:
         """Whether features are tokens for an embedding, not numbers."""
         return self.x.dtype == torch.int64
+
+    @property
+    def holds_numbers(self) -> bool:
+        """Whether targets are numbers, not labels."""
+        return self.y.is_floating_point()
+
+    def labels(self) -> Rows:
+        """Each row's label, shape `[n]`; all 0 where targets are numbers: then no row is told from another by it."""
+        return np.zeros(len(self), dtype=np.int64) if self.holds_numbers else self.y.numpy()
 
     @staticmethod
     def features(x: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -94,9 +106,10 @@ def named_column(table: Table, name: str, setting: str) -> GroupColumn:
         setting: the study's setting that names it, for what is refused.
 
     Raises:
-        StudyError: there is no such column; names the nearest.
+        StudyError: there is no such column; names the nearest. Or it is `label`, and targets are numbers.
     """
     if name == "label":
+        refuse_numbers(table, f"{setting} label")
         codes = table.y.numpy()
         return GroupColumn(codes, tuple(str(label) for label in range(int(codes.max()) + 1)))
     if name not in table.groups:
@@ -108,13 +121,28 @@ def named_column(table: Table, name: str, setting: str) -> GroupColumn:
     return table.groups[name]
 
 
+def refuse_numbers(table: Table, setting: str, mend: str = "name a group column") -> None:
+    """Refuses what a study asks of labels where the data's targets are numbers.
+
+    Args:
+        table: the rows.
+        setting: what asks for labels, as the study has it.
+        mend: what to do instead.
+
+    Raises:
+        StudyError: the targets are numbers.
+    """
+    if table.holds_numbers:
+        raise StudyError(f"{setting} goes by classes, but the data's target is a number; {mend}")
+
+
 @dataclass(frozen=True)
 class Drawn:
     """What was kept of a data set's rows, so that groups have the shares a study asks for.
 
     Attributes:
         column: the group column.
-        train: rows kept of each group, by label.
+        train: rows kept of each group, by label; one number where targets are numbers.
         test: the same of the test rows.
         train_rows: training rows before.
         test_rows: test rows before.
@@ -135,7 +163,7 @@ class DataSet:
         name: as in the study file.
         train: rows to deal out.
         test: rows kept for testing; no client trains on them.
-        class_names: what each label means; its length is the number of classes.
+        class_names: what each label means; its length is the number of classes. Empty where targets are numbers.
         about: one sentence for the report: what it is, where it came from, licence.
         derived: what else of this value was read off the training rows; refused under privacy.
         drawn: which rows the study's `imbalance` kept; None where it kept all.
@@ -153,12 +181,23 @@ class DataSet:
         for part, table in (("training", self.train), ("test", self.test)):
             if len(table) == 0:
                 raise DataError(f"data {self.name}: no {part} rows")
+            if table.holds_numbers != self.regression:
+                raise DataError(f"data {self.name}: training and test targets must both be labels or both numbers")
+            if self.regression:
+                if self.class_names:
+                    raise DataError(f"data {self.name}: targets are numbers, which have no class names; leave them out")
+                continue
             low, high = int(table.y.min()), int(table.y.max())
             if low < 0 or high >= len(self.class_names):
                 raise DataError(
                     f"data {self.name}: {part} labels run from {low} to {high}, "
                     f"but there are {len(self.class_names)} classes"
                 )
+
+    @property
+    def regression(self) -> bool:
+        """Whether a number is predicted, not a class."""
+        return self.train.holds_numbers
 
     def tokens(self) -> int | None:
         """How many tokens a network must have room for: one more than the largest; None where features are numbers."""

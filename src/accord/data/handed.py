@@ -68,7 +68,7 @@ def from_datasets(
         features: one column, of pictures, of lists of numbers, or of lists of tokens (whole numbers, for an
             embedding); or several columns of numbers, which become one row. Pictures (PIL, or arrays of bytes) become
             float32 in [0, 1], shape `[n, channels, height, width]`.
-        label: the column to predict: whole numbers from 0, or texts.
+        label: the column to predict: whole numbers from 0, or texts; or floating-point numbers, for a regression.
         groups: columns kept aside as sensitive groups.
         classes: what each label means, in order. Where it is None and the column has no `ClassLabel`, it is read off
             the rows, which private studies refuse.
@@ -115,7 +115,7 @@ def from_torch(
         test: likewise; as a whole, or for the same clients.
         features: where an item has its features: a position of a tuple, or a key of a dict. Tensors or arrays of
             floating-point numbers, or int64 tokens of shape `[length]`.
-        label: where it has its label, a whole number from 0 or a text.
+        label: where it has its label, a whole number from 0 or a text; or a floating-point number, for a regression.
         groups: column to where an item has it; a list where both are the same.
         classes: what each label means, in order; read off the rows where it is None, which private studies refuse.
         about: a sentence for the report: what it is, where it came from, licence.
@@ -180,7 +180,7 @@ def _data_set(
         parts[f"y_{part}"] = _label_codes(columns[f"y {part}"], names, f"{where}: {part}")
         parts[f"groups_{part}"] = {name: columns[f"group {name} {part}"] for name in groups}
     data = checked(parts, where, "handed", about or f"Handed over in Python ({where}).")
-    if classes is None and "class_names" not in data.derived:
+    if classes is None and not data.regression and "class_names" not in data.derived:
         data = replace(data, derived=("class_names", *data.derived))
     return _with_clients(data, owners, where)
 

@@ -29,9 +29,9 @@ def holdings(federated: FederatedData) -> dict[str, Any]:
         and `labels` (training rows by label). For more, exact tallies in place of the list: `population`; `rows` and
         `test_rows`, which say how many clients hold so many rows (there are few different numbers: k of them need
         k²/2 rows); `labels`, over all clients; `label_shares`, see `label_shares`, to four decimals; and
-        `first_clients`, entries of the first `FIRST_LISTED`. Where a study's imbalance kept but some of the data set's
-        rows, also `imbalance`: the `column`; `train` and `test`, by group how many rows of each label were kept; and
-        `train_rows` and `test_rows`, of how many.
+        `first_clients`, entries of the first `FIRST_LISTED`. What is by label is empty where targets are numbers. Where
+        a study's imbalance kept but some of the data set's rows, also `imbalance`: the `column`; `train` and `test`, by
+        group how many rows of each label were kept; and `train_rows` and `test_rows`, of how many.
     """
     data, train, test = federated.data, federated.train, federated.test
     names, population = list(data.class_names), len(train)
@@ -46,8 +46,8 @@ def holdings(federated: FederatedData) -> dict[str, Any]:
         "population": population,
         "rows": _tally(train.sizes()),
         "test_rows": _tally(test.sizes()),
-        "labels": np.bincount(data.train.y.numpy()[train.order], minlength=len(names)).tolist(),
-        "label_shares": label_shares(counts, population).round(4).tolist(),
+        "labels": np.bincount(data.train.labels()[train.order], minlength=len(names))[: len(names)].tolist(),
+        "label_shares": label_shares(counts, population).round(4).tolist() if names else [],
         "first_clients": _listed(federated, min(population, FIRST_LISTED)),
         **_kept(data),
     }

@@ -16,7 +16,7 @@ import numpy as np
 
 from accord.config.imbalance import Imbalance
 from accord.data.cuts import even_sizes
-from accord.data.federated import DataSet, Drawn, Rows, Table, named_column
+from accord.data.federated import DataSet, Drawn, Rows, Table, named_column, refuse_numbers
 from accord.errors import DataError, StudyError
 from accord.streams import stream
 
@@ -61,8 +61,10 @@ def imbalanced(data: DataSet, settings: Imbalance, seed: int) -> DataSet:
 
     Raises:
         DataError: a group has too few rows; says how many there are and what would work.
-        StudyError: the data has no such column or value.
+        StudyError: the data has no such column or value; or labels are to be balanced, and targets are numbers.
     """
+    if settings.balance_labels:
+        refuse_numbers(data.train, "imbalance.balance_labels", "set it to false")
     weights = _weights(settings, data.train)
     # The test rows first: they follow from column, values, labels and test_seed alone.
     test = _groups(data.test, settings, weights, len(data.class_names), stream(settings.test_seed, "imbalance test"))
@@ -71,8 +73,8 @@ def imbalanced(data: DataSet, settings: Imbalance, seed: int) -> DataSet:
     kept_train = _draw(train, _train_sizes(settings, weights, train))
 
     def told(kept: Mapping[str, Rows], table: Table) -> dict[str, tuple[int, ...]]:
-        classes = len(data.class_names)
-        labels = table.y.numpy()
+        classes = max(1, len(data.class_names))
+        labels = table.labels()
         return {name: tuple(np.bincount(labels[rows], minlength=classes).tolist()) for name, rows in kept.items()}
 
     return replace(
@@ -130,7 +132,7 @@ def _groups(
                 f"imbalance.{where}: column {settings.group!r} has no value {name!r}{hint} "
                 f"(values: {', '.join(column.names)})"
             )
-    labels, found = table.y.numpy(), {}
+    labels, found = table.labels(), {}
     for name in sorted(weights):
         if settings.value is not None and name != settings.value:
             member = column.codes != column.names.index(settings.value)

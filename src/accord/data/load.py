@@ -12,6 +12,7 @@ from accord.config.data import (
     CsvData,
     CustomData,
     Data,
+    DiabetesData,
     DigitsData,
     FashionMnistData,
     HandedData,
@@ -30,6 +31,7 @@ from accord.data.sources.adult import load_adult
 from accord.data.sources.celeba import load_celeba
 from accord.data.sources.celeba_attributes import load_celeba_attributes
 from accord.data.sources.custom import load_custom
+from accord.data.sources.diabetes import load_diabetes
 from accord.data.sources.digits import load_digits
 from accord.data.sources.idx import load_fashion_mnist, load_mnist
 from accord.data.sources.occupancy import load_occupancy
@@ -38,6 +40,7 @@ from accord.data.sources.table import load_csv
 from accord.data.sources.text import load_text
 
 _SOURCES: Mapping[type, Callable[[Any, int], DataSet]] = {
+    DiabetesData: lambda settings, seed: load_diabetes(settings),
     DigitsData: lambda settings, seed: load_digits(settings),
     MnistData: lambda settings, seed: load_mnist(settings),
     FashionMnistData: lambda settings, seed: load_fashion_mnist(settings),
@@ -58,6 +61,7 @@ _SEEDLESS = (
     CelebaData,
     CsvData,
     CustomData,
+    DiabetesData,
     DigitsData,
     FashionMnistData,
     MnistData,

@@ -29,7 +29,7 @@ from accord.config.partition import (
     SquarePartition,
 )
 from accord.data.cuts import apportion, by_label, cut, even_sizes, owners, shares_of
-from accord.data.federated import Rows, Shares, Table, named_column
+from accord.data.federated import Rows, Shares, Table, named_column, refuse_numbers
 from accord.data.label_skew import dirichlet, inner_dirichlet, pathological
 from accord.data.quantity import size, skewed
 from accord.errors import DataError
@@ -49,12 +49,18 @@ def partition(settings: Partition, table: Table, seed: int) -> Shares:
 
     Raises:
         DataError: the partition cannot be made of these rows, or leaves a client without any.
-        StudyError: `partition_by` names no column.
+        StudyError: `partition_by` names no column; or the rule deals classes, and targets are numbers.
     """
+    if isinstance(settings, _BY_CLASS):
+        refuse_numbers(
+            table,
+            f"partition {settings.name}",
+            "use iid, sizes (size, linear, square, exponential), natural, or sorted and shard, which go by its size",
+        )
     shares = _RULES[type(settings)](settings, table, stream(seed, "partition"))
     empty = np.flatnonzero(shares.sizes() == 0)
     if len(empty):
-        classes = len(np.unique(table.y.numpy()))
+        classes = len(np.unique(table.labels()))
         again = isinstance(settings, DirichletPartition) and len(table) >= len(shares)
         mend = (
             "set partition.min_partition_size to 1 or more, or raise partition.alpha"
@@ -74,13 +80,15 @@ def label_counts(shares: Shares, table: Table, classes: int, clients: Rows | Non
     Args:
         shares: who holds which rows of `table`.
         table: rows whose labels lie in `[0, classes)`.
-        classes: how many labels there are.
+        classes: how many labels there are; 0 where targets are numbers.
         clients: whom to count, in any order; None counts all.
     """
     starts, ends = shares.offsets[:-1], shares.offsets[1:]
     if clients is not None:
         starts, ends = starts[clients], ends[clients]
     sizes = ends - starts
+    if not classes:
+        return np.zeros((len(sizes), 0), dtype=np.int64)
     before = np.cumsum(sizes) - sizes  # of those counted: how many rows come before a client's
     held = shares.order[np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)]
     cells = np.repeat(np.arange(len(sizes)), sizes) * classes + table.y.numpy()[held]
@@ -93,7 +101,8 @@ def deal_test(settings: Partition, train: Table, shares: Shares, test: Table, se
     `natural`: a test row goes to the client that holds the training rows with its value of the column. All
     other partitions, and test rows whose value no client holds: the test rows of each class, shuffled, are
     dealt in proportion to the clients' training rows of that class by largest remainder, ties in random
-    order; a class without training rows is dealt in proportion to all rows held.
+    order; a class without training rows is dealt in proportion to all rows held. Where targets are numbers, the
+    tenths of the training rows by target stand in for classes.
 
     Args:
         settings: the study's `partition` section.
@@ -116,13 +125,22 @@ def deal_test(settings: Partition, train: Table, shares: Shares, test: Table, se
         owner = client_of[wanted]
     owner_of_train = np.empty(len(train), dtype=np.int64)
     owner_of_train[shares.order] = owners(shares)
-    train_labels, test_labels = train.y.numpy(), test.y.numpy()
+    train_labels, test_labels = _strata(train, test)
     for label in np.unique(test_labels[owner < 0]):
         rows = np.flatnonzero((test_labels == label) & (owner < 0))
         counts = np.bincount(owner_of_train[train_labels == label], minlength=len(shares))
         sizes = apportion(len(rows), counts if counts.any() else shares.sizes(), rng)
         owner[rng.permutation(rows)] = np.repeat(np.arange(len(shares)), sizes)
     return shares_of(owner, len(shares), shares.names)
+
+
+def _strata(train: Table, test: Table) -> tuple[Rows, Rows]:
+    """What rows are dealt alike by: their label, or which tenth of the training targets a number is in."""
+    if not train.holds_numbers:
+        return train.y.numpy(), test.y.numpy()
+    tenths = np.quantile(train.y.numpy(), np.arange(1, 10) / 10)
+    one, other = (np.searchsorted(tenths, table.y.numpy()) for table in (train, test))
+    return one.astype(np.int64), other.astype(np.int64)
 
 
 def _iid(settings: IidPartition, table: Table, rng: np.random.Generator) -> Shares:
@@ -160,6 +178,9 @@ def _natural(settings: NaturalPartition, table: Table, rng: np.random.Generator)
     present, owner = np.unique(column.codes, return_inverse=True)
     return shares_of(owner.astype(np.int64), len(present), tuple(column.names[code] for code in present))
 
+
+_BY_CLASS = (DirichletPartition, InnerDirichletPartition, PathologicalPartition)
+"""Partitions that deal classes; those that only sort by the target take numbers too."""
 
 _RULES: Mapping[type, Callable[[Any, Table, np.random.Generator], Shares]] = {
     IidPartition: _iid,

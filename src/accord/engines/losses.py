@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from accord.data.federated import FederatedData, Table
 from accord.errors import PrivacyError
@@ -16,7 +15,7 @@ _ROWS = 1024
 
 
 def client_losses(work: ClientWork, data: FederatedData, cohort: Sequence[ClientId], shared: Params) -> list[float]:
-    """Mean cross-entropy over each client's training rows, in nats, in the cohort's order.
+    """Mean loss over each client's training rows, in the cohort's order.
 
     Rows of several clients are judged together, so many at a time.
 
@@ -33,7 +32,7 @@ def client_losses(work: ClientWork, data: FederatedData, cohort: Sequence[Client
     with torch.no_grad():
         for index in torch.split(torch.from_numpy(rows), _ROWS):
             x = Table.features(table.x[index], first.device, work.dtype)
-            logits = work.task.predict(shared, x)
-            losses.append(F.cross_entropy(logits, table.y[index].to(first.device), reduction="none").double().cpu())
+            outputs = work.task.predict(shared, x)
+            losses.append(work.task.per_sample(outputs, table.y[index].to(first.device)).double().cpu())
     ends = np.cumsum([data.train.size(client) for client in cohort])
     return [float(part.mean()) for part in torch.tensor_split(torch.cat(losses), ends[:-1].tolist())]

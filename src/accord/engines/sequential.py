@@ -85,7 +85,7 @@ class Sequential:
         return CohortSum(total, samples, steps, within=within)
 
     def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
-        """Mean loss of the round's parameters over each client's rows, in nats, in the cohort's order."""
+        """Mean loss of the round's parameters over each client's rows, in the cohort's order."""
         with self._timed("evaluation"):
             return client_losses(work, self._data, cohort, shared)
 

@@ -40,7 +40,7 @@ class StackedBatch(NamedTuple):
 
     Attributes:
         x: features, `[clients, width, ...]`.
-        y: labels, `[clients, width, 1]`.
+        y: targets, `[clients, width, 1]`.
         weight: 1 for a row and 0 for padding, `[clients, width]`; None where nothing is padding.
     """
 
@@ -212,7 +212,7 @@ def _reused(part: Part) -> Part:
 
 
 def _loss_gradient(logits: Tensor, batch: StackedBatch) -> tuple[Tensor, float]:
-    """Gradient of cross-entropy by the logits (softmax less one-hot, 0 on padding), and what is left to divide
+    """Gradient of the loss by the logits (see `_row_gradient`; 0 on padding), and what is left to divide
     it by for the mean: the rows where every client has as many, else 1."""
     g = _row_gradient(logits, batch.y)
     if batch.weight is None:
@@ -222,7 +222,9 @@ def _loss_gradient(logits: Tensor, batch: StackedBatch) -> tuple[Tensor, float]:
 
 
 def _row_gradient(logits: Tensor, y: Tensor) -> Tensor:
-    """Gradient of each row's cross-entropy by its logits: softmax less one-hot."""
+    """Gradient of each row's loss (`Task.per_sample`) by its logits: softmax less one-hot; of a number 2 (f(x) - y)."""
+    if y.is_floating_point():
+        return (logits - y).mul_(2)
     # Written out: for rows as short as these, PyTorch's softmax takes twice as long.
     g = (logits - logits.amax(2, keepdim=True)).exp_()
     g.div_(g.sum(2, keepdim=True))

@@ -25,8 +25,9 @@ lower end of a difference's interval is above 0 even for equal groups: it is no 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +137,19 @@ def _gaps(rates: Mapping[str, Floats]) -> dict[str, Floats]:
 
 def _value(number: float) -> float | None:
     return None if math.isnan(number) else float(number)
+
+
+def quantiles(values: Floats, levels: Sequence[float]) -> dict[str, Any] | None:
+    """How many values are finite, and their quantiles by level; None where none is.
+
+    >>> quantiles(np.array([0.0, math.nan, 1.0]), [0.5])
+    {'clients': 2, 'quantiles': {'0.5': 0.5}}
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return None
+    found = np.quantile(known, levels).tolist()
+    return {"clients": len(known), "quantiles": dict(zip(map(str, levels), found, strict=True))}
 
 
 def rates(counts: GroupCounts) -> dict[str, list[float | None]]:

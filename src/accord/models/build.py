@@ -11,7 +11,7 @@ from torch import nn
 from accord.errors import StudyError
 from accord.models.adapt import SETTINGS, adapt
 from accord.models.custom import custom
-from accord.models.dense import logistic, mlp
+from accord.models.dense import linear, logistic, mlp
 from accord.models.images import mcmahan_cnn, tfp_cnn
 from accord.models.resnet import resnet18
 from accord.models.text import lstm
@@ -20,6 +20,7 @@ from accord.streams import isolated_torch
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
         "logistic": logistic,
+        "linear": linear,
         "mlp": mlp,
         "tfp_cnn": tfp_cnn,
         "mcmahan_cnn": mcmahan_cnn,
@@ -47,16 +48,16 @@ def build(
         options: the network's own settings, such as `hidden` of `mlp`, and those that every network may have; see
             `adapt`.
         input_shape: shape of one sample, without the batch.
-        classes: how many labels.
+        classes: how many labels; 0 where the target is a number, of which a network has 1 output.
         seed: the study's seed; equal seeds give equal initial values, whatever torch's global generator does.
         tokens: how many different tokens rows hold; None where rows hold floating-point numbers.
 
     Returns:
-        A module from `[batch, *input_shape]` to logits `[batch, classes]`.
+        A module from `[batch, *input_shape]` to logits `[batch, classes]`, or to predictions `[batch, 1]`.
 
     Raises:
-        StudyError: no such network, an option it does not take, data of a shape or kind it does not take, or what
-            `adapt` refuses.
+        StudyError: no such network, an option it does not take, data of a shape or kind it does not take, a target of
+            a kind it does not predict, or what `adapt` refuses.
 
     >>> import torch
     >>> build("mlp", {"hidden": (32,)}, (1, 8, 8), classes=10, seed=7)(torch.zeros(5, 1, 8, 8)).shape
@@ -67,17 +68,30 @@ def build(
         close = difflib.get_close_matches(name, NETWORKS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise StudyError(f"model.name: unknown model {name!r}{hint} (one of: {', '.join(NETWORKS)})")
+    _check_target(name, classes)
+    outputs = classes or 1
     own = {key: value for key, value in options.items() if key not in SETTINGS}
     try:
-        inspect.signature(network).bind(input_shape, classes, **own)
+        inspect.signature(network).bind(input_shape, outputs, **own)
     except TypeError as error:
         raise StudyError(f"model {name}: {error}") from error
-    _check_kind(name, tokens, own.get("vocabulary") or classes)
+    _check_kind(name, tokens, own.get("vocabulary") or outputs)
     if network is custom:
         own["tokens"] = tokens is not None
     with isolated_torch(seed, "model"):
-        model = network(input_shape, classes, **own)
+        model = network(input_shape, outputs, **own)
     return adapt(model, {key: options[key] for key in SETTINGS if key in options}, seed)
+
+
+def _check_target(name: str, classes: int) -> None:
+    """Refuses classes where the network predicts a number, and a number where it predicts classes."""
+    if NETWORKS[name] is linear and classes:
+        raise StudyError(
+            f"model.name: linear predicts a number, but the data has {classes} classes; use logistic, or data whose "
+            "target is a number"
+        )
+    if NETWORKS[name] is logistic and not classes:
+        raise StudyError("model.name: logistic predicts classes, but the data's target is a number; use linear or mlp")
 
 
 def _check_kind(name: str, tokens: int | None, vocabulary: int) -> None:

@@ -24,13 +24,13 @@ def custom(
 
     Args:
         input_shape: shape of one sample, without the batch; the function gets it as a tuple.
-        classes: how many labels.
+        classes: how many outputs: labels, or 1 where the target is a number.
         function: `module:function`.
         settings: further keyword arguments.
         tokens: whether rows hold tokens (int64) in place of floating-point numbers.
 
     Returns:
-        A module from `[batch, *input_shape]` to logits `[batch, classes]`.
+        A module from `[batch, *input_shape]` to outputs `[batch, classes]`.
 
     Raises:
         StudyError: there is no such function; it fails, as on settings that it does not take; it returns no

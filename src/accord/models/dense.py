@@ -19,7 +19,26 @@ def logistic(input_shape: Sequence[int], classes: int) -> nn.Module:
     Returns:
         A module from `[batch, *input_shape]` to logits `[batch, classes]`.
     """
-    dense = nn.Linear(math.prod(input_shape), classes)
+    return _zeros(input_shape, classes)
+
+
+def linear(input_shape: Sequence[int], outputs: int = 1) -> nn.Module:
+    """Linear regression: one dense layer from the flattened input to the number predicted.
+
+    All zeros at first, as for `logistic`.
+
+    Args:
+        input_shape: shape of one sample, without the batch.
+        outputs: numbers predicted.
+
+    Returns:
+        A module from `[batch, *input_shape]` to `[batch, outputs]`.
+    """
+    return _zeros(input_shape, outputs)
+
+
+def _zeros(input_shape: Sequence[int], outputs: int) -> nn.Module:
+    dense = nn.Linear(math.prod(input_shape), outputs)
     nn.init.zeros_(dense.weight)
     nn.init.zeros_(dense.bias)
     return nn.Sequential(nn.Flatten(), dense)

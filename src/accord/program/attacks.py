@@ -21,7 +21,7 @@ import torch
 from accord import params as p
 from accord.checks import non_negative, positive
 from accord.config.attack import AlieAttack, Attack, GaussianAttack, LabelFlipAttack, ScaledAttack, SignFlipAttack
-from accord.data.federated import FederatedData
+from accord.data.federated import FederatedData, refuse_numbers
 from accord.errors import PrivacyError, StudyError
 from accord.params import Params
 from accord.privacy import clipping
@@ -251,10 +251,11 @@ def poisoned(attack: Attack | None, data: FederatedData, streams: Streams) -> Fe
     """The data that the engine works on: labels flipped where the attack flips them, else `data` itself.
 
     Raises:
-        StudyError: as `malicious_clients`.
+        StudyError: as `malicious_clients`; or targets are numbers, which have no labels to flip.
     """
     if not isinstance(attack, LabelFlipAttack):
         return data
+    refuse_numbers(data.data.train, "attack label_flip", "use sign_flip, scaled, gaussian or alie")
     return flip_labels(data, malicious_clients(attack, len(data.train), streams))
 
 

@@ -92,7 +92,7 @@ class Engine(Protocol):
         ...
 
     def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
-        """Mean loss of the round's parameters over each client's rows, in nats, in the cohort's order."""
+        """Mean loss of the round's parameters over each client's rows, in the cohort's order."""
         ...
 
 

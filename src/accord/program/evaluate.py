@@ -1,17 +1,20 @@
 """Judging a model: predictions and losses over a table in pieces that fit memory, and counts by group."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accord.data.federated import DataSet, Rows, Table
+from accord.data.federated import DataSet, Rows, Table, refuse_numbers
 from accord.errors import StudyError
+from accord.fairness.audit import ClientSpread, client_spread
 from accord.fairness.calibration import RowScores
+from accord.fairness.errors_by_group import error_spread
 from accord.fairness.groups import GroupCounts, Grouping, count, intersect
 from accord.params import Params
 from accord.task import Task
@@ -19,7 +22,7 @@ from accord.task import Task
 
 @dataclass(frozen=True)
 class Judged:
-    """The model on a table of n rows.
+    """The model on a table of n rows, classified.
 
     Attributes:
         predictions: label of the largest logit, shape `[n]`.
@@ -41,21 +44,95 @@ class Judged:
         """Share of rows predicted right, in [0, 1]."""
         return float(self.correct.mean())
 
+    @property
+    def score(self) -> NDArray[np.bool_]:
+        """What is averaged over a group's or a client's rows: whether each was predicted right, shape `[n]`."""
+        return self.correct
+
+    @staticmethod
+    def spread(sums: NDArray[Any], n: Rows) -> ClientSpread:
+        """The spread over clients of mean scores, from each client's sum of scores and rows; both `[clients]`."""
+        return client_spread(sums, n)
+
+    @staticmethod
+    def better(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether the sums of scores `one` are better than those of `other` on the same rows."""
+        return np.asarray(one > other)
+
+
+@dataclass(frozen=True)
+class JudgedNumbers:
+    """The model on a table of n rows, each a number predicted; it has what is common of `Judged`.
+
+    Attributes:
+        predictions: shape `[n]`, float64.
+        targets: shape `[n]`, float64.
+        losses: squared errors, shape `[n]`, float64; may be infinite or NaN.
+    """
+
+    predictions: NDArray[np.float64]
+    targets: NDArray[np.float64]
+    losses: NDArray[np.float64]
+
+    @property
+    def loss(self) -> float:
+        """Mean squared error; may be infinite or NaN."""
+        return float(self.losses.mean())
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Prediction less target, shape `[n]`."""
+        return self.predictions - self.targets
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """What is averaged over a group's or a client's rows: squared errors, shape `[n]`; infinite where no number."""
+        return np.nan_to_num(self.losses, nan=np.inf, posinf=np.inf)
+
+    @staticmethod
+    def spread(sums: NDArray[Any], n: Rows) -> ClientSpread:
+        """As of `Judged`; the worst clients are those with the largest errors."""
+        return error_spread(sums, n)
+
+    @staticmethod
+    def better(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+        """As of `Judged`: smaller errors are better."""
+        return np.asarray(one < other)
+
+
+def judge(task: Task, params: Params, table: Table, batch_size: int) -> Judged | JudgedNumbers:
+    """The model with `params` on every row of `table`, `batch_size` rows at a time, by what the task predicts."""
+    return (evaluate_numbers if task.regression else evaluate)(task, params, table, batch_size)
+
 
 def evaluate(task: Task, params: Params, table: Table, batch_size: int) -> Judged:
-    """The model with `params` on every row of `table`, `batch_size` rows at a time."""
-    first = next(iter(params.values()))
+    """`judge` of a classification."""
     pieces: list[tuple[Tensor, ...]] = []
     total = 0.0
-    with torch.no_grad():
-        for x, y in zip(torch.split(table.x, batch_size), torch.split(table.y, batch_size), strict=True):
-            label = y.to(first.device)
-            logits = task.predict(params, Table.features(x, first.device, first.dtype))
-            losses = torch.nn.functional.cross_entropy(logits, label, reduction="none").double()
-            total += float(losses.sum())
-            pieces.append(tuple(each.cpu() for each in (*_judge(logits, label), losses)))
+    for logits, label in _outputs(task, params, table, batch_size):
+        losses = task.per_sample(logits, label).double()
+        total += float(losses.sum())
+        pieces.append(tuple(each.cpu() for each in (*_judge(logits, label), losses)))
     predicted, confidence, brier, loss = (torch.cat(each).numpy() for each in zip(*pieces, strict=True))
     return Judged(predicted, RowScores(predicted == table.y.numpy(), confidence, brier, loss), total / len(table))
+
+
+def evaluate_numbers(task: Task, params: Params, table: Table, batch_size: int) -> JudgedNumbers:
+    """`judge` of a regression."""
+    pieces = [outputs.double().cpu() for outputs, _ in _outputs(task, params, table, batch_size)]
+    predicted, targets = torch.cat(pieces), table.y.double()
+    losses = task.per_sample(predicted, targets)
+    return JudgedNumbers(predicted[:, 0].numpy(), targets.numpy(), losses.numpy())
+
+
+def _outputs(task: Task, params: Params, table: Table, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Piece by piece: the network's outputs, and the targets."""
+    first = next(iter(params.values()))
+    for x, y in zip(torch.split(table.x, batch_size), torch.split(table.y, batch_size), strict=True):
+        target = y.to(first.device)
+        with torch.no_grad():
+            outputs = task.predict(params, Table.features(x, first.device, first.dtype))
+        yield outputs, target
 
 
 def _judge(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,14 +153,17 @@ def groupings(data: DataSet, columns: Sequence[str]) -> dict[str, Grouping]:
         columns: group columns, `label`, or intersections such as `sex*race`.
 
     Raises:
-        StudyError: an unknown column; names the nearest.
+        StudyError: an unknown column; names the nearest. Or `label`, where targets are numbers.
     """
     known = {name: Grouping(name, column.names, column.codes) for name, column in data.test.groups.items()}
-    known["label"] = Grouping("label", data.class_names, data.test.y.numpy())
+    if not data.regression:
+        known["label"] = Grouping("label", data.class_names, data.test.y.numpy())
     found = {}
     for column in columns:
         parts = [part.strip() for part in column.split("*")]
         for part in parts:
+            if part == "label":
+                refuse_numbers(data.test, "fairness.groups label")
             if part not in known:
                 near = difflib.get_close_matches(part, known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -103,6 +183,8 @@ def positive_label(positive: int | None, classes: int) -> int | None:
     """
     if positive is None:
         return 1 if classes == 2 else None
+    if not classes:
+        raise StudyError(f"fairness.positive {positive} is a label, but the data's target is a number; leave it out")
     if positive >= classes:
         raise StudyError(f"fairness.positive {positive} is not a label; the data has 0 to {classes - 1}")
     return positive

@@ -2,11 +2,12 @@
 
 The measure of Yu, Bagdasaryan and Shmatikov 2020 ("Salvaging federated learning by local adaptation") and Cheng, Chadha
 and Duchi 2021 ("Fine-tuning is fine in federated learning"): local adaptation by plain fine-tuning. The tuned models
-stay where they are; what comes out is two counts a client.
+stay where they are; what comes out is two sums of scores a client: rows predicted right, or squared errors.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,10 @@ from accord import params as p
 from accord.data.federated import FederatedData
 from accord.errors import StudyError
 from accord.fairness.groups import Integers
+from accord.fairness.rates import Floats
 from accord.params import Params
 from accord.program.base import ClientId, Engine
-from accord.program.evaluate import evaluate
+from accord.program.evaluate import judge
 from accord.program.local import ClientWork
 from accord.streams import stream
 
@@ -32,15 +34,15 @@ class FineTuned:
     Attributes:
         clients: who.
         n: test rows.
-        before: of these, predicted right by the model as it came.
-        after: predicted right by the client's own.
-        finite: whether the client's own has finite parameters; where not, `after` is chance.
+        before: of these, predicted right by the model as it came; in a regression the sum of its squared errors.
+        after: the same of the client's own.
+        finite: whether the client's own has finite parameters; where not, `after` is chance, or infinite.
     """
 
     clients: tuple[ClientId, ...]
     n: Integers
-    before: Integers
-    after: Integers
+    before: Integers | Floats
+    after: Integers | Floats
     finite: NDArray[np.bool_]
 
 
@@ -73,7 +75,7 @@ def fine_tune(
     federated: FederatedData,
     clients: Sequence[ClientId],
     params: Params,
-    correct: NDArray[np.bool_],
+    correct: NDArray[np.bool_] | Floats,
     batch_size: int,
 ) -> FineTuned:
     """Trains the model further at each client on its training rows, and judges it there on its test rows.
@@ -84,7 +86,7 @@ def fine_tune(
         federated: who holds which rows.
         clients: with training rows and test rows.
         params: the final model.
-        correct: which of all test rows it predicts right as it is.
+        correct: which of all test rows it predicts right as it is; in a regression, its squared errors.
         batch_size: test rows judged at a time.
 
     Raises:
@@ -98,13 +100,18 @@ def fine_tune(
     for begin in range(0, len(clients), _AT_ONCE):
         for result in engine.run_cohort(work, clients[begin : begin + _AT_ONCE], params, 0):
             own = params | p.add({name: params[name] for name in result.update}, result.update)
-            judged = evaluate(work.task, own, test.take(shares.rows(result.client)), batch_size)
-            after.append(int(judged.correct.sum()))
+            judged = judge(work.task, own, test.take(shares.rows(result.client)), batch_size)
+            after.append(judged.score.sum())
             finite.append(p.all_finite(own))
     return FineTuned(
         clients=tuple(clients),
         n=np.array([shares.size(client) for client in clients], dtype=np.int64),
-        before=np.array([correct[shares.rows(client)].sum() for client in clients], dtype=np.int64),
-        after=np.array(after, dtype=np.int64),
+        before=_sums([correct[shares.rows(client)].sum() for client in clients]),
+        after=_sums(after),
         finite=np.array(finite, dtype=np.bool_),
     )
+
+
+def _sums(values: Sequence[Any]) -> Integers | Floats:
+    """Sums of scores, shape `[clients]`: whole numbers, or of squared errors."""
+    return np.array(values) if values else np.zeros(0, dtype=np.int64)

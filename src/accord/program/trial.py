@@ -25,7 +25,7 @@ def check_by_sample(work: ClientWork, table: Table) -> None:
     shared = work.task.init(work.dtype)
     x = Table.features(torch.zeros_like(table.x[:2]), torch.device("cpu"), work.dtype)
     rows = len(x)
-    batch = Batch(x, torch.zeros(rows, dtype=torch.int64), torch.ones(rows, dtype=work.dtype))
+    batch = Batch(x, torch.zeros_like(table.y[:2]), torch.ones(rows, dtype=work.dtype))
     silent = {name: torch.zeros_like(shared[name]) for name in work.task.trainable}
     try:
         local.step(work, local.start(work, shared), batch, 1.0, silent)

@@ -118,10 +118,11 @@ def _participation(line: Mapping[str, Any]) -> list[Row]:
 
 
 def _group_rounds(line: Mapping[str, Any]) -> list[Row]:
+    measure = "mse" if "rmse" in (line["test"] or {}) else "accuracy"
     return [
-        {"round": line["round"], "column": column, "group": group, "accuracy": accuracy}
+        {"round": line["round"], "column": column, "group": group, measure: value}
         for column, groups in (line["groups"] or {}).items()
-        for group, accuracy in groups.items()
+        for group, value in groups.items()
     ]
 
 
@@ -176,7 +177,7 @@ def _clients(
         row |= {f"label.{name}": n for name, n in zip(partition["class_names"], each["labels"], strict=False)}
         found = scores.get(each["client"])
         if found is not None:
-            row |= {"n": found["n"], "accuracy": found["accuracy"]}
+            row |= {name: found[name] for name in ("n", "accuracy", "mse") if name in found}
         if private:
             row[column] = spent.get(str(each["client"]), 0.0)
         rows.append(row)

@@ -67,6 +67,7 @@ def released(
     fine_tune: bool = False,
     personal: bool = False,
     early_stopping: bool = False,
+    regression: bool = False,
 ) -> list[dict[str, str]]:
     """What left the clients or was computed from their data, and under which terms.
 
@@ -78,7 +79,9 @@ def released(
         personal: whether models that clients keep to themselves were judged there.
         fine_tune: whether the model was judged at clients after further training there.
         early_stopping: whether held-out test rows decided when to stop and which round's model is kept.
+        regression: whether a number is predicted: errors are told where else accuracy and counts are.
     """
+    score, sums = ("error", "sums of errors") if regression else ("accuracy", "counts")
     if plan is None:
         rows = [("client updates", "sent as they are; no privacy was asked for")]
     elif plan.unit == "client":
@@ -100,25 +103,26 @@ def released(
         rows.append(("who was in each cohort, rows really drawn, bytes and times by round", drawn))
         rows.append(("the model's code", "trusted to depend on its input and parameters alone; tried, not proven"))
         rows.append(("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off"))
-    scores = "test accuracy, loss and calibration"
+    scores = "test errors" if regression else "test accuracy, loss and calibration"
     rows.append((scores, "computed on test rows, which no client trains on; outside the guarantee"))
     if early_stopping:
         held = "computed on test rows held out for it, which no client trains on; outside the guarantee"
         rows.append(("when to stop, and which round's model is kept", held))
     if groups:
-        rows.append(("group counts, calibration and confusion", "sums over test rows; outside the guarantee"))
+        by_group = "errors by group" if regression else "group counts, calibration and confusion"
+        rows.append((by_group, "sums over test rows; outside the guarantee"))
     if per_client:
-        dealt = "counts over test rows, dealt to look like what the client trains on; outside the guarantee"
+        dealt = f"{sums} over test rows, dealt to look like what the client trains on; outside the guarantee"
         rows.append(("figures on each client's share of the test rows", dealt))
     if personal:
-        own = "counts over test rows, of what each client keeps to itself; outside the guarantee"
-        rows.append(("accuracy of clients' own models over clients", own))
+        own = f"{sums} over test rows, of what each client keeps to itself; outside the guarantee"
+        rows.append((f"{score} of clients' own models over clients", own))
     if fine_tune:
-        tuned = "each trained on its client's rows without noise, which keeps it; its accuracy there is told"
-        rows.append(("accuracy of fine-tuned models over clients", tuned))
+        tuned = f"each trained on its client's rows without noise, which keeps it; its {score} there is told"
+        rows.append((f"{score} of fine-tuned models over clients", tuned))
     rows.append(("who held what", "known because this is a simulation; a real client would not tell"))
     if twin:
-        rows.append(("the twin's model and accuracy", "trained without privacy: covered by no guarantee"))
+        rows.append((f"the twin's model and {score}", "trained without privacy: covered by no guarantee"))
     return [{"what": what, "how": how} for what, how in rows]
 
 

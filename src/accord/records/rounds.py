@@ -13,16 +13,27 @@ class TestScores:
     """The model on the test set.
 
     Attributes:
-        accuracy: share of test rows whose largest logit is the label's, in [0, 1].
-        loss: mean cross-entropy in nats; None where it is not finite.
+        accuracy: share of test rows whose largest logit is the label's, in [0, 1]; None in a regression.
+        loss: mean cross-entropy in nats, or mean squared error in a regression; None where it is not finite.
         n: test rows.
+        rmse: root of the mean squared error, in the target's unit; this and the rest are None but in a regression.
+        mae: mean absolute error, in the target's unit.
+        r2: share of the targets' variance that is explained, at most 1; None where the targets do not vary.
     """
 
     __test__ = False  # not a pytest class
 
-    accuracy: float
+    accuracy: float | None
     loss: float | None
     n: int
+    rmse: float | None = None
+    mae: float | None = None
+    r2: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The scores as JSON-ready values: of a classification without those of a regression."""
+        values = asdict(self)
+        return values if self.accuracy is None else {name: values[name] for name in ("accuracy", "loss", "n")}
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,8 @@ class RoundRecord:
         samples: training samples processed, padding not counted.
         steps: local steps over all clients.
         test: scores after the round, None in rounds that are not evaluated.
-        groups: test accuracy by group column and group, None where fairness is off or the round is not
-            evaluated.
+        groups: test accuracy (in a regression mean squared error) by group column and group, None where fairness is
+            off or the round is not evaluated.
         epsilon: spread over the clients after the round, None without privacy.
         uplink_bytes: parameters sent by clients.
         downlink_bytes: parameters sent to clients.
@@ -76,9 +87,15 @@ class RoundRecord:
     validation: TestScores | None = None
     measures: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def by_group(self) -> str:
+        """What `groups` holds: `accuracy`, or `mse` in a regression."""
+        return "mse" if self.test is not None and self.test.accuracy is None else "accuracy"
+
     def as_json(self) -> dict[str, Any]:
         """The record as JSON-ready values."""
-        return asdict(self)
+        judged = {"test": self.test, "validation": self.validation}
+        return asdict(self) | {name: None if each is None else each.as_json() for name, each in judged.items()}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "RoundRecord":

@@ -12,26 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from accord.config.schema import Study
+from accord.errors import StudyError
 from accord.records.rounds import RoundRecord
 from accord.reports import words
 from accord.reports.group_figures import column_of, group_label
 from accord.reports.intervals import Interval, t_interval
+from accord.reports.scores import Scoring, scoring
 
-MEASURES: Mapping[str, tuple[str, ...]] = {
-    "accuracy": ("test", "accuracy"),
-    "loss": ("test", "loss"),
-    "epsilon": ("privacy", "epsilon"),
-    "worst_group_accuracy": ("fairness", "worst_group_accuracy"),
-    "accuracy_gap": ("fairness", "accuracy_gap"),
-    "demographic_parity_difference": ("fairness", "demographic_parity_difference"),
-    "equalized_odds_difference": ("fairness", "equalized_odds_difference"),
-    "worst_decile": ("clients", "worst_decile"),
-    "uplink_bytes": ("communication", "uplink_bytes"),
-    "downlink_bytes": ("communication", "downlink_bytes"),
-    "seconds": ("seconds",),
-    "rounds": ("rounds",),
-}
-"""What is compared, and where `result.json` has it."""
+
+def measures_of(told: Scoring) -> dict[str, tuple[str, ...]]:
+    """What is compared of runs that are scored so, and where `result.json` has it."""
+    return {
+        **told.on_test,
+        "epsilon": ("privacy", "epsilon"),
+        **told.on_groups,
+        f"worst_decile{told.tenth}": ("clients", "worst_decile"),
+        "uplink_bytes": ("communication", "uplink_bytes"),
+        "downlink_bytes": ("communication", "downlink_bytes"),
+        "seconds": ("seconds",),
+        "rounds": ("rounds",),
+    }
+
 
 _NOT_THE_STUDY = {"seed", "trackers", "sweep"}
 _TAGS = ("name", "unit")
@@ -47,10 +48,15 @@ class Ran:
     result: Mapping[str, Any]
     rounds: Sequence[RoundRecord]
 
+    @property
+    def scoring(self) -> Scoring:
+        """What it is scored by."""
+        return scoring(self.result)
+
     def value(self, measure: str) -> float | None:
-        """One of `MEASURES`; None where the run has none."""
+        """One of `measures_of` its scoring; None where the run has none."""
         found: Any = self.result
-        for key in MEASURES[measure]:
+        for key in measures_of(self.scoring)[measure]:
             found = found.get(key) if found else None
         return found if isinstance(found, int | float) else None
 
@@ -63,11 +69,11 @@ class Side:
         label: `A` for the first, and so on.
         runs: one a seed, by seed.
         settings: the study's, by dotted name, a section's variety by the section's; the seed is not among them.
-        measures: each of `MEASURES` over the seeds.
+        measures: each of `measures_of` over the seeds.
         epsilon: the largest over the seeds, which is what holds for all of them; None without privacy.
-        groups: test accuracy of each group over the seeds, by column.
+        groups: test accuracy (or mean squared error) of each group over the seeds, by column.
         small: full names of groups that are too small to say in some run, such as `sex=Female`.
-        curve: test accuracy over the seeds after each round that all of them scored.
+        curve: the headline score over the seeds after each round that all of them scored.
     """
 
     label: str
@@ -113,6 +119,11 @@ class Comparison:
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
 
+    @property
+    def scoring(self) -> Scoring:
+        """What all runs are scored by."""
+        return self.sides[0].runs[0].scoring
+
     def as_json(self) -> dict[str, Any]:
         """As JSON-ready values."""
         return {
@@ -155,7 +166,18 @@ def compared(runs: Sequence[Ran], confidence: float = 0.95) -> Comparison:
     Args:
         runs: finished runs, at least one.
         confidence: level of the intervals, strictly between 0 and 1.
+
+    Raises:
+        StudyError: some predict classes and some numbers.
     """
+    first = runs[0]
+    other = next((run for run in runs if run.scoring is not first.scoring), None)
+    if other is not None:
+        raise StudyError(
+            f"{words.plain(first.folder)} is scored by {first.scoring.headline.in_text} and "
+            f"{words.plain(other.folder)} by {other.scoring.headline.in_text}: compare runs that all predict classes, "
+            "or all numbers"
+        )
     by_study: dict[str, list[Ran]] = {}
     for run in runs:
         by_study.setdefault(json.dumps(_settings(run.study), sort_keys=True), []).append(run)
@@ -213,7 +235,7 @@ def _side(name: str, runs: tuple[Ran, ...], confidence: float) -> Side:
         label=name,
         runs=runs,
         settings=_settings(runs[0].study),
-        measures={of: t_interval([run.value(of) for run in runs], confidence) for of in MEASURES},
+        measures={of: t_interval([run.value(of) for run in runs], confidence) for of in measures_of(runs[0].scoring)},
         epsilon=max(spent) if len(spent) == len(runs) else None,
         groups=groups,
         small=small,
@@ -225,10 +247,10 @@ def _groups(runs: Sequence[Ran], confidence: float) -> tuple[dict[str, dict[str,
     values: dict[str, dict[str, list[float | None]]] = {}
     small = set()
     for run in runs:
-        fairness = run.result["fairness"] or {"groups": {}}
+        fairness, score = run.result["fairness"] or {"groups": {}}, run.scoring.local
         for name, group in fairness["groups"].items():
             column = column_of(fairness, name)
-            values.setdefault(column, {}).setdefault(group_label(name, column), []).append(group["accuracy"])
+            values.setdefault(column, {}).setdefault(group_label(name, column), []).append(group[score.name])
             if group["too_small"]:
                 small.add(name)
     found = {
@@ -239,7 +261,8 @@ def _groups(runs: Sequence[Ran], confidence: float) -> tuple[dict[str, dict[str,
 
 
 def _curve(runs: Sequence[Ran], confidence: float) -> tuple[tuple[int, Interval], ...]:
-    scored = [{record.round: record.test.accuracy for record in run.rounds if record.test} for run in runs]
+    name = runs[0].scoring.headline.name
+    scored = [{record.round: getattr(record.test, name) for record in run.rounds if record.test} for run in runs]
     shared = sorted(set.intersection(*(set(each) for each in scored)))
     return tuple((number, t_interval([each[number] for each in scored], confidence)) for number in shared)
 
@@ -262,8 +285,8 @@ def _difference(first: Side, side: Side, confidence: float) -> Difference:
     seeds = tuple(seed for seed in side.seeds if seed in theirs)
     measures = {}
     alike = _same_groups(first, side)
-    for of in MEASURES:
-        if MEASURES[of][0] == "fairness" and not alike:
+    for of, (section, *_) in measures_of(first.runs[0].scoring).items():
+        if section == "fairness" and not alike:
             measures[of] = t_interval([])
             continue
         pairs = [(ours[seed].value(of), theirs[seed].value(of)) for seed in seeds]
@@ -274,11 +297,10 @@ def _difference(first: Side, side: Side, confidence: float) -> Difference:
 # --- what cannot be compared --------------------------------------------------------------------------
 
 
-def _test_set(side: Side) -> tuple[str, int, int]:
-    """Name, rows and classes of what a side was judged on."""
+def _test_set(side: Side) -> tuple[str, int, str]:
+    """Name and rows of what a side was judged on, and what they carry."""
     data = side.runs[0].result["data"]
-    classes = data["classes"] if isinstance(data["classes"], int) else len(data["classes"])
-    return str(data["name"]), int(side.runs[0].result["test"]["n"]), classes
+    return str(data["name"]), int(side.runs[0].result["test"]["n"]), words.labelled(data).removeprefix("in ")
 
 
 def _unlike(a: Side, b: Side) -> bool:
@@ -308,12 +330,12 @@ def _test_sets(sides: Sequence[Side]) -> list[str]:
     for side in sides[1:]:
         if _unlike(first, side):
             theirs, ours = (
-                f"{words.plain(name, 40)}, {words.count(n, 'row')}, {words.count(classes, 'class', 'classes')}"
-                for name, n, classes in (_test_set(first), _test_set(side))
+                f"{words.plain(name, 40)}, {words.count(n, 'row')}, {labels}"
+                for name, n, labels in (_test_set(first), _test_set(side))
             )
             notes.append(
                 f"{first.label} and {side.label} were judged on different test sets ({theirs}; {ours}): "
-                "their accuracies cannot be compared, and no difference is shown."
+                f"their {first.runs[0].scoring.plural} cannot be compared, and no difference is shown."
             )
             continue
         changed = [

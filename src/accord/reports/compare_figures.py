@@ -22,6 +22,7 @@ from accord.reports.drawing import (
 )
 from accord.reports.group_figures import MOST_GROUPS
 from accord.reports.intervals import Interval
+from accord.reports.scores import Score
 
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 2), (1, 1.5))
 _MARKERS = ("o", "s", "^")
@@ -40,15 +41,16 @@ def drawn(comparison: Comparison) -> Sequence[Side]:
     return comparison.sides[:MOST_SIDES]
 
 
-def _percents(axes: Axes, known: Sequence[float], ends: Sequence[float], *, across: bool) -> None:
+def _limits(axes: Axes, score: Score, known: Sequence[float], ends: Sequence[float], *, across: bool) -> None:
     """Limits from what was measured; an interval may reach so far beyond, and is cut at the figure's edge."""
     least, most = min(known), max(known)
-    room = max(most - least, 0.03)
-    low = max(min([least, *ends]), least - room, 0.0) - 0.06 * room
-    high = min(max([most, *ends]), most + room, 1.0) + 0.06 * room
+    room = score.room(known, 0.03)
+    lowest, highest = score.range
+    low = max(min([least, *ends]), least - room, lowest) - 0.06 * room
+    high = min(max([most, *ends]), most + room, highest) + 0.06 * room
     axis = axes.xaxis if across else axes.yaxis
     (axes.set_xlim if across else axes.set_ylim)(low, high)
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+    axis.set_major_formatter(FuncFormatter(score.tick))
     axis.set_major_locator(MaxNLocator(nbins=5))
 
 
@@ -64,15 +66,15 @@ def _values(found: Sequence[Interval]) -> list[float]:
 
 
 def curves_figure(comparison: Comparison, theme: Theme) -> Figure | None:
-    """Test accuracy by round: a side's mean over its seeds, and its interval as a band; None without scores."""
+    """The headline score by round: a side's mean over its seeds, and its interval as a band; None without scores."""
     sides = [(number, side) for number, side in enumerate(drawn(comparison)) if side.curve]
     found = [each for _, side in sides for _, each in side.curve]
     if not _values(found):
         return None
     figure = paper(270, theme)
     axes = panel(figure, theme, left=44, top=10, right=78, bottom=42)
-    last = max(side.curve[-1][0] for _, side in sides)
-    _percents(axes, _values(found), _ends(found), across=False)
+    last, score = max(side.curve[-1][0] for _, side in sides), comparison.scoring.headline
+    _limits(axes, score, _values(found), _ends(found), across=False)
     ends = []
     for number, side in sides:
         colour, dash, _ = style(number, theme)
@@ -84,7 +86,7 @@ def curves_figure(comparison: Comparison, theme: Theme) -> Figure | None:
         rounds, means = [at for at, _ in known], _values([each for _, each in known])
         axes.plot(rounds, means, color=colour, linewidth=2, dashes=dash or (None, None))
         axes.plot(rounds[-1:], means[-1:], "o", color=colour, markersize=5, clip_on=False)
-        ends.append((means[-1], f"{side.label}  {words.percent(means[-1])}", colour))
+        ends.append((means[-1], f"{side.label}  {score.shown(means[-1])}", colour))
     count_rounds(axes, theme, last)
     _name_ends(axes, ends)
     return figure
@@ -102,20 +104,21 @@ def _name_ends(axes: Axes, named: Sequence[tuple[float, str, str]]) -> None:
 
 
 def epsilon_figure(comparison: Comparison, theme: Theme) -> Figure | None:
-    """Accuracy against epsilon, sides without privacy as levels; None where no side is private."""
-    sides = [(number, side) for number, side in enumerate(drawn(comparison)) if side.measures["accuracy"].n]
+    """The headline score against epsilon, sides without privacy as levels; None where no side is private."""
+    score = comparison.scoring.headline
+    sides = [(number, side) for number, side in enumerate(drawn(comparison)) if side.measures[score.name].n]
     private = [(number, side, side.epsilon) for number, side in sides if side.epsilon]
     if not private:
         return None
     figure = paper(270, theme)
     axes = panel(figure, theme, left=44, top=14, right=78, bottom=42)
-    found = [side.measures["accuracy"] for _, side in sides]
-    _percents(axes, _values(found), _ends(found), across=False)
+    found = [side.measures[score.name] for _, side in sides]
+    _limits(axes, score, _values(found), _ends(found), across=False)
     _set_epsilon(axes, sorted({epsilon for _, _, epsilon in private}))
     levels = [
-        (mean, f"{side.label}  {words.percent(mean)}", style(number, theme)[0])
+        (mean, f"{side.label}  {score.shown(mean)}", style(number, theme)[0])
         for number, side in sides
-        if side.epsilon is None and (mean := side.measures["accuracy"].mean) is not None
+        if side.epsilon is None and (mean := side.measures[score.name].mean) is not None
     ]
     for mean, _, colour in levels:
         axes.axhline(mean, color=colour, linewidth=1.4, dashes=(4, 3))
@@ -124,7 +127,7 @@ def epsilon_figure(comparison: Comparison, theme: Theme) -> Figure | None:
     _name_ends(axes, levels)
     for number, side, epsilon in private:
         colour, _, marker = style(number, theme)
-        each = side.measures["accuracy"]
+        each = side.measures[score.name]
         if each.low is not None and each.high is not None:
             axes.plot([epsilon] * 2, [each.low, each.high], color=colour, linewidth=1.6)
         if each.mean is not None:
@@ -156,14 +159,16 @@ def columns_of(comparison: Comparison) -> list[str]:
 
 
 def groups_figure(comparison: Comparison, column: str, theme: Theme) -> Figure | None:
-    """Accuracy of each group of a column, a dot and its interval a side; the group worst for any side first."""
+    """The score of each group of a column, a dot and its interval a side; the group worst for any side first."""
     sides = [(number, side) for number, side in enumerate(drawn(comparison)) if column in side.groups]
     named = dict.fromkeys(name for _, side in sides for name in side.groups[column])
-    worst = {
-        name: min(_values([side.groups[column][name] for _, side in sides if name in side.groups[column]]), default=2.0)
-        for name in named
-    }
-    shown = sorted((name for name in named if worst[name] <= 1), key=lambda name: worst[name])[:MOST_GROUPS]
+    score = comparison.scoring.local
+    worst = {}
+    for name in named:
+        known = _values([side.groups[column][name] for _, side in sides if name in side.groups[column]])
+        if known:
+            worst[name] = min(map(score.ill, known))
+    shown = sorted(worst, key=lambda name: worst[name])[:MOST_GROUPS]
     if not shown:
         return None
     found = [side.groups[column][name] for name in shown for _, side in sides if name in side.groups[column]]
@@ -173,7 +178,7 @@ def groups_figure(comparison: Comparison, column: str, theme: Theme) -> Figure |
     axes.set_ylim(depth * len(shown), 0)
     axes.set_yticks([])
     axes.grid(axis="x", color=theme.rule, linewidth=0.8)
-    _percents(axes, _values(found), _ends(found), across=True)
+    _limits(axes, score, _values(found), _ends(found), across=True)
     for place, name in enumerate(shown):
         top = depth * place
         if place:

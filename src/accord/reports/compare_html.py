@@ -15,7 +15,6 @@ from accord.reports.html import Card, environment
 from accord.reports.passages import Passage
 
 _MOST_CARDS = 8
-_FAIRNESS = ("worst_group_accuracy", "accuracy_gap", "demographic_parity_difference", "equalized_odds_difference")
 _COST = ("uplink_bytes", "downlink_bytes", "seconds", "rounds")
 
 
@@ -27,7 +26,7 @@ def render(comparison: Comparison) -> str:
     """
     folders = [str(run.folder) for side in comparison.sides for run in side.runs]
     result = comparison.sides[0].runs[0].result
-    parts = (_settings(comparison), _accuracy(comparison), _groups(comparison), _cost(comparison), _runs(comparison))
+    parts = (_settings(comparison), _scores(comparison), _groups(comparison), _cost(comparison), _runs(comparison))
     return (
         environment()
         .get_template("compare.html.jinja")
@@ -58,14 +57,14 @@ def _names(comparison: Comparison) -> list[str]:
 
 
 def _card(comparison: Comparison, side: Side) -> Card:
-    accuracy = side.measures["accuracy"]
-    if accuracy.half is None:
-        about = words.count(len(side.runs), "seed")
-    else:
-        about = f"± {100 * accuracy.half:.1f} over {words.count(len(side.runs), 'seed')}"
+    score = comparison.scoring.headline
+    found = side.measures[score.name]
+    about = words.count(len(side.runs), "seed")
+    if found.half is not None:
+        about = f"± {score.half(found)} over {about}"
     epsilon = "ε = ∞" if side.epsilon is None else f"ε = {words.epsilon(side.epsilon)}"
     lines = (f"{about}, {epsilon}", *([told] if (told := cw.told(comparison, side)) else []))
-    return Card(f"{side.label}: test accuracy", words.percent(accuracy.mean), lines)
+    return Card(f"{side.label}: test {score.in_text}", score.middle(found), lines)
 
 
 def _passages(comparison: Comparison) -> list[Passage]:
@@ -115,47 +114,51 @@ def _figures(comparison: Comparison, kinds: tuple[str, ...], caption: str, minus
     return Grid(caption, tuple(heads), tuple(rows), "l" + "r" * (len(heads) - 1))
 
 
-def _accuracy(comparison: Comparison) -> Section:
+def _scores(comparison: Comparison) -> Section:
+    score = comparison.scoring.headline
     level = f"{100 * comparison.confidence:.4g}%"
     left = len(comparison.sides) - len(figures.drawn(comparison))
     beyond = f" The first {figures.MOST_SIDES} sides are drawn." if left else ""
     means = ", ".join(
-        f"{side.label} {words.percent(side.measures['accuracy'].mean)}" for side in figures.drawn(comparison)
+        f"{side.label} {score.shown(side.measures[score.name].mean)}" for side in figures.drawn(comparison)
     )
     plots: tuple[Plot, ...] = plot(
         "curves",
-        "Test accuracy by round",
+        f"Test {score.in_text} by round",
         f"Mean over seeds; the band is the {level} interval of that mean, cut at the figure's edge.{beyond}",
-        f"Test accuracy by round; at the end {means}",
+        f"Test {score.in_text} by round; at the end {means}",
         partial(figures.curves_figure, comparison),
     )
     plots += plot(
         "epsilon",
-        "Accuracy against ε",
+        f"{score.title} against ε",
         f"Mean over seeds with its {level} interval, at the largest ε of the seeds.{beyond}",
-        f"Accuracy against epsilon: {means}",
+        f"{score.title} against epsilon: {means}",
         partial(figures.epsilon_figure, comparison),
     )
-    grid = _figures(comparison, ("accuracy", "loss", "epsilon", "worst_decile"), "On the test rows", "accuracy")
+    kinds = (*(each.name for each in comparison.scoring.scores), "epsilon", f"worst_decile{comparison.scoring.tenth}")
+    grid = _figures(comparison, kinds, "On the test rows", score.name)
+    subject = comparison.scoring.subject
     return Section(
-        "accuracy", "Accuracy and privacy", (Part(plots=plots, tables=(grid,)),), "result.json, rounds.jsonl"
+        subject.lower(), f"{subject} and privacy", (Part(plots=plots, tables=(grid,)),), "result.json, rounds.jsonl"
     )
 
 
 def _groups(comparison: Comparison) -> Section | None:
-    if not any(cw.has(comparison, of) for of in _FAIRNESS):
+    kinds, score = tuple(comparison.scoring.on_groups), comparison.scoring.local
+    if not any(cw.has(comparison, of) for of in kinds):
         return None
     level = f"{100 * comparison.confidence:.4g}%"
     plots: tuple[Plot, ...] = ()
     for number, column in enumerate(figures.columns_of(comparison)):
         plots += plot(
             f"groups-{number}",
-            f"Accuracy by {column_label(column)}",
+            f"{score.title} by {column_label(column)}",
             f"Mean over seeds with its {level} interval. Hollow: too few test rows to say.",
-            f"Accuracy of each group of {column_label(column)}, a dot a side",
+            f"{score.title} of each group of {column_label(column)}, a dot a side",
             partial(figures.groups_figure, comparison, column),
         )
-    grid = _figures(comparison, _FAIRNESS, "Between groups of the column listed first", "worst_group_accuracy")
+    grid = _figures(comparison, kinds, "Between groups of the column listed first", kinds[0])
     return Section("groups", "Groups", (Part(plots=plots, tables=(grid,)),), "result.json")
 
 
@@ -165,16 +168,17 @@ def _cost(comparison: Comparison) -> Section:
 
 
 def _runs(comparison: Comparison) -> Section:
+    score = comparison.scoring.headline
     rows = tuple(
         cells(
             side.label,
             str(run.study.seed),
-            words.percent(run.value("accuracy")),
+            score.shown(run.value(score.name)),
             "∞" if run.value("epsilon") is None else words.epsilon(run.value("epsilon")),
             words.plain(run.folder, 200),
         )
         for side in comparison.sides
         for run in side.runs
     )
-    grid = Grid("Every run", ("", "Seed", "Accuracy", "ε", "Folder"), rows, "lrrrl", folded=len(rows) > 12)
+    grid = Grid("Every run", ("", "Seed", score.title, "ε", "Folder"), rows, "lrrrl", folded=len(rows) > 12)
     return Section("runs", "The runs", (Part(tables=(grid,)),), "")

@@ -22,7 +22,7 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     parts += [table for table in (_fairness(comparison), _cost(comparison)) if table is not None]
     said = [f"{cw.level(comparison)}. ε is the largest of a side's seeds."]
     if comparison.differences:
-        said.append(f"“minus {comparison.sides[0].label}” is taken seed by seed, in percentage points for accuracies.")
+        said.append(f"“minus {comparison.sides[0].label}” is taken seed by seed{cw.direction(comparison)}.")
     parts.append(Text("\n".join(said), "dim"))
     parts += [Padding(Text(f"! {note}", "yellow"), (1, 0, 0, 0)) for note in comparison.notes]
     return Group(*parts)
@@ -79,28 +79,29 @@ def _rows(comparison: Comparison, columns: Sequence[tuple[str, Cells]]) -> Table
 
 
 def _figures(comparison: Comparison) -> Table:
+    first, *others = (score.name for score in comparison.scoring.main)
     columns: list[tuple[str, Cells]] = [
         ("Seeds", cw.seeds),
-        _measured("accuracy"),
-        *_minus(comparison, "accuracy"),
-        _measured("loss"),
+        _measured(first),
+        *_minus(comparison, first),
+        *(_measured(of) for of in others),
         _measured("epsilon"),
     ]
     return _rows(comparison, columns)
 
 
 def _fairness(comparison: Comparison) -> Table | None:
-    kinds = ("worst_group_accuracy", "accuracy_gap", "demographic_parity_difference", "equalized_odds_difference")
+    first, *_ = kinds = tuple(comparison.scoring.on_groups)
     columns = []
     for of in kinds:
         if cw.has(comparison, of):
             columns.append(_measured(of))
-            columns += _minus(comparison, of) if of == "worst_group_accuracy" else []
+            columns += _minus(comparison, of) if of == first else []
     return _rows(comparison, columns) if columns else None
 
 
 def _cost(comparison: Comparison) -> Table:
-    kinds = ("worst_decile", "uplink_bytes", "downlink_bytes", "seconds", "rounds")
+    kinds = (f"worst_decile{comparison.scoring.tenth}", "uplink_bytes", "downlink_bytes", "seconds", "rounds")
     columns = [_measured(of) for of in kinds if cw.has(comparison, of)]
     columns = [("Worst tenth" if head == cw.TITLES["worst_decile"] else head, cells) for head, cells in columns]
     return _rows(comparison, columns)

@@ -7,22 +7,32 @@ from typing import Any
 from accord.reports import words
 from accord.reports.compare import Comparison, Side
 from accord.reports.intervals import Interval
+from accord.reports.scores import ACCURACY, LOSS, MAE, R2, RMSE, Score
 
 TITLES: Mapping[str, str] = {
-    "accuracy": "Accuracy",
-    "loss": "Loss",
+    **{score.name: score.title for score in (ACCURACY, LOSS, RMSE, MAE, R2)},
+    "mse": "MSE",
     "epsilon": "ε",
     "worst_group_accuracy": "Worst group",
     "accuracy_gap": "Accuracy gap",
     "demographic_parity_difference": "Parity gap",
     "equalized_odds_difference": "Odds gap",
+    "worst_group_mse": "Worst group MSE",
+    "mse_gap": "MSE gap",
+    "bias_gap": "Bias gap",
     "worst_decile": "Worst tenth of clients",
+    "worst_decile_mse": "Worst tenth, MSE",
     "uplink_bytes": "Sent up",
     "downlink_bytes": "Sent down",
     "seconds": "Time",
     "rounds": "Rounds",
 }
-_SHARES = {"accuracy", "worst_group_accuracy", "worst_decile"}
+_FORMS: Mapping[str, Score] = {
+    **dict.fromkeys(("accuracy", "worst_group_accuracy", "worst_decile"), ACCURACY),
+    **dict.fromkeys(("mse", "rmse", "mae", "worst_group_mse", "mse_gap", "bias_gap"), RMSE),
+    "worst_decile_mse": RMSE,
+}
+"""As which score a measure is written; others as a plain number."""
 _PLAIN: Mapping[str, Callable[[float | None], str]] = {
     "uplink_bytes": words.size,
     "downlink_bytes": words.size,
@@ -37,14 +47,11 @@ def shown(measure: str, found: Interval) -> str:
     >>> shown("accuracy", Interval(3, 0.9, 0.01, 0.88, 0.92)), shown("accuracy_gap", Interval(1, 0.1, None, None, None))
     ('90.0 ± 2.0%', '0.100')
     """
-    form = _PLAIN.get(measure, words.percent if measure in _SHARES else words.decimal)
+    score = _FORMS.get(measure, LOSS)
+    form = _PLAIN.get(measure, score.shown)
     if found.half is None or not found.deviation:
         return form(found.mean)
-    if measure in _PLAIN:
-        return f"{form(found.mean)} ± {form(found.half)}"
-    if measure in _SHARES:
-        return f"{100 * (found.mean or 0.0):.1f} ± {100 * found.half:.1f}%"
-    return f"{form(found.mean)} ± {form(found.half)}"
+    return f"{form(found.mean)} ± {form(found.half)}" if measure in _PLAIN else score.mean(found)
 
 
 def figure(measure: str, side: Side) -> str:
@@ -60,13 +67,7 @@ def change(measure: str, found: Interval) -> str:
     >>> change("accuracy", Interval(3, -0.02, 0.01, -0.03, -0.01)), change("accuracy", Interval(0, *4 * [None]))
     ('−2.0 ± 1.0', '–')
     """
-    if found.mean is None:
-        return words.DASH
-    scale, places = (100, 1) if measure in _SHARES else (1, 3)
-    value = round(scale * found.mean, places)
-    sign = "±" if value == 0 else "+" if value > 0 else "−"
-    behind = "" if found.half is None else f" ± {scale * found.half:.{places}f}"
-    return f"{'' if value == 0 else sign}{abs(value):.{places}f}{behind}"
+    return _FORMS.get(measure, LOSS).difference(found)
 
 
 def seeds(side: Side) -> str:
@@ -123,6 +124,13 @@ def difference(comparison: Comparison, side: Side, measure: str) -> str:
         return ""
     found = next((each for each in comparison.differences if each.of == side.label), None)
     return words.DASH if found is None else change(measure, found.measures[measure])
+
+
+def direction(comparison: Comparison) -> str:
+    """What stands behind how differences are taken: in which unit, and which sign is better."""
+    if comparison.scoring.headline.form == "share":
+        return f", in percentage points for {comparison.scoring.plural}"
+    return f"; of {comparison.scoring.plural}, less is better"
 
 
 def has(comparison: Comparison, measure: str) -> bool:

@@ -32,8 +32,9 @@ from accord.reports.drawing import (
     spread,
     write,
 )
-from accord.reports.group_figures import column_label, draw_accuracies, groups_of
-from accord.reports.holders import holders
+from accord.reports.group_figures import column_label, draw_scores, groups_of
+from accord.reports.holders import Holders, holders
+from accord.reports.scores import ACCURACY, Score, scoring
 
 MOST_BARS = 40
 """Clients beyond which epsilon is drawn as a sorted curve, not as bars."""
@@ -62,7 +63,7 @@ def _draw_scores(
     points: Sequence[tuple[int, float]],
     twin: float | None,
     last: int,
-    shares: bool,
+    score: Score,
     held: Sequence[tuple[int, float]] = (),
     kept: int | None = None,
 ) -> None:
@@ -78,12 +79,12 @@ def _draw_scores(
         axes.axhline(twin, color=theme.orange, linewidth=1.4, dashes=(4, 3))
     everything = [*values, *(value for _, value in held), *([] if twin is None else [twin])]
     low, high = min(everything), max(everything)
-    room = max(high - low, 0.05)
+    room = score.room(everything, 0.05)
     axes.set_ylim(low - 0.08 * room, high + 0.14 * room)
-    if shares:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+    if score.form != "plain":
+        axes.yaxis.set_major_formatter(FuncFormatter(score.tick))
     count_rounds(axes, theme, last)
-    shown = words.percent if shares else words.decimal
+    shown = score.shown
     named = [(values[place], shown(values[place]), theme.blue, True)]
     if kept in rounds[:-1]:
         late = rounds[place] > (1 + last) / 2
@@ -101,7 +102,7 @@ def _draw_scores(
 
 
 def _scores(rounds: Sequence[RoundRecord], of: str, on: str = "test") -> list[tuple[int, float]]:
-    """`accuracy` or `loss` by round, on the `test` rows or those held out (`validation`)."""
+    """A score by round, on the `test` rows or those held out (`validation`)."""
     told = [(record.round, getattr(record, on)) for record in rounds]
     scored = [(number, getattr(scores, of)) for number, scores in told if scores is not None]
     return [(number, value) for number, value in scored if words.known(value)]
@@ -113,14 +114,15 @@ def _twin(result: Mapping[str, Any], of: str) -> float | None:
 
 
 def scores_figure(rounds: Sequence[RoundRecord], result: Mapping[str, Any], of: str, theme: Theme) -> Figure | None:
-    """Test `accuracy` or `loss` by round, the twin's final value dashed; None where no round was scored."""
+    """One of the test scores by round, the twin's final value dashed; None where no round was scored."""
     points = _scores(rounds, of)
     if not points:
         return None
+    score = next(score for score in scoring(result).scores if score.name == of)
     figure = paper(230, theme)
     axes = panel(figure, theme, left=44, top=10, right=58, bottom=42)
     held, kept = _scores(rounds, of, "validation"), (result.get("early_stopping") or {}).get("kept_round")
-    _draw_scores(axes, theme, points, _twin(result, of), rounds[-1].round, of == "accuracy", held, kept)
+    _draw_scores(axes, theme, points, _twin(result, of), rounds[-1].round, score, held, kept)
     return figure
 
 
@@ -173,11 +175,7 @@ def epsilon_clients_figure(spent: Sequence[float] | NDArray[np.float64], budget:
     axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
     if len(spent) <= MOST_BARS:
         worst = int(np.argmax(spent))
-        colours = [theme.blue if i == worst else to_rgba(theme.blue, 0.45) for i in range(len(spent))]
-        axes.bar(range(len(spent)), spent, width=0.72, color=colours)
-        axes.set_xlim(-0.7, len(spent) - 0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
-        write(axes, (1, 0), "client", theme.soft, FRAME, up=-31, side="right")
+        _bars(axes, theme, spent, [1.0 if i == worst else 0.45 for i in range(len(spent))])
     else:
         heights = np.sort(np.asarray(spent))[::-1]
         places = _corners(heights) if len(spent) > MOST_POINTS else np.arange(len(spent))
@@ -188,6 +186,14 @@ def epsilon_clients_figure(spent: Sequence[float] | NDArray[np.float64], budget:
         write(axes, (1, 0), "clients, most spent first", theme.soft, FRAME, up=-31, side="right")
     _draw_budget(axes, theme, max(spent), budget)
     return figure
+
+
+def _bars(axes: Axes, theme: Theme, heights: Sequence[float] | NDArray[np.float64], strength: Sequence[float]) -> None:
+    """A bar a client."""
+    axes.bar(range(len(heights)), heights, width=0.72, color=[to_rgba(theme.blue, each) for each in strength])
+    axes.set_xlim(-0.7, len(heights) - 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
+    write(axes, (1, 0), "client", theme.soft, FRAME, up=-31, side="right")
 
 
 def _corners(heights: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -201,16 +207,17 @@ def _corners(heights: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.unique(np.concatenate([even, levels]))
 
 
-def client_spread_figure(clients: Mapping[str, Any], theme: Theme) -> Figure:
-    """Accuracy over clients on one line: least to greatest, mean with one deviation, worst tenth."""
+def client_spread_figure(clients: Mapping[str, Any], theme: Theme, score: Score = ACCURACY) -> Figure:
+    """A score over clients on one line: least to greatest, mean with one deviation, worst tenth."""
     figure = paper(112, theme)
     axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)
     axes.grid(visible=False)
     axes.set_yticks([])
     low, high, mean, std = (clients[of] for of in ("min", "max", "mean", "std"))
     axes.set_ylim(0, 1)
-    axes.set_xlim(low - 0.04 * max(high - low, 0.02), high + 0.04 * max(high - low, 0.02))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+    room = 0.04 * score.room((low, high), 0.02)
+    axes.set_xlim(low - room, high + room)
+    axes.xaxis.set_major_formatter(FuncFormatter(score.tick))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.plot([low, high], [0.42, 0.42], color=theme.soft, linewidth=1.2, clip_on=False)
     axes.plot([low, high], [0.42, 0.42], "|", color=theme.soft, markersize=11, clip_on=False)
@@ -234,8 +241,11 @@ def client_label(client: Mapping[str, Any], longest: int = 14) -> str:
 
 
 def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
-    """Label by client: a bubble's area is its count; for many clients a heat map of each client's shares."""
+    """Label by client: a bubble's area is its count; for many clients a heat map of each client's shares. Of
+    rows without labels, how many each client holds."""
     held = holders(partition)
+    if not partition["class_names"]:
+        return _rows_figure(held, theme) if held.population <= MOST_BUBBLES else sizes_figure(partition, theme)
     if not held.complete:
         return _heat_figure(partition, np.array(partition["label_shares"]), held.population, theme)
     labels = np.array([client["labels"] for client in held.listed], dtype=np.float64)
@@ -297,6 +307,15 @@ def _heat_figure(partition: Mapping[str, Any], share: NDArray[np.float64], clien
     return figure
 
 
+def _rows_figure(held: Holders, theme: Theme) -> Figure:
+    figure = paper(230, theme)
+    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
+    _bars(axes, theme, [client["rows"] for client in held.listed], [1.0] * held.population)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    write(axes, (0, 0), "↑ rows", theme.soft, FRAME, up=-31, right=-34)
+    return figure
+
+
 def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     """How many clients hold how many rows."""
     held = holders(partition)
@@ -315,8 +334,8 @@ def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
 
 
 def overview(study_name: str, result: Mapping[str, Any], rounds: Sequence[RoundRecord]) -> Figure:
-    """Accuracy by round, epsilon by round and accuracy by group side by side: what `Run.plot()` returns."""
-    fairness, theme = result["fairness"], LIGHT
+    """Test score by round, epsilon by round and score by group side by side: what `Run.plot()` returns."""
+    fairness, theme, told = result["fairness"], LIGHT, scoring(result)
     private = bool(result["privacy"]) and any(record.epsilon for record in rounds)
     column = fairness["headline_column"] if fairness else ""
     groups = groups_of(fairness, column) if fairness else {}
@@ -333,13 +352,14 @@ def overview(study_name: str, result: Mapping[str, Any], rounds: Sequence[RoundR
     corner = (16 / (360 * panels), 1 - 22 / height)
     title = words.plain(study_name, 80)
     figure.text(*corner, title, color=theme.ink, fontsize=15, va="center", parse_math=False)
-    points = _scores(rounds, "accuracy")
-    axes = place(0, "Test accuracy by round", 60)
+    score, local = told.headline, told.local
+    points = _scores(rounds, score.name)
+    axes = place(0, f"Test {score.in_text} by round", 60)
     if points:
-        _draw_scores(axes, theme, points, _twin(result, "accuracy"), rounds[-1].round, shares=True)
+        _draw_scores(axes, theme, points, _twin(result, score.name), rounds[-1].round, score)
     if private:
         _draw_epsilon_rounds(place(1, "ε by round", 92), theme, rounds, result["privacy"]["budget"])
     if groups:
-        axes = place(panels - 1, f"Accuracy by {column_label(column)}", 24)
-        draw_accuracies(axes, theme, column, groups, result["test"]["accuracy"], _OVERVIEW_GROUPS)
+        axes = place(panels - 1, f"{local.title} by {column_label(column)}", 24)
+        draw_scores(axes, theme, column, groups, told.overall(result), _OVERVIEW_GROUPS, local)
     return figure

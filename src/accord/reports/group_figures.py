@@ -9,9 +9,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from accord.reports import words
 from accord.reports.drawing import COLUMN, ROW, Theme, height_of, panel, paper, write
+from accord.reports.scores import ACCURACY, BIAS, Score
 
 MOST_GROUPS = 40
-"""Groups of a column drawn; of more, those with the lowest accuracy."""
+"""Groups of a column drawn; of more, those that fare worst."""
 
 
 def column_of(fairness: Mapping[str, Any], group: str) -> str:
@@ -58,14 +59,11 @@ def group_label(name: str, column: str, longest: int = 40) -> str:
     return words.plain(name.removeprefix(f"{column}="), longest)
 
 
-def lowest_first(groups: Mapping[str, Mapping[str, Any]], most: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """The `most` groups of lowest accuracy, in that order."""
-
-    def accuracy(item: tuple[str, Mapping[str, Any]]) -> float:
-        value = item[1]["accuracy"]
-        return float(value) if words.known(value) else 2.0
-
-    return sorted(groups.items(), key=accuracy)[:most]
+def worst_first(
+    groups: Mapping[str, Mapping[str, Any]], most: int, score: Score = ACCURACY
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """The `most` groups that fare worst, in that order; those of which it is not known come last."""
+    return sorted(groups.items(), key=lambda item: score.ill(item[1][score.name]))[:most]
 
 
 def _dot(axes: Axes, theme: Theme, group: Mapping[str, Any], of: str, y: float, colour: str, marker: str) -> None:
@@ -88,9 +86,10 @@ def _draw_groups(
     groups: Mapping[str, Mapping[str, Any]],
     marks: Mapping[str, tuple[str, str]],
     most: int = MOST_GROUPS,
+    score: Score = ACCURACY,
 ) -> None:
     """One row a group, its label above its dots. `marks`: measure to (colour, marker), drawn downwards."""
-    rows = lowest_first(groups, most)
+    rows = worst_first(groups, most, score)
     depth = 30 + 9 * len(marks)
     height = depth * len(rows)
     axes.set_ylim(max(height, height_of(axes)), 0)
@@ -104,39 +103,66 @@ def _draw_groups(
             _dot(axes, theme, group, of, top + 24 + 9 * k, colour, marker)
         if i:
             axes.axhline(top - 3, color=theme.rule, linewidth=0.8)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+    axes.xaxis.set_major_formatter(FuncFormatter(score.tick))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
 
 
-def groups_figure(fairness: Mapping[str, Any], column: str, overall: float | None, theme: Theme) -> Figure:
-    """Accuracy of each group of a column with its interval; a dashed line at that of all rows together."""
+def groups_figure(
+    fairness: Mapping[str, Any], column: str, overall: float | None, theme: Theme, score: Score = ACCURACY
+) -> Figure:
+    """A score of each group of a column with its interval; a dashed line at that of all rows together."""
     groups = groups_of(fairness, column)
     figure = paper(39 * min(len(groups), MOST_GROUPS) + 50, theme)
     axes = panel(figure, theme, left=3, top=20, right=3, bottom=30)
-    draw_accuracies(axes, theme, column, groups, overall)
+    draw_scores(axes, theme, column, groups, overall, score=score)
     return figure
 
 
-def draw_accuracies(
+def draw_scores(
     axes: Axes,
     theme: Theme,
     column: str,
     groups: Mapping[str, Mapping[str, Any]],
     overall: float | None,
     most: int = MOST_GROUPS,
+    score: Score = ACCURACY,
 ) -> None:
-    """Draws what `groups_figure` shows into axes that exist: the `most` groups of lowest accuracy."""
+    """Draws what `groups_figure` shows into axes that exist: the `most` groups that fare worst."""
     if overall is not None:
-        axes.axvline(overall, color=theme.soft, linewidth=1, dashes=(2, 3), zorder=0.5)
-        write(axes, (overall, 1), "all rows", theme.soft, COLUMN, up=8, side="center")
-    _draw_groups(axes, theme, column, groups, {"accuracy": (theme.blue, "o")}, most)
+        _level(axes, theme, overall, "all rows")
+    _draw_groups(axes, theme, column, groups, {score.name: (theme.blue, "o")}, most, score)
+
+
+def _level(axes: Axes, theme: Theme, at: float, name: str) -> None:
+    axes.axvline(at, color=theme.soft, linewidth=1, dashes=(2, 3), zorder=0.5)
+    write(axes, (at, 1), name, theme.soft, COLUMN, up=8, side="center")
+
+
+def bias_figure(fairness: Mapping[str, Any], column: str, score: Score, theme: Theme) -> Figure | None:
+    """How far predictions lie above or below the target in each group; None where the target is no number.
+
+    Args:
+        fairness: the result's section.
+        column: of which groups.
+        score: by which the worst come first.
+        theme: its colours.
+    """
+    groups = groups_of(fairness, column)
+    if not any(words.known(group.get(BIAS.name)) for group in groups.values()):
+        return None
+    figure = paper(39 * min(len(groups), MOST_GROUPS) + 50, theme)
+    axes = panel(figure, theme, left=3, top=20, right=3, bottom=30)
+    _level(axes, theme, 0.0, "no bias")
+    _draw_groups(axes, theme, column, groups, {BIAS.name: (theme.blue, "o")}, MOST_GROUPS, score)
+    axes.xaxis.set_major_formatter(FuncFormatter(BIAS.tick))
+    return figure
 
 
 def rates_figure(fairness: Mapping[str, Any], column: str, theme: Theme) -> Figure | None:
     """Selection, true positive and false positive rates of each group; None where there are none."""
     groups = groups_of(fairness, column)
     marks = {"selection_rate": (theme.blue, "o"), "tpr": (theme.green, "s"), "fpr": (theme.orange, "^")}
-    if not any(words.known(group[of]) for group in groups.values() for of in marks):
+    if not any(words.known(group.get(of)) for group in groups.values() for of in marks):
         return None
     figure = paper(57 * min(len(groups), MOST_GROUPS) + 56, theme)
     axes = panel(figure, theme, left=3, top=26, right=3, bottom=30)

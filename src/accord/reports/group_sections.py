@@ -5,25 +5,7 @@ from typing import Any
 
 from accord.reports import group_figures, tiles, words
 from accord.reports.blocks import Cell, Grid, Part, Plot, Section, plot
-
-_GAPS = {
-    "accuracy_gap": ("Accuracy gap", "highest accuracy less the lowest"),
-    "demographic_parity_difference": (
-        "Demographic parity difference",
-        "highest selection rate less the lowest",
-    ),
-    "demographic_parity_ratio": ("Demographic parity ratio", "lowest selection rate over the highest"),
-    "equalized_odds_difference": ("Equalised odds difference", "larger of the gaps in TPR and in FPR"),
-    "equalized_odds_ratio": ("Equalised odds ratio", "smaller of the ratios in TPR and in FPR"),
-    "equal_opportunity_difference": ("Equal opportunity difference", "gap in TPR"),
-}
-_RATES = {
-    "accuracy": "Accuracy",
-    "selection_rate": "Selected",
-    "tpr": "TPR",
-    "fpr": "FPR",
-    "fnr": "FNR",
-}
+from accord.reports.scores import BIAS, Score, Scoring, scoring
 
 
 def groups(result: Mapping[str, Any]) -> Section | None:
@@ -31,9 +13,10 @@ def groups(result: Mapping[str, Any]) -> Section | None:
     fairness = result["fairness"]
     if not fairness:
         return None
+    told = scoring(result)
     level = f"{100 * fairness['confidence']:.4g}%"
     text = [f"On {words.count(result['test']['n'], 'test row')}, with {level} intervals."]
-    if fairness["positive"] is None:
+    if fairness["positive"] is None and not told.numbers:
         text.append("No label counts as selected here, so selection, true and false positive rates are undefined (–).")
     if any(group["too_small"] for group in fairness["groups"].values()):
         text.append(
@@ -49,26 +32,34 @@ def groups(result: Mapping[str, Any]) -> Section | None:
     if note:
         text.append(f"Confusion matrices are {words.plain(note, 200)}.")
     parts = [Part(text=(" ".join(text),))]
-    parts += [_column(fairness, name, k, result["test"]["accuracy"]) for k, name in enumerate(fairness["columns"])]
+    parts += [_column(fairness, name, k, told, told.overall(result)) for k, name in enumerate(fairness["columns"])]
     return Section("groups", "Groups", tuple(parts), "result.json")
 
 
-def _column(fairness: Mapping[str, Any], column: str, number: int, overall: float | None) -> Part:
+def _column(fairness: Mapping[str, Any], column: str, number: int, told: Scoring, overall: float | None) -> Part:
+    score = told.local
     members = group_figures.groups_of(fairness, column)
     title = group_figures.column_label(column, 60)
     worst = fairness["columns"][column]["worst_group"]
-    lowest = f" Lowest of those large enough to say: {words.plain(worst, 60)}." if worst else ""
+    lowest = f" {score.worst.capitalize()} of those large enough to say: {words.plain(worst, 60)}." if worst else ""
     few = sum(group["too_small"] for group in members.values())
     some = f"{words.count(few, 'group')} too small to say." if few else "All groups are large enough to say."
     cut = ""
     if len(members) > group_figures.MOST_GROUPS:
-        cut = f" Of {len(members)} groups, the lowest {group_figures.MOST_GROUPS} are drawn."
+        cut = f" Of {len(members)} groups, the {score.worst} {group_figures.MOST_GROUPS} are drawn."
     plots = plot(
         f"groups-{number}",
-        f"Accuracy by {title}",
-        f"Share of rows that are right, with its interval; lowest first.{cut}",
-        f"Accuracy of each group of {title} with its interval.{lowest} {some}",
-        lambda theme: group_figures.groups_figure(fairness, column, overall, theme),
+        f"{score.title} by {title}",
+        f"{told.of_group}, with its interval; {score.worst} first.{cut}",
+        f"{score.title} of each group of {title} with its interval.{lowest} {some}",
+        lambda theme: group_figures.groups_figure(fairness, column, overall, theme, score),
+    )
+    plots += plot(
+        f"bias-{number}",
+        f"Bias by {title}",
+        f"{BIAS.about}, with its interval: above 0 predictions are too high. In the order of {score.in_text}.",
+        f"Bias of each group of {title} with its interval.",
+        lambda theme: group_figures.bias_figure(fairness, column, score, theme),
     )
     plots += plot(
         f"rates-{number}",
@@ -85,8 +76,9 @@ def _column(fairness: Mapping[str, Any], column: str, number: int, overall: floa
     ]
     more = f" and {len(empty) - 8} more" if len(empty) > 8 else ""
     text: tuple[str, ...] = (f"Without a test row, and so left out: {'; '.join(empty[:8])}{more}.",) if empty else ()
-    text += _biased(fairness["columns"][column])
-    return Part(title, text, plots, (), (_measures(members, column, title), _gaps(fairness, column, title)))
+    text += _biased(fairness["columns"][column], told)
+    tables = (_measures(members, column, title, told), _gaps(fairness, column, title, told))
+    return Part(title, text, plots, (), tables)
 
 
 def _drawn(fairness: Mapping[str, Any], column: str, of: str) -> str:
@@ -116,13 +108,13 @@ def _confused(fairness: Mapping[str, Any], column: str, title: str, number: int)
     )
 
 
-def _biased(gaps: Mapping[str, Any]) -> tuple[str, ...]:
+def _biased(gaps: Mapping[str, Any], told: Scoring) -> tuple[str, ...]:
     """Says so where a gap lies outside its own interval."""
     outside = []
-    for of, (name, _) in _GAPS.items():
-        ends, value = group_figures.interval(gaps, of), gaps[of]
+    for gap in told.gaps:
+        ends, value = group_figures.interval(gaps, gap.name), gaps[gap.name]
         if ends is not None and words.known(value) and not ends[0] <= value <= ends[1]:
-            outside.append(name.lower())
+            outside.append(gap.title.lower())
     if not outside:
         return ()
     return (
@@ -131,8 +123,9 @@ def _biased(gaps: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _measures(members: Mapping[str, Mapping[str, Any]], column: str, title: str) -> Grid:
-    rates = [of for of in _RATES if of == "accuracy" or any(words.known(g.get(of)) for g in members.values())]
+def _measures(members: Mapping[str, Mapping[str, Any]], column: str, title: str, told: Scoring) -> Grid:
+    first, *others = told.group
+    scores = [first, *(of for of in others if any(words.known(group.get(of.name)) for group in members.values()))]
     calibrated = any(group.get("calibration") for group in members.values())
     rows = tuple(
         (
@@ -141,18 +134,18 @@ def _measures(members: Mapping[str, Mapping[str, Any]], column: str, title: str)
                 tag="too small to say" if group["too_small"] else "",
             ),
             Cell(words.count(group["n"])),
-            *(_rate(group, of) for of in rates),
+            *(_score(group, of) for of in scores),
             *((_error(group),) if calibrated else ()),
         )
         for name, group in members.items()
     )
-    head = ("Group", "Rows", *(_RATES[of] for of in rates), *(("Calibration",) if calibrated else ()))
+    head = ("Group", "Rows", *(of.title for of in scores), *(("Calibration",) if calibrated else ()))
     return Grid(f"Measures by {title}", head, rows, "l" + "r" * (len(head) - 1))
 
 
-def _rate(group: Mapping[str, Any], of: str) -> Cell:
-    tag = "few" if of in group_figures.few(group) and not group["too_small"] else ""
-    return Cell(words.percent(group.get(of)), words.span(group_figures.interval(group, of)), tag)
+def _score(group: Mapping[str, Any], of: Score) -> Cell:
+    tag = "few" if of.name in group_figures.few(group) and not group["too_small"] else ""
+    return Cell(of.shown(group.get(of.name)), of.span(group_figures.interval(group, of.name)), tag)
 
 
 def _error(group: Mapping[str, Any]) -> Cell:
@@ -161,14 +154,14 @@ def _error(group: Mapping[str, Any]) -> Cell:
     return Cell(words.decimal(told.get("expected_calibration_error")), small)
 
 
-def _gaps(fairness: Mapping[str, Any], column: str, title: str) -> Grid:
+def _gaps(fairness: Mapping[str, Any], column: str, title: str, told: Scoring) -> Grid:
     gaps = fairness["columns"][column]
     rows = tuple(
         (
-            Cell(name, small),
-            Cell(words.decimal(gaps[of])),
-            Cell(words.span(group_figures.interval(gaps, of), shares=False)),
+            Cell(gap.title, gap.about),
+            Cell(gap.shown(gaps[gap.name])),
+            Cell(gap.span(group_figures.interval(gaps, gap.name))),
         )
-        for of, (name, small) in _GAPS.items()
+        for gap in told.gaps
     )
     return Grid(f"Gaps by {title}", ("Gap", "Value", "Interval"), rows, "lrr")

@@ -18,6 +18,7 @@ from accord.reports import group_figures, group_sections, judging_sections, sect
 from accord.reports.drawing import THEMES
 from accord.reports.holders import holders
 from accord.reports.passages import in_words
+from accord.reports.scores import scoring
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _summary(partition: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 def _cards(result: Mapping[str, Any]) -> list[Card]:
     sent = result["communication"]
     return [
-        _accuracy_card(result),
+        _score_card(result),
         _privacy_card(result["privacy"]),
         *_worst_card(result),
         Card(
@@ -124,15 +125,17 @@ def _cards(result: Mapping[str, Any]) -> list[Card]:
     ]
 
 
-def _accuracy_card(result: Mapping[str, Any]) -> Card:
+def _score_card(result: Mapping[str, Any]) -> Card:
     test, twin = result["test"], result["twin"]
-    shown, rows = words.percent(test["accuracy"]), words.count(test["n"], "test row")
+    told = scoring(result)
+    first, *others = told.scores
+    shown, rows = first.shown(test[first.name]), words.count(test["n"], "test row")
     if not twin:
-        return Card("Test accuracy", shown, (rows, f"loss {words.decimal(test['loss'])}"))
-    other = twin["test"]["accuracy"]
-    comparable = words.known(test["accuracy"]) and words.known(other)
-    cost = words.points(test["accuracy"] - other if comparable else None)
-    return Card("Test accuracy", shown, (f"{words.percent(other)} without privacy", f"{cost}, {rows}"))
+        beside = ", ".join(f"{each.in_text} {each.shown(test[each.name])}" for each in others)
+        return Card(f"Test {first.in_text}", shown, (rows, beside))
+    other = twin["test"][first.name]
+    cost = first.change(test[first.name], other)
+    return Card(f"Test {first.in_text}", shown, (f"{first.shown(other)} without privacy", f"{cost}, {rows}"))
 
 
 def _privacy_card(privacy: Mapping[str, Any] | None) -> Card:
@@ -152,23 +155,23 @@ def _privacy_card(privacy: Mapping[str, Any] | None) -> Card:
 
 
 def _worst_card(result: Mapping[str, Any]) -> list[Card]:
-    fairness, spread = result["fairness"], result["clients"]
+    fairness, spread, told = result["fairness"], result["clients"], scoring(result)
     worst = fairness["worst_group"] if fairness else None
     if worst:
         group, column = fairness["groups"][worst], group_figures.column_of(fairness, worst)
         headline = group_figures.column_label(fairness["headline_column"], 30)
         lines = (
             f"{group_figures.column_label(column, 30)}: {group_figures.group_label(worst, column)}",
-            f"{words.span(group_figures.interval(group, 'accuracy'))}, {words.count(group['n'], 'row')}",
-            f"gap by {headline} {words.points(fairness['accuracy_gap']).removeprefix('+')}",
+            f"{told.local.span(group_figures.interval(group, told.local.name))}, {words.count(group['n'], 'row')}",
+            f"gap by {headline} {told.gap.apart(fairness[told.gap.name])}",
         )
-        return [Card("Worst group", words.percent(group["accuracy"]), lines)]
+        return [Card(f"Worst group{told.behind}", told.local.shown(group[told.local.name]), lines)]
     if spread and words.known(spread["worst_decile"]):
         return [
             Card(
-                "Worst tenth of clients",
-                words.percent(spread["worst_decile"]),
-                (f"mean {words.percent(spread['mean'])} over clients",),
+                f"Worst tenth of clients{told.behind}",
+                told.local.shown(spread["worst_decile"]),
+                (f"mean {told.local.shown(spread['mean'])} over clients",),
             )
         ]
     return []

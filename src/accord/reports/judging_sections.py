@@ -5,6 +5,7 @@ from typing import Any
 
 from accord.reports import tiles, words
 from accord.reports.blocks import Cell, Grid, Part, Section, plot
+from accord.reports.scores import Score, scoring
 
 _SPREAD = ("mean", "std", "worst_decile", "min", "max")
 
@@ -38,10 +39,11 @@ def calibration(result: Mapping[str, Any]) -> Section | None:
 
 
 def fine_tuning(result: Mapping[str, Any]) -> Part | None:
-    """Accuracy over clients before and after each trains the model further; None where that was not asked for."""
+    """The scores over clients before and after each trains the model further; None where that was not asked for."""
     told = result.get("fine_tune")
     if not told or not told["clients"]:
         return None
+    score = scoring(result).local
     amount = words.count(told["steps"], "step") if told["steps"] else words.count(told["epochs"], "epoch")
     clients = words.count(told["clients"], "client")
     text = (
@@ -58,20 +60,24 @@ def fine_tuning(result: Mapping[str, Any]) -> Part | None:
         "Before and after fine-tuning",
         "From the least to the greatest over clients; the band is one standard deviation around the mean, the diamond "
         "the worst tenth.",
-        f"Accuracy over {clients}: mean {words.percent(told['before']['mean'])} before and "
-        f"{words.percent(told['after']['mean'])} after fine-tuning.",
-        lambda theme: tiles.before_after_figure(told, theme),
+        f"{score.title} over {clients}: mean {score.shown(told['before']['mean'])} before and "
+        f"{score.shown(told['after']['mean'])} after fine-tuning.",
+        lambda theme: tiles.before_after_figure(told, theme, score),
     )
+    grid = _over_clients(told, score, {"before": "Before", "after": "After"})
+    return Part("Before and after fine-tuning", (text,), plots, (), (grid,))
+
+
+def _over_clients(told: Mapping[str, Any], score: Score, models: Mapping[str, str]) -> Grid:
     head = ("", "Mean", "Deviation", "Worst tenth", "Least", "Greatest")
     rows = tuple(
-        (Cell(name), *(Cell(words.percent(told[of][measure])) for measure in _SPREAD))
-        for of, name in (("before", "Before"), ("after", "After"))
+        (Cell(name), *(Cell(score.shown(told[of][measure])) for measure in _SPREAD)) for of, name in models.items()
     )
-    return Part("Before and after fine-tuning", (text,), plots, (), (Grid("Over clients", head, rows, "lrrrrr"),))
+    return Grid("Over clients", head, rows, "lrrrrr")
 
 
 def personal(result: Mapping[str, Any]) -> Part | None:
-    """Accuracy over clients of the shared model and of what each keeps for itself; None where no client keeps any."""
+    """The scores over clients of the shared model and of what each keeps for itself; None where no client keeps any."""
     told = result.get("personal")
     if not told:
         return None
@@ -82,12 +88,8 @@ def personal(result: Mapping[str, Any]) -> Part | None:
     )
     if told["too_small"]:
         text += f" {words.count(told['too_small'], 'client')} had too few test rows to say much."
-    head = ("", "Mean", "Deviation", "Worst tenth", "Least", "Greatest")
-    rows = tuple(
-        (Cell(name), *(Cell(words.percent(told[of][measure])) for measure in _SPREAD))
-        for of, name in (("shared", "Shared"), ("own", "Own"))
-    )
-    return Part("Shared and own models", (text,), (), (), (Grid("Over clients", head, rows, "lrrrrr"),))
+    grid = _over_clients(told, scoring(result).local, {"shared": "Shared", "own": "Own"})
+    return Part("Shared and own models", (text,), (), (), (grid,))
 
 
 def early_stopping(result: Mapping[str, Any]) -> str | None:

@@ -31,6 +31,7 @@ equally many rows of each label in a group; the same rows for every share.'
 
 
 def _balanced(by_group: Mapping[str, Any]) -> str:
-    """Says so where labels are balanced within every group, to the row that may be left over."""
-    even = all(max(labels) - min(labels) <= 1 for labels in by_group.values())
+    """Says so where labels are balanced within every group, to the row that may be left over; of rows with a number to
+    predict there is one count a group, and no label."""
+    even = all(len(labels) > 1 and max(labels) - min(labels) <= 1 for labels in by_group.values())
     return ", with equally many rows of each label in a group" if even else ""

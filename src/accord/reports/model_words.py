@@ -5,6 +5,7 @@ from typing import assert_never
 
 from accord.config.model import (
     CustomModel,
+    LinearModel,
     LogisticModel,
     LstmModel,
     McmahanCnnModel,
@@ -16,14 +17,15 @@ from accord.config.model import (
 from accord.reports.words import count, plain
 
 
-def model_in_words(model: Model, private: bool = False) -> str:
+def model_in_words(model: Model, private: bool = False, number: bool = False) -> str:
     """A few plain sentences on the model.
 
     Args:
         model: the study's `model` section, as resolved.
         private: whether the run is differentially private.
+        number: whether it predicts a number, not a class.
     """
-    sentences = [_network(model)]
+    sentences = [_network(model, "the number predicted" if number else "the classes")]
     if model.pretrained is not None:
         known = "" if model.pretrained_sha256 is None else f" (SHA-256 {plain(model.pretrained_sha256[:12])}…)"
         drawn = f", but for {_names(model.pretrained_except)}" if model.pretrained_except else ""
@@ -41,13 +43,15 @@ def model_in_words(model: Model, private: bool = False) -> str:
     return " ".join(sentences)
 
 
-def _network(model: Model) -> str:
+def _network(model: Model, target: str) -> str:
     match model:
         case LogisticModel():
             return "Softmax regression: one dense layer from the input to the classes."
+        case LinearModel():
+            return "Linear regression: one dense layer from the input to the number predicted."
         case MlpModel():
             if not model.hidden:
-                return "A single dense layer from the input to the classes."
+                return f"A single dense layer from the input to {target}."
             return f"A multilayer perceptron with ReLU and hidden layers of width {_widths(model.hidden)}."
         case TfpCnnModel():
             return "The convolutional network of TensorFlow Privacy's MNIST example, 26,010 parameters."

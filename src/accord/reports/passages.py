@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from accord.config.data import CsvData, DiabetesData
 from accord.config.judging import Evaluation
 from accord.config.partition import (
     ContiguousPartition,
@@ -27,7 +28,8 @@ from accord.reports.holders import Holders, holders
 from accord.reports.kept import kept
 from accord.reports.model_words import model_in_words
 from accord.reports.programs import program_text
-from accord.reports.words import accountant, count, epsilon, known, plain, power
+from accord.reports.scores import Scoring, scoring
+from accord.reports.words import accountant, count, epsilon, known, labelled, plain, power
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,15 @@ def in_words(study: Study, result: Mapping[str, Any], partition: Mapping[str, An
         result: the run's result.
         partition: who holds what.
     """
-    held = holders(partition)
+    held, told = holders(partition), scoring(result)
     outside = "Outside the guarantee" if result["privacy"] else "What that means"
     return (
-        Passage("Data", " ".join(filter(None, [_data(result), kept(partition)]))),
-        Passage("Who holds what", _holders(study.partition, held)),
-        Passage("Model", f"{model_in_words(study.model, study.privacy is not None)} It is trained by cross-entropy."),
+        Passage("Data", " ".join(filter(None, [_data(result), _units(study, told), kept(partition)]))),
+        Passage("Who holds what", _holders(study.partition, held, "target" if told.numbers else "label")),
+        Passage(
+            "Model",
+            f"{model_in_words(study.model, study.privacy is not None, told.numbers)} It is trained by {told.loss}.",
+        ),
         Passage("Training", _training(study, result)),
         Passage("Program", program_text(study.program, held.population)),
         *([Passage("Attack", attacked(study.attack))] if study.attack else []),
@@ -80,14 +85,24 @@ def _trackers(trackers: tuple[Tracking, ...]) -> tuple[Passage, ...]:
 
 def _data(result: Mapping[str, Any]) -> str:
     data = result["data"]
-    classes = data["classes"] if isinstance(data["classes"], int) else len(data["classes"])
     return (
         f"{plain(data['about'], 600).rstrip('.')}. {count(data['train_rows'])} rows are trained on and "
-        f"{count(data['test_rows'])} are kept for testing, in {count(classes, 'class', 'classes')}."
+        f"{count(data['test_rows'])} are kept for testing, {labelled(data)}."
     )
 
 
-def _holders(chosen: Partition, held: Holders) -> str:
+def _units(study: Study, told: Scoring) -> str:
+    """What errors are measured in; nothing where the target is no number."""
+    if not told.numbers:
+        return ""
+    bounds = study.data.target_range if isinstance(study.data, CsvData | DiabetesData) else None
+    if bounds is None:
+        return "Errors are in the number's own units."
+    low, high = bounds
+    return f"Errors are fractions of the number's declared range, {low:g} to {high:g}."
+
+
+def _holders(chosen: Partition, held: Holders, target: str) -> str:
     who = count(held.population, "client")
     match chosen:
         case IidPartition():
@@ -99,7 +114,7 @@ def _holders(chosen: Partition, held: Holders) -> str:
             )
         case ShardPartition():
             text = (
-                f"The training rows are sorted by label and cut into shards; each of {who} holds "
+                f"The training rows are sorted by {target} and cut into shards; each of {who} holds "
                 f"{count(chosen.num_shards_per_partition, 'shard')}."
             )
         case PathologicalPartition():
@@ -122,7 +137,7 @@ def _holders(chosen: Partition, held: Holders) -> str:
         case ContiguousPartition():
             text = f"The training rows are cut into equal parts in the order of the file, for {who}."
         case SortedPartition():
-            text = f"The training rows are sorted by label and cut into equal parts for {who}."
+            text = f"The training rows are sorted by {target} and cut into equal parts for {who}."
         case _:
             assert_never(chosen)
     if not held.population:
@@ -284,7 +299,7 @@ def _outside(study: Study, result: Mapping[str, Any]) -> str:
         "The records show which clients and how many rows were drawn in each round, which ε assumes to stay secret. "
         "Arithmetic is in finite precision, which ε does not account for."
     )
-    facts.append("Scores are exact counts on test rows, which nobody trained on, and are not noised.")
+    facts.append(f"Scores are exact {scoring(result).exact} test rows, which nobody trained on, and are not noised.")
     facts.append("This report's counts of who held what are exact, as only a simulation can show them.")
     facts.append(
         "Runs on the same rows that were not charged to the ledger are not counted in."

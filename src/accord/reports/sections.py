@@ -12,6 +12,7 @@ from accord.reports import figures, judging_sections, words
 from accord.reports.blocks import Cell, Grid, Part, Plot, Section, cells, plot
 from accord.reports.drawing import Theme
 from accord.reports.holders import Holders, holders
+from accord.reports.scores import Scoring, scoring
 
 MOST_CLIENT_ROWS = 200
 """Clients beyond which a table by client is summed up."""
@@ -23,43 +24,40 @@ MOST_ROUND_ROWS = 100
 
 
 def learning(rounds: Sequence[RoundRecord], result: Mapping[str, Any]) -> Section:
-    """Accuracy and loss by round, beside the twin's final ones."""
-    twin = result["twin"]
+    """The scores by round, beside the twin's final ones."""
+    twin, told = result["twin"], scoring(result)
     beside = " The dashed line is where the same study without privacy ends." if twin else ""
     rows = words.count(result["test"]["n"], "test row")
     plots: tuple[Plot, ...] = ()
-    for of, title, shown, what in (
-        ("accuracy", "Accuracy", words.percent, "Share of test rows that are right"),
-        ("loss", "Loss", words.decimal, "Mean cross-entropy in nats"),
-    ):
+    for score in told.main:
 
-        def draw(theme: Theme, of: str = of) -> Figure | None:
+        def draw(theme: Theme, of: str = score.name) -> Figure | None:
             return figures.scores_figure(rounds, result, of, theme)
 
-        alt = f"{title} on the test rows by round, ending at {shown(result['test'][of])}"
-        alt += f"; without privacy {shown(twin['test'][of])}." if twin else "."
-        plots += plot(of, title, f"{what}, on {rows}.{beside}", alt, draw)
+        alt = f"{score.title} on the test rows by round, ending at {score.shown(result['test'][score.name])}"
+        alt += f"; without privacy {score.shown(twin['test'][score.name])}." if twin else "."
+        plots += plot(score.name, score.title, f"{score.about}, on {rows}.{beside}", alt, draw)
     early = judging_sections.early_stopping(result)
     text = (*((early,) if early else ()), *(() if plots else ("No round of this run was scored.",)))
-    part = Part("", text, plots, (), _by_round(rounds))
-    return Section("learning", "Accuracy and loss by round", (part,), "rounds.jsonl")
+    part = Part("", text, plots, (), _by_round(rounds, told))
+    return Section("learning", told.section, (part,), "rounds.jsonl")
 
 
-def _by_round(rounds: Sequence[RoundRecord]) -> tuple[Grid, ...]:
+def _by_round(rounds: Sequence[RoundRecord], told: Scoring) -> tuple[Grid, ...]:
     if not rounds:
         return ()
     step = -(-len(rounds) // MOST_ROUND_ROWS)
     shown = [record for i, record in enumerate(rounds) if (i + 1) % step == 0 or i == len(rounds) - 1]
     caption = "Round by round" if step == 1 else f"Round by round, every {step} rounds"
-    head = ("Round", "Took part", "Refused", "Samples", "Accuracy", "Loss", "Worst ε", "Sent up", "Seconds")
+    titles = [score.title for score in told.scores]
+    head = ("Round", "Took part", "Refused", "Samples", *titles, "Worst ε", "Sent up", "Seconds")
     lines = tuple(
         cells(
             words.count(record.round),
             words.count(len(record.clients)),
             words.count(len(record.refused)),
             words.count(record.samples),
-            words.percent(record.test.accuracy if record.test else None),
-            words.decimal(record.test.loss if record.test else None),
+            *(score.shown(getattr(record.test, score.name) if record.test else None) for score in told.scores),
             words.epsilon(record.epsilon.max) if record.epsilon else words.DASH,
             words.size(record.uplink_bytes),
             words.decimal(sum(record.seconds.values()), 2),
@@ -193,36 +191,37 @@ def _by_client(
 
 
 def clients(result: Mapping[str, Any]) -> Section | None:
-    """Spread of accuracy over clients, and of fine-tuning there; None where the model was not judged by client."""
+    """Spread of the scores over clients, and of fine-tuning there; None where the model was not judged by client."""
     more = (judging_sections.personal(result), judging_sections.fine_tuning(result))
     parts = (*_spread(result), *(part for part in more if part))
-    return Section("clients", "Accuracy by client", parts, "result.json") if parts else None
+    return Section("clients", f"{scoring(result).local.title} by client", parts, "result.json") if parts else None
 
 
 def _spread(result: Mapping[str, Any]) -> tuple[Part, ...]:
-    spread = result["clients"]
+    spread, told = result["clients"], scoring(result)
+    score = told.local
     if not spread or not words.known(spread["mean"]):
         return ()
     plots = plot(
         "client-spread",
-        "Accuracy over clients",
+        f"{score.title} over clients",
         "From the least to the greatest; the band is one standard deviation around the mean.",
-        f"Accuracy over clients: from {words.percent(spread['min'])} to {words.percent(spread['max'])}, "
-        f"mean {words.percent(spread['mean'])}.",
-        lambda theme: figures.client_spread_figure(spread, theme),
+        f"{score.title} over clients: from {score.shown(spread['min'])} to {score.shown(spread['max'])}, "
+        f"mean {score.shown(spread['mean'])}.",
+        lambda theme: figures.client_spread_figure(spread, theme, score),
     )
     facts = (
-        ("Mean", words.percent(spread["mean"])),
-        ("Standard deviation", words.points(spread["std"]).removeprefix("+")),
-        ("Least", words.percent(spread["min"])),
-        ("Worst tenth, mean", words.percent(spread["worst_decile"])),
-        ("Greatest", words.percent(spread["max"])),
+        ("Mean", score.shown(spread["mean"])),
+        ("Standard deviation", score.apart(spread["std"])),
+        ("Least", score.shown(spread["min"])),
+        ("Worst tenth, mean", score.shown(spread["worst_decile"])),
+        ("Greatest", score.shown(spread["max"])),
     )
     text = f"The final model on the test rows of {words.count(spread['evaluated'])} of "
     text += f"{words.count(spread['population'], 'client')}."
     if spread["too_small"]:
         text += f" {words.count(spread['too_small'], 'client')} had too few test rows to say much."
-    text += " The worst tenth are the least accurate 10%, rounded down, at least one; every client weighs alike."
+    text += f" The worst tenth are {told.worst_clients}, rounded down, at least one; every client weighs alike."
     return (Part("", (text,), plots, facts),)
 
 
@@ -230,15 +229,7 @@ def holdings(partition: Mapping[str, Any]) -> Section:
     """Who held what; many clients are summed up."""
     held = holders(partition)
     many = held.population > figures.MOST_BUBBLES
-    caption = (
-        "Each line is the mean of many clients; the darker, the larger the share of their rows that has the label."
-        if not held.complete
-        else "Each line is a client; the darker, the larger the share of its rows that has the label."
-        if many
-        else "A bubble's area is the number of training rows with that label."
-    )
-    alt = f"Training rows of {words.count(held.population, 'client')} by label."
-    plots = plot("holdings", "Labels by client", caption, alt, lambda theme: figures.partition_figure(partition, theme))
+    plots = _by_holder(partition, held, many)
     if many:
         plots += plot(
             "sizes",
@@ -262,6 +253,23 @@ def holdings(partition: Mapping[str, Any]) -> Section:
     return Section("holdings", "Who held what", (Part("", text, plots, facts, tables),), "partition.json")
 
 
+def _by_holder(partition: Mapping[str, Any], held: Holders, many: bool) -> tuple[Plot, ...]:
+    if not partition["class_names"] and many:
+        return ()
+    title = "Labels by client" if partition["class_names"] else "Rows by client"
+    caption = (
+        "Each line is the mean of many clients; the darker, the larger the share of their rows that has the label."
+        if not held.complete
+        else "Each line is a client; the darker, the larger the share of its rows that has the label."
+        if many
+        else "A bubble's area is the number of training rows with that label."
+        if partition["class_names"]
+        else "How many training rows each client holds."
+    )
+    alt = f"Training rows of {words.count(held.population, 'client')}{' by label' * bool(partition['class_names'])}."
+    return plot("holdings", title, caption, alt, lambda theme: figures.partition_figure(partition, theme))
+
+
 def _holdings_table(partition: Mapping[str, Any], held: Holders) -> tuple[Grid, ...]:
     head = ("Client", "Rows", "Test rows", *(words.plain(name, 24) for name in partition["class_names"]))
     rows = tuple(
@@ -273,7 +281,15 @@ def _holdings_table(partition: Mapping[str, Any], held: Holders) -> tuple[Grid, 
         )
         for client in held.listed
     )
-    return (Grid("Rows by client and label", head, rows, "l" + "r" * (len(head) - 1), folded=True),)
+    return (
+        Grid(
+            "Rows by client and label" if partition["class_names"] else "Rows by client",
+            head,
+            rows,
+            "l" + "r" * (len(head) - 1),
+            folded=True,
+        ),
+    )
 
 
 # --- released, cost, versions -------------------------------------------------------------------------

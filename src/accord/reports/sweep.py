@@ -78,11 +78,13 @@ def _cards(sweep: SweepFolder) -> list[Card]:
     best = best_point(sweep)
     cards = []
     if best is not None:
-        accuracy = summary(best, "accuracy")
-        spread = f"± {100 * accuracy.half:.1f} points over {words.count(accuracy.n, 'seed')}" if accuracy.half else ""
+        score = sweep.scoring.headline
+        found = summary(best, score.name)
+        unit = " points" if score.form == "share" else ""
+        spread = f"± {score.half(found)}{unit} over {words.count(found.n, 'seed')}" if found.half else ""
         chosen = "the best of them on the test rows" if len(sweep.points) > 1 else "its one point"
         lines = tuple(line for line in (point_name(best[0]), spread, chosen) if line)
-        cards.append(Card("Best accuracy", words.percent(accuracy.mean), lines))
+        cards.append(Card(f"Best {score.in_text}", score.middle(found), lines))
     spent = [row.measures["epsilon"] for row in sweep.rows if row.measures["epsilon"] is not None]
     if spent:
         least, most = words.epsilon(min(spent)), words.epsilon(max(spent))
@@ -97,10 +99,11 @@ def _cards(sweep: SweepFolder) -> list[Card]:
 
 
 def best_point(sweep: SweepFolder) -> tuple[Row, ...] | None:
-    """The runs of the point with the highest mean accuracy; None where no run has ended."""
-    means = [(summary(rows, "accuracy").mean, rows) for rows in sweep.points]
+    """The runs of the point with the best mean headline score; None where no run has ended."""
+    score = sweep.scoring.headline
+    means = [(summary(rows, score.name).mean, rows) for rows in sweep.points]
     known = [(mean, rows) for mean, rows in means if mean is not None]
-    return max(known, key=lambda each: each[0])[1] if known else None
+    return max(known, key=lambda each: score.ill(each[0]))[1] if known else None
 
 
 def _passages(sweep: SweepFolder, example: Mapping[str, Any] | None) -> tuple[Passage, ...]:

@@ -27,6 +27,7 @@ from accord.reports.drawing import (
     write,
 )
 from accord.reports.intervals import Interval
+from accord.reports.scores import ACCURACY, Score
 
 MOST_LINES = 3
 """Lines of one figure: as many as there are colours of data."""
@@ -55,17 +56,13 @@ Lines = Sequence[tuple[str, Sequence[Mark]]]
 """Name of each line and its points."""
 
 
-def _percent(value: float, _: object = None) -> str:
-    return f"{100 * value:.4g}%"
-
-
-def _reach(marks: Sequence[Mark]) -> tuple[float, float]:
-    """From the least to the greatest of what is drawn, with some room; shares stay about 0 to 1."""
+def _reach(marks: Sequence[Mark], score: Score) -> tuple[float, float]:
+    """From the least to the greatest of what is drawn, with some room."""
     known = [value for mark in marks for value in mark.values]
     ends = [end for mark in marks for end in (mark.interval.low, mark.interval.high) if end is not None]
     low, high = min([*known, *ends]), max([*known, *ends])
     least, most = min(known), max(known)
-    room = max(most - least, 0.02)
+    room = score.room(known, 0.02)
     # Two runs far apart have an interval wider than any axis should be; it is cut at the figure's edge.
     return max(low, least - 1.5 * room) - 0.1 * room, min(high, most + 1.5 * room) + 0.1 * room
 
@@ -73,7 +70,7 @@ def _reach(marks: Sequence[Mark]) -> tuple[float, float]:
 # --- rows ---------------------------------------------------------------------------------------------
 
 
-def rows_figure(marks: Sequence[Mark], theme: Theme) -> Figure:
+def rows_figure(marks: Sequence[Mark], theme: Theme, score: Score = ACCURACY) -> Figure:
     """A row a point: its runs, their mean and its interval."""
     longest = max(len(mark.label) for mark in marks)
     left = min(190.0, 14 + 6.2 * longest)
@@ -83,8 +80,8 @@ def rows_figure(marks: Sequence[Mark], theme: Theme) -> Figure:
     axes.grid(axis="x", color=theme.rule, linewidth=0.8)
     axes.set_yticks([])
     axes.set_ylim(len(marks) - 0.5, -0.5)
-    axes.set_xlim(*_reach(marks))
-    axes.xaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.set_xlim(*_reach(marks, score))
+    axes.xaxis.set_major_formatter(FuncFormatter(score.tick))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     for place, mark in enumerate(marks):
         axes.plot(mark.values, [place] * len(mark.values), "o", color=theme.blue, alpha=0.35, markersize=5, mew=0)
@@ -94,14 +91,16 @@ def rows_figure(marks: Sequence[Mark], theme: Theme) -> Figure:
             axes.plot([mark.interval.low, mark.interval.high], [place] * 2, color=theme.blue, linewidth=2)
         axes.plot([mark.interval.mean], [place], "o", color=theme.blue, markersize=8, clip_on=False)
         write(axes, (0, place), words.plain(mark.label, 27), theme.ink, ROW, right=-left + 6)
-        write(axes, (1, place), words.percent(mark.interval.mean), theme.blue, ROW, right=8, bold=True)
+        write(axes, (1, place), score.shown(mark.interval.mean), theme.blue, ROW, right=8, bold=True)
     return figure
 
 
 # --- lines --------------------------------------------------------------------------------------------
 
 
-def lines_figure(lines: Lines, xlabel: str, theme: Theme, dashed: tuple[str, float] | None = None) -> Figure:
+def lines_figure(
+    lines: Lines, xlabel: str, theme: Theme, dashed: tuple[str, float] | None = None, score: Score = ACCURACY
+) -> Figure:
     """Points by a swept number, at most `MOST_LINES` lines, each named where it ends.
 
     Args:
@@ -109,6 +108,7 @@ def lines_figure(lines: Lines, xlabel: str, theme: Theme, dashed: tuple[str, flo
         xlabel: what x is.
         theme: its colours.
         dashed: name and height of a level line, such as accuracy without privacy.
+        score: what y is.
     """
     marks = [mark for _, line in lines for mark in line]
     names = [name for name, _ in lines]
@@ -116,15 +116,17 @@ def lines_figure(lines: Lines, xlabel: str, theme: Theme, dashed: tuple[str, flo
     figure = paper(240, theme)
     axes = panel(figure, theme, left=46, top=12, right=min(right, 150.0), bottom=42)
     level = [Mark("", (dashed[1],), Interval(1, dashed[1], None, None, None))] if dashed else []
-    axes.set_ylim(*_reach([*marks, *level]))
-    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.set_ylim(*_reach([*marks, *level], score))
+    axes.yaxis.set_major_formatter(FuncFormatter(score.tick))
     _set_x(axes, sorted({mark.x for mark in marks}))
     ends: list[tuple[float, str, str]] = []
     for (name, line), colour in zip(lines, (theme.blue, theme.orange, theme.green), strict=False):
         _draw_line(axes, line, colour)
         last = line[-1].interval.mean
         if last is not None:
-            ends.append((last, f"{words.percent(last)} {words.plain(name, 16)}".strip(), colour))
+            told = words.plain(name, 16)
+            told = f"({told})" if told and score.form != "share" else told  # which else may read as one number more
+            ends.append((last, f"{score.shown(last)} {told}".strip(), colour))
     if dashed:
         axes.axhline(dashed[1], color=theme.soft, linewidth=1.4, dashes=(4, 3))
         write(axes, (0, dashed[1]), dashed[0], theme.soft, ROW, up=8)
@@ -175,6 +177,7 @@ def map_figure(
     across: Sequence[str],
     titles: tuple[str, str],
     theme: Theme,
+    score: Score = ACCURACY,
 ) -> Figure:
     """A map of means, each cell with its mean and half its interval: stronger is more, but ink is read on all.
 
@@ -184,6 +187,7 @@ def map_figure(
         across: names of the columns.
         titles: what the rows are, and the columns.
         theme: its colours.
+        score: of what the means are.
     """
     left = min(120.0, 18 + 6.2 * max(len(name) for name in down))
     row = 46.0 if len(down) <= 6 else 34.0
@@ -208,9 +212,7 @@ def map_figure(
     if max(means.shape) <= MOST_CELLS:
         for i, k in np.ndindex(means.shape):
             each = cells[i][k]
-            half = "" if each.half is None else f"± {100 * each.half:.1f}"
-            write(
-                axes, (k, i), words.percent(each.mean), theme.ink, DATA, up=7 if half else 0, side="center", bold=True
-            )
+            half = "" if each.half is None else f"± {score.half(each)}"
+            write(axes, (k, i), score.middle(each), theme.ink, DATA, up=7 if half else 0, side="center", bold=True)
             write(axes, (k, i), half, theme.ink, DATA, up=-7, side="center")
     return figure

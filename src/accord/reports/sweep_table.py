@@ -16,22 +16,26 @@ from accord.config.sweep import shown
 from accord.errors import RunFolderError
 from accord.records import store
 from accord.reports.intervals import Interval, t_interval
+from accord.reports.scores import SCORINGS, Scoring, scoring
 
-MEASURES = (
-    "accuracy",
-    "loss",
-    "epsilon",
-    "noise_multiplier",
-    "worst_group_accuracy",
-    "accuracy_gap",
-    "demographic_parity_difference",
-    "equalized_odds_difference",
-    "worst_client_decile",
-    "uplink_bytes",
-    "downlink_bytes",
-    "seconds",
-)
-"""What the tables tell of a run; the summary has a mean and an interval of each."""
+
+def measures_of(told: Scoring) -> tuple[str, ...]:
+    """What the tables tell of runs that are scored so; the summary has a mean and an interval of each."""
+    return (
+        *told.on_test,
+        "epsilon",
+        "noise_multiplier",
+        *told.on_groups,
+        f"worst_client_decile{told.tenth}",
+        "uplink_bytes",
+        "downlink_bytes",
+        "seconds",
+    )
+
+
+MEASURES = measures_of(SCORINGS["classification"])
+"""What the tables tell of runs that predict classes."""
+_ALL = tuple(dict.fromkeys(name for told in SCORINGS.values() for name in measures_of(told)))
 ENDED = ("done", "stopped")
 """Statuses of a run that has a model and will not go on by itself."""
 
@@ -46,10 +50,11 @@ class Row:
         settings: of the point.
         seed: its seed.
         status: `done`, `stopped` (by a budget, say), `unfinished`, `failed`, `waiting`.
-        measures: by name of `MEASURES`, None where there is none.
+        measures: by name of `measures_of`, None where there is none.
         reason: why it stopped, or what it failed of; empty where it did neither.
         worst_group: the group that fares worst; empty where none is known.
         rounds: finished.
+        task: what kind of target it predicts, as `result.json` has it; None where it has not ended.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Row:
     reason: str = ""
     worst_group: str = ""
     rounds: int | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,17 @@ class SweepFolder:
     def paths(self) -> tuple[str, ...]:
         """The swept settings, in the tables' order."""
         return tuple(path for axis in self.axes for path in axis)
+
+    @property
+    def scoring(self) -> Scoring:
+        """What its runs are scored by: that of the first to have ended, classes where none has."""
+        return SCORINGS[next((row.task for row in self.rows if row.task), "classification")]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What the tables tell; of all kinds of targets where the data is swept."""
+        tasks = dict.fromkeys([self.scoring.task, *(row.task for row in self.rows if row.task)])
+        return tuple(dict.fromkeys(name for task in tasks for name in measures_of(SCORINGS[task])))
 
     @property
     def points(self) -> list[tuple[Row, ...]]:
@@ -158,10 +175,11 @@ def read_row(runs: Path, name: str, point: Mapping[str, Any], seed: int, errors:
         settings=point["settings"],
         seed=seed,
         status=status,
-        measures=_measures(result) if result else dict.fromkeys(MEASURES),
+        measures=_measures(result) if result else dict.fromkeys(_ALL),
         reason=reason,
         worst_group=fairness.get("worst_group") or "",
         rounds=result["rounds"] if result else None,
+        task=scoring(result).task if result else None,
     )
 
 
@@ -172,19 +190,22 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def _measures(result: Mapping[str, Any]) -> dict[str, float | None]:
-    privacy, fairness, clients = (result.get(part) or {} for part in ("privacy", "fairness", "clients"))
+    told = scoring(result)
+    privacy, clients = (result.get(part) or {} for part in ("privacy", "clients"))
     sent = result["communication"]
     found = {
-        "accuracy": result["test"]["accuracy"],
-        "loss": result["test"]["loss"],
         "epsilon": privacy.get("epsilon"),
         "noise_multiplier": privacy.get("noise_multiplier"),
-        "worst_client_decile": clients.get("worst_decile"),
+        f"worst_client_decile{told.tenth}": clients.get("worst_decile"),
         "uplink_bytes": sent["uplink_bytes"],
         "downlink_bytes": sent["downlink_bytes"],
         "seconds": result["seconds"],
     }
-    return {name: found[name] if name in found else fairness.get(name) for name in MEASURES}
+    found |= {
+        name: (result.get(section) or {}).get(key)
+        for name, (section, key) in {**told.on_test, **told.on_groups}.items()
+    }
+    return {name: found.get(name) for name in _ALL}
 
 
 def summary(rows: Sequence[Row], measure: str) -> Interval:
@@ -204,7 +225,7 @@ def write_tables(sweep: SweepFolder) -> None:
 
 def table_text(sweep: SweepFolder) -> str:
     """One row a run: each swept setting, seed, status, what was measured, folder and, where it failed, why."""
-    head = ["point", *sweep.paths, "seed", "status", "rounds", *MEASURES, "worst_group", "run", "reason"]
+    head = ["point", *sweep.paths, "seed", "status", "rounds", *sweep.measures, "worst_group", "run", "reason"]
     lines = [
         [
             str(row.point),
@@ -212,7 +233,7 @@ def table_text(sweep: SweepFolder) -> str:
             str(row.seed),
             row.status,
             _number(row.rounds),
-            *(_number(row.measures[name]) for name in MEASURES),
+            *(_number(row.measures[name]) for name in sweep.measures),
             row.worst_group,
             row.name,
             row.reason,
@@ -225,12 +246,12 @@ def table_text(sweep: SweepFolder) -> str:
 def summary_text(sweep: SweepFolder) -> str:
     """One row a point: its settings, how its runs went, and of each measure mean, low and high end of the interval."""
     head = ["point", *sweep.paths, "runs", "ended", "stopped", "failed"]
-    head += [f"{name}{part}" for name in MEASURES for part in ("", "_low", "_high")]
+    head += [f"{name}{part}" for name in sweep.measures for part in ("", "_low", "_high")]
     lines = []
     for rows in sweep.points:
         statuses = [row.status for row in rows]
         told = [len(rows), sum(map(statuses.count, ENDED)), statuses.count("stopped"), statuses.count("failed")]
-        found = (summary(rows, name) for name in MEASURES)
+        found = (summary(rows, name) for name in sweep.measures)
         values = [_number(value) for each in found for value in (each.mean, each.low, each.high)]
         settings = [shown(rows[0].settings[path]) for path in sweep.paths]
         lines.append([str(rows[0].point), *settings, *map(str, told), *values])
@@ -253,7 +274,7 @@ def as_json(sweep: SweepFolder) -> dict[str, Any]:
             "seed": row.seed,
             "status": row.status,
             "rounds": row.rounds,
-            **row.measures,
+            **{name: row.measures[name] for name in sweep.measures},
             "worst_group": row.worst_group or None,
             "run": str(sweep.folder / "runs" / row.name),
             "reason": row.reason or None,

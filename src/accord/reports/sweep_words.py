@@ -9,8 +9,7 @@ from rich.text import Text
 
 from accord.config.sweep import shown
 from accord.reports import words
-from accord.reports.intervals import Interval
-from accord.reports.sweep_table import Row, SweepFolder, summary
+from accord.reports.sweep_table import ENDED, Row, SweepFolder, summary
 
 _ROWS = 40
 
@@ -42,34 +41,24 @@ def point_name(row: Row, longest: int = 60) -> str:
     return words.plain(", ".join(parts) or "as the study says", longest)
 
 
-def plus_minus(interval: Interval) -> str:
-    """A share's mean with half its interval.
-
-    >>> plus_minus(Interval(3, 0.9, 0.01, 0.88, 0.92)), plus_minus(Interval(1, 0.9, None, None, None))
-    ('90.0 ± 2.0%', '90.0%')
-    """
-    if interval.mean is None or interval.half is None:
-        return words.percent(interval.mean)
-    return f"{100 * interval.mean:.1f} ± {100 * interval.half:.1f}%"
-
-
 def points_table(sweep: SweepFolder) -> RenderableType:
     """A row a point: its settings, runs that ended, and means with their 95% t-intervals over seeds."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for path in sweep.paths:
         table.add_column(short(path, sweep.paths), overflow="fold")
     private = any(row.measures["epsilon"] is not None for row in sweep.rows)
-    grouped = any(row.measures["accuracy_gap"] is not None for row in sweep.rows)
-    for name in ("runs", "accuracy", *(["ε"] * private), *(["accuracy gap"] * grouped)):
+    first, gap = sweep.scoring.headline, sweep.scoring.gap
+    grouped = any(row.measures[gap.name] is not None for row in sweep.rows)
+    for name in ("runs", first.in_text, *(["ε"] * private), *([gap.in_text] * grouped)):
         table.add_column(name, justify="right", no_wrap=True)
     points = sweep.points
     for rows in points[:_ROWS]:
-        ended = summary(rows, "accuracy").n
+        ended = sum(row.status in ENDED for row in rows)
         runs = f"{ended}/{len(rows)}" if ended < len(rows) else str(ended)
         cells = [value(rows[0].settings[path]) for path in sweep.paths]
-        cells += [runs, plus_minus(summary(rows, "accuracy"))]
+        cells += [runs, first.mean(summary(rows, first.name))]
         cells += [words.epsilon(summary(rows, "epsilon").mean)] * private
-        cells += [plus_minus(summary(rows, "accuracy_gap"))] * grouped
+        cells += [gap.mean(summary(rows, gap.name))] * grouped
         table.add_row(*map(Text, cells))
     if len(points) <= _ROWS:
         return table

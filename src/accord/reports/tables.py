@@ -14,6 +14,7 @@ from accord.reports import words
 from accord.reports.group_figures import column_label, column_of, group_label, interval
 from accord.reports.holders import holders
 from accord.reports.kept import kept
+from accord.reports.scores import Scoring, scoring
 
 MOST_CLIENTS = 30
 """Clients beyond which the partition's table shows the first ones and a summary."""
@@ -47,21 +48,21 @@ def result_table(result: Mapping[str, Any]) -> RenderableType:
 
 
 def _lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    sent, faults = result["communication"], result["faults"]
+    sent, faults, told = result["communication"], result["faults"], scoring(result)
     lost = ", ".join(
         f"{words.count(faults[of])} {name}"
         for of, name in (("dropped", "dropped"), ("timed_out", "timed out"), ("recovered", "recovered"))
         if faults[of]
     )
     return [
-        _accuracy_line(result),
+        *_score_lines(result, told),
         *_stopping_lines(result),
         *_calibration_lines(result.get("calibration")),
         *_privacy_lines(result["privacy"]),
-        *_fairness_lines(result["fairness"]),
-        *_client_lines(result["clients"]),
-        *_personal_lines(result.get("personal")),
-        *_tuning_lines(result.get("fine_tune")),
+        *_fairness_lines(result["fairness"], told),
+        *_client_lines(result["clients"], told),
+        *_personal_lines(result.get("personal"), told),
+        *_tuning_lines(result.get("fine_tune"), told),
         ("Sent up", words.size(sent["uplink_bytes"]), f"{words.count(sent['messages'], 'message')}; MB = 2²⁰ bytes"),
         ("Sent down", words.size(sent["downlink_bytes"]), ""),
         *([("Faults", words.count(sum(faults.values())), lost)] if lost else []),
@@ -69,15 +70,14 @@ def _lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _accuracy_line(result: Mapping[str, Any]) -> tuple[str, str, str]:
-    test, twin = result["test"], result["twin"]
+def _score_lines(result: Mapping[str, Any], told: Scoring) -> list[tuple[str, str, str]]:
+    test, twin, first = result["test"], result["twin"], told.headline
     note = f"on {words.count(test['n'], 'test row')}"
     if twin:
-        other = twin["test"]["accuracy"]
-        comparable = words.known(test["accuracy"]) and words.known(other)
-        difference = words.points(test["accuracy"] - other if comparable else None)
-        note = f"{words.percent(other)} without privacy, {difference}"
-    return "Accuracy", words.percent(test["accuracy"]), note
+        other = twin["test"][first.name]
+        note = f"{first.shown(other)} without privacy, {first.change(test[first.name], other)}"
+    beside = [(f"  {each.title}", each.shown(test[each.name]), "") for each in told.beside]
+    return [(first.title, first.shown(test[first.name]), note), *beside]
 
 
 def _privacy_lines(privacy: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
@@ -101,36 +101,33 @@ def _privacy_lines(privacy: Mapping[str, Any] | None) -> list[tuple[str, str, st
     return [*lines, ("  guarantee", "", terms)]
 
 
-def _fairness_lines(fairness: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+def _fairness_lines(fairness: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
     if not fairness:
         return []
+    of = told.local
     headline, worst = fairness["headline_column"], fairness["worst_group"]
-    lines = [("Worst group", words.DASH, "every group is too small to say")]
+    lines = [(f"Worst group{told.behind}", words.DASH, "every group is too small to say")]
     if worst:
         group, column = fairness["groups"][worst], column_of(fairness, worst)
-        note = f"{group_label(worst, column, 30)} ({words.span(interval(group, 'accuracy'))}), "
-        lines = [("Worst group", words.percent(group["accuracy"]), f"{note}n = {words.count(group['n'])}")]
+        note = f"{group_label(worst, column, 30)} ({of.span(interval(group, of.name))}), "
+        lines = [(f"Worst group{told.behind}", of.shown(group[of.name]), f"{note}n = {words.count(group['n'])}")]
     gaps = fairness["columns"][headline]
-    for of, name in (
-        ("accuracy_gap", "accuracy gap"),
-        ("demographic_parity_difference", "parity gap"),
-        ("equalized_odds_difference", "odds gap"),
-    ):
-        if words.known(gaps[of]):
-            ends = interval(gaps, of)
-            between = f"({words.span(ends, shares=False)}) " if ends else ""
-            lines.append((f"  {name}", words.decimal(gaps[of]), f"{between}by {column_label(headline, 20)}"))
+    for gap in told.gaps:
+        if gap.short and words.known(gaps[gap.name]):
+            ends = interval(gaps, gap.name)
+            between = f"({gap.span(ends)}) " if ends else ""
+            lines.append((f"  {gap.short}", gap.shown(gaps[gap.name]), f"{between}by {column_label(headline, 20)}"))
     small = sum(group["too_small"] for group in fairness["groups"].values())
     if small:
         lines.append(("", "", f"{words.count(small, 'group')} too small to say"))
     return lines
 
 
-def _client_lines(clients: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+def _client_lines(clients: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
     if not clients or not words.known(clients["mean"]):
         return []
-    note = f"of {words.count(clients['evaluated'], 'client')}, mean {words.percent(clients['mean'])}"
-    return [("Worst tenth", words.percent(clients["worst_decile"]), note)]
+    note = f"of {words.count(clients['evaluated'], 'client')}, mean {told.local.shown(clients['mean'])}"
+    return [(f"Worst tenth{told.behind}", told.local.shown(clients["worst_decile"]), note)]
 
 
 def _stopping_lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -150,26 +147,28 @@ def _calibration_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str, s
     return [("Calibration", words.decimal(told["expected_calibration_error"]), note)]
 
 
-def _personal_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
-    if not told:
+def _personal_lines(personal: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
+    if not personal:
         return []
-    note = f"mean of {words.count(told['clients'], 'client')}, {words.percent(told['shared']['mean'])} shared"
-    worst = f"{words.percent(told['shared']['worst_decile'])} shared"
+    note = (
+        f"mean of {words.count(personal['clients'], 'client')}, {told.local.shown(personal['shared']['mean'])} shared"
+    )
+    worst = f"{told.local.shown(personal['shared']['worst_decile'])} shared"
     return [
-        ("Own models", words.percent(told["own"]["mean"]), note),
-        ("  worst tenth", words.percent(told["own"]["worst_decile"]), worst),
+        (f"Own models{told.behind}", told.local.shown(personal["own"]["mean"]), note),
+        ("  worst tenth", told.local.shown(personal["own"]["worst_decile"]), worst),
     ]
 
 
-def _tuning_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
-    if not told or not told["clients"]:
+def _tuning_lines(tuned: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
+    if not tuned or not tuned["clients"]:
         return []
-    before, after = told["before"], told["after"]
-    note = f"mean of {words.count(told['clients'], 'client')}, {words.percent(before['mean'])} before"
-    worst = f"{words.percent(before['worst_decile'])} before"
+    before, after = tuned["before"], tuned["after"]
+    note = f"mean of {words.count(tuned['clients'], 'client')}, {told.local.shown(before['mean'])} before"
+    worst = f"{told.local.shown(before['worst_decile'])} before"
     return [
-        ("Fine-tuned", words.percent(after["mean"]), note),
-        ("  worst tenth", words.percent(after["worst_decile"]), worst),
+        (f"Fine-tuned{told.behind}", told.local.shown(after["mean"]), note),
+        ("  worst tenth", told.local.shown(after["worst_decile"]), worst),
     ]
 
 
@@ -188,13 +187,15 @@ def partition_table(partition: Mapping[str, Any]) -> RenderableType:
     table.add_column("Client", overflow="ellipsis", no_wrap=True, max_width=18)
     table.add_column("Rows", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.add_column("Rows by label", ratio=1, overflow="fold")
+    names = partition["class_names"]  # none where each row has a number to predict
+    if names:
+        table.add_column("Rows by label", ratio=1, overflow="fold")
     for client in shown:
         table.add_row(
             Text(words.plain(client["name"] or str(client["client"]), 40)),
             words.count(client["rows"]),
             Text(bar(client["rows"] / held.most if held.most else 0.0)),
-            Text(_held(client["labels"], partition["class_names"])),
+            *([Text(_held(client["labels"], names))] if names else []),
         )
     rows_kept = [Text(said)] if (said := kept(partition)) else []
     if len(shown) == held.population:

@@ -11,7 +11,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from accord.reports import words
 from accord.reports.drawing import DATA, FRAME, WIDTH, Drawing, Theme, panel, paper, write
-from accord.reports.group_figures import group_label, groups_of, lowest_first
+from accord.reports.group_figures import group_label, groups_of, worst_first
+from accord.reports.scores import ACCURACY, Score
 
 MOST_TILES = 6
 """Groups of a column drawn; of more, those with the lowest accuracy."""
@@ -27,7 +28,7 @@ Member = tuple[str, Mapping[str, Any]]
 def measured(fairness: Mapping[str, Any], column: str, of: str) -> list[Member]:
     """The groups of a column for which `of` was measured, lowest accuracy first."""
     groups = {name: group for name, group in groups_of(fairness, column).items() if group.get(of)}
-    return lowest_first(groups, len(groups))
+    return worst_first(groups, len(groups))
 
 
 def _tiles(
@@ -162,17 +163,17 @@ def _draw_confusion(axes: Axes, theme: Theme, matrix: Any, names: Sequence[str])
 # --- before and after fine-tuning ---------------------------------------------------------------------
 
 
-def before_after_figure(told: Mapping[str, Any], theme: Theme) -> Figure:
-    """Accuracy over clients on a line each: least to greatest, mean with one deviation, worst tenth."""
+def before_after_figure(told: Mapping[str, Any], theme: Theme, score: Score = ACCURACY) -> Figure:
+    """A score over clients on a line each: least to greatest, mean with one deviation, worst tenth."""
     figure = paper(168, theme)
     axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)
     axes.grid(visible=False)
     axes.set_yticks([])
     axes.set_ylim(-0.35, 2)
     low, high = (pick(told[of][end] for of in ("before", "after")) for pick, end in ((min, "min"), (max, "max")))
-    room = 0.04 * max(high - low, 0.02)
+    room = 0.04 * score.room((low, high), 0.02)
     axes.set_xlim(low - room, high + room)
-    axes.xaxis.set_major_formatter(_SHARES)
+    axes.xaxis.set_major_formatter(FuncFormatter(score.tick))
     for y, of, name in ((1.2, "before", "before"), (0.1, "after", "after fine-tuning")):
         spread = told[of]
         ends = [spread["min"], spread["max"]]
@@ -182,6 +183,6 @@ def before_after_figure(told: Mapping[str, Any], theme: Theme) -> Figure:
         axes.plot([spread["mean"]], [y], "o", color=theme.blue, markersize=9)
         axes.plot([spread["worst_decile"]], [y], "D", color=theme.orange, markersize=7, clip_on=False)
         write(axes, (low, y), name, theme.ink, DATA, up=22, bold=True)
-        shown = f"mean {words.percent(spread['mean'])}, worst tenth {words.percent(spread['worst_decile'])}"
+        shown = f"mean {score.shown(spread['mean'])}, worst tenth {score.shown(spread['worst_decile'])}"
         write(axes, (high, y), shown, theme.soft, DATA, up=22, side="right")
     return figure

@@ -58,6 +58,23 @@ def decimal(value: float | None, places: int = 3) -> str:
     return "∞" if math.isinf(value) else f"{value:.{places}f}".replace("-", "−")
 
 
+def number(value: float | None, like: float | None = None, digits: int = 4) -> str:
+    """A number in units of the data's own, to so many digits; with as many decimals as one it stands beside.
+
+    >>> number(0.0312), number(54.2178), number(-2941.3), number(0.0213, like=54.2), number(3.2e-9)
+    ('0.03120', '54.22', '−2,941', '0.02', '3.2 × 10⁻⁹')
+    """
+    if value is None or math.isnan(value):
+        return DASH
+    if math.isinf(value) or value == 0:
+        return "0" if value == 0 else "∞" if value > 0 else "−∞"
+    scale = abs(like or value)
+    if not 1e-4 <= scale < 1e7:
+        return power(value) if value > 0 else f"−{power(-value)}"
+    places = max(0, digits - 1 - math.floor(math.log10(scale)))
+    return f"{value:,.{places}f}".replace("-", "−")
+
+
 def epsilon(value: float | None) -> str:
     """epsilon with two decimals, three below 1.
 
@@ -155,6 +172,16 @@ def joint_runs(joint: Mapping[str, Any]) -> str:
     runs = "the first run" if joint["runs"] == 1 else f"{count(joint['runs'])} runs"
     together = "" if joint["runs"] == 1 else " together"
     return f"{runs} on the ledger {plain(str(joint['ledger']).rpartition('/')[2], 40)}{together}"
+
+
+def labelled(data: Mapping[str, Any]) -> str:
+    """What rows carry, of `data` of a `result.json`.
+
+    >>> labelled({"classes": 10}), labelled({"classes": 0})
+    ('in 10 classes', 'each with a number to predict')
+    """
+    classes = data["classes"] if isinstance(data["classes"], int) else len(data["classes"])
+    return f"in {count(classes, 'class', 'classes')}" if classes else "each with a number to predict"
 
 
 def stopped(result: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ import torch
 
 from accord.config.data import CustomData
 from accord.data.federated import DataSet
-from accord.data.sources.custom import load_custom
+from accord.data.sources.custom import checked, load_custom
 from accord.errors import DataError, StudyError
 
 Load = Callable[..., DataSet]
@@ -202,3 +202,26 @@ def test_a_group_value_that_only_training_rows_have_is_told_from_them(load: Load
         load(rows(class_names=["0", "1", "2"], groups_train=common, groups_test={"site": ["a"] * 3 + ["b"]})).derived
         == ()
     )
+
+
+def test_floating_point_targets_are_numbers_to_predict() -> None:
+    data = load_custom(CustomData(name="custom", function="number_rows:prices"))
+    assert (data.regression, data.class_names, data.derived) == (True, (), ())
+    assert data.train.y.dtype == torch.float32
+    half = load_custom(CustomData(name="custom", function="number_rows:prices", settings={"kind": "float32"}))
+    assert half.test.y.equal(data.test.y)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class_names": ["a", "b"]}, "there are class_names, but y_train is floating-point; return whole numbers"),
+        ({"y_test": np.array([0.5, np.nan, 1.0, 2.0])}, "y_test has no finite float32 in row 1; mend or drop it"),
+        ({"y_train": np.full(4, 1e300)}, "y_train has no finite float32 in row 0"),
+        ({"y_test": np.zeros((4, 1))}, r"y_test is torch.float64 of shape \[4, 1\]; it needs one number a row"),
+    ],
+)
+def test_numbers_to_predict_that_are_refused(changes: dict[str, Any], message: str) -> None:
+    parts = {"x_train": np.zeros((4, 2)), "y_train": np.zeros(4), "x_test": np.zeros((4, 2)), "y_test": np.zeros(4)}
+    with pytest.raises(DataError, match=message):
+        checked(parts | changes, "here", "custom", "about")

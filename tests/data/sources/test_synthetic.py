@@ -44,3 +44,25 @@ def test_groups_are_independent_of_labels() -> None:
     table = np.zeros((2, 2))
     np.add.at(table, (data.train.y.numpy(), data.train.groups["group"].codes), 1)
     assert table / 40_000 == pytest.approx(np.full((2, 2), 0.25), abs=0.01)
+
+
+def test_a_linear_target_has_the_slope_and_the_noise_promised() -> None:
+    section = SyntheticData(
+        name="synthetic", target_kind="number", train_rows=40_000, test_rows=2_000, features=5, separation=3.0
+    )
+    data = load_synthetic(section, seed=4)
+    assert (data.class_names, data.regression) == ((), True)
+    assert data.train.y.dtype == torch.float32
+    x = np.hstack([data.train.x.double().numpy(), np.ones((40_000, 1))])
+    found, residuals, _, _ = np.linalg.lstsq(x, data.train.y.double().numpy(), rcond=None)
+    assert np.linalg.norm(found[:-1]) == pytest.approx(3.0, abs=0.03)
+    assert residuals[0] / 40_000 == pytest.approx(1.0, abs=0.03)
+    fresh = np.hstack([data.test.x.double().numpy(), np.ones((2_000, 1))])
+    assert np.mean((fresh @ found - data.test.y.numpy()) ** 2) == pytest.approx(1.0, abs=0.1)
+    fewer = load_synthetic(section.model_copy(update={"train_rows": 10}), seed=4)
+    assert fewer.test.y.equal(data.test.y)
+
+
+def test_a_linear_target_has_no_classes() -> None:
+    with pytest.raises(ValueError, match="classes belongs to target_kind class; leave it out"):
+        SyntheticData(name="synthetic", target_kind="number", classes=3)

@@ -358,3 +358,81 @@ def test_adults_own_file_gives_adults_rows(tmp_path: Path) -> None:
         for name in ("sex", "race"):
             assert mine.groups[name].names == its.groups[name].names
             assert (mine.groups[name].codes == its.groups[name].codes).all()
+
+
+# --- numbers to predict -------------------------------------------------------------------------------
+
+NUMBERS: dict[str, Any] = {
+    "target": "age",
+    "target_kind": "number",
+    "features": ["pay", "job"],
+    "categorical": ["pay", "job"],
+}
+STATED_NUMBERS = {"categories": {"job": ["clerk", "cook", "guard"], "pay": ["low", "high"]}}
+
+
+def test_a_target_may_be_a_number(load: Load) -> None:
+    data = load(**NUMBERS, **STATED_NUMBERS)
+    assert (data.class_names, data.derived) == ((), ())
+    assert data.train.y.dtype == torch.float32
+    assert data.train.y.tolist() == [20, 40, 60, 30, 50]
+    assert data.train.x.shape == (5, 5)
+    scaled = load(**NUMBERS, **STATED_NUMBERS, target_range=[0, 80])
+    assert scaled.train.y.tolist() == [0.25, 0.5, 0.75, 0.375, 0.625]
+
+
+def test_a_number_to_predict_in_parquet_is_the_same(load: Load, tmp_path: Path) -> None:
+    pd.read_csv(io.StringIO(PEOPLE)).to_parquet(tmp_path / "people.parquet")
+    path = str(tmp_path / "people.parquet")
+    section = {"name": "csv", "path": path, "test_path": path} | NUMBERS | STATED_NUMBERS
+    assert (
+        load_csv(CsvData.model_validate(section)).train.y.tolist() == load(**NUMBERS, **STATED_NUMBERS).train.y.tolist()
+    )
+
+
+@pytest.mark.parametrize("missing", ["refuse", "category", "value"])
+def test_a_missing_number_to_predict_is_never_made_up(load: Load, missing: str) -> None:
+    text = PEOPLE.replace("60,", "?,")
+    fill = {} if missing == "refuse" else {"fill": {"age": 7}}
+    with pytest.raises(DataError, match=r"line 4: age is missing; .*set data.missing to drop"):
+        load(text, **NUMBERS, missing=missing, **fill)
+    assert load(text, **NUMBERS, missing="drop").train.y.tolist() == [20, 40, 30, 50]
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (NUMBERS | {"target_range": [0, 55]}, r"line 4: age 60 is outside of its range 0 to 55; .* data.target_range"),
+        (NUMBERS | {"target": "town", "features": ["age"]}, r"line 2: town 'Bonn' is no finite number"),
+        (NUMBERS | {"target_range": [3, 3]}, r"target_range needs \[low, high\] with low < high"),
+        (NUMBERS | {"ranges": {"age": [0, 80]}}, "which has neither categories nor ranges; give target_range"),
+        (NUMBERS | {"categories": {"age": ["20"]}}, "which has neither categories nor ranges; give target_range"),
+        (
+            NUMBERS | {"categorical": ["age"]},
+            "is a number to predict, so it is not categorical; set target_kind to class",
+        ),
+        ({"target_range": [0, 1]}, "target_range belongs to target_kind number; leave it out"),
+    ],
+)
+def test_numbers_to_predict_that_are_refused(load: Load, section: dict[str, Any], message: str) -> None:
+    with pytest.raises((DataError, ValueError), match=message):
+        load(**section)
+
+
+def test_a_target_of_very_many_values_is_told_to_be_a_number(load: Load) -> None:
+    lines = "".join(f"{row},{row / 7}\n" for row in range(table.MOST_VALUES + 1))
+    with pytest.raises(DataError, match=r"1,001 values, more than 1,000; name them in data.categories, or set "):
+        load("age,pay\n" + lines, categorical=[])
+    assert load("age,pay\n" + lines, categorical=[], target_kind="number").regression
+
+
+def test_a_private_regression_on_a_table_states_its_features_alone(load: Load, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("age,pay\n" + "".join(f"{row % 50},{row % 7}\n" for row in range(200)))
+    data = {"name": "csv", "path": str(path), "target": "pay", "target_kind": "number"}
+    private = {"unit": "sample", "epsilon": 8.0, "delta": 1e-4}
+    partition = {"name": "iid", "num_partitions": 2}
+    with pytest.raises(PrivacyError, match="the range of age would be read off the training rows"):
+        prepare(make_study({"data": data, "privacy": private, "model": "linear", "partition": partition}))
+    stated = data | {"ranges": {"age": [0, 100]}}
+    prepare(make_study({"data": stated, "privacy": private, "model": "linear", "partition": partition}))

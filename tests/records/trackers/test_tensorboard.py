@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from accord.errors import StorageError
 from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
 from accord.records.trackers import TensorBoardTracker, Tracker
+from accord.records.trackers.base import scalars
 
 
 def record_of(round: int, accuracy: float = 0.5) -> RoundRecord:
@@ -153,3 +154,14 @@ def test_tensorboard_is_loaded_for_a_run_only_and_warns_of_nothing(tmp_path: Pat
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_of_a_regression_the_errors_are_shown() -> None:
+    test = TestScores(accuracy=None, loss=4.0, n=10, rmse=2.0, mae=1.5, r2=None)
+    told = scalars(replace(record_of(1), test=test), 0)
+    assert {tag: value for tag, value in told.items() if tag.startswith("test")} == {
+        "test/loss": 4.0,
+        "test/rmse": 2.0,
+        "test/mae": 1.5,
+    }
+    assert told["fairness/sex/Female/mse"] == 0.25

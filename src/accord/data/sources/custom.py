@@ -25,8 +25,8 @@ def load_custom(settings: CustomData) -> DataSet:
     The function returns `(x_train, y_train, x_test, y_test)`, or a dict with those keys and, if it likes,
     `groups_train` and `groups_test` (column name to one label or whole number a row) and `class_names`.
     Arrays may be torch tensors or numpy arrays: `x` of shape `[n, ...]`, finite floating point, or of shape
-    `[n, length]`, int64 tokens from 0 for an embedding; `y` of shape `[n]`, whole numbers from 0. Without
-    `class_names`, labels are named by their numbers.
+    `[n, length]`, int64 tokens from 0 for an embedding; `y` of shape `[n]`, whole numbers from 0, or finite
+    floating-point numbers to predict. Without `class_names`, labels are named by their numbers.
 
     Raises:
         StudyError: the function is not found.
@@ -59,7 +59,9 @@ def checked(parts: Mapping[str, Any], where: str, name: str, about: str) -> Data
         DataError: a part is not of the form that `load_custom` asks for.
     """
     x = {part: _features(parts[f"x_{part}"], f"{where}: x_{part}") for part in ("train", "test")}
-    y = {part: _labels(parts[f"y_{part}"], f"{where}: y_{part}") for part in ("train", "test")}
+    regression = _tensor(parts["y_train"], f"{where}: y_train").is_floating_point()
+    read = _numbers if regression else _labels
+    y = {part: read(parts[f"y_{part}"], f"{where}: y_{part}") for part in ("train", "test")}
     for part in ("train", "test"):
         if len(x[part]) != len(y[part]):
             raise DataError(f"{where}: x_{part} has {len(x[part])} rows, but y_{part} has {len(y[part])}")
@@ -68,7 +70,12 @@ def checked(parts: Mapping[str, Any], where: str, name: str, about: str) -> Data
             f"{where}: a row of x_train is {_kind(x['train'])}, but of x_test {_kind(x['test'])}; "
             "both parts need the same shape and type"
         )
-    names = _class_names(parts.get("class_names"), y, where)
+    if regression and parts.get("class_names") is not None:
+        raise DataError(
+            f"{where}: there are class_names, but y_train is floating-point; return whole numbers, such as "
+            "y.astype('int64'), or leave class_names out to predict numbers"
+        )
+    names = () if regression else _class_names(parts.get("class_names"), y, where)
     groups = _groups(parts, y, where)
     # A value that no test row has is known from training rows alone.
     hidden = tuple(
@@ -77,7 +84,7 @@ def checked(parts: Mapping[str, Any], where: str, name: str, about: str) -> Data
         if not np.isin(rows.codes, groups["test"][column].codes).all()
     )
     train, test = (Table(x[part], y[part], groups[part]) for part in ("train", "test"))
-    derived = () if parts.get("class_names") is not None else ("class_names",)
+    derived = () if regression or parts.get("class_names") is not None else ("class_names",)
     return DataSet(name, train, test, names, about, derived + hidden)
 
 
@@ -155,6 +162,16 @@ def _labels(value: Any, where: str) -> Tensor:
     y = y.to(torch.int64)
     if len(y) and int(y.min()) < 0:
         raise DataError(f"{where} has the label {int(y.min())} in row {int(y.argmin())}; labels count from 0")
+    return y
+
+
+def _numbers(value: Any, where: str) -> Tensor:
+    y = _tensor(value, where)
+    if y.ndim != 1 or y.is_complex():
+        raise DataError(f"{where} is {y.dtype} of shape {list(y.shape)}; it needs one number a row, shape [n]")
+    y = y.to(torch.float32)
+    if not bool(y.isfinite().all()):
+        raise DataError(f"{where} has no finite float32 in row {int((~y.isfinite()).int().argmax())}; mend or drop it")
     return y
 
 

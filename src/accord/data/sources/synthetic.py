@@ -1,4 +1,4 @@
-"""`synthetic`: Gaussian classes drawn from the study's seed, for trials of any size."""
+"""`synthetic`: Gaussian classes, or a linear target, drawn from the study's seed, for trials of any size."""
 
 import numpy as np
 import torch
@@ -15,8 +15,13 @@ def load_synthetic(settings: SyntheticData, seed: int) -> DataSet:
     uniform over the classes; the column `group` is uniform over its values and independent of everything
     else, so that a gap between groups seen here is chance. `x` has shape `[n, features]`, float32.
 
+    With `target_kind: number`, instead: `y = w x + b + noise`, all of `x`, `b` and the noise standard normal, `w` of
+    length `separation` in a random direction; `y` is float32. The best predictor has a mean squared error of 1.
+
     The test rows are drawn first: the same seed gives the same test rows whatever `train_rows` is.
     """
+    if settings.target_kind == "number":
+        return _linear(settings, seed)
     rng = stream(seed, "data")
     directions = rng.standard_normal((settings.classes, settings.features))
     means = settings.separation * directions / np.linalg.norm(directions, axis=1, keepdims=True)
@@ -33,3 +38,22 @@ def load_synthetic(settings: SyntheticData, seed: int) -> DataSet:
     train = table(settings.train_rows)
     about = f"Synthetic: {settings.classes} Gaussian classes in {settings.features} dimensions, drawn from seed {seed}."
     return DataSet("synthetic", train, test, tuple(str(label) for label in range(settings.classes)), about)
+
+
+def _linear(settings: SyntheticData, seed: int) -> DataSet:
+    rng = stream(seed, "data")
+    direction = rng.standard_normal(settings.features)
+    weights = settings.separation * direction / np.linalg.norm(direction)
+    bias = rng.standard_normal()
+    names = tuple(str(value) for value in range(settings.groups))
+
+    def table(rows: int) -> Table:
+        group = GroupColumn(rng.integers(settings.groups, size=rows), names)
+        x = rng.standard_normal((rows, settings.features), dtype=np.float32)
+        y = x @ weights + bias + rng.standard_normal(rows)
+        return Table(torch.from_numpy(x), torch.from_numpy(y.astype(np.float32)), {"group": group})
+
+    test = table(settings.test_rows)
+    train = table(settings.train_rows)
+    about = f"Synthetic: a number linear in {settings.features} normal features, with noise, drawn from seed {seed}."
+    return DataSet("synthetic", train, test, (), about)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from accord.config.data import CsvData
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.sources.table_file import Coded, Frame, Numbers, joined, open_table, recoded
+from accord.data.sources.target import scaled_target
 from accord.errors import DataError, StudyError
 from accord.streams import stream
 
@@ -37,16 +38,19 @@ _TOLD = {
 class _Layout:
     """Which column is what."""
 
+    target: str
+    regression: bool  # whether the target is a number
     numbers: tuple[str, ...]  # features, then
     categories: tuple[str, ...]  # features too
     groups: tuple[str, ...]
     bins: tuple[str, ...]  # those of the groups that are cut from numbers
 
     def read_as_numbers(self) -> list[str]:
-        return [*dict.fromkeys([*self.numbers, *self.bins])]
+        return [*dict.fromkeys([*([self.target] if self.regression else []), *self.numbers, *self.bins])]
 
-    def read_as_texts(self, target: str) -> list[str]:
-        return [*dict.fromkeys([target, *self.categories, *(name for name in self.groups if name not in self.bins)])]
+    def read_as_texts(self) -> list[str]:
+        target = [] if self.regression else [self.target]
+        return [*dict.fromkeys([*target, *self.categories, *(name for name in self.groups if name not in self.bins)])]
 
 
 def load_csv(settings: CsvData) -> DataSet:
@@ -54,8 +58,9 @@ def load_csv(settings: CsvData) -> DataSet:
 
     `x` has shape `[n, features]`, float32: numbers first, scaled to [0, 1] by their ranges, then each category
     one-hot over its values; both in the order of `features`, or of the file. `y` counts the target's values from 0,
-    in the order of `categories`, or else sorted. The cut into training and test rows depends on the rows and
-    `test_fraction` only, never on the study's seed; both parts keep the order of the file.
+    in the order of `categories`, or else sorted; with `target_kind: number` it is float32, see `scaled_target`. The cut
+    into training and test rows depends on the rows and `test_fraction` only, never on the study's seed; both parts keep
+    the order of the file.
 
     Raises:
         StudyError: a column is not there, or is asked to be two things that do not go together.
@@ -65,7 +70,7 @@ def load_csv(settings: CsvData) -> DataSet:
     paths = [Path(each).expanduser() for each in (settings.path, settings.test_path) if each is not None]
     files = [open_table(path, settings.delimiter, settings.columns) for path in paths]
     layout = _layout(settings, files[0].names)
-    numbers, texts = layout.read_as_numbers(), layout.read_as_texts(settings.target)
+    numbers, texts = layout.read_as_numbers(), layout.read_as_texts()
     for path, file in zip(paths[1:], files[1:], strict=True):
         if lost := [name for name in (*texts, *numbers) if name not in file.names]:
             raise DataError(f"data.test_path: {path} has no column {lost[0]!r}{_nearest(lost[0], file.names)}")
@@ -75,7 +80,7 @@ def load_csv(settings: CsvData) -> DataSet:
     train, test = _cut(settings, kept, frames[0].rows)
     derived: list[str] = []
     x = _features(settings, layout, frame, train, test, derived)
-    y, names = _target(settings, frame, kept, derived)
+    y, names = _numeric_target(settings, frame, kept) if layout.regression else _target(settings, frame, kept, derived)
     groups = {name: _group(settings, layout, name, frame, kept, derived) for name in layout.groups}
 
     def table(part: NDArray[np.float32], rows: Rows) -> Table:
@@ -130,7 +135,8 @@ def _layout(settings: CsvData, there: Sequence[str]) -> _Layout:
         raise StudyError(f"data.ranges: {both[0]!r} is categorical, which has no range; leave out one of the two")
     categories = tuple(column for column in features if column in spelled)
     numbers = tuple(column for column in features if column not in spelled)
-    return _Layout(numbers, categories, groups, tuple(settings.bins))
+    regression = settings.target_kind == "number"
+    return _Layout(settings.target, regression, numbers, categories, groups, tuple(settings.bins))
 
 
 def _without_missing(settings: CsvData, layout: _Layout, frame: Frame) -> tuple[Frame, Rows]:
@@ -153,8 +159,9 @@ def _without_missing(settings: CsvData, layout: _Layout, frame: Frame) -> tuple[
         return frame, np.flatnonzero(kept)
     if settings.missing != "refuse":
         frame = _filled(settings, frame)
-        number_gap = set(layout.numbers) if settings.missing == "category" else set(frame.numbers)
-        text_gap = {settings.target} if settings.missing == "category" else set(frame.texts)
+        whole = settings.missing == "category"
+        number_gap = {*layout.numbers, settings.target} & set(frame.numbers) if whole else set(frame.numbers)
+        text_gap = {settings.target} & set(frame.texts) if whole else set(frame.texts)
         absent = {name: np.isnan(frame.numbers[name]) for name in number_gap}
         absent |= {name: (frame.texts[name].codes < 0) | absent.get(name, False) for name in text_gap}
     first = {name: int(where.argmax()) for name, where in absent.items() if where.any()}
@@ -175,7 +182,7 @@ def _mend(settings: CsvData, column: str) -> str:
 def _filled(settings: CsvData, frame: Frame) -> Frame:
     numbers, texts = dict(frame.numbers), dict(frame.texts)
     for name, value in settings.fill.items():
-        if name in numbers:
+        if name in numbers and name != settings.target:
             if isinstance(value, str):
                 raise StudyError(f"data.fill: {name!r} is a number, but its fill is the text {value!r}")
             numbers[name] = np.where(np.isnan(numbers[name]), value, numbers[name])
@@ -255,9 +262,10 @@ def _values(
     occurring = occurring[occurring >= 0]
     if stated is None:
         if len(occurring) > MOST_VALUES:
+            other = "set data.target_kind to number" if key == "target" else f"leave it out of data.{key}"
             raise DataError(
                 f"{settings.path}: {name} has {len(occurring):,} values, more than {MOST_VALUES:,}; name them in "
-                f"data.categories, or leave it out of data.{key}"
+                f"data.categories, or {other}"
             )
         names = tuple(sorted((column.values[code] for code in occurring), key=_by_number_then_text))
         derived.append(f"the values of {name}")
@@ -292,6 +300,12 @@ def _target(settings: CsvData, frame: Frame, kept: Rows, derived: list[str]) -> 
     if len(column.names) < 2:
         raise DataError(f"{settings.path}: {settings.target} has one value only, so there is nothing to tell apart")
     return column.codes, column.names
+
+
+def _numeric_target(settings: CsvData, frame: Frame, kept: Rows) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """The number to predict of all rows (NaN in rows dropped), and no classes."""
+    values = frame.numbers[settings.target]
+    return scaled_target(values, settings.target_range, kept, lambda row: f"{frame.place(row)}: {settings.target}"), ()
 
 
 def _group(settings: CsvData, layout: _Layout, name: str, frame: Frame, kept: Rows, derived: list[str]) -> GroupColumn:

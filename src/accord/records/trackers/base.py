@@ -25,22 +25,23 @@ def scalars(record: RoundRecord, uplink_bytes: int) -> dict[str, float]:
     """Tag to value, for what a round's record holds: all that any tracker is given of a round.
 
     Tags: `test/accuracy`, `test/loss` (nats), `privacy/epsilon_max`, `fairness/<column>/<group>/accuracy`,
-    `communication/uplink_bytes` (since the run began), `time/<stage>` (seconds).
+    `communication/uplink_bytes` (since the run began), `time/<stage>` (seconds). Where the target is a number:
+    `test/loss` (mean squared error), `test/rmse`, `test/mae`, `test/r2`, `fairness/<column>/<group>/mse`.
 
     Args:
         record: the round.
         uplink_bytes: bytes sent by clients before it.
     """
-    values: dict[str, float] = {}
-    if record.test is not None:
-        values["test/accuracy"] = record.test.accuracy
-        if record.test.loss is not None:
-            values["test/loss"] = record.test.loss
+    scores = {} if record.test is None else record.test.as_json()
+    values: dict[str, float] = {
+        f"test/{name}": score for name, score in scores.items() if name != "n" and score is not None
+    }
     if record.epsilon is not None:
         values["privacy/epsilon_max"] = record.epsilon.max
+    by_group = "mse" if "rmse" in scores else "accuracy"
     for column, groups in (record.groups or {}).items():
-        for group, accuracy in groups.items():
-            values[f"fairness/{column}/{group}/accuracy"] = accuracy
+        for group, value in groups.items():
+            values[f"fairness/{column}/{group}/{by_group}"] = value
     for stage, seconds in record.seconds.items():
         values[f"time/{stage}"] = seconds
     values["communication/uplink_bytes"] = uplink_bytes + record.uplink_bytes

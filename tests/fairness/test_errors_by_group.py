@@ -1,0 +1,175 @@
+"""Errors by group against Fairlearn and scikit-learn; intervals against scipy and rows drawn anew; sums that add."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from fairlearn.metrics import MetricFrame
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import mean_absolute_error, mean_squared_error
+
+from accord.errors import DataError
+from accord.fairness.errors_by_group import (
+    ErrorSums,
+    audit_errors,
+    error_gaps,
+    error_spread,
+    gap_intervals,
+    group_errors,
+    mean_errors,
+    standard_errors,
+    sum_errors,
+)
+from accord.fairness.groups import Grouping
+
+NAMES = ("a", "b", "c")
+
+
+def draw(n: int = 400, seed: int = 0) -> tuple[Grouping, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(3, size=n)
+    y = rng.normal(size=n)
+    return Grouping("g", NAMES, codes), y, y + 0.2 * codes + (0.5 + codes) * rng.normal(size=n)
+
+
+def sums_of(errors: list[float], codes: list[int] | None = None) -> ErrorSums:
+    return sum_errors(Grouping("g", NAMES, np.array(codes or [0] * len(errors), dtype=np.int64)), np.array(errors))
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10_000), n=st.integers(20, 200))
+def test_values_are_fairlearns(seed: int, n: int) -> None:
+    grouping, y, predicted = draw(n, seed)
+    measures = {
+        "mse": mean_squared_error,
+        "mae": mean_absolute_error,
+        "bias": lambda true, seen: float(np.mean(seen - true)),
+    }
+    frame = MetricFrame(metrics=measures, y_true=y, y_pred=predicted, sensitive_features=grouping.codes)
+    sums = sum_errors(grouping, predicted - y)
+    for name in measures:
+        found = mean_errors(sums)[name]
+        for code, value in frame.by_group[name].items():
+            assert found[code] == pytest.approx(value, rel=1e-9, abs=1e-12)
+        gap = frame.difference(method="between_groups")[name]
+        assert error_gaps(sums)[f"{name}_gap"] == pytest.approx(gap, rel=1e-9, abs=1e-12)
+
+
+def test_sums_add() -> None:
+    grouping, y, predicted = draw()
+    errors = predicted - y
+    halves = [
+        sum_errors(Grouping("g", NAMES, grouping.codes[part]), errors[part]) for part in (slice(150), slice(150, None))
+    ]
+    both, whole = halves[0] + halves[1], sum_errors(grouping, errors)
+    for name, values in whole.arrays().items():
+        assert both.arrays()[name] == pytest.approx(values, rel=1e-12)
+    with pytest.raises(DataError, match="cannot be added"):
+        whole + ErrorSums("other", NAMES, **whole.arrays())
+    with pytest.raises(DataError, match="one number for each of 3 groups"):
+        ErrorSums("g", NAMES, **{name: values[:2] for name, values in whole.arrays().items()})
+
+
+def test_intervals_are_those_of_a_mean() -> None:
+    grouping, y, predicted = draw()
+    errors = predicted - y
+    report = group_errors(sum_errors(grouping, errors), 0.9, 30)["b"]
+    own = errors[grouping.codes == 1]
+    for name, values in {"mse": own**2, "mae": np.abs(own), "bias": own}.items():
+        expected = stats.norm.interval(0.9, loc=values.mean(), scale=stats.sem(values))
+        assert report.intervals[name] == pytest.approx(expected, rel=1e-9)
+
+
+def test_errors_that_are_all_alike_have_an_interval_of_no_width() -> None:
+    report = group_errors(sums_of([0.1] * 50), 0.95, 30)["a"]
+    for name in ("mse", "mae", "bias"):
+        low, high = report.intervals[name] or (math.nan, math.nan)
+        assert low == pytest.approx(high, abs=1e-8)
+
+
+def test_an_interval_of_a_mean_of_squares_does_not_reach_below_0() -> None:
+    report = group_errors(sums_of([0.0, 0.0, 5.0]), 0.95, 30)["a"]
+    assert report.intervals["mse"] is not None
+    assert report.intervals["mse"][0] == 0.0
+    assert report.intervals["bias"] is not None
+    assert report.intervals["bias"][0] < 0.0
+
+
+def test_groups_of_no_row_and_of_one() -> None:
+    sums = sums_of([2.0, 1.0, 1.0], [0, 1, 1])
+    reports = group_errors(sums, 0.95, 1)
+    assert reports["a"].errors == {"mse": 4.0, "mae": 2.0, "bias": 2.0}
+    assert reports["a"].intervals == {"mse": None, "mae": None, "bias": None}
+    assert reports["c"].errors == {"mse": None, "mae": None, "bias": None}
+    assert (reports["a"].too_small, reports["c"].too_small) == (False, True)
+    assert error_gaps(sums)["mse_gap"] == 3.0  # c, without rows, is left out
+    found = gap_intervals(sums, confidence=0.95, resamples=10, rng=np.random.default_rng(0))
+    assert found == {"mse_gap": None, "mae_gap": None, "bias_gap": None}
+    assert error_gaps(sums_of([], [])) == {"mse_gap": None, "mae_gap": None, "bias_gap": None}
+
+
+def test_gap_intervals_are_near_those_of_rows_drawn_anew() -> None:
+    grouping, y, predicted = draw(900)
+    errors, rng = predicted - y, np.random.default_rng(1)
+    found = gap_intervals(sum_errors(grouping, errors), confidence=0.95, resamples=4000, rng=rng)
+    by_code = [errors[grouping.codes == code] for code in range(3)]
+    again = []
+    for _ in range(2000):
+        drawn = [rng.choice(own, len(own)) for own in by_code]
+        measures = [[np.mean(each**2), np.mean(np.abs(each)), np.mean(each)] for each in drawn]
+        again.append(np.ptp(measures, axis=0))
+    for name, ends in zip(
+        ("mse_gap", "mae_gap", "bias_gap"), np.quantile(again, [0.025, 0.975], axis=0).T, strict=True
+    ):
+        width = ends[1] - ends[0]
+        assert found[name] == pytest.approx(ends, abs=0.12 * width)
+
+
+def test_the_report() -> None:
+    grouping, y, predicted = draw()
+    small = Grouping("h", ("p", "q"), (np.arange(400) < 3).astype(np.int64))
+    columns = {"g": sum_errors(grouping, predicted - y), "h": sum_errors(small, predicted - y)}
+    told = audit_errors(
+        columns, confidence=0.95, min_group_size=30, resamples=100, rng=np.random.default_rng(0)
+    ).as_json()
+    assert (told["measure"], told["positive"], told["confusion"]) == ("mse", None, None)
+    assert list(told["groups"]) == ["g=a", "g=b", "g=c", "h=p", "h=q"]
+    assert set(told["groups"]["g=a"]) == {"n", "mse", "mae", "bias", "intervals", "too_small"}
+    assert told["headline_column"] == "g"
+    assert told["mse_gap"] == told["columns"]["g"]["mse_gap"]
+    assert told["worst_group"] == "g=c"
+    assert told["worst_group_mse"] == told["groups"]["g=c"]["mse"]
+    assert told["columns"]["h"]["too_small_groups"] == ["q"]
+    assert told["columns"]["h"]["worst_group"] == "p"
+    with pytest.raises(DataError, match="no group columns"):
+        audit_errors({}, confidence=0.95, min_group_size=30, resamples=10, rng=np.random.default_rng(0))
+
+
+def test_rows_and_errors_are_as_many() -> None:
+    with pytest.raises(DataError, match="2 rows in group column 'g', 1 errors"):
+        sum_errors(Grouping("g", NAMES, np.array([0, 1])), np.array([1.0]))
+
+
+def test_standard_errors_shrink_with_the_root_of_the_rows() -> None:
+    rng = np.random.default_rng(3)
+    few, many = (sums_of(rng.normal(size=n).tolist()) for n in (400, 40_000))
+    for name in ("mse", "mae", "bias"):
+        assert standard_errors(few)[name][0] == pytest.approx(10 * standard_errors(many)[name][0], rel=0.2)
+
+
+def test_the_spread_over_clients() -> None:
+    sums, n = np.arange(20.0) * 10, np.full(20, 10)
+    spread = error_spread(np.append(sums, 0.0), np.append(n, 0), min_rows=11)
+    assert (spread.clients, spread.without_rows, spread.too_small) == (20, 1, 20)
+    assert (spread.mean, spread.min, spread.max, spread.worst_10_percent) == (9.5, 0.0, 19.0, 18.5)
+    assert spread.standard_deviation == pytest.approx(np.arange(20).std())
+    lost = error_spread(np.array([1.0, np.inf]), np.array([1, 1]))
+    assert (lost.min, lost.mean, lost.max, lost.standard_deviation) == (1.0, None, None, None)
+    assert error_spread(np.zeros(1), np.zeros(1, dtype=np.int64)).mean is None
+    wrong: list[Any] = [np.array([-1.0]), np.array([np.nan]), np.zeros((1, 1))]
+    for each in wrong:
+        with pytest.raises(DataError, match="give a sum >= 0"):
+            error_spread(each, np.array([1]))
