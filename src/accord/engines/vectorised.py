@@ -186,6 +186,7 @@ class Vectorised:
         is too short to pay for compiling."""
         table, plan = self._data.data.train, work.local_plan
         plain = work.optimizer.plain_rate is not None and not work.proximal and sums_laid(work)
+        plain = plain and not work.task.regression  # the loss is compiled in
         clipped = plan is None or (plan.unit == "sample" and not plan.per_layer)
         known = table.x.dtype in (torch.uint8, torch.float32) and work.dtype == torch.float32
         wanted = 6 * cost.products * self._samples >= _PAYS if self._compile is None else self._compile
