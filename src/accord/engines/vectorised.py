@@ -185,12 +185,15 @@ class Vectorised:
         """The network as compiled training reads it; None where the work or the network has no such form, or the run
         is too short to pay for compiling."""
         table, plan = self._data.data.train, work.local_plan
-        plain = work.optimizer.plain_rate is not None and not work.proximal and sums_laid(work)
-        plain = plain and not work.task.regression  # the loss is compiled in
-        clipped = plan is None or (plan.unit == "sample" and not plan.per_layer)
-        known = table.x.dtype in (torch.uint8, torch.float32) and work.dtype == torch.float32
+        fits = (
+            work.optimizer.plain_rate is not None and not work.proximal and sums_laid(work),
+            plan is None or (plan.unit == "sample" and not plan.per_layer),
+            not work.task.regression,  # the loss is compiled in
+            table.x.dtype in (torch.uint8, torch.float32) and work.dtype == torch.float32,
+            table.x.is_contiguous() and table.y.is_contiguous() and self._device.type == "cpu",
+        )
         wanted = 6 * cost.products * self._samples >= _PAYS if self._compile is None else self._compile
-        if not (wanted and plain and clipped and known and self._device.type == "cpu"):
+        if not (wanted and all(fits)):
             return None
         return compile_network(network, tuple(table.x.shape[1:]), work.task.classes, by_sample=plan is not None)
 
