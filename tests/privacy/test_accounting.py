@@ -13,10 +13,12 @@ from dp_accounting import (
     pld,
     rdp,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from accord.errors import PrivacyError
 from accord.privacy import accounting
-from accord.privacy.accounting import Accountant, epsilon, epsilon_of, noise_for, steps_within
+from accord.privacy.accounting import Accountant, Events, epsilon, epsilon_of, noise_for, steps_within
 
 STEP = PoissonSampledDpEvent(0.01, GaussianDpEvent(1.1))
 
@@ -189,3 +191,27 @@ def test_one_mechanism_without_noise_costs_everything() -> None:
 def test_what_does_not_compose_is_refused(more: Any, accountant: Any, message: str) -> None:
     with pytest.raises(PrivacyError, match=message):
         epsilon_of((*MIXED, more), 1e-5, accountant)
+
+
+@given(
+    rate=st.floats(-4, 0).map(lambda x: 10**x),
+    noise=st.floats(-0.7, 1.2).map(lambda x: 10**x),
+    steps=st.floats(0, 5).map(lambda x: int(10**x)),
+    delta=st.floats(-10, -1.5).map(lambda x: 10**x),
+    sampled=st.booleans(),
+    second=st.booleans(),
+)
+@settings(derandomize=True, deadline=None, max_examples=60)
+def test_the_orders_left_out_would_not_have_been_the_best(
+    rate: float, noise: float, steps: int, delta: float, sampled: bool, second: bool
+) -> None:
+    """To the bit what dp-accounting finds over all of its orders."""
+    gaussian = GaussianDpEvent(noise)
+    event = PoissonSampledDpEvent(rate, gaussian) if sampled else gaussian
+    events: Events = ((event, steps, "add_remove"),)
+    whole = rdp.RdpAccountant().compose(event, steps)
+    if second:
+        other = PoissonSampledDpEvent(min(1.0, 3 * rate), GaussianDpEvent(2 * noise))
+        events += ((other, steps // 2 + 1, "add_remove"),)
+        whole.compose(other, steps // 2 + 1)
+    assert epsilon_of(events, delta) == pytest.approx(whole.get_epsilon(delta), rel=1e-12, abs=1e-15)
