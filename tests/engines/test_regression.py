@@ -1,6 +1,7 @@
 """Engines hold their contract on numbers to predict too; clipping by sample against a naive loop."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,22 @@ class _OfNumbers(EngineContract):
     @pytest.fixture
     def task(self) -> Callable[..., Task]:
         return regressions.task
+
+    @pytest.mark.parametrize("unit", [None, "sample", "batch", "client", "local"])
+    @pytest.mark.parametrize("value", [3.4e38, -3.4e38])
+    def test_a_huge_target_reaches_no_other_client(
+        self, data: FederatedData, task: Callable[..., Task], unit: str | None, value: float
+    ) -> None:
+        """Padding must not be given somebody's target."""
+        work = make_work(task(), unit, dtype=torch.float32)
+        shared, table = work.task.init(work.dtype), data.data.train
+        y = table.y.clone()
+        y[0] = value  # row 0 is client 0's
+        poisoned = replace(data, data=replace(data.data, train=replace(table, y=y)))
+        clean = {r.client: r.update for r in self.make(data).run_cohort(work, range(7), shared, 1)}
+        for result in self.make(poisoned).run_cohort(work, range(7), shared, 1):
+            if result.client != 0:
+                assert all(torch.equal(result.update[name], clean[result.client][name]) for name in shared)
 
 
 class TestSequentialOnNumbers(_OfNumbers):

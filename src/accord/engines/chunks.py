@@ -200,7 +200,9 @@ class Feed:
         self._x, self._dtype, self._device = table.x, dtype, device
         self._buffer = table.x.new_empty(chunk.rows[:1].size, *table.x.shape[1:])
         self._rows = torch.from_numpy(chunk.rows)
-        self._y = table.y[self._rows.clamp(min=0)].unsqueeze(3).to(device)
+        # Padding has a target of its own, 0: some client's, if huge, would make the padding's gradient infinite.
+        targets = table.y[self._rows.clamp(min=0)].masked_fill_(self._rows < 0, 0)
+        self._y = targets.unsqueeze(3).to(device)
         # Cut by step at once: for a small network, slicing step by step costs as much as a product.
         self._by_step = list(zip(self._rows.flatten(1).unbind(0), self._y.unbind(0), strict=True))
         self._shape = (-1, chunk.rows.shape[2], *table.x.shape[1:])

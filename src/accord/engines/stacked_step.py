@@ -105,10 +105,14 @@ class KernelStep:
             raise PrivacyError("privacy.unit sample adds noise in every step, but a step came without")
         scale = [rate / divisor for divisor in divisors]
         parts = self._clipped(stack, batch, plan, scale)
-        # Noise first: were the sum rounded into the weights before, that rounding would be outside the sensitivity.
-        self._add_noise(stack, [-factor * plan.noise_std for factor in scale], draw)
+        # Noise goes to the sum, and both to the weights at once: rounding them into these one after the other would
+        # round the sum by itself, which its sensitivity does not cover.
+        step = {name: torch.zeros_like(value) for name, value in stack.items()}
         for part in parts:
-            part.descend(stack, 1.0)
+            part.descend(step, 1.0)
+        self._add_noise(step, [-factor * plan.noise_std for factor in scale], draw)
+        for name, value in stack.items():
+            value.add_(step[name])
 
     def gradients(self, stack: Stack, batch: StackedBatch, divisors: list[float] | None, draw: Draw | None) -> Stack:
         """What `local.step` hands its optimiser, in the stack's layout; arguments and errors as in `fused`."""

@@ -5,12 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from accord.data.federated import Table
 from accord.engines.compiled import columns, layers, moves, products, training
 from accord.engines.compiled.client import Trainer, one_thread_a_product
-from accord.engines.compiled.network import FLAT
-from accord.privacy import noise, normals
+from accord.engines.compiled.network import FLAT, compile_network
+from accord.engines.stacked import stack_network
+from accord.privacy import clipping, noise, normals
 from accord.streams import bind
+from accord.task import Task
 from accord.timing import untimed
 from engines.compiled.test_client import laid_out, make_data, make_work, plan
 
@@ -18,7 +22,7 @@ from engines.compiled.test_client import laid_out, make_data, make_work, plan
 def test_what_is_kept_goes_by_every_file_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     before = training._sources()
     assert before == training._sources()
-    for module in (columns, layers, moves, products, normals):
+    for module in (columns, layers, moves, products, normals, clipping):
         with monkeypatch.context() as patch:
             patch.setattr(module, "__file__", __file__)
             assert training._sources() != before, module
@@ -56,3 +60,24 @@ def test_rows_at_once_change_rounding_alone() -> None:
         found.append(flat)
     assert torch.allclose(found[0], found[1], atol=1e-6)
     assert not torch.equal(found[0], found[1])
+
+
+@pytest.mark.parametrize(("clip_norm", "value"), [(1e-12, 5.4e32), (1e-7, 5.7e37), (1e-6, 2.2e38), (0.5, 1e10)])
+def test_a_huge_input_beside_a_tiny_slope_is_clipped_all_the_same(clip_norm: float, value: float) -> None:
+    """Scaled down, such a slope would leave float32's precision."""
+    layer = nn.Linear(4, 2)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor([60.0, 0.0]))
+    model = nn.Sequential(layer)
+    work = make_work("softmax", task=Task(model, 2), plan=plan(clip_norm))
+    stacked = stack_network(model, 1, by_sample=True)
+    assert stacked is not None
+    network = compile_network(stacked, (4,), 2, by_sample=True)
+    assert network is not None
+    trainer = Trainer(work, network, Table(torch.full((2, 4), value), torch.tensor([0, 0])), untimed)
+    flat = network.enter({key: tensor.unsqueeze(0) for key, tensor in work.task.init().items()})[FLAT]
+    scratch = trainer._scratch(1, summed=True)
+    nothing = np.empty((0, 8), dtype=np.uint32)
+    trainer._run(np.array([[0]]), np.array([1]), 1.0, flat[0], nothing, scratch, training.SUM)
+    assert np.sqrt((scratch.total.astype(np.float64) ** 2).sum()) <= clip_norm

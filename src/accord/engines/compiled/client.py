@@ -78,7 +78,7 @@ class Trainer:
             PrivacyError: the noise is not a positive number.
         """
         most = int(counts.max(initial=0))
-        scratch = self._scratch(most, most > self.network.micro)
+        scratch = self._scratch(most, most > self.network.micro or self.work.local_plan is not None)
         rate = self._rate(held)
         self._run(rows, counts, rate, params, self._keys(len(rows), rate, stream), scratch, WHOLE)
 

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from accord.engines.compiled import columns, layers, moves, products
 from accord.engines.compiled import columns as at
 from accord.engines.compiled.products import SCRATCH, WIDTH, compiled
-from accord.privacy import normals
+from accord.privacy import clipping, normals
 from accord.privacy.clipping import ROUNDING
 from accord.privacy.normals import add_normals
 
@@ -29,6 +29,7 @@ WHOLE, SUM, APPLY = range(3)
 """All of a client's steps; the gradient of some of a step's rows; and what a step does with their sum."""
 
 _ONE, _NONE = np.float32(1), np.float32(0)
+_HUGE = float(np.finfo(np.float32).max)
 _HAS_TICKS = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere a program may not be allowed to read them
 
 
@@ -127,6 +128,8 @@ def _squares(network, rows, space, micro, squares, whole, real):  # type: ignore
             extra = 1.0 if layer[at.BIAS] >= 0 else 0.0
             for i in range(rows):
                 held = _square(space[first + i * depth : first + (i + 1) * depth]) + extra
+                # Beside such an input, a slope that clipping scales would lose its precision: the row is left out.
+                held = held if held < _HUGE else np.inf
                 squares[i] += held * _square(space[last + i * wide : last + (i + 1) * wide])
         elif layer[at.KIND] == at.CONVOLUTION:
             count, wide = layer[at.DEPTH] * layer[at.WIDE], layer[at.WIDE]
@@ -192,19 +195,19 @@ def _descend(network, rows, alpha, space, micro, target, factors, private, whole
 
 
 @compiled
-def _add_noise(keys, scale, params, tensors, place, drawn):  # type: ignore[no-untyped-def]
-    """Each tensor's draws under its number; through `drawn` where the parameters lie in another order than draws do."""
+def _add_noise(keys, scale, total, tensors, place, drawn):  # type: ignore[no-untyped-def]
+    """Each tensor's draws under its number; through `drawn` where parameters lie in another order than draws do."""
     scales = np.full(1, scale, np.float32)
     for number in range(len(tensors)):
         begin, count, known = tensors[number]
         if known < 0:
-            add_normals(keys, np.uint32(number), scales, params[begin : begin + count].reshape((1, count)))
+            add_normals(keys, np.uint32(number), scales, total[begin : begin + count].reshape((1, count)))
             continue
         fresh = drawn[:count]
         fresh[:] = _NONE
         add_normals(keys, np.uint32(number), scales, fresh.reshape((1, count)))
         for j in range(count):
-            params[place[known + j]] += fresh[j]
+            total[place[known + j]] += fresh[j]
 
 
 @compiled
@@ -259,8 +262,8 @@ def _train(  # type: ignore[no-untyped-def]
         place: where each such draw goes.
         space: scratch: activations and their gradients of `micro` rows.
         picked: scratch: what pools pick of them.
-        total: what is subtracted in one step, `[numbers]`, negative; written by `SUM` and read by `APPLY`, otherwise
-            scratch, and empty where a step's rows are worked on at once.
+        total: what one step adds to the parameters, `[numbers]`; written by `SUM` and read by `APPLY`, otherwise
+            scratch, and empty where a step adds nothing but one piece's gradient.
         part: `WHOLE`; `SUM` leaves the parameters alone; `APPLY` adds a step's noise and total to them.
         ticks: processor ticks by stage, `[4]`, added to.
     """
@@ -272,8 +275,10 @@ def _train(  # type: ignore[no-untyped-def]
         count = counts[step]
         pieces = -(-count // micro)
         alpha = -rate if private or part != WHOLE else -rate / np.float32(max(1, count))
-        apart = pieces > 1 or part == SUM
-        if apart:
+        # Noise goes to the sum, and both to the parameters at once: rounding them into these one after the other would
+        # round the sum by itself, which its sensitivity does not cover.
+        apart = private or pieces > 1 or part != WHOLE
+        if apart and part != APPLY:
             total[:] = _NONE
         for piece in range(pieces):
             mine = rows[step, count * piece // pieces : count * (piece + 1) // pieces]
@@ -288,11 +293,10 @@ def _train(  # type: ignore[no-untyped-def]
         if part == SUM:
             continue
         began = _ticks()
-        # Noise first: were the sum rounded into the weights before, that rounding would be outside the sensitivity.
         if noise_std > 0:
-            _add_noise(keys[step : step + 1], alpha * noise_std, params, tensors, place, drawn)
+            _add_noise(keys[step : step + 1], alpha * noise_std, total, tensors, place, drawn)
         noised = _ticks()
-        if apart or part == APPLY:
+        if apart:
             for j in range(len(params)):
                 params[j] += total[j]
         elif pieces == 1:
@@ -304,7 +308,7 @@ def _train(  # type: ignore[no-untyped-def]
 def _sources() -> str:
     """Digest of all files that the compiled code comes from."""
     digest = hashlib.sha256()
-    for module in (columns, layers, moves, products, normals, sys.modules[__name__]):
+    for module in (columns, layers, moves, products, normals, clipping, sys.modules[__name__]):
         digest.update(Path(module.__file__ or "").read_bytes())
     return digest.hexdigest()
 
@@ -324,8 +328,8 @@ def _compile() -> Any:
         x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, keys, tensors,
         place, space, picked, total, part, ticks,
     ):  # fmt: skip
-        # Numba tells what it kept by this file's date and what a function closes over: without the digest, it would
-        # go on with what it compiled before another file changed.
+        # Numba tells what it kept by this file and by what a function closes over: without the digest, it would go on
+        # with what it compiled before another file changed.
         if sources != "":
             _train(
                 x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, keys,
