@@ -113,11 +113,29 @@ def table(name: str, plan: dict[str, Any], results: dict[str, Any]) -> tuple[str
         each = ", ".join(f"{100 * a:.2f}" for a in accuracy)
         cells = [variant["label"], percent(accuracy), each, epsilon, noise, variant.get("reported", "–"), target]
         lines.append(f"| {' | '.join(cells)} |")
+    if plan.get("paired"):
+        lines += ["", paired(plan, results)]
+    if plan.get("note"):
+        lines += ["", plan["note"]]
     if plan.get("groups"):
         lines += ["", *groups(plan, results)]
     versions = results[next(iter(results))]["versions"]
     lines += ["", "Versions: " + ", ".join(f"{key} {value}" for key, value in versions.items()) + ".", ""]
     return "\n".join(lines), met
+
+
+def paired(plan: dict[str, Any], results: dict[str, Any]) -> str:
+    """Each variant's accuracy less the first's, seed by seed, with 95% t-intervals."""
+    first, *others = (
+        [results[f"{variant['label']} / seed {seed}"]["test"]["accuracy"] for seed in plan["seeds"]]
+        for variant in plan["variants"]
+    )
+    told = []
+    for variant, accuracy in zip(plan["variants"][1:], others, strict=True):
+        differences = [100 * (one - base) for one, base in zip(accuracy, first, strict=True)]
+        spread = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
+        told.append(f"{variant['label']} {statistics.fmean(differences):+.2f} ± {spread:.2f}")
+    return f"Points more than {plan['variants'][0]['label']}, seed by seed: {'; '.join(told)}."
 
 
 def groups(plan: dict[str, Any], results: dict[str, Any]) -> list[str]:

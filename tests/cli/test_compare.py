@@ -58,3 +58,17 @@ def test_refusals_are_one_line(folders: list[Path]) -> None:
     (folders[1] / "model.safetensors").unlink()
     with pytest.raises(RunFolderError, match=r"lr0\.2-2: the run has not ended"):
         compare(folders)
+
+
+def test_a_page_overwrites_nothing_but_pages(folders: list[Path], tmp_path: Path) -> None:
+    study = tmp_path / "d.yaml"
+    study.write_text("data: digits")
+    with pytest.raises(StudyError, match=r"d\.yaml: would be overwritten with a page"):
+        compare(folders, html=study)
+    assert study.read_text() == "data: digits"
+
+
+def test_a_sweep_is_told_from_a_run(tmp_path: Path) -> None:
+    (tmp_path / "points.json").write_text("{}")
+    with pytest.raises(StudyError, match="a sweep, which has a report of its own; compare runs in"):
+        compare([tmp_path])

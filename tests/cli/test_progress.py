@@ -40,3 +40,19 @@ def test_of_a_regression_the_error_is_told(capsys: pytest.CaptureFixture[str]) -
     with Progress() as progress:
         progress.on_round("train", replace(RECORD, test=test), 10)
     assert capsys.readouterr().err == "training: round 3/10 rmse 60.00 ε 1.23\n"
+
+
+def test_a_long_wait_is_explained_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accord.cli.progress._PATIENCE", 0.01)
+    with Progress() as progress:
+        progress._slow.join(10)
+    assert (
+        capsys.readouterr().err == "getting ready; a machine's first private or long run compiles its kernels, once\n"
+    )
+
+
+def test_a_short_wait_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress() as progress:
+        pass
+    progress._slow.join(10)
+    assert capsys.readouterr().err == ""

@@ -1,18 +1,22 @@
 """The fast normals beside slow ones: ChaCha by its definition, Box-Muller in float64, and the normal law."""
 
 import math
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 from numpy.typing import NDArray
 from scipy import stats
 
-from accord.privacy.normals import add_normals, box_muller, chacha8, key_of
+from accord.privacy.normals import add_normals, box_muller, chacha8, kept, key_of
 from accord.streams import stream
 
 WORD = 2**32
@@ -184,3 +188,30 @@ def test_it_runs_where_nothing_compiled_can_be_kept(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.stdout.strip() == normals(25, np.arange(8, dtype=np.uint32)).tobytes().hex(), done.stderr
+
+
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("no locator"), OSError("disk full"), EOFError(), pickle.UnpicklingError("truncated")]
+)
+def test_a_kept_kernel_that_cannot_be_read_or_written_is_compiled_for_the_run(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiler(signature: str, *, cache: bool = False, **options: Any) -> Any:
+        if cache:
+            raise fault
+        return njit(signature, **options)
+
+    monkeypatch.setattr("accord.privacy.normals.njit", compiler)
+    assert kept("float64(float64)", lambda x: x + 1)(2.0) == 3.0
+
+
+@pytest.mark.slow
+def test_a_truncated_kernel_on_the_disk_does_not_end_a_run(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", "import accord.privacy.normals"]
+    subprocess.run(command, env=environment, check=True)
+    files = list(tmp_path.rglob("*.nbc"))
+    assert files
+    for file in files:
+        file.write_bytes(file.read_bytes()[:1000])
+    subprocess.run(command, env=environment, check=True)

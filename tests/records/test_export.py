@@ -291,3 +291,10 @@ def test_a_regressions_tables_have_errors(tmp_path: Path) -> None:
     assert not any(column.startswith("label.") for column in made["clients"].columns)
     assert {"mse", "mse.low", "mae", "bias", "bias.high"} <= set(made["groups"].columns)
     assert {"mse_gap", "mae_gap.high", "bias_gap"} <= set(made["gaps"].columns)
+
+
+def test_a_sweep_has_tables_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("")
+    (tmp_path / "points.json").write_text("{}")
+    with pytest.raises(RunFolderError, match=r"a sweep's folder; its tables are table\.csv and summary\.csv"):
+        tables(tmp_path)

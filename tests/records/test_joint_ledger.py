@@ -104,6 +104,20 @@ def test_a_line_damaged_before_the_last_is_refused(tmp_path: Path) -> None:
         enter(file)
 
 
+@pytest.mark.parametrize("last", [b"garbage\n", b"my notes\n", b"[1]\n", b"\n"])
+def test_a_whole_last_line_of_something_else_is_refused_and_left_alone(last: bytes, tmp_path: Path) -> None:
+    """Only a line without its newline can be torn."""
+    file = tmp_path / "j"
+    enter(file).charge(1, {0: 3})
+    for text in (file.read_bytes() + last, last):
+        file.write_bytes(text)
+        with pytest.raises(RunFolderError, match="not a JSON object"):
+            read(file)
+        with pytest.raises(RunFolderError, match="not a JSON object"):
+            enter(file)
+        assert file.read_bytes() == text
+
+
 def test_only_one_run_at_a_time(tmp_path: Path) -> None:
     file = tmp_path / "j"
     (tmp_path / "other name").symlink_to(file)

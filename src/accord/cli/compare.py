@@ -28,6 +28,11 @@ def compare(
 
     if not 0 < confidence < 1:
         raise StudyError(f"--confidence {confidence:g}: must lie strictly between 0 and 1, such as 0.95")
+    if html is not None and html.suffix.lower() not in (".html", ".htm"):
+        raise StudyError(f"--html {html}: would be overwritten with a page; name a file that ends in .html")
+    swept = next((run for run in runs if (run / "points.json").is_file()), None)
+    if swept is not None:
+        raise StudyError(f"{swept}: a sweep, which has a report of its own; compare runs in {swept / 'runs'}")
     if len(runs) < 2:
         raise StudyError("name two or more run folders: accord compare RUN RUN")
     opened = [open_run(run) for run in runs]

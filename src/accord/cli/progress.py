@@ -1,6 +1,7 @@
 """Live progress on stderr: a bar in a terminal, a line a round elsewhere (a log, a scheduler)."""
 
 import sys
+import threading
 from types import TracebackType
 
 from rich.console import Console
@@ -17,6 +18,9 @@ from rich.progress import Progress as Bar
 from accord.records.rounds import RoundRecord
 from accord.reports import scores
 
+_PATIENCE = 5.0
+"""Seconds without a round after which it is said what may take so long."""
+_COMPILING = "getting ready; a machine's first private or long run compiles its kernels, once"
 _NAMES = {"train": "training", "twin": "twin without privacy"}
 
 
@@ -37,19 +41,30 @@ class Progress:
             disable=not self._live,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._slow = threading.Timer(_PATIENCE, self._say_why)
+        self._slow.daemon = True
 
     def __enter__(self) -> "Progress":
         self._tasks["prepare"] = self._bar.add_task("loading, computing noise", total=None, scores="")
         self._bar.start()
+        self._slow.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._slow.cancel()
         self._bar.stop()
+
+    def _say_why(self) -> None:
+        if not self._live:
+            print(_COMPILING, file=sys.stderr)
+        elif "prepare" in self._tasks:
+            self._bar.update(self._tasks["prepare"], description=_COMPILING)
 
     def on_round(self, stage: str, record: RoundRecord, planned: int) -> None:
         """Shows a finished round."""
+        self._slow.cancel()
         scores = _scores(record)
         if not self._live:
             print(

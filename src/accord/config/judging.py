@@ -81,7 +81,7 @@ class Evaluation(Section):
     """Also train the same study without privacy, to show what privacy cost."""
     checkpoint_every: Count = 1
     """Rounds between checkpoints; a resumed run repeats what came after the last one."""
-    calibration_bins: Count = 15
+    calibration_bins: Annotated[int, Field(strict=True, ge=1, le=1000)] = 15
     """Bins of equal width, by confidence, behind the calibration error."""
     fine_tune: FineTune | None = None
     """Also judge the final model at each client before and after it is trained further on the client's rows."""

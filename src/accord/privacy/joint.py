@@ -220,10 +220,11 @@ def refuse_other_data(runs: Sequence[Charged], holdings: str, population: int, s
     for charged in runs:
         told = charged.header
         if told["holdings"] != holdings:
-            there = f"{told['population']} clients" if told["population"] != population else "the rows or their holders"
-            here = f"here {population}" if told["population"] != population else "differ"
+            fewer_or_more = told["population"] != population
+            clients = f"{told['population']} clients, here {population}"
+            what = clients if fewer_or_more else "the rows or their holders differ"
             raise PrivacyError(
-                f"{source} is the ledger of another data set or partition ({there}, {here}; run {told['study']}); "
+                f"{source} is the ledger of another data set or partition ({what}; run {told['study']}); "
                 "keep data, partition, imbalance and seed as they are there, or use another file"
             )
 

@@ -12,7 +12,10 @@ out to 9.49, past which there is 2e-21 of a normal law.
 The first use on a machine compiles for six seconds; Numba keeps the result beside this file or in the user's cache.
 """
 
+import pickle
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -27,16 +30,18 @@ _EXPAND = np.frombuffer(b"expand 32-byte k", dtype="<u4")
 _S0, _S1, _S2, _S3 = (_U(word) for word in _EXPAND)
 
 
+def kept(signature: Any, function: Callable[..., None]) -> Callable[..., None]:
+    """A function compiled for its signature and kept for later runs where Numba finds a folder it may write; where what
+    it kept is damaged, or cannot be written, compiled for this run alone."""
+    try:
+        compiled: Callable[..., None] = njit(signature, cache=True, nogil=True, error_model="numpy")(function)
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.PickleError):
+        compiled = njit(signature, nogil=True, error_model="numpy")(function)
+    return compiled
+
+
 def _compiled(signature: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Numba's compiler, which keeps what it compiled where it finds a folder it may write."""
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        try:
-            return njit(signature, cache=True, nogil=True, error_model="numpy")(function)
-        except RuntimeError:  # nowhere to keep it
-            return njit(signature, nogil=True, error_model="numpy")(function)
-
-    return decorate
+    return partial(kept, signature)
 
 
 _njit = njit(error_model="numpy")

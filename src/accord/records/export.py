@@ -47,6 +47,8 @@ def tables(folder: Path) -> list[Table]:
     """
     if not (folder / "study.yaml").is_file():
         raise RunFolderError(f"{folder}: not a run folder (it has no study.yaml)")
+    if (folder / "points.json").is_file():
+        raise RunFolderError(f"{folder}: a sweep's folder; its tables are table.csv and summary.csv, its runs in runs/")
     rounds = read_lines(folder / "rounds.jsonl")
     ledger = read_lines(folder / "ledger.jsonl")
     result = _json(folder / "result.json")

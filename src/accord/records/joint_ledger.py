@@ -134,7 +134,7 @@ def read(path: Path) -> tuple[Charged, ...]:
     Raises:
         RequestError: it cannot be read, or a line cannot be accounted.
     """
-    return joint.parse(store.read_lines(path), str(path))
+    return joint.parse(store.read_lines(path, strict=True), str(path))
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def held(path: Path, resumed: str | None = None) -> Iterator[JointLedger]:
     if resumed is not None and not path.is_file():
         raise RunFolderError(f"ledger {path}: missing, but the run charges it; put it back where it was")
     with _locked(path):
-        lines = store.read_lines(path)
+        lines = store.read_lines(path, strict=True)
         runs = joint.parse(lines, str(path))
         if resumed is not None and all(charged.run != resumed for charged in runs):
             raise RunFolderError(f"ledger {path}: does not have run {resumed}; put back the file that it charged")

@@ -111,13 +111,19 @@ def append_bytes(path: Path, data: bytes) -> None:
         _append(path, file, data)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path, *, strict: bool = False) -> list[dict[str, Any]]:
     """The records of an append-only file, without a last line that a kill has torn; none where it is missing.
 
+    Args:
+        path: the file.
+        strict: whether only a last line without its newline counts as torn, so that a file which is of something else
+            is not taken for one.
+
     Raises:
-        RunFolderError: the file cannot be read, or a line before the last is not a JSON object.
+        RunFolderError: the file cannot be read, or a line before the last, or a whole one if `strict`, is not a JSON
+            object.
     """
-    return [value for _, value in _whole_lines(path)]
+    return [value for _, value in _whole_lines(path, strict)]
 
 
 def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
@@ -228,7 +234,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+def _whole_lines(path: Path, strict: bool = False) -> list[tuple[bytes, dict[str, Any]]]:
     """Each whole line, newline included, with its record."""
     try:
         data = path.read_bytes()
@@ -242,7 +248,7 @@ def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
         value = _record(line)
         if value is not None:
             whole.append((line + b"\n", value))
-        elif number < len(lines) or tail:
+        elif strict or number < len(lines) or tail:
             raise RunFolderError(
                 f"{path}, line {number}: not a JSON object; the file was damaged after it was written, "
                 "restore it from a copy"

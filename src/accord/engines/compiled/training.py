@@ -336,10 +336,7 @@ def _compile() -> Any:
                 tensors, place, space, picked, total, part, ticks,
             )  # fmt: skip
 
-    try:
-        return njit(signature, cache=True, nogil=True, error_model="numpy")(train)
-    except RuntimeError:  # nowhere to keep it
-        return njit(signature, nogil=True, error_model="numpy")(train)
+    return normals.kept(signature, train)
 
 
 train = _compile()
