@@ -14,7 +14,7 @@ DIGITS = {"name": "digits"}
 
 def found(**settings: Any) -> list[Problem]:
     with pytest.raises(ValidationError) as caught:
-        Study.model_validate({"data": DIGITS, **settings})
+        Study.model_validate({"data": DIGITS} | settings)
     return problems(caught.value.errors(include_url=False))
 
 
@@ -65,6 +65,11 @@ PROGRAMS = ", ".join(SECTIONS["program"].names)
             f"unknown partition 'dirichelet'; did you mean 'dirichlet'? (one of: {PARTITIONS})",
         ),
         ({"partition": {"name": "zzz"}}, "partition.name", f"unknown partition 'zzz' (one of: {PARTITIONS})"),
+        (
+            {"program": {"name": "FedAvgM"}},
+            "program.name",
+            f"unknown program 'FedAvgM'; it is fedopt with server_optimizer sgd (one of: {PROGRAMS})",
+        ),
         ({"partition": {"name": ["iid"]}}, "partition.name", f"expected one of {PARTITIONS}, got a list"),
         ({"partition": {"name": None}}, "partition.name", f"expected one of {PARTITIONS}, got null"),
         ({"partition": {"alpha": 1}}, "partition", f"'name' is missing; give one of: {PARTITIONS}"),
@@ -141,6 +146,26 @@ PROGRAMS = ", ".join(SECTIONS["program"].names)
             "expected at least 1 item, got an empty list",
         ),
         (
+            {"data": {"name": "occupancy", "light": [5]}},
+            "data.light",
+            "expected at least 2 items, got a list of 1",
+        ),
+        (
+            {"data": {"name": "occupancy", "light": [0, 5, 9]}},
+            "data.light",
+            "expected at most 2 items, got a list of 3",
+        ),
+        (
+            {"data": {"name": "csv", "path": "a.csv", "target": "y", "delimiter": ";;"}},
+            "data.delimiter",
+            "expected at most 1 character, got the text ';;'",
+        ),
+        (
+            {"data": {"name": "text", "path": "a", "alphabet": "x"}},
+            "data.alphabet",
+            "expected at least 2 characters, got the text 'x'",
+        ),
+        (
             {"partition": {"name": "dirichlet", "alpha": float("inf")}},
             "partition.alpha",
             "expected a finite number, got inf",
@@ -178,6 +203,12 @@ def test_one_problem_in_words(settings: dict[str, Any], path: str, text: str) ->
     (problem,) = found(**settings)
     assert ".".join(map(str, problem.path)) == path
     assert problem.text == text
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "yogi", "adagrad"])
+def test_server_optimizers_known_as_programs_lead_to_fedopt(optimizer: str) -> None:
+    (problem,) = found(program={"name": f"fed{optimizer}"})
+    assert f"; it is fedopt with server_optimizer {optimizer} (" in problem.text
 
 
 def test_a_study_without_data() -> None:

@@ -158,6 +158,16 @@ class Random(Dataset[tuple[torch.Tensor, int]]):
         return torch.from_numpy(self.rng.normal(size=3)), row
 
 
+class Broken(Dataset[tuple[torch.Tensor, int]]):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        if row == 2:
+            raise OSError("scan 2\nis torn")
+        return torch.ones(3), row
+
+
 class Stream(IterableDataset[int]):
     def __iter__(self) -> Iterator[int]:
         return iter([])
@@ -167,6 +177,7 @@ GOOD = TensorDataset(torch.eye(3), torch.tensor([0, 1, 0]))
 ANY: Any = GOOD
 STREAM: Any = Stream()
 TWICE: Any = {1: people(), "1": people()}
+NO_NUMBER = TensorDataset(torch.full((3, 3), torch.nan), torch.tensor([0, 1, 0]))
 WIDE = TensorDataset(torch.ones(3, 4), torch.tensor([0, 1, 0]))
 FAULTS: list[tuple[Callable[[], DataSet], str]] = [
     (lambda: from_datasets(people(), people(), **(TABLE | {"label": "il"})), "no column 'il'; did you mean 'ill'"),
@@ -193,6 +204,11 @@ FAULTS: list[tuple[Callable[[], DataSet], str]] = [
         r"label 'c' is none of the classes \(a, b\)",
     ),
     (lambda: from_torch(Random(), GOOD), "row 0 differs when it is asked for twice"),
+    (lambda: from_torch(NO_NUMBER, GOOD), "x_train has .*in row 0"),
+    (
+        lambda: from_torch([GOOD, Broken()], GOOD),
+        "train of client 1, row 2: the data set raised OSError: scan 2 is torn",
+    ),
     (lambda: from_torch(STREAM, GOOD), "a Stream has no length"),
     (lambda: from_torch(GOOD, GOOD, groups={"sex": 2}), "row 0: the item has no 2, which group sex was to be"),
     (lambda: from_torch(GOOD, WIDE), r"a row of x_train is \[3\] of float32, but of x_test \[4\]"),
@@ -248,6 +264,8 @@ def test_a_run_of_handed_rows_says_so_and_is_taken_up_with_them(tmp_path: Path) 
     assert whole.result["clients"]["population"] == 3
     saved = load_study(tmp_path / "whole" / "study.yaml").data
     assert saved.model_dump() == {"name": "handed", "about": "Readings of three clinics."}
+    opened = accord.resume(tmp_path / "whole", data=handed_over(seed=1))  # a finished run has no use for rows
+    assert all(torch.equal(value, whole.params[name]) for name, value in opened.params.items())
     with pytest.raises(RuntimeError, match="power cut"):
         accord.run(study(), tmp_path / "cut", data=data, on_round=power_cut)
     with pytest.raises(DataError, match=r"accord\.resume\(folder, data=\.\.\.\)"):

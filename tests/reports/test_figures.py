@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,15 @@ def test_the_curve_is_that_of_the_records(make: Make) -> None:
     assert list(np.asarray(line.get_xdata())) == [record.round for record in example["rounds"]]
     assert list(np.asarray(line.get_ydata())) == [record.test.accuracy for record in example["rounds"]]
     assert "without privacy" not in _texts(figure)
+
+
+def test_a_loss_of_any_size_has_room(make: Make) -> None:
+    example = make("plain")
+    rounds = [replace(record, test=replace(record.test, loss=2.5e36)) for record in example["rounds"]]
+    figure = figures.scores_figure(rounds, example["result"], "loss", LIGHT)  # a warning would be an error
+    assert figure is not None
+    low, high = figure.axes[0].get_ylim()
+    assert low < 2.5e36 < high
 
 
 def test_nothing_is_drawn_where_nothing_was_scored(make: Make) -> None:

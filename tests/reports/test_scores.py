@@ -73,6 +73,8 @@ def test_room_is_relative_to_what_errors_are() -> None:
     assert ACCURACY.room([0.9, 0.9], 0.02) == 0.02
     assert RMSE.room([5000.0, 5000.0], 0.02) == 100.0
     assert RMSE.room([0.0, 0.0], 0.02) > 0
+    assert LOSS.room([2.0, 2.0], 0.02) == 0.02
+    assert LOSS.room([1e36, 1e36], 0.02) > 1e32  # by 0.02 more, a float of that size is the same
     assert RMSE.range == (0.0, math.inf)
     assert BIAS.tick(-15.0) == "−15"
 

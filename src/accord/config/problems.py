@@ -25,11 +25,26 @@ _EXPECTED = {
     "model_type": "a section of keys and values",
     "model_attributes_type": "a section of keys and values",
 }
+_OTHER_NAMES = {
+    "program": {
+        "fedadam": "fedopt with server_optimizer adam",
+        "fedyogi": "fedopt with server_optimizer yogi",
+        "fedadagrad": "fedopt with server_optimizer adagrad",
+        "fedavgm": "fedopt with server_optimizer sgd",
+    }
+}
+"""Section to what its varieties are called elsewhere, and what that is here."""
 _BOUNDS = {
     "greater_than": ("gt", ">"),
     "greater_than_equal": ("ge", ">="),
     "less_than": ("lt", "<"),
     "less_than_equal": ("le", "<="),
+}
+_LENGTHS = {
+    "too_short": ("min_length", "at least", "item"),
+    "too_long": ("max_length", "at most", "item"),
+    "string_too_short": ("min_length", "at least", "character"),
+    "string_too_long": ("max_length", "at most", "character"),
 }
 
 
@@ -158,7 +173,9 @@ def _wrong_variety(path: tuple[str | int, ...], section: Shape, value: Any) -> P
     if isinstance(value, dict) and tag in value:
         word = value[tag]
         kind = str(path[0]).removesuffix("s") if section.many else path[0]
-        text = f"unknown {kind} {word!r}{nearest(word, section.names)} (one of: {one_of})"
+        here = _OTHER_NAMES.get(str(path[0]), {}).get(str(word).lower())
+        hint = f"; it is {here}" if here else nearest(word, section.names)
+        text = f"unknown {kind} {word!r}{hint} (one of: {one_of})"
         if not isinstance(word, str):
             text = f"expected one of {one_of}, got {got(word)}"
         return Problem((*path, tag), text)
@@ -181,7 +198,10 @@ def _wrong_value(spot: _Spot, errors: list[ErrorDetails]) -> str:
     """`expected ..., got ...`, over all the types the setting may have."""
     error = errors[0]
     expected = " or ".join(dict.fromkeys(_expected(one) for one in errors))
-    text = f"expected {expected}, got {got(error['input'])}"
+    given = got(error["input"])
+    if isinstance(error["input"], list | tuple) and error["input"] and error["type"] in _LENGTHS:
+        given = f"a list of {len(error['input'])}"
+    text = f"expected {expected}, got {given}"
     if error["loc"][-1] == "[key]":
         return f"keys here are text; put {error['input']!r} in quotes"
     if isinstance(error["input"], str) and spot.field and error["type"] != "tuple_type":
@@ -203,8 +223,9 @@ def _expected(error: ErrorDetails) -> str:
         return f"a value {sign} {context[name]:g}"
     if kind == "literal_error":
         return str(context["expected"])
-    if kind == "too_short":
-        return f"at least {context['min_length']} item{'s' if context['min_length'] > 1 else ''}"
+    if kind in _LENGTHS:
+        name, bound, unit = _LENGTHS[kind]
+        return f"{bound} {context[name]} {unit}{'s' if context[name] > 1 else ''}"
     return f"something else ({error['msg']})"
 
 

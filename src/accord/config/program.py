@@ -89,6 +89,13 @@ class FedOptProgram(AveragingSection):
     tau: Positive = 1e-3
     """Added to the root of the second moment: how adaptive the step is."""
 
+    @model_validator(mode="after")
+    def _adaptive(self) -> "FedOptProgram":
+        # By value, not by what was set: a run folder's study.yaml has every default written out.
+        if self.server_optimizer == "sgd" and self.tau != 1e-3:
+            raise ValueError("tau belongs to server_optimizer adam, yogi and adagrad; sgd has server_momentum")
+        return self
+
 
 class FedNovaProgram(AveragingSection):
     """Updates divided by their local steps before they are averaged (Wang et al. 2020); plain SGD or momentum."""

@@ -355,13 +355,24 @@ def _plain(values: Any, where: str) -> NDArray[Any]:
 
 def _items(source: Any, parts: Mapping[str, int | str], place: str) -> list[dict[str, Any]]:
     """Each item's parts; the first item is asked for twice."""
-    rows = [dict(_parts(source[row], parts, f"{place}, row {row}")) for row in range(len(source))]
-    again = dict(_parts(source[0], parts, f"{place}, row 0"))
-    if not np.array_equal(np.asarray(rows[0]["x"]), np.asarray(again["x"])):
+    rows = [dict(_parts(_item(source, row, place), parts, f"{place}, row {row}")) for row in range(len(source))]
+    again = dict(_parts(_item(source, 0, place), parts, f"{place}, row 0"))
+    first, second = np.asarray(rows[0]["x"]), np.asarray(again["x"])
+    # NaN equals itself here: it is refused by name later on.
+    if not np.array_equal(first, second, equal_nan=first.dtype.kind == second.dtype.kind == "f"):
         raise DataError(
             f"{place}: row 0 differs when it is asked for twice; hand over the data without random transforms"
         )
     return rows
+
+
+def _item(source: Any, row: int, place: str) -> Any:
+    try:
+        return source[row]
+    except Exception as error:
+        # The user's code may raise anything; the cause stays attached for those who want the traceback.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{place}, row {row}: the data set raised {reason}") from error
 
 
 def _parts(item: Any, parts: Mapping[str, int | str], place: str) -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,9 @@
 T. Li, M. Sanjabi, A. Beirami, V. Smith. Fair Resource Allocation in Federated Learning. ICLR 2020, arXiv 1905.10497,
 Algorithm 2 (q-FedAvg): with L = 1 / learning rate, F_k the loss before training and d_k = L (w - w_k),
 w <- w - sum_k F_k^q d_k / sum_k (q F_k^(q-1) ||d_k||^2 + L F_k^q).
+
+Both sums are taken over L times the largest F_k^q, which leaves their ratio: no power is then
+beyond 1, whatever q is.
 """
 
 from dataclasses import replace
@@ -38,17 +41,19 @@ def qffl(work: ClientWork, q: float, learning_rate: float) -> Program:
 
     def round(state: ServerState, cohort: Cohort, engine: Engine, streams: Streams) -> tuple[ServerState, RoundOutcome]:
         losses = [max(loss, _LEAST_LOSS) for loss in engine.client_losses(work, cohort.clients, state.params)]
+        largest = max(losses, default=0.0)
         total = p.zeros_like({name: state.params[name] for name in work.sent})
         samples, steps, divisor = {}, {}, 0.0
         results = engine.run_cohort(work, cohort.clients, state.params, cohort.round)
         for result, loss in zip(results, losses, strict=True):
-            far = p.norm(result.update) / learning_rate
-            total = p.add(total, result.update, loss**q / learning_rate)
-            divisor += q * loss ** (q - 1) * far**2 + loss**q / learning_rate
+            weight, far = (loss / largest) ** q, p.norm(result.update)
+            total = p.add(total, result.update, weight)
+            # Multiplied, not squared: a product too large for a float is infinite, a power an error.
+            divisor += q * (weight * far / loss * far / learning_rate) + weight
             samples[result.client], steps[result.client] = result.samples, result.steps
         step = p.multiply(total, 1 / divisor) if divisor else total
         summed = CohortSum(total, samples, steps)
-        outcome = outcome_of(summed, len(losses), {"worst_loss": max(losses, default=0.0)})
+        outcome = outcome_of(summed, len(losses), {"worst_loss": largest})
         outcome = replace(outcome, uplink_bytes=outcome.uplink_bytes + LOSS_BYTES * len(losses))
         return ServerState(apply_update(state.params, step)), outcome
 

@@ -13,6 +13,9 @@ from accord.records.rounds import TestScores
 from accord.reports import words
 from accord.reports.intervals import Interval
 
+_LEAST_ROOM = 1e-3
+"""Of the largest value: an axis narrower than a float's last digits cannot be drawn."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -157,10 +160,11 @@ class Score:
 
     def room(self, values: Iterable[float], least: float) -> float:
         """How far the values lie apart, at least so much of what a score can be: of 1 for shares and plain numbers, of
-        the largest value for numbers in units of their own."""
+        the largest value for numbers in units of their own; and never too little for floats of that size."""
         known = list(values)
-        scale = 1.0 if self.form != "own" else max(map(abs, known)) or 1.0
-        return max(max(known) - min(known), least * scale)
+        largest = max(map(abs, known))
+        scale = 1.0 if self.form != "own" else largest or 1.0
+        return max(max(known) - min(known), least * scale, _LEAST_ROOM * largest)
 
 
 ACCURACY = Score("accuracy", "Accuracy", "Share of test rows that are right", "share", False, "acc")
