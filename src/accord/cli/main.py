@@ -11,6 +11,7 @@ from types import FrameType
 import typer
 
 from accord.cli import budget, compare, data, doctor, export, report, run, sweep
+from accord.cli.varieties import RunCommand
 from accord.errors import AccordError
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
+app.command("run", cls=RunCommand)(run.run)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)

@@ -1,0 +1,43 @@
+"""What a study's sections can name, under `accord run --help`: read off the schema, so that nothing is left out."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from typer.core import TyperCommand
+
+_SECTIONS = ("data", "partition", "model", "program", "privacy", "attack", "engine", "trackers")
+
+
+class RunCommand(TyperCommand):
+    """A command whose help ends with what a study can name."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Prints the help; the schema is only read here, not at every start."""
+        told = [f"{section}: {', '.join(names)}" for section, names in varieties().items()]
+        self.epilog = "\n\n".join(["What a study can name (all settings: --print-schema, docs/study-file.md):", *told])
+        super().format_help(ctx, formatter)
+
+
+def varieties() -> dict[str, tuple[str, ...]]:
+    """Section to the names that it can have.
+
+    >>> varieties()["privacy"]
+    ('batch', 'client', 'local', 'sample')
+    """
+    from accord.config.schema import Study
+
+    properties = Study.model_json_schema()["properties"]
+    return {section: tuple(_names(properties[section])) for section in _SECTIONS}
+
+
+def _names(part: Any) -> Iterator[str]:
+    """The names that tell a section's varieties apart, in the order of the schema."""
+    if isinstance(part, dict):
+        if "discriminator" in part:
+            yield from part["discriminator"]["mapping"]
+            return
+        for value in part.values():
+            yield from _names(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _names(value)
