@@ -203,14 +203,14 @@ def test_a_step_launches_as_many_kernels_for_one_client_as_for_many() -> None:
 
 
 def test_a_private_step_adds_a_clients_noise_and_nothing_else() -> None:
-    """Once for all; norms and clipping are shared. Eight operations are the noised sum's: four tensors made and added."""
+    """Once for all; norms and clipping are shared. Eight operations are the noised sum's."""
     one, many = counted("sample", 1), counted("sample", 9)
     assert (one.noised, many.noised) == ([1], [9])
     assert len(many.kernels) == len(one.kernels) <= 60
 
 
 def test_a_dense_step_forms_no_gradient() -> None:
-    """Nothing the step makes is as large as the first layer's weights; a private one makes the noised sum, which is, and
-    no per-sample gradients."""
+    """Nothing the step makes is as large as the first layer's weights; a private one makes the noised sum, which is,
+    and no per-sample gradients."""
     assert 0 < counted(None, 4, width=2).largest < 4 * 72 * 9
     assert counted("sample", 4, width=2).largest == 4 * 72 * 9
