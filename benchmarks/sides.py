@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from accord.config.load import make_study
-from accord.params import Params
+from accord.core.params import Params
 from accord.prepare import Prepared, prepare, reproducible_arithmetic
 from accord.program.base import Cohort
 from accord.program.build import draw_cohort

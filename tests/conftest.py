@@ -12,8 +12,8 @@ from torch import nn
 
 from accord.config.load import make_study
 from accord.config.schema import Study
+from accord.core.task import Task
 from accord.data.federated import DataSet, FederatedData, Shares, Table
-from accord.task import Task
 
 DATA = os.environ.get("ACCORD_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="needs the real data sets: set ACCORD_DATA to their folder")

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from accord.core.streams import stream
 from accord.reports.sweep_table import MEASURES, Row, SweepFolder
-from accord.streams import stream
 
 
 def measures(accuracy: float | None, epsilon: float | None = None, gap: float | None = None) -> dict[str, float | None]:

@@ -8,8 +8,8 @@ from torch import nn
 
 from accord.config.load import make_study
 from accord.config.schema import Study
+from accord.core.task import Task
 from accord.data.federated import DataSet, FederatedData, GroupColumn, Shares, Table
-from accord.task import Task
 
 
 def federation(sizes: list[int], features: int = 5, seed: int = 0) -> FederatedData:

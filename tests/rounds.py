@@ -1,7 +1,7 @@
 """A study's rounds without a run folder: the parameters after them, and what they cost."""
 
 from accord.config.schema import Study
-from accord.params import Params
+from accord.core.params import Params
 from accord.prepare import Prepared, prepare
 from accord.program.base import Cohort, RoundOutcome
 from accord.program.build import draw_cohort

@@ -20,13 +20,13 @@ from accord.accounts import (
     paid,
 )
 from accord.config.schema import Study
+from accord.core.errors import RunFolderError, StudyError
+from accord.core.streams import NOISE, bind
 from accord.data.federated import FederatedData
-from accord.errors import RunFolderError, StudyError
 from accord.prepare import prepare
 from accord.privacy.ledger import Ledger
 from accord.program.build import make_plan
 from accord.records.joint_ledger import held, read
-from accord.streams import NOISE, bind
 
 SAMPLE = {"unit": "sample", "epsilon": 4.0, "delta": 1e-4}
 Small = Callable[..., Study]

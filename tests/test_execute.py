@@ -9,8 +9,8 @@ import pytest
 
 import accord
 from accord.config.schema import Study
+from accord.core.errors import DivergedError, Fault, RunFolderError
 from accord.data import holdings
-from accord.errors import DivergedError, Fault, RunFolderError
 from accord.execute import Progress, begin, last_checkpoint, partition_summary, take_up, train_rounds
 from accord.prepare import prepare
 from accord.program.base import Program, RoundOutcome

@@ -12,7 +12,7 @@ from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, rdp
 
 import accord
 from accord.config.schema import Study
-from accord.errors import PrivacyError, RunFolderError, StudyError
+from accord.core.errors import PrivacyError, RunFolderError, StudyError
 from accord.privacy.joint import summary
 from accord.records.joint_ledger import held, read
 

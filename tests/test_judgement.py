@@ -10,8 +10,8 @@ import torch
 
 import accord
 from accord.config.schema import Study
+from accord.core.errors import StudyError
 from accord.data.federated import DataSet, Table
-from accord.errors import StudyError
 from accord.fairness.confusion import MOST_CLASSES
 from accord.judgement import group_confusion
 from accord.prepare import prepare

@@ -15,8 +15,8 @@ import regressions
 from accord.accounts import add_rows
 from accord.config.load import dump_study, load_study, parse_study
 from accord.config.schema import Study
+from accord.core.errors import AccordError, StudyError
 from accord.data.load import load_data
-from accord.errors import AccordError, StudyError
 from accord.prepare import prepare
 from accord.runs import open_run, resume
 

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import accord
 from accord.config.schema import Study
-from accord.errors import RunFolderError
+from accord.core.errors import RunFolderError
 from accord.records.rounds import RoundRecord
 from accord.runs import default_folder, write_report
 

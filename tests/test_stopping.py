@@ -8,7 +8,7 @@ import pytest
 
 import accord
 from accord.config.schema import Study
-from accord.errors import RunFolderError
+from accord.core.errors import RunFolderError
 from accord.execute import Progress, begin, last_checkpoint, saved_params, train_rounds
 from accord.prepare import prepare
 from accord.program.evaluate import evaluate

@@ -9,7 +9,7 @@ import torch
 
 import accord
 from accord.config.schema import Study
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 TOKENS = {"name": "custom", "function": "rows:tokens"}
 SAMPLE = {"unit": "sample", "noise_multiplier": 0.3, "delta": 1e-4}

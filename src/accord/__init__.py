@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accord.config.load import load_study
     from accord.config.schema import Study
-    from accord.data.handed import from_datasets, from_torch
-    from accord.errors import (
+    from accord.core.errors import (
         AccordError,
         ClientError,
         DataError,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         StorageError,
         StudyError,
     )
+    from accord.data.handed import from_datasets, from_torch
     from accord.runs import Run, open_run, resume, run
 
 __version__ = _version("accord")
@@ -79,7 +79,7 @@ def __getattr__(name: str) -> Any:
     # Names are imported when first used: `accord --help` need not wait seconds for torch.
     if name not in __all__:
         raise AttributeError(f"module 'accord' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES.get(name, "accord.errors")), name)
+    value = getattr(import_module(_HOMES.get(name, "accord.core.errors")), name)
     globals()[name] = value
     return value
 

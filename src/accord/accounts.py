@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.config.schema import Study
+from accord.core.errors import RunFolderError, StudyError
+from accord.core.streams import Streams, bind
 from accord.data.federated import FederatedData
-from accord.errors import RunFolderError, StudyError
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
 from accord.program.build import make_plan
 from accord.records import store
 from accord.records.joint_ledger import Entry, JointLedger, entry
-from accord.streams import Streams, bind
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accord.core.streams import stream
 from accord.execute import Progress, Stop
 from accord.fairness.audit import audit, group_reports
 from accord.fairness.groups import Grouping, Integers, count
@@ -25,7 +26,6 @@ from accord.prepare import Prepared, versions
 from accord.program.evaluate import Judged, JudgedNumbers, count_groups, judge
 from accord.records import result, store
 from accord.scores import scores_of
-from accord.streams import stream
 
 MOST_CLIENTS = 1000
 """Beyond so many clients their groups are written as quantiles, not one by one."""

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord import params as p
 from accord.accounts import charge, check_taken_up, paid
 from accord.config.load import dump_study
 from accord.config.robust import RobustSection
+from accord.core import params as p
+from accord.core.errors import DivergedError, Fault, RunFolderError
+from accord.core.params import Params
+from accord.core.timing import Timed, untimed
 from accord.data.federated import FederatedData
 from accord.data.holdings import holdings
-from accord.errors import DivergedError, Fault, RunFolderError
-from accord.params import Params
 from accord.prepare import Prepared, versions
 from accord.privacy.ledger import Ledger
 from accord.program.base import Cohort, RoundOutcome, ServerState
@@ -34,7 +35,6 @@ from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
 from accord.records.trackers import open_trackers
 from accord.scores import group_scores, scores_of
 from accord.stopping import best_params, validate, why_end
-from accord.timing import Timed, untimed
 
 OnRound = Callable[[str, RoundRecord, int], None]
 """Called after each round with the stage (`train` or `twin`), its record, and how many rounds are planned."""

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from accord.core.streams import stream
 from accord.fairness.errors_by_group import ErrorSums, audit_errors, error_gaps, group_errors, mean_errors, sum_errors
 from accord.fairness.groups import Grouping, Integers
 from accord.fairness.rates import quantiles
 from accord.prepare import Prepared
 from accord.program.evaluate import JudgedNumbers
 from accord.records.rounds import finite
-from accord.streams import stream
 
 
 def error_fairness(prepared: Prepared, judged: JudgedNumbers) -> dict[str, Any] | None:

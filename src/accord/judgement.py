@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from accord.core.params import Params
 from accord.data.federated import DataSet
 from accord.execute import Progress, Stop
 from accord.fairness.audit import ClientSpread
 from accord.fairness.calibration import calibration
 from accord.fairness.confusion import MOST_CLASSES, confusion
 from accord.fairness.groups import Grouping
-from accord.params import Params
 from accord.prepare import Prepared
 from accord.program.build import make_optimizer
 from accord.program.evaluate import Judged, JudgedNumbers, judge

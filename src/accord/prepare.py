@@ -23,18 +23,21 @@ from accord.config.engine import EngineSection, SequentialEngine, VectorisedEngi
 from accord.config.model import CustomModel
 from accord.config.partition import NaturalPartition
 from accord.config.schema import Study
+from accord.core.errors import PrivacyError, StudyError
+from accord.core.params import Params
+from accord.core.plugins import source_of
+from accord.core.streams import Streams
+from accord.core.task import Task
+from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet, FederatedData, refuse_numbers
 from accord.data.handed import CLIENT
 from accord.data.load import deal, load_data
 from accord.engines.sequential import Sequential
 from accord.engines.stacked import stack_network
 from accord.engines.vectorised import Vectorised
-from accord.errors import PrivacyError, StudyError
 from accord.fairness.groups import Grouping
 from accord.models.build import build
 from accord.models.pretrained import pin
-from accord.params import Params
-from accord.plugins import source_of
 from accord.privacy import noise
 from accord.privacy.ledger import Ledger
 from accord.program.attacks import make_attacked, poisoned
@@ -47,9 +50,6 @@ from accord.program.local import ClientWork
 from accord.program.trial import check_by_sample
 from accord.records.joint_ledger import Entry, JointLedger
 from accord.records.trackers import check_trackers
-from accord.streams import Streams
-from accord.task import Task
-from accord.timing import Timed, untimed
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from accord.conclude import conclude
 from accord.config.load import load_study
 from accord.config.schema import Study
+from accord.core.errors import RunFolderError, StoppedEarly, StudyError
+from accord.core.params import Params
+from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet
-from accord.errors import RunFolderError, StoppedEarly, StudyError
 from accord.execute import (
     OnRound,
     Progress,
@@ -29,13 +31,11 @@ from accord.execute import (
     take_up,
     train_rounds,
 )
-from accord.params import Params
 from accord.prepare import Prepared, prepare, reproducible_arithmetic
 from accord.records import checkpoints, joint_ledger, store
 from accord.records.joint_ledger import JointLedger
 from accord.records.rounds import RoundRecord
 from accord.stopping import kept_round
-from accord.timing import Timed, untimed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def run(
             one's budget and epsilon. All its runs must train on the same rows, held by the same clients.
         name: what reports call the study.
         on_round: called after every round.
-        timed: a stopwatch, such as `accord.timing.Stopwatch()`: told where the time goes.
+        timed: a stopwatch, such as `accord.core.timing.Stopwatch()`: told where the time goes.
 
     Returns:
         The finished run. One that stopped early (budget, interrupt) says so in `result["status"]`.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from accord.config.judging import EarlyStopping
-from accord.params import Params
+from accord.core.params import Params
 from accord.prepare import Prepared
 from accord.program.early_stopping import Watch, watch
 from accord.program.evaluate import judge

@@ -9,7 +9,7 @@ import pytest
 import accord
 from accord.cli.compare import compare
 from accord.config.schema import Study
-from accord.errors import RunFolderError, StudyError
+from accord.core.errors import RunFolderError, StudyError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import accord
 from accord.cli.export import export
 from accord.config.schema import Study
-from accord.errors import RunFolderError
+from accord.core.errors import RunFolderError
 
 
 @pytest.fixture

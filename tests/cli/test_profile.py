@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from accord.timing import STAGES
+from accord.core.timing import STAGES
 
 Cli = Callable[..., Any]
 StudyFile = Callable[..., Path]

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from accord.config.data import CELEBA_ATTRIBUTES, Data, SyntheticData
 from accord.config.load import make_study
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 
 def test_defaults() -> None:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from accord.config.imbalance import Imbalance
 from accord.config.load import make_study, parse_study
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 SEX: dict[str, Any] = {"group": "sex", "value": "Female", "share": 0.1}
 RACE: dict[str, Any] = {"group": "race", "shares": {"White": 0.7, "Black": 0.2, "Other": 0.1}}

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from accord.config.judging import EarlyStopping, Evaluation, Fairness, FineTune
 from accord.config.load import parse_study
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from accord.config.partition import IidPartition
 from accord.config.program import CyclicProgram
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS
-from accord.errors import RequestError, StudyError
+from accord.core.errors import RequestError, StudyError
 
 STUDY = """\
 # Three clients on digits

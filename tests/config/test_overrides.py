@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from accord.config.overrides import apply
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 FEDAVG = {"program": {"name": "fedavg", "rounds": 5, "weights": "size"}}
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from accord.config import yaml_text
 from accord.config.load import dump_study, parse_study, parse_sweep
 from accord.config.sweep import MOST_RUNS, Sweep, shown
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 
 def test_what_it_holds() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from accord.config.load import dump_study, parse_study
 from accord.config.tracking import MlflowTracking, TensorBoardTracking, WandbTracking
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 TENSORBOARD = TensorBoardTracking(name="tensorboard")
 

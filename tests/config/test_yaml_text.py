@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.config.yaml_text import read, write
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 
 from accord.config.data import AdultData, Data
 from accord.config.sections import SECTIONS
+from accord.core.errors import DataError
 from accord.data import catalogue
 from accord.data.catalogue import CATALOGUE, checksum, found_files, is_found
 from accord.data.load import load_data
-from accord.errors import DataError
 from conftest import needs_data
 
 

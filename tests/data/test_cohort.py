@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from accord.core.errors import StudyError
+from accord.core.streams import stream
 from accord.data import cohort
-from accord.errors import StudyError
-from accord.streams import stream
 
 
 def test_fixed_is_sorted_distinct_and_of_the_size_asked_for() -> None:

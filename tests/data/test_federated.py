@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Shares, Table
-from accord.errors import DataError
 
 
 def table(n: int = 4, labels: list[int] | None = None) -> Table:

@@ -11,9 +11,9 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 import accord
 from accord.config.load import load_study, make_study
+from accord.core.errors import DataError, PrivacyError, RunFolderError, StudyError
 from accord.data.federated import DataSet
 from accord.data.handed import from_datasets, from_torch
-from accord.errors import DataError, PrivacyError, RunFolderError, StudyError
 
 
 class Column:

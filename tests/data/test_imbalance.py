@@ -14,10 +14,10 @@ import accord
 from accord.config.imbalance import Imbalance
 from accord.config.partition import Partition
 from accord.config.schema import Study
+from accord.core.errors import DataError, StudyError
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.data.imbalance import imbalanced, shared_out
 from accord.data.load import deal
-from accord.errors import DataError, StudyError
 from accord.records import store
 from label_tables import is_whole
 

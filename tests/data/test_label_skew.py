@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from accord.config.partition import DirichletPartition, InnerDirichletPartition, LinearPartition, PathologicalPartition
+from accord.core.errors import DataError
+from accord.core.streams import stream
 from accord.data.federated import Table
 from accord.data.partition import label_counts, partition
-from accord.errors import DataError
-from accord.streams import stream
 from label_tables import is_whole, random_table, table
 
 

@@ -17,9 +17,9 @@ from accord.config.partition import (
     SizePartition,
     SortedPartition,
 )
+from accord.core.errors import DataError, RequestError, StudyError
 from accord.data.federated import GroupColumn, Shares, Table
 from accord.data.partition import deal_test, label_counts, partition
-from accord.errors import DataError, RequestError, StudyError
 from label_tables import is_whole, random_table, table
 
 SECTION: TypeAdapter[Any] = TypeAdapter(Partition)

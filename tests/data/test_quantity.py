@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from accord.config.partition import Partition, SizePartition
+from accord.core.errors import DataError
 from accord.data.partition import deal_test, label_counts, partition
 from accord.data.quantity import given_sizes, quantity_sizes
-from accord.errors import DataError
 from label_tables import is_whole, random_table
 
 RULES = ("linear", "square", "exponential")

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from accord.core.streams import stream
 from accord.data import sampling
-from accord.streams import stream
 
 LEVEL = 0.001
 

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 import torch
 
-from accord import params as p
+from accord.core import params as p
+from accord.core.errors import PrivacyError
+from accord.core.params import Params
+from accord.core.streams import NOISE, bind, stream
+from accord.core.task import Task
 from accord.data.federated import FederatedData
-from accord.errors import PrivacyError
-from accord.params import Params
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.base import ClientResult, Engine
 from accord.program.local import ClientWork
 from accord.program.optimizers import adam, sgd
-from accord.streams import NOISE, bind, stream
-from accord.task import Task
 
 SIZES = [12, 30, 7, 30, 41, 5, 18]
 SEED = 9

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from accord.core.errors import ClientError
+from accord.core.task import Task
+from accord.core.timing import untimed
 from accord.data.federated import FederatedData
 from accord.engines.chunk_work import Round, mapped_chunk, stacked_chunk, sums_laid
 from accord.engines.chunks import draw
 from accord.engines.vectorised import Vectorised
-from accord.errors import ClientError
 from accord.program.optimizers import sgd
-from accord.task import Task
-from accord.timing import untimed
 from engines.contract import SIZES, STREAMS, close, make_plan, make_work, reference_update
 
 CPU = torch.device("cpu")

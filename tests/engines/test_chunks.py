@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.chunks import CHUNK_BYTES, Chunk, Cost, Feed, chunk_size, cost_of, draw, even_shards, shards
 from accord.engines.stacked import stack_network
-from accord.task import Task
 from engines.contract import SIZES, STREAMS, make_work
 
 

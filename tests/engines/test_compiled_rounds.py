@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
+from accord.core.params import Params
+from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines import chunks
 from accord.engines.vectorised import Vectorised
-from accord.params import Params
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
-from accord.task import Task
 from engines.contract import SIZES, STREAMS, close, make_plan, make_work, reference_update
 
 FLOAT: dict[str, Any] = {"dtype": torch.float32, "optimizer": sgd(0.1)}

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from accord.core.errors import PrivacyError
+from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines import losses
 from accord.engines.losses import client_losses
-from accord.errors import PrivacyError
-from accord.task import Task
 from engines.contract import SIZES, make_work
 
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accord.core.streams import stream
 from accord.engines import stacked_layers
 from accord.engines.stacked import StackedNetwork, stack_network
 from accord.engines.stacked_parts import Part, Stack
 from accord.models.build import build
 from accord.privacy import noise
-from accord.streams import stream
 
 CNN = nn.Sequential(
     nn.Conv2d(2, 3, kernel_size=3, stride=2, padding=1),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from accord.core.errors import PrivacyError
 from accord.engines.stacked_parts import BySample, Lookup, Part, Product, Summed, square_sum
-from accord.errors import PrivacyError
 from accord.privacy.clipping import factor_of
 
 

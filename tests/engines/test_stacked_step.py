@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from accord.core.errors import PrivacyError
+from accord.core.params import Params
+from accord.core.task import Task
 from accord.engines.stacked import StackedNetwork, stack_network
 from accord.engines.stacked_step import Draw, KernelStep, StackedBatch, mapped_step
-from accord.errors import PrivacyError
-from accord.params import Params
 from accord.program import local
 from accord.program.local import Batch, ClientWork
 from accord.program.optimizers import sgd
-from accord.task import Task
 from engines.contract import make_work
 
 SHAPE = (2, 6, 6)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from accord.core.streams import stream
+from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines import chunks
 from accord.engines.sequential import Sequential
@@ -16,8 +18,6 @@ from accord.engines.stacked import stack_network
 from accord.engines.vectorised import Vectorised
 from accord.program import local
 from accord.program.optimizers import sgd
-from accord.streams import stream
-from accord.task import Task
 from engines.contract import SIZES, STREAMS, EngineContract, close, make_work
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.errors import DataError
+from accord.core.errors import DataError
 from accord.fairness.audit import FairnessReport, audit, client_spread, group_reports
 from accord.fairness.groups import GroupCounts, Grouping, count, intersect
 from accord.fairness.rates import GAPS, RATES, gap_intervals, gaps, rate_intervals, rates

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from accord.errors import DataError
+from accord.core.errors import DataError
 from accord.fairness.calibration import CalibrationCounts, RowScores, calibration
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from accord.errors import DataError
+from accord.core.errors import DataError
 from accord.fairness.confusion import Confusion, confusion
 from accord.fairness.groups import Grouping, count
 

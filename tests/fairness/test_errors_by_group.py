@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
-from accord.errors import DataError
+from accord.core.errors import DataError
 from accord.fairness.errors_by_group import (
     ErrorSums,
     audit_errors,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.errors import DataError
+from accord.core.errors import DataError
 from accord.fairness.groups import CONFUSION, GroupCounts, Grouping, count, intersect
 
 derandomised = settings(derandomize=True, deadline=None, max_examples=60)

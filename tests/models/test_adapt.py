@@ -13,7 +13,7 @@ import accord
 from accord.communication.wire import message_bytes
 from accord.config.model import Resnet18Model
 from accord.config.schema import Study
-from accord.errors import AccordError, StudyError
+from accord.core.errors import AccordError, StudyError
 from accord.models.adapt import SETTINGS, adapt
 from accord.models.build import build
 from accord.models.lora import merge

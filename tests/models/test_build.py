@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from accord.config.model import CustomModel, Model
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 from accord.models.build import NETWORKS, build
 
 IMAGE = (1, 28, 28)

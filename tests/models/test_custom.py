@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 from accord.models.custom import custom
 
 SOURCE = """

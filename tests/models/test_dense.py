@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from accord.core.params import count
+from accord.core.streams import isolated_torch
 from accord.models.dense import linear, logistic, mlp
-from accord.params import count
-from accord.streams import isolated_torch
 
 
 @pytest.fixture(autouse=True)

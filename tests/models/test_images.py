@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
+from accord.core.params import count
+from accord.core.streams import isolated_torch
 from accord.models.images import mcmahan_cnn, tfp_cnn
-from accord.params import count
-from accord.streams import isolated_torch
 
 Array = NDArray[np.float64]
 

@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
+from accord.core.streams import isolated_torch
 from accord.models.dense import mlp
 from accord.models.lora import LoraLinear, add_factors, merge
 from accord.models.text import lstm
-from accord.streams import isolated_torch
 
 
 def values(model: nn.Module) -> dict[str, Tensor]:

@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
+from accord.core.streams import isolated_torch
 from accord.models.dense import mlp
 from accord.models.pretrained import load_weights, pin
-from accord.streams import isolated_torch
 
 
 def network(seed: int, classes: int = 3, hidden: tuple[int, ...] = (5,)) -> nn.Module:

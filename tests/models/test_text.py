@@ -8,10 +8,10 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from accord.config.load import make_study
-from accord.errors import StudyError
+from accord.core.errors import StudyError
+from accord.core.params import Params, count
+from accord.core.streams import isolated_torch
 from accord.models.text import Lstm, LstmLayer, lstm
-from accord.params import Params, count
-from accord.streams import isolated_torch
 from rounds import played
 
 

@@ -16,7 +16,7 @@ from dp_accounting import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
 from accord.privacy import accounting
 from accord.privacy.accounting import Accountant, Events, epsilon, epsilon_of, noise_for, steps_within
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
 from accord.privacy.budget import Question, answer
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from accord import params as p
+from accord.core import params as p
 from accord.privacy.clipping import clip, clip_by, clipped_sum
 
 Gradients = dict[str, Tensor]

@@ -11,7 +11,7 @@ from dp_accounting import pld, rdp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
 from accord.privacy import joint
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import AdaptiveClipping, PrivacyPlan

@@ -8,7 +8,7 @@ from dp_accounting import rdp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
 from accord.privacy.accounting import Accountant, epsilon_of
 from accord.privacy.ledger import _SLACK, Ledger, Spent, _by_account, alike, check_together
 from accord.privacy.plan import Before, PrivacyPlan, Unit

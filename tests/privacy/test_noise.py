@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy import stats
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
+from accord.core.streams import stream
 from accord.privacy.noise import add, gaussian
-from accord.streams import stream
 
 
 def drawn(rng: np.random.Generator, count: int) -> torch.Tensor:

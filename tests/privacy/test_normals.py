@@ -16,8 +16,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import stats
 
+from accord.core.streams import stream
 from accord.privacy.normals import add_normals, box_muller, chacha8, kept, key_of
-from accord.streams import stream
 
 WORD = 2**32
 

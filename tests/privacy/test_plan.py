@@ -8,7 +8,7 @@ import pytest
 from dp_accounting import rdp
 from scipy.stats import norm
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
 from accord.privacy import accounting
 from accord.privacy.plan import PrivacyPlan
 

@@ -11,12 +11,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from accord import params as p
 from accord.config.attack import AlieAttack, Attack, GaussianAttack, LabelFlipAttack, ScaledAttack, SignFlipAttack
+from accord.core import params as p
+from accord.core.errors import PrivacyError, StudyError
+from accord.core.streams import bind
+from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised import Vectorised
-from accord.errors import PrivacyError, StudyError
 from accord.privacy.plan import PrivacyPlan
 from accord.program.attacks import (
     Attacked,
@@ -34,8 +36,6 @@ from accord.program.attacks import (
 from accord.program.base import ClientResult, Engine
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
-from accord.streams import bind
-from accord.task import Task
 
 SIZES = [12, 30, 7, 20, 16, 9, 25]
 COHORT = (4, 0, 6, 3, 1, 2)

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from accord import params as p
-from accord.params import Params
+from accord.core import params as p
+from accord.core.params import Params
+from accord.core.streams import bind
+from accord.core.task import Task
 from accord.program.base import ClientResult, Cohort, CohortSum, ServerState
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
-from accord.streams import bind
-from accord.task import Task
 
 
 class EchoEngine:

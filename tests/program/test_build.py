@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from accord.config.schema import Study
-from accord.errors import PrivacyError, StudyError
+from accord.core.errors import PrivacyError, StudyError
+from accord.core.streams import bind
+from accord.core.task import Task
 from accord.prepare import prepare
 from accord.privacy.ledger import Ledger, Spent
 from accord.privacy.plan import PrivacyPlan
@@ -22,8 +24,6 @@ from accord.program.build import (
     make_work,
     participations,
 )
-from accord.streams import bind
-from accord.task import Task
 
 STREAMS = bind(0)
 SIZES = np.array([40, 100, 55, 300])

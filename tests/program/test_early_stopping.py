@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accord.core.errors import StudyError
 from accord.data.federated import FederatedData
-from accord.errors import StudyError
 from accord.program.early_stopping import Watch, hold_out, watch
 
 SCORES = st.lists(st.one_of(st.none(), st.floats(0, 3), st.just(math.nan), st.just(math.inf)), max_size=12)

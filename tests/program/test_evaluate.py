@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from accord.core.errors import StudyError
+from accord.core.task import Task
 from accord.data.federated import DataSet, FederatedData, GroupColumn, Table
-from accord.errors import StudyError
 from accord.program.evaluate import count_groups, evaluate, groupings, positive_label
-from accord.task import Task
 
 
 @pytest.fixture

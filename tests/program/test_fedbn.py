@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from accord.communication.wire import message_bytes
+from accord.core.errors import StudyError
+from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
-from accord.errors import StudyError
 from accord.program.fedbn import fedbn, own_names
-from accord.task import Task
 from program.programs import COHORTS, SIZES, STREAMS, make_work, run, size
 
 

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
+from accord.core.errors import StudyError
+from accord.core.streams import bind
+from accord.core.task import Task
 from accord.data.federated import FederatedData, Shares
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised import Vectorised
-from accord.errors import StudyError
 from accord.privacy.plan import PrivacyPlan
 from accord.program import fine_tuning as module
 from accord.program.evaluate import evaluate
 from accord.program.fine_tuning import check_clients, draw_clients, fine_tune
 from accord.program.local import ClientWork, schedule
 from accord.program.optimizers import sgd
-from accord.streams import bind
-from accord.task import Task
 
 SIZES = [10, 30, 7, 13]
 

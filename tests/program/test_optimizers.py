@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from accord.params import Params
+from accord.core.params import Params
 from accord.program.optimizers import Optimizer, adam, sgd
 
 GENERATOR_SEED = 5

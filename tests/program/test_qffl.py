@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from accord.core.params import add, all_finite, norm
+from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
-from accord.params import add, all_finite, norm
 from accord.program.fedavg import fedavg
 from accord.program.qffl import qffl
-from accord.task import Task
 from program.programs import COHORTS, SIZES, STREAMS, close, make_work, run, updates
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from accord import params as p
 from accord.communication.wire import message_bytes
 from accord.config.robust import (
     GeometricMedianProgram,
@@ -19,10 +18,13 @@ from accord.config.robust import (
     RobustProgram,
     TrimmedMeanProgram,
 )
+from accord.core import params as p
+from accord.core.errors import DivergedError, Fault, PrivacyError, StudyError
+from accord.core.params import Params
+from accord.core.streams import bind
+from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
-from accord.errors import DivergedError, Fault, PrivacyError, StudyError
-from accord.params import Params
 from accord.privacy.plan import PrivacyPlan
 from accord.program import robust_rules as rules
 from accord.program.base import ClientResult, Cohort
@@ -30,8 +32,6 @@ from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
 from accord.program.robust import make_robust, make_rule, robust
-from accord.streams import bind
-from accord.task import Task
 
 SIZES = [12, 30, 7, 20, 16, 9, 25]
 EVERYONE = tuple(range(len(SIZES)))

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from accord.core.errors import PrivacyError
+from accord.core.task import Task
 from accord.data.federated import FederatedData
-from accord.errors import PrivacyError
 from accord.privacy.plan import PrivacyPlan
 from accord.program.trial import check_by_sample
-from accord.task import Task
 from program.programs import SIZES, make_work
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from accord.errors import StorageError
+from accord.core.errors import StorageError
 from accord.records.checkpoints import save, save_model
 from accord.records.rounds import RoundRecord
 from accord.records.store import append_line, write_json

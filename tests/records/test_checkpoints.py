@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from accord.errors import RunFolderError, StorageError
+from accord.core.errors import RunFolderError, StorageError
 from accord.records.checkpoints import latest, load_model, save, save_model
 
 property_test = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

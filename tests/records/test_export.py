@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import accord
 from accord.config.schema import Study
-from accord.errors import RunFolderError, StudyError
+from accord.core.errors import RunFolderError, StudyError
 from accord.records import store
 from accord.records.export import Table, flat, tables, write_tables
 

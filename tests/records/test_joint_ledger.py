@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accord.errors import PrivacyError, RequestError, RunFolderError, StorageError
+from accord.core.errors import PrivacyError, RequestError, RunFolderError, StorageError
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
 from accord.records import joint_ledger, store

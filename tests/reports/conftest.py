@@ -12,9 +12,9 @@ import pytest
 
 from accord.config.judging import Evaluation
 from accord.config.schema import Study
+from accord.core.streams import stream
 from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
 from accord.reports.html import render
-from accord.streams import stream
 from reports.number_runs import number_run
 
 Example = dict[str, Any]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 from accord.reports.compare import Comparison, compared, label
 from accord.reports.intervals import t_interval
 from reports import number_runs

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from accord.errors import RunFolderError
+from accord.core.errors import RunFolderError
 from accord.records import store
 from accord.reports.sweep_table import (
     MEASURES,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from accord.errors import RunFolderError, StudyError
+from accord.core.errors import RunFolderError, StudyError
 from accord.records import store
 from accord.reports.sweep_table import SweepFolder, read_sweep
 from accord.sweeps.points import plan_sweep

@@ -11,9 +11,9 @@ from dp_accounting import rdp
 
 import accord
 from accord.config.load import dump_study, make_study
+from accord.core.errors import RunFolderError, StudyError
 from accord.data import load
 from accord.data.federated import DataSet
-from accord.errors import RunFolderError, StudyError
 from accord.records import store
 from accord.sweeps import worker
 from accord.sweeps.points import digest_of

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
 
 
 def budget(

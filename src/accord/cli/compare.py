@@ -21,7 +21,7 @@ def compare(
 
     Differences are taken from the first study, seed by seed where both were run with the same seeds.
     """
-    from accord.errors import RunFolderError, StudyError
+    from accord.core.errors import RunFolderError, StudyError
     from accord.records.store import write_text
     from accord.reports.compare import Ran, compared
     from accord.runs import open_run

@@ -44,8 +44,8 @@ def partition(
     from rich.console import Console
 
     from accord.config.load import load_study
+    from accord.core.errors import StudyError
     from accord.data.load import deal, load_data
-    from accord.errors import StudyError
     from accord.execute import partition_summary
     from accord.reports.figures import partition_figure
     from accord.reports.tables import partition_table
@@ -110,7 +110,7 @@ def show(
 ) -> int:
     """Say what a data set is and where its files are; of a study, what it reads."""
 
-    from accord.errors import StudyError
+    from accord.core.errors import StudyError
 
     is_study = Path(what).suffix in (".yaml", ".yml") or Path(what).is_file()
     if set_ and not is_study:
@@ -132,8 +132,8 @@ def _facts(entry: "Entry") -> dict[str, Any]:
 
 def _entry_values(name: str) -> dict[str, Any]:
     from accord.config.problems import nearest
+    from accord.core.errors import StudyError
     from accord.data.catalogue import CATALOGUE, found_files, is_found
-    from accord.errors import StudyError
 
     entry = CATALOGUE.get(name)
     if entry is None:

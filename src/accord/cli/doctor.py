@@ -65,7 +65,7 @@ def _data() -> dict[str, str]:
         MnistData,
         OccupancyData,
     )
-    from accord.errors import DataError
+    from accord.core.errors import DataError
 
     found: dict[str, str] = {}
     for settings in (

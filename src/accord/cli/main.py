@@ -12,7 +12,7 @@ import typer
 
 from accord.cli import budget, compare, data, doctor, export, report, run, sweep
 from accord.cli.varieties import RunCommand
-from accord.errors import AccordError
+from accord.core.errors import AccordError
 
 app = typer.Typer(
     name="accord",

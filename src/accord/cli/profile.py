@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from accord.timing import STAGES
+from accord.core.timing import STAGES
 
 
 def profile(busy: Mapping[str, float], began: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from accord.errors import RunFolderError, StudyError
+from accord.core.errors import RunFolderError, StudyError
 
 
 def run(
@@ -77,8 +77,8 @@ def _start(path: Path, overrides: list[str], out: Path | None, ledger: Path | No
     from accord.cli import profile
     from accord.cli.progress import Progress
     from accord.config.load import load_study
+    from accord.core.timing import Stopwatch, untimed
     from accord.runs import run
-    from accord.timing import Stopwatch, untimed
 
     study = load_study(path, overrides)
     if study.sweep is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accord.errors import StoppedEarly
+from accord.core.errors import StoppedEarly
 
 if TYPE_CHECKING:
     from accord.reports.sweep_table import SweepFolder

@@ -19,7 +19,7 @@ from accord.config.problems import Problem, got, nearest, problems
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS
 from accord.config.sweep import Sweep
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def parse_study(text: str, overrides: Sequence[str] = (), source: str = "study")
     >>> parse_study("data: {name: digitz}", source="x.yaml")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    accord.errors.StudyError: x.yaml:1: data.name: unknown data 'digitz'; did you mean 'digits'? (one of: ...
+    accord.core.errors.StudyError: x.yaml:1: data.name: unknown data 'digitz'; did you mean 'digits'? (one of: ...
     """
     document = yaml_text.read(text, source)
     if document.value is None:

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from accord.config import yaml_text
 from accord.config.problems import Problem, unknown_key
 from accord.config.sections import SECTIONS, Shape
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 Path = Sequence[str | int]
 """Keys and list positions from the top of the document."""

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from accord.core.errors import DataError
 from accord.data.sources import adult, celeba, celeba_attributes, idx, occupancy
 from accord.data.sources.places import Origin, find, how_to_get, read_bytes
-from accord.errors import DataError
 
 _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _MNIST = (

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from accord.core.errors import StudyError
 from accord.data.federated import Rows
-from accord.errors import StudyError
 
 
 def everyone(population: int) -> Rows:

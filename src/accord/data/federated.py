@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accord.errors import DataError, StudyError
+from accord.core.errors import DataError, StudyError
 
 Rows = NDArray[np.int64]
 """Row numbers into a table."""

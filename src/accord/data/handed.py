@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.data.sources.custom import checked
-from accord.errors import DataError
 
 CLIENT = "client"
 """The group column that names each row's client."""

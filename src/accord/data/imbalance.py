@@ -15,10 +15,10 @@ from math import lcm
 import numpy as np
 
 from accord.config.imbalance import Imbalance
+from accord.core.errors import DataError, StudyError
+from accord.core.streams import stream
 from accord.data.cuts import even_sizes
 from accord.data.federated import DataSet, Drawn, Rows, Table, named_column, refuse_numbers
-from accord.errors import DataError, StudyError
-from accord.streams import stream
 
 
 @dataclass(frozen=True)

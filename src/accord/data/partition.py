@@ -28,12 +28,12 @@ from accord.config.partition import (
     SortedPartition,
     SquarePartition,
 )
+from accord.core.errors import DataError
+from accord.core.streams import stream
 from accord.data.cuts import apportion, by_label, cut, even_sizes, owners, shares_of
 from accord.data.federated import Rows, Shares, Table, named_column, refuse_numbers
 from accord.data.label_skew import dirichlet, inner_dirichlet, pathological
 from accord.data.quantity import size, skewed
-from accord.errors import DataError
-from accord.streams import stream
 
 
 def partition(settings: Partition, table: Table, seed: int) -> Shares:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.checks import non_negative, positive, probability
+from accord.core.checks import non_negative, positive, probability
 
 Rows2d = NDArray[np.int64]
 """A schedule: row positions by step, -1 where a step has fewer rows than the widest."""

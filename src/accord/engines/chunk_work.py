@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord import params as p
+from accord.core import params as p
+from accord.core.params import Params
+from accord.core.streams import NOISE, Streams
+from accord.core.timing import Timed
 from accord.data.federated import FederatedData, Table
 from accord.engines.chunks import Chunk, Cost, Feed
 from accord.engines.compiled.network import FLAT, CompiledNetwork
 from accord.engines.stacked_parts import Stack
 from accord.engines.stacked_step import KernelStep, mapped_step, square_norms
-from accord.params import Params
 from accord.privacy import noise
 from accord.privacy.clipping import factor_of
 from accord.program import local
 from accord.program.base import ClientId
 from accord.program.local import Batch, ClientState, ClientWork
-from accord.streams import NOISE, Streams
-from accord.timing import Timed
 
 tree_map = torch.utils._pytree.tree_map
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accord.core.streams import Streams
 from accord.data.federated import FederatedData, Rows, Table
 from accord.engines.stacked import StackedNetwork
 from accord.engines.stacked_parts import Part, Product, Stack
@@ -20,7 +21,6 @@ from accord.engines.stacked_step import StackedBatch
 from accord.program import local
 from accord.program.base import ClientId
 from accord.program.local import Batch, ClientWork
-from accord.streams import Streams
 
 # What a chunk's parameters and activations may take together: small networks gained up to 16 MB, large activations
 # lost beyond it.

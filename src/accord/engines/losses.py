@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from accord.core.errors import PrivacyError
+from accord.core.params import Params
 from accord.data.federated import FederatedData, Table
-from accord.errors import PrivacyError
-from accord.params import Params
 from accord.program.base import ClientId
 from accord.program.local import ClientWork
 

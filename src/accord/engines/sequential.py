@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from accord import params as p
-from accord.checks import positive
+from accord.core import params as p
+from accord.core.checks import positive
+from accord.core.errors import AccordError, ClientError
+from accord.core.params import Params
+from accord.core.streams import NOISE, Streams
+from accord.core.timing import Timed, untimed
 from accord.data.federated import FederatedData, Rows, Table
 from accord.engines.losses import client_losses
-from accord.errors import AccordError, ClientError
-from accord.params import Params
 from accord.program import local
 from accord.program.base import ClientId, ClientResult, CohortSum
 from accord.program.local import Batch, ClientWork
-from accord.streams import NOISE, Streams
-from accord.timing import Timed, untimed
 
 
 class Sequential:

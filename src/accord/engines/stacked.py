@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accord.core.params import Params
 from accord.engines.stacked_layers import (
     Activation,
     Convolution,
@@ -24,7 +25,6 @@ from accord.engines.stacked_layers import (
     tanh_slope,
 )
 from accord.engines.stacked_parts import Part, Stack
-from accord.params import Params
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
 
 Stack = dict[str, Tensor]
 """Parameters of several clients by name, each `[clients, ...]`, in the kernels' layout."""

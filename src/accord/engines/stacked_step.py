@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from accord.core.errors import PrivacyError
+from accord.core.params import Params
+from accord.core.timing import Timed, untimed
 from accord.engines.stacked import StackedNetwork
 from accord.engines.stacked_parts import Lookup, Part, Product, Stack, Summed, square_sum
-from accord.errors import PrivacyError
-from accord.params import Params
 from accord.privacy.clipping import factor_of, layers
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.local import Batch, ClientState, ClientWork
-from accord.timing import Timed, untimed
 
 
 def mapped_step(

@@ -16,8 +16,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from accord import params as p
-from accord.checks import positive
+from accord.core import params as p
+from accord.core.checks import positive
+from accord.core.errors import AccordError, ClientError
+from accord.core.params import Params
+from accord.core.streams import Streams
+from accord.core.timing import Timed, untimed
 from accord.data.federated import FederatedData, Table
 from accord.engines.chunk_work import Done, Kernels, Round, compiled_chunk, mapped_chunk, stacked_chunk, sums_laid
 from accord.engines.chunks import (
@@ -35,12 +39,8 @@ from accord.engines.compiled.network import CompiledNetwork, compile_network
 from accord.engines.losses import client_losses
 from accord.engines.stacked import StackedNetwork, stack_network
 from accord.engines.stacked_step import KernelStep
-from accord.errors import AccordError, ClientError
-from accord.params import Params
 from accord.program.base import ClientId, ClientResult, CohortSum
 from accord.program.local import ClientWork
-from accord.streams import Streams
-from accord.timing import Timed, untimed
 
 # Numbers of per-sample activations held at once by a private step: bounds memory (64 MB in float32).
 _MICRO_NUMBERS = 2**24

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from accord import checks
-from accord.errors import DataError
+from accord.core import checks
+from accord.core.errors import DataError
 from accord.fairness.groups import GroupCounts, Integers
 from accord.fairness.rates import Interval, denominators, gap_intervals, gaps, rate_intervals, rates
 

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accord import checks
-from accord.errors import DataError
+from accord.core import checks
+from accord.core.errors import DataError
 from accord.fairness.groups import Integers
 
 Floats = NDArray[np.float64]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accord.errors import DataError
+from accord.core.errors import DataError
 from accord.fairness.groups import Grouping, Integers
 
 MOST_CLASSES = 20

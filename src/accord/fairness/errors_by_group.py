@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accord import checks
-from accord.errors import DataError
+from accord.core import checks
+from accord.core.errors import DataError
 from accord.fairness.audit import ClientSpread
 from accord.fairness.groups import Grouping, Integers
 from accord.fairness.rates import Interval

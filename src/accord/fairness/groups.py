@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.errors import DataError
+from accord.core.errors import DataError
 
 Integers = NDArray[np.int64]
 

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accord import checks
+from accord.core import checks
 from accord.fairness.groups import GroupCounts, Integers
 
 Floats = NDArray[np.float64]

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
+from accord.core.streams import isolated_torch
 from accord.models.lora import add_factors
 from accord.models.pretrained import load_weights
-from accord.streams import isolated_torch
 
 SETTINGS = ("pretrained", "pretrained_sha256", "pretrained_except", "freeze", "lora")
 """The settings of `model` that belong to no one network."""

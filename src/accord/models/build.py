@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
+from accord.core.streams import isolated_torch
 from accord.models.adapt import SETTINGS, adapt
 from accord.models.custom import custom
 from accord.models.dense import linear, logistic, mlp
 from accord.models.images import mcmahan_cnn, tfp_cnn
 from accord.models.resnet import resnet18
 from accord.models.text import lstm
-from accord.streams import isolated_torch
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accord.errors import StudyError
-from accord.plugins import load_function
+from accord.core.errors import StudyError
+from accord.core.plugins import load_function
 
 
 def custom(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 _IMAGE = (1, 28, 28)
 

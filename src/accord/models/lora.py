@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.errors import StudyError
-from accord.params import Params
+from accord.core.errors import StudyError
+from accord.core.params import Params
 
 FACTOR_A, FACTOR_B = "lora_a", "lora_b"
 

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 _COUNTER = "num_batches_tracked"
 """Batch norm's counter, which nothing here reads."""

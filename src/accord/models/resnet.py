@@ -15,7 +15,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 
 class BasicBlock(nn.Module):

@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 
 class LstmLayer(nn.Module):

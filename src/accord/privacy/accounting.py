@@ -27,8 +27,8 @@ import numpy as np
 from dp_accounting import pld, rdp
 from numpy.typing import NDArray
 
-from accord.checks import open_unit, positive
-from accord.errors import PrivacyError
+from accord.core.checks import open_unit, positive
+from accord.core.errors import PrivacyError
 
 Accountant = Literal["rdp", "pld", "rdp2017"]
 Relation = Literal["add_remove", "replace_one"]

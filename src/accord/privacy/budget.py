@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
 from accord.privacy import accounting
 from accord.privacy.accounting import Accountant
 from accord.privacy.plan import PrivacyPlan, Sampling, Unit

@@ -24,8 +24,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from accord.checks import positive
-from accord.params import Params
+from accord.core.checks import positive
+from accord.core.params import Params
 
 ROUNDING = 1 + 1e-5
 """By how much a norm is taken larger than it was computed."""

@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
 from accord.privacy.accounting import Accountant
 from accord.privacy.ledger import Ledger, Spent, check_together
 from accord.privacy.plan import AdaptiveClipping, PrivacyPlan

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
 from accord.privacy.plan import Before, PrivacyPlan
 
 _SLACK = 1e-12  # calibration lands on the budget from below; this only absorbs the last bit

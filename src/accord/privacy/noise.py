@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord.checks import positive
-from accord.errors import PrivacyError
-from accord.params import Params
+from accord.core.checks import positive
+from accord.core.errors import PrivacyError
+from accord.core.params import Params
 
 
 def ready() -> None:

@@ -21,8 +21,8 @@ from typing import Literal, get_args
 
 import dp_accounting
 
-from accord.checks import open_unit, positive
-from accord.errors import PrivacyError
+from accord.core.checks import open_unit, positive
+from accord.core.errors import PrivacyError
 from accord.privacy import accounting
 from accord.privacy.accounting import Accountant, Relation
 

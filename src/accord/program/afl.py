@@ -10,12 +10,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from accord.checks import positive
-from accord.params import Params
+from accord.core.checks import positive
+from accord.core.params import Params
+from accord.core.streams import Streams
 from accord.program.averaging import apply_update, outcome_of
 from accord.program.base import Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.local import ClientWork
-from accord.streams import Streams
 
 MIXTURE = "mixture"
 LOSS_BYTES = 4

@@ -18,17 +18,17 @@ from typing import assert_never
 import numpy as np
 import torch
 
-from accord import params as p
-from accord.checks import non_negative, positive
 from accord.config.attack import AlieAttack, Attack, GaussianAttack, LabelFlipAttack, ScaledAttack, SignFlipAttack
+from accord.core import params as p
+from accord.core.checks import non_negative, positive
+from accord.core.errors import PrivacyError, StudyError
+from accord.core.params import Params
+from accord.core.streams import Streams
 from accord.data.federated import FederatedData, refuse_numbers
-from accord.errors import PrivacyError, StudyError
-from accord.params import Params
 from accord.privacy import clipping
 from accord.privacy.plan import PrivacyPlan
 from accord.program.base import SERVER, ClientId, ClientResult, CohortSum, Engine
 from accord.program.local import ClientWork
-from accord.streams import Streams
 
 ATTACK = "attack"
 """Purpose of the streams that choose malicious clients (round 0) and draw what they send."""

@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from accord import params as p
 from accord.communication.wire import message_bytes
-from accord.errors import PrivacyError
-from accord.params import Params
+from accord.core import params as p
+from accord.core.errors import PrivacyError
+from accord.core.params import Params
+from accord.core.streams import SERVER_NOISE, Streams
 from accord.privacy import noise
 from accord.program.base import SERVER, ClientId, Cohort, CohortSum, Engine, RoundOutcome, ServerState
 from accord.program.local import ClientWork
-from accord.streams import SERVER_NOISE, Streams
 
 CLIP_NORM = "clip_norm"
 """The clip norm's name among the server's extra values, where it follows the updates."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from accord.params import Params
+from accord.core.params import Params
+from accord.core.streams import Streams
 from accord.program.local import ClientWork
-from accord.streams import Streams
 
 ClientId = int
 

@@ -29,8 +29,10 @@ from accord.config.program import (
 from accord.config.robust import RobustProgram
 from accord.config.schema import Study
 from accord.config.training import Training
+from accord.core.errors import PrivacyError, StudyError
+from accord.core.streams import Streams
+from accord.core.task import Task
 from accord.data import cohort as cohorts
-from accord.errors import PrivacyError, StudyError
 from accord.privacy import accounting
 from accord.privacy.ledger import Spent, alike, check_together
 from accord.privacy.plan import AdaptiveClipping, Before, PrivacyPlan, Sampling
@@ -48,8 +50,6 @@ from accord.program.optimizers import Optimizer, adam, sgd
 from accord.program.qffl import qffl
 from accord.program.robust import make_robust
 from accord.program.scaffold import scaffold
-from accord.streams import Streams
-from accord.task import Task
 
 Sizes = NDArray[np.int64]
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -7,11 +7,11 @@ One round is one pass over the cohort. Each hop goes through the server: one mes
 from typing import Literal
 
 from accord.communication.wire import message_bytes
-from accord.errors import PrivacyError
+from accord.core.errors import PrivacyError
+from accord.core.streams import Streams
 from accord.program.averaging import apply_update
 from accord.program.base import SERVER, Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.local import ClientWork
-from accord.streams import Streams
 
 
 def cyclic(work: ClientWork, order: Literal["fixed", "shuffled"] = "fixed") -> Program:

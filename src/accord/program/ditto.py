@@ -8,12 +8,12 @@ grad F_k(v_k) + lambda (v_k - w), w the model it was sent. v_k stays with the cl
 from collections.abc import Callable
 from dataclasses import replace
 
-from accord.checks import positive
-from accord.errors import PrivacyError
+from accord.core.checks import positive
+from accord.core.errors import PrivacyError
+from accord.core.streams import Streams
 from accord.program.averaging import Averaging, apply_update
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.local import ClientWork
-from accord.streams import Streams
 
 
 def ditto(work: ClientWork, weigh: Callable[[ClientId], float], population: int, mu: float) -> Program:

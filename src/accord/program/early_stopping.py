@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from accord.core.errors import StudyError
+from accord.core.streams import stream
 from accord.data.federated import FederatedData, Shares
-from accord.errors import StudyError
-from accord.streams import stream
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.core.errors import StudyError
+from accord.core.params import Params
+from accord.core.task import Task
 from accord.data.federated import DataSet, Rows, Table, refuse_numbers
-from accord.errors import StudyError
 from accord.fairness.audit import ClientSpread, client_spread
 from accord.fairness.calibration import RowScores
 from accord.fairness.errors_by_group import error_spread
 from accord.fairness.groups import GroupCounts, Grouping, count, intersect
-from accord.params import Params
-from accord.task import Task
 
 
 @dataclass(frozen=True)

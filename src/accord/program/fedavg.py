@@ -7,10 +7,10 @@ w <- w + sum_k (n_k / n) (w_k - w). FedSGD is the same of one step on all of a c
 
 from collections.abc import Callable
 
+from accord.core.streams import Streams
 from accord.program.averaging import Averaging, apply_update
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.local import ClientWork
-from accord.streams import Streams
 
 
 def fedavg(work: ClientWork, weigh: Callable[[ClientId], float], population: int) -> Program:

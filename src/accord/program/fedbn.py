@@ -11,11 +11,11 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
+from accord.core.task import Task
 from accord.program.base import ClientId, Program
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
-from accord.task import Task
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 

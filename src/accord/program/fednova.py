@@ -8,11 +8,11 @@ w <- w + tau_eff sum_k p_k d_k, d_k = update_k / ||a_k||_1, tau_eff = sum_k p_k 
 
 from collections.abc import Callable, Mapping
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
+from accord.core.streams import Streams
 from accord.program.averaging import apply_update, outcome_of
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.local import ClientWork
-from accord.streams import Streams
 
 
 def reach(steps: int, momentum: float) -> float:

@@ -19,12 +19,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from accord.checks import non_negative, positive
-from accord.params import Params
+from accord.core.checks import non_negative, positive
+from accord.core.params import Params
+from accord.core.streams import Streams
 from accord.program.averaging import Averaging, apply_update
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.local import ClientWork
-from accord.streams import Streams
 
 ServerOptimizer = Literal["adam", "yogi", "adagrad", "sgd"]
 

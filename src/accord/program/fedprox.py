@@ -7,7 +7,7 @@ MLSys 2020, arXiv 1812.06127, equation 2: each client minimises F_k(w) + mu/2 ||
 from collections.abc import Callable
 from dataclasses import replace
 
-from accord.checks import positive
+from accord.core.checks import positive
 from accord.program.base import ClientId, Program
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accord import params as p
+from accord.core import params as p
+from accord.core.errors import StudyError
+from accord.core.params import Params
+from accord.core.streams import stream
 from accord.data.federated import FederatedData
-from accord.errors import StudyError
 from accord.fairness.groups import Integers
 from accord.fairness.rates import Floats
-from accord.params import Params
 from accord.program.base import ClientId, Engine
 from accord.program.evaluate import judge
 from accord.program.local import ClientWork
-from accord.streams import stream
 
 _AT_ONCE = 256
 """Clients asked of an engine at once, so that no more updates than these are ever about."""

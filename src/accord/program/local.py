@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from accord import params as p
+from accord.core import params as p
+from accord.core.errors import PrivacyError, StudyError
+from accord.core.params import Params
+from accord.core.task import Task
 from accord.data import sampling
 from accord.data.federated import Rows
-from accord.errors import PrivacyError, StudyError
-from accord.params import Params
 from accord.privacy import clipping, noise
 from accord.privacy.plan import PrivacyPlan
 from accord.program.optimizers import Optimizer, OptimizerState
-from accord.task import Task
 
 # Numbers held at once by per-sample gradients: bounds memory (256 MB in float32), not the result.
 _PER_SAMPLE_NUMBERS = 2**26

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from accord import params as p
-from accord.checks import non_negative, positive
-from accord.params import Params
+from accord.core import params as p
+from accord.core.checks import non_negative, positive
+from accord.core.params import Params
 
 
 class OptimizerState(NamedTuple):

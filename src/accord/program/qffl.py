@@ -10,14 +10,14 @@ beyond 1, whatever q is.
 
 from dataclasses import replace
 
-from accord import params as p
-from accord.checks import non_negative, positive
-from accord.errors import StudyError
+from accord.core import params as p
+from accord.core.checks import non_negative, positive
+from accord.core.errors import StudyError
+from accord.core.streams import Streams
 from accord.program.afl import LOSS_BYTES
 from accord.program.averaging import apply_update, outcome_of
 from accord.program.base import Cohort, CohortSum, Engine, Program, RoundOutcome, ServerState
 from accord.program.local import ClientWork
-from accord.streams import Streams
 
 _LEAST_LOSS = 1e-10
 """Losses are taken to be at least this, so that F^(q-1) exists."""

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accord import params as p
 from accord.communication.wire import message_bytes
 from accord.config.robust import (
     GeometricMedianProgram,
@@ -21,12 +20,13 @@ from accord.config.robust import (
     RobustProgram,
     TrimmedMeanProgram,
 )
-from accord.errors import DivergedError, Fault, PrivacyError, StudyError
+from accord.core import params as p
+from accord.core.errors import DivergedError, Fault, PrivacyError, StudyError
+from accord.core.streams import Streams
 from accord.program import robust_rules as rules
 from accord.program.averaging import apply_update
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.local import ClientWork
-from accord.streams import Streams
 
 Rule = Callable[[Tensor, Tensor], Tensor]
 """Updates `[clients, numbers]` and the clients' weights `[clients]` to what is added to the model, `[numbers]`."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord.checks import positive
+from accord.core.checks import positive
 
 
 def finite_rows(updates: Tensor) -> Tensor:

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import torch
 
-from accord.checks import positive
-from accord.params import Params
+from accord.core.checks import positive
+from accord.core.params import Params
+from accord.core.streams import Streams
 from accord.program.averaging import Averaging, apply_update
 from accord.program.base import Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.local import CONTROL, ClientWork
-from accord.streams import Streams
 
 
 def scaffold(work: ClientWork, population: int, server_learning_rate: float = 1.0) -> Program:

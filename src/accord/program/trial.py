@@ -2,8 +2,8 @@
 
 import torch
 
+from accord.core.errors import PrivacyError
 from accord.data.federated import Table
-from accord.errors import PrivacyError
 from accord.program import local
 from accord.program.local import Batch, ClientWork
 

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from accord.errors import RunFolderError
+from accord.core.errors import RunFolderError
 from accord.records.store import storing, write_bytes
 
 _KEPT = 2

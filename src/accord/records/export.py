@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accord.errors import RunFolderError, StudyError
+from accord.core.errors import RunFolderError, StudyError
 from accord.records.store import read_json, read_lines, storing, write_bytes
 
 Row = dict[str, Any]

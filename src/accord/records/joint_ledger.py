@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.errors import RunFolderError
+from accord.core.errors import RunFolderError
 from accord.privacy import joint
 from accord.privacy.accounting import Accountant
 from accord.privacy.joint import Charged

@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from accord.errors import RunFolderError, StorageError
+from accord.core.errors import RunFolderError, StorageError
 
 
 def check_folder(path: Path) -> None:

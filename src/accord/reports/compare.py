@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.config.schema import Study
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 from accord.records.rounds import RoundRecord
 from accord.reports import words
 from accord.reports.group_figures import column_of, group_label

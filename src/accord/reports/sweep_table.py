@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.config.sweep import shown
-from accord.errors import RunFolderError
+from accord.core.errors import RunFolderError
 from accord.records import store
 from accord.reports.intervals import Interval, t_interval
 from accord.reports.scores import SCORINGS, Scoring, scoring

@@ -17,7 +17,7 @@ from accord.config.engine import VectorisedEngine
 from accord.config.load import parse_study, parse_sweep, read_text
 from accord.config.schema import Study
 from accord.config.sweep import shown
-from accord.errors import RequestError, StudyError
+from accord.core.errors import RequestError, StudyError
 from accord.models.pretrained import pin
 
 _MOST_TOLD = 5

@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Literal
 
 from accord.config.load import load_study, parse_study
+from accord.core.errors import AccordError, RequestError, RunFolderError, StudyError
 from accord.data.load import kept_data
-from accord.errors import AccordError, RequestError, RunFolderError, StudyError
 from accord.records import store
 from accord.records.rounds import RoundRecord
 from accord.sweeps.points import digest_of

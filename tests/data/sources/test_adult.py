@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from accord.config.data import AdultData
+from accord.core.errors import DataError
 from accord.data.federated import DataSet
 from accord.data.sources import adult
 from accord.data.sources.adult import feature_names, load_adult
-from accord.errors import DataError
 
 REAL = os.environ.get("ACCORD_DATA")
 needs_real_data = pytest.mark.skipif(

@@ -13,11 +13,11 @@ import accord
 from accord import prepare
 from accord.config.data import CelebaData
 from accord.config.load import make_study
+from accord.core.errors import DataError
 from accord.data.federated import DataSet
 from accord.data.load import load_data
 from accord.data.sources import pixels
 from accord.data.sources.celeba import count_celeba, load_celeba
-from accord.errors import DataError
 from celeba import write_faces
 
 FACES = {f"{i:06d}.jpg": {name for name, every in (("Smiling", 2), ("Male", 3)) if i % every == 0} for i in range(60)}

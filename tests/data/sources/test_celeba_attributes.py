@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from accord.config.data import CELEBA_ATTRIBUTES, CelebaAttributesData
+from accord.core.errors import DataError
 from accord.data.federated import DataSet
 from accord.data.sources.celeba_attributes import load_celeba_attributes
-from accord.errors import DataError
 from celeba import write_faces
 
 REAL = os.environ.get("ACCORD_DATA")

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.config.data import CELEBA_ATTRIBUTES, CelebaAttributesData
+from accord.core.errors import DataError
 from accord.data.federated import Rows
 from accord.data.sources import celeba_files
 from accord.data.sources.celeba_files import Attributes, read_attributes, split
-from accord.errors import DataError
 from celeba import listed, write_faces
 
 FACES = {"000001.jpg": {"Smiling"}, "000002.jpg": {"Male", "Young"}, "000003.jpg": set(CELEBA_ATTRIBUTES)}

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from accord.config.data import CustomData
+from accord.core.errors import DataError, StudyError
 from accord.data.federated import DataSet
 from accord.data.sources.custom import checked, load_custom
-from accord.errors import DataError, StudyError
 
 Load = Callable[..., DataSet]
 

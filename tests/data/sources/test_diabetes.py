@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from accord.config.data import DiabetesData
+from accord.core.errors import DataError
 from accord.data.load import load_data
 from accord.data.sources.diabetes import RANGES, load_diabetes
-from accord.errors import DataError
 
 
 def section(**changes: object) -> DiabetesData:

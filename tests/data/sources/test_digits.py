@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from accord.config.data import DigitsData
+from accord.core.errors import DataError
 from accord.data.load import load_data
 from accord.data.sources.digits import load_digits
-from accord.errors import DataError
 
 
 def test_rows_shapes_and_range() -> None:

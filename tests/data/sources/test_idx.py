@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from accord.config.data import FashionMnistData, MnistData
+from accord.core.errors import DataError
 from accord.data.sources.idx import load_fashion_mnist, load_mnist, read_images, read_labels
-from accord.errors import DataError
 
 REAL = os.environ.get("ACCORD_DATA")
 needs_real_data = pytest.mark.skipif(

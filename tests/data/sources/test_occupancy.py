@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from accord.config.data import OccupancyData
+from accord.core.errors import DataError
 from accord.data.federated import DataSet
 from accord.data.sources import occupancy
 from accord.data.sources.occupancy import load_occupancy
-from accord.errors import DataError
 
 HEADER = '"date","Temperature","Humidity","Light","CO2","HumidityRatio","Occupancy"'
 TRAIN = [

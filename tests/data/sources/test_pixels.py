@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from accord.core.errors import DataError
 from accord.data.sources import pixels
 from accord.data.sources.pixels import Bytes, Crop, decode, load_pixels
-from accord.errors import DataError
 
 NAMES = [f"{i:06d}.jpg" for i in range(7)]
 CROP = Crop(side=18, size=8)

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from accord.core.errors import DataError
 from accord.data.sources.places import Origin, find, read_bytes, usual_folders
-from accord.errors import DataError
 
 FILES = ("one.data", "two.data")
 

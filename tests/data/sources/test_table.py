@@ -12,13 +12,13 @@ import torch
 import accord
 from accord.config.data import AdultData, CsvData
 from accord.config.load import dump_study, make_study, parse_study
+from accord.core.errors import DataError, PrivacyError, StudyError
 from accord.data.federated import DataSet
 from accord.data.load import load_data
 from accord.data.sources import table
 from accord.data.sources.adult import COLUMNS, SCALES, VOCABULARIES, load_adult
 from accord.data.sources.places import read_bytes
 from accord.data.sources.table import load_csv
-from accord.errors import DataError, PrivacyError, StudyError
 from accord.prepare import prepare
 
 REAL = os.environ.get("ACCORD_DATA")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accord.core.errors import DataError
 from accord.data.sources import table_file
 from accord.data.sources.table_file import Frame, joined, open_table
-from accord.errors import DataError
 
 TEXT = 'age,job,town\n31,clerk,Bonn\n\n47 , cook ,"Köln, Deutz"\n,clerk,Bonn\n'
 

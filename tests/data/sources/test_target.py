@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accord.core.errors import DataError
 from accord.data.sources.target import scaled_target
-from accord.errors import DataError
 
 
 def place(row: int) -> str:

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from accord.config.data import TextData
 from accord.config.partition import NaturalPartition
+from accord.core.errors import DataError
 from accord.data.federated import DataSet
 from accord.data.load import deal, load_data
 from accord.data.sources.text import ALPHABET, encode, windows
-from accord.errors import DataError
 
 
 def load(seed: int = 0, **given: Any) -> DataSet:

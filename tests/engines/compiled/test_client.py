@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from accord.core.errors import PrivacyError
+from accord.core.params import Params
+from accord.core.streams import NOISE, bind, stream
+from accord.core.task import Task
+from accord.core.timing import Stopwatch, Timed, untimed
 from accord.data.federated import DataSet, FederatedData, Table
 from accord.engines.compiled.client import Trainer, one_thread_a_product
 from accord.engines.compiled.network import FLAT, CompiledNetwork, compile_network
 from accord.engines.stacked import stack_network
-from accord.errors import PrivacyError
-from accord.params import Params
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.local import ClientWork
 from accord.program.optimizers import adam, sgd
-from accord.streams import NOISE, bind, stream
-from accord.task import Task
-from accord.timing import Stopwatch, Timed, untimed
 from conftest import shares
 from engines.contract import SEED, close, reference
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
+from accord.core.streams import bind
+from accord.core.task import Task
+from accord.core.timing import untimed
 from accord.data.federated import Table
 from accord.engines.compiled import columns, layers, moves, products, training
 from accord.engines.compiled.client import Trainer, one_thread_a_product
 from accord.engines.compiled.network import FLAT, compile_network
 from accord.engines.stacked import stack_network
 from accord.privacy import clipping, noise, normals
-from accord.streams import bind
-from accord.task import Task
-from accord.timing import untimed
 from engines.compiled.test_client import laid_out, make_data, make_work, plan
 
 

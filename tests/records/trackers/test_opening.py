@@ -9,7 +9,7 @@ import pytest
 
 from accord.config.load import make_study
 from accord.config.schema import Study
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 from accord.records.trackers import check_trackers, open_trackers
 from records.trackers.standins import TOLD, MlflowStores, WandbRun, record_of
 

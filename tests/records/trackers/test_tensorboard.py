@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from accord.errors import StorageError
+from accord.core.errors import StorageError
 from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
 from accord.records.trackers import TensorBoardTracker, Tracker
 from accord.records.trackers.base import scalars

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from accord.config.data import AdultData
+from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.data.sources.places import Origin, find, read_bytes
-from accord.errors import DataError
 
 ORIGIN = Origin("adult", ("adult.data", "adult.test"), "https://archive.ics.uci.edu/dataset/2/adult")
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.config.data import CELEBA_ATTRIBUTES, CelebaSection
+from accord.core.errors import DataError
 from accord.data.federated import GroupColumn, Rows
 from accord.data.sources.places import read_bytes
-from accord.errors import DataError
 
 ATTRIBUTES_FILE = "list_attr_celeba.txt"
 PARTITION_FILE = "list_eval_partition.txt"

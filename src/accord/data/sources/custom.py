@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.config.data import CustomData
+from accord.core.errors import AccordError, DataError
+from accord.core.plugins import load_function
 from accord.data.federated import DataSet, GroupColumn, Table
-from accord.errors import AccordError, DataError
-from accord.plugins import load_function
 
 _REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 _OPTIONAL = ("groups_train", "groups_test", "class_names")

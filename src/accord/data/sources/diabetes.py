@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from accord.config.data import DiabetesData
+from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.sources.target import scaled_target
-from accord.errors import DataError
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "age": (0, 100),

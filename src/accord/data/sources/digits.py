@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from accord.config.data import DigitsData
+from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.sources.stroke import stroke_groups
-from accord.errors import DataError
 
 _ABOUT = (
     "1,797 handwritten digits of 8x8 pixels, bundled with scikit-learn: the test part of UCI's Optical "

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from accord.config.data import FashionMnistData, ImageData, MnistData
+from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.data.sources.places import Origin, find, read_bytes
 from accord.data.sources.stroke import stroke_groups
-from accord.errors import DataError
 
 Bytes = NDArray[np.uint8]
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from accord.config.data import OccupancyData
+from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.data.sources.places import Origin, find, read_bytes
-from accord.errors import DataError
 
 ORIGIN = Origin(
     "occupancy",

@@ -5,7 +5,7 @@ It is the same in every study (its draws come from `stream(0, "text")`), so that
 
 import numpy as np
 
-from accord.streams import stream
+from accord.core.streams import stream
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "who": ("the farmer", "my sister", "a sailor", "the miller", "our neighbour", "the old king", "a stranger"),

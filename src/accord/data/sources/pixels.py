@@ -22,8 +22,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from accord.core.errors import DataError
 from accord.data.sources.places import cache_folder
-from accord.errors import DataError
 
 Bytes = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from accord.errors import DataError
+from accord.core.errors import DataError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 

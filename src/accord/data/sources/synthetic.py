@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from accord.config.data import SyntheticData
+from accord.core.streams import stream
 from accord.data.federated import DataSet, GroupColumn, Table
-from accord.streams import stream
 
 
 def load_synthetic(settings: SyntheticData, seed: int) -> DataSet:

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from accord.config.data import CsvData
+from accord.core.errors import DataError, StudyError
+from accord.core.streams import stream
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.sources.table_file import Coded, Frame, Numbers, joined, open_table, recoded
 from accord.data.sources.target import scaled_target
-from accord.errors import DataError, StudyError
-from accord.streams import stream
 
 MOST_VALUES = 1000
 """Values that a column may have where they are read off the rows; of more, it is a number or a name."""

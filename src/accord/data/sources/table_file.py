@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from accord.core.errors import DataError
 from accord.data.sources.places import read_bytes
-from accord.errors import DataError
 
 _AT_ONCE = 50_000  # rows held as Python objects
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from accord.core.errors import DataError
 from accord.data.federated import Rows
-from accord.errors import DataError
 
 Range = tuple[float, ...]
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from accord.config.data import TextData
+from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.sources.phrases import speakers
 from accord.data.sources.places import read_bytes
-from accord.errors import DataError
 
 ALPHABET = "\n " + "".join(sorted(string.ascii_letters + string.digits + string.punctuation))
 """Where the study names none: newline, space and the 94 printable characters of ASCII."""

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from accord.core.errors import PrivacyError
+from accord.core.timing import Timed
 from accord.data.federated import Rows, Table
 from accord.engines.compiled.network import CompiledNetwork
 from accord.engines.compiled.training import APPLY, CLIPPING, DATA, NOISE, SUM, WHOLE, train
-from accord.errors import PrivacyError
 from accord.privacy.normals import key_of
 from accord.program import local
 from accord.program.local import ClientWork
-from accord.timing import Timed
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.core.params import Params
 from accord.engines.compiled import columns as at
 from accord.engines.stacked import StackedNetwork
 from accord.engines.stacked_layers import Activation, Convolution, Dense, Flatten, Layer, MaxPool
 from accord.engines.stacked_parts import Stack
-from accord.params import Params
 
 Integers = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from accord.config.schema import Study
 from accord.config.tracking import MlflowTracking, Tracking, WandbTracking
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 from accord.records.rounds import RoundRecord
 from accord.records.trackers.aside import Aside
 from accord.records.trackers.base import Tracker

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.streams import bind, isolated_torch, stream
+from accord.core.streams import bind, isolated_torch, stream
 
 NAMES = st.tuples(
     st.integers(0, 5), st.sampled_from(["rows", "noise", "a/1", "a"]), st.integers(0, 5), st.integers(-1, 5)

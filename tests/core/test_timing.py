@@ -3,7 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from accord.timing import STAGES, Stopwatch, untimed
+from accord.core.timing import STAGES, Stopwatch, untimed
 
 
 def test_time_in_a_nested_stage_belongs_to_it_alone() -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.errors import StudyError
-from accord.streams import isolated_torch
-from accord.task import Task
+from accord.core.errors import StudyError
+from accord.core.streams import isolated_torch
+from accord.core.task import Task
 
 
 @pytest.fixture(autouse=True)

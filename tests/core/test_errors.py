@@ -2,8 +2,8 @@ import inspect
 
 import pytest
 
-from accord import errors
-from accord.errors import (
+from accord.core import errors
+from accord.core.errors import (
     AccordError,
     ClientError,
     DataError,
@@ -17,7 +17,7 @@ from accord.errors import (
     StudyError,
 )
 
-CLASSES = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == "accord.errors"]
+CLASSES = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == "accord.core.errors"]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from accord.errors import StudyError
-from accord.plugins import load_function
+from accord.core.errors import StudyError
+from accord.core.plugins import load_function
 
 
 @pytest.fixture

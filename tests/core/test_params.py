@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord import params as P
-from accord.params import Params
+from accord.core import params as P
+from accord.core.params import Params
 
 SHAPES = st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=1, max_size=4)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from accord.errors import StudyError
+from accord.core.errors import StudyError
 
 
 def load_function(name: str, where: str) -> Callable[..., Any]:
@@ -51,7 +51,7 @@ def load_function(name: str, where: str) -> Callable[..., Any]:
 def source_of(name: str) -> bytes:
     """The file of the module that holds `module:function`, once `load_function` has loaded it; empty where it has none.
 
-    >>> b"def source_of" in source_of("accord.plugins:source_of")
+    >>> b"def source_of" in source_of("accord.core.plugins:source_of")
     True
     """
     path = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from accord.checks import non_negative, open_unit, positive, probability
+from accord.core.checks import non_negative, open_unit, positive, probability
 
 TINY = math.ulp(0.0)
 
