@@ -25,7 +25,7 @@ from typing import Any
 from report import page
 from sides import HERE, Accord, Side, best_plain, installed, peer, study
 
-from accord.runs import run as run_study
+from accord.orchestration.runs import run as run_study
 
 MLP: dict[str, Any] = {"name": "mlp", "hidden": [200, 200]}
 CNN: dict[str, Any] = {"name": "tfp_cnn"}

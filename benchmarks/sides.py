@@ -16,7 +16,7 @@ from torch import nn
 
 from accord.config.load import make_study
 from accord.core.params import Params
-from accord.prepare import Prepared, prepare, reproducible_arithmetic
+from accord.orchestration.prepare import Prepared, prepare, reproducible_arithmetic
 from accord.program.base import Cohort
 from accord.program.build import draw_cohort
 from accord.program.evaluate import evaluate

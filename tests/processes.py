@@ -10,7 +10,13 @@ from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["accord.runs", "accord.cli.main", "accord.cli.progress", "accord.reports.tables", "tensorboard.summary"]
+    [
+        "accord.orchestration.runs",
+        "accord.cli.main",
+        "accord.cli.progress",
+        "accord.reports.tables",
+        "tensorboard.summary",
+    ]
 )
 
 

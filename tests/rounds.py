@@ -2,7 +2,7 @@
 
 from accord.config.schema import Study
 from accord.core.params import Params
-from accord.prepare import Prepared, prepare
+from accord.orchestration.prepare import Prepared, prepare
 from accord.program.base import Cohort, RoundOutcome
 from accord.program.build import draw_cohort
 

@@ -15,7 +15,6 @@ import typer.main
 from pydantic.fields import FieldInfo
 
 import accord
-from accord import conclude
 from accord.cli import main as cli
 from accord.config.data import SyntheticData
 from accord.config.judging import Fairness
@@ -25,6 +24,7 @@ from accord.config.schema import Study
 from accord.config.sections import SECTIONS, settings
 from accord.config.sections import shape as shape_of
 from accord.data import holdings
+from accord.orchestration import finish as conclude
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import accord
-from accord import execute
 from accord.config.schema import Study
+from accord.orchestration import rounds as execute
 from accord.program import local
 
 PRIVATE = {"unit": "sample", "noise_multiplier": 5.0, "delta": 1e-3}

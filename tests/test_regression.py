@@ -12,13 +12,13 @@ import torch
 
 import accord
 import regressions
-from accord.accounts import add_rows
 from accord.config.load import dump_study, load_study, parse_study
 from accord.config.schema import Study
 from accord.core.errors import AccordError, StudyError
 from accord.data.load import load_data
-from accord.prepare import prepare
-from accord.runs import open_run, resume
+from accord.orchestration.charging import add_rows
+from accord.orchestration.prepare import prepare
+from accord.orchestration.runs import open_run, resume
 
 SAMPLE = {"unit": "sample", "epsilon": 8.0, "delta": 1e-4}
 CLIENT = SAMPLE | {"unit": "client", "delta": 1e-2}
@@ -168,8 +168,8 @@ def test_what_a_run_records(tmp_path: Path) -> None:
 
 
 def test_very_many_clients_are_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from accord import conclude
     from accord.data import holdings
+    from accord.orchestration import finish as conclude
 
     monkeypatch.setattr(conclude, "MOST_CLIENTS", 5)
     monkeypatch.setattr(holdings, "MOST_LISTED", 5)

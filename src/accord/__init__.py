@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         StudyError,
     )
     from accord.data.handed import from_datasets, from_torch
-    from accord.runs import Run, open_run, resume, run
+    from accord.orchestration.runs import Run, open_run, resume, run
 
 __version__ = _version("accord")
 
@@ -64,14 +64,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Run": "accord.runs",
+    "Run": "accord.orchestration.runs",
     "Study": "accord.config.schema",
     "from_datasets": "accord.data.handed",
     "from_torch": "accord.data.handed",
     "load_study": "accord.config.load",
-    "open_run": "accord.runs",
-    "resume": "accord.runs",
-    "run": "accord.runs",
+    "open_run": "accord.orchestration.runs",
+    "resume": "accord.orchestration.runs",
+    "run": "accord.orchestration.runs",
 }
 
 

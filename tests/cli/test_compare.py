@@ -15,7 +15,7 @@ from accord.core.errors import RunFolderError, StudyError
 @pytest.fixture
 def folders(tmp_path: Path, small_study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Two studies under two seeds each."""
-    monkeypatch.setattr("accord.runs.write_report", lambda folder: folder)
+    monkeypatch.setattr("accord.orchestration.runs.write_report", lambda folder: folder)
     made = []
     for rate in (0.2, 0.02):
         for seed in (1, 2):

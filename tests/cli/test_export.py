@@ -14,7 +14,7 @@ from accord.core.errors import RunFolderError
 
 @pytest.fixture
 def folder(tmp_path: Path, small_study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("accord.runs.write_report", lambda folder: folder)
+    monkeypatch.setattr("accord.orchestration.runs.write_report", lambda folder: folder)
     study = small_study(program={"name": "fedavg", "rounds": 1}, fairness=None)
     return accord.run(study, tmp_path / "run").folder
 

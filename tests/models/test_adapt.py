@@ -17,7 +17,7 @@ from accord.core.errors import AccordError, StudyError
 from accord.models.adapt import SETTINGS, adapt
 from accord.models.build import build
 from accord.models.lora import merge
-from accord.prepare import prepare
+from accord.orchestration.prepare import prepare
 from accord.program import local
 from rounds import played
 

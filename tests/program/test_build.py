@@ -11,7 +11,7 @@ from accord.config.schema import Study
 from accord.core.errors import PrivacyError, StudyError
 from accord.core.streams import bind
 from accord.core.task import Task
-from accord.prepare import prepare
+from accord.orchestration.prepare import prepare
 from accord.privacy.ledger import Ledger, Spent
 from accord.privacy.plan import PrivacyPlan
 from accord.program.base import Cohort

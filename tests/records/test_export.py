@@ -43,7 +43,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "client": Study(**client, privacy={"unit": "client", **NOISE, "epsilon": 50.0}),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("accord.runs.write_report", lambda folder: folder)  # drawing takes most of a small run's time
+        patch.setattr(
+            "accord.orchestration.runs.write_report", lambda folder: folder
+        )  # drawing takes most of a small run's time
         return {name: accord.run(study, place / name).folder for name, study in studies.items()}
 
 
@@ -278,7 +280,7 @@ def test_a_regressions_tables_have_errors(tmp_path: Path) -> None:
         fairness={"groups": ["sex"], "bootstrap": 20},
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("accord.runs.write_report", lambda folder: folder)
+        patch.setattr("accord.orchestration.runs.write_report", lambda folder: folder)
         folder = accord.run(study, tmp_path / "run").folder
     made = {table.name: table for table in tables(folder)}
     result, rounds = store.read_json(folder / "result.json"), store.read_lines(folder / "rounds.jsonl")

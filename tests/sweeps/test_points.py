@@ -10,7 +10,7 @@ import pytest
 from accord.config.engine import VectorisedEngine
 from accord.config.load import make_study
 from accord.core.errors import StudyError
-from accord.prepare import prepare
+from accord.orchestration.prepare import prepare
 from accord.sweeps.points import digest_of, plan_sweep, with_threads
 
 Write = Callable[..., Path]

@@ -22,9 +22,9 @@ def compare(
     Differences are taken from the first study, seed by seed where both were run with the same seeds.
     """
     from accord.core.errors import RunFolderError, StudyError
+    from accord.orchestration.runs import open_run
     from accord.records.store import write_text
     from accord.reports.compare import Ran, compared
-    from accord.runs import open_run
 
     if not 0 < confidence < 1:
         raise StudyError(f"--confidence {confidence:g}: must lie strictly between 0 and 1, such as 0.95")

@@ -78,7 +78,7 @@ def _start(path: Path, overrides: list[str], out: Path | None, ledger: Path | No
     from accord.cli.progress import Progress
     from accord.config.load import load_study
     from accord.core.timing import Stopwatch, untimed
-    from accord.runs import run
+    from accord.orchestration.runs import run
 
     study = load_study(path, overrides)
     if study.sweep is not None:
@@ -101,7 +101,7 @@ def _start(path: Path, overrides: list[str], out: Path | None, ledger: Path | No
 
 def _resume(folder: Path) -> dict[str, Any]:
     from accord.cli.progress import Progress
-    from accord.runs import resume
+    from accord.orchestration.runs import resume
 
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: no such run folder")

@@ -123,7 +123,7 @@ def check(task: Task) -> None:
     Raises:
         RequestError: it is refused.
     """
-    from accord.prepare import prepare
+    from accord.orchestration.prepare import prepare
 
     try:
         prepare(parse_study(task.study), task.name)
@@ -138,7 +138,7 @@ def run(task: Task, pipe: Connection) -> None:
     Raises:
         AccordError: as `accord.run` and `accord.resume`; or the folder holds another study.
     """
-    from accord import runs
+    from accord.orchestration import runs
 
     study, told = parse_study(task.study), [0.0]
     stages = 2 if study.evaluation.twin and study.privacy is not None else 1

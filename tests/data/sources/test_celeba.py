@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 import accord
-from accord import prepare
 from accord.config.data import CelebaData
 from accord.config.load import make_study
 from accord.core.errors import DataError
@@ -18,6 +17,7 @@ from accord.data.federated import DataSet
 from accord.data.load import load_data
 from accord.data.sources import pixels
 from accord.data.sources.celeba import count_celeba, load_celeba
+from accord.orchestration import prepare
 from celeba import write_faces
 
 FACES = {f"{i:06d}.jpg": {name for name, every in (("Smiling", 2), ("Male", 3)) if i % every == 0} for i in range(60)}

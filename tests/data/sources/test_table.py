@@ -19,7 +19,7 @@ from accord.data.sources import table
 from accord.data.sources.adult import COLUMNS, SCALES, VOCABULARIES, load_adult
 from accord.data.sources.places import read_bytes
 from accord.data.sources.table import load_csv
-from accord.prepare import prepare
+from accord.orchestration.prepare import prepare
 
 REAL = os.environ.get("ACCORD_DATA")
 

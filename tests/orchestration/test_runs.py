@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import accord
 from accord.config.schema import Study
 from accord.core.errors import RunFolderError
+from accord.orchestration.runs import default_folder, write_report
 from accord.records.rounds import RoundRecord
-from accord.runs import default_folder, write_report
 
 SAMPLE: dict[str, Any] = {"unit": "sample", "epsilon": 3.0, "delta": 1e-4}
 

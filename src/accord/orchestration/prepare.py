@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from accord.accounts import add_rows, check_ledger, open_accounts
 from accord.config.data import HandedData
 from accord.config.engine import EngineSection, SequentialEngine, VectorisedEngine
 from accord.config.model import CustomModel
@@ -38,6 +37,7 @@ from accord.engines.vectorised import Vectorised
 from accord.fairness.groups import Grouping
 from accord.models.build import build
 from accord.models.pretrained import pin
+from accord.orchestration.charging import add_rows, check_ledger, open_accounts
 from accord.privacy import noise
 from accord.privacy.ledger import Ledger
 from accord.program.attacks import make_attacked, poisoned

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import accord
-from accord import conclude as module
-from accord.conclude import QUANTILES, client_fairness, client_quantiles, conclude
 from accord.config.schema import Study
-from accord.execute import Stop, begin
 from accord.fairness.groups import GroupCounts
-from accord.prepare import prepare
+from accord.orchestration import finish as module
+from accord.orchestration.finish import QUANTILES, client_fairness, client_quantiles, conclude
+from accord.orchestration.prepare import prepare
+from accord.orchestration.rounds import Stop, begin
 from accord.program.evaluate import count_groups, evaluate
 
 

@@ -11,8 +11,8 @@ import accord
 from accord.config.schema import Study
 from accord.core.errors import DivergedError, Fault, RunFolderError
 from accord.data import holdings
-from accord.execute import Progress, begin, last_checkpoint, partition_summary, take_up, train_rounds
-from accord.prepare import prepare
+from accord.orchestration.prepare import prepare
+from accord.orchestration.rounds import Progress, begin, last_checkpoint, partition_summary, take_up, train_rounds
 from accord.program.base import Program, RoundOutcome
 from accord.records import store
 

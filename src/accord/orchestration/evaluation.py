@@ -10,17 +10,17 @@ import numpy as np
 
 from accord.core.params import Params
 from accord.data.federated import DataSet
-from accord.execute import Progress, Stop
 from accord.fairness.audit import ClientSpread
 from accord.fairness.calibration import calibration
 from accord.fairness.confusion import MOST_CLASSES, confusion
 from accord.fairness.groups import Grouping
-from accord.prepare import Prepared
+from accord.orchestration.early_stopping import kept_round, watched
+from accord.orchestration.prepare import Prepared
+from accord.orchestration.rounds import Progress, Stop
 from accord.program.build import make_optimizer
 from accord.program.evaluate import Judged, JudgedNumbers, judge
 from accord.program.fine_tuning import draw_clients, fine_tune
 from accord.program.local import ClientWork
-from accord.stopping import kept_round, watched
 
 
 def overall_calibration(judged: Judged | JudgedNumbers, bins: int) -> dict[str, Any] | None:

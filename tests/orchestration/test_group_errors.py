@@ -9,12 +9,12 @@ import torch
 
 import accord
 import regressions
-from accord.conclude import QUANTILES
-from accord.group_errors import client_error_quantiles, client_errors, error_fairness
-from accord.judgement import spread_json
-from accord.prepare import prepare
+from accord.orchestration.evaluation import spread_json
+from accord.orchestration.finish import QUANTILES
+from accord.orchestration.group_errors import client_error_quantiles, client_errors, error_fairness
+from accord.orchestration.prepare import prepare
+from accord.orchestration.scoring import group_scores, scores_of
 from accord.program.evaluate import JudgedNumbers, judge
-from accord.scores import group_scores, scores_of
 
 
 def test_clients_and_groups_add_up(tmp_path: Path) -> None:

@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.core.streams import stream
-from accord.execute import Progress, Stop
 from accord.fairness.audit import audit, group_reports
 from accord.fairness.groups import Grouping, Integers, count
 from accord.fairness.rates import gaps, quantiles, rates
-from accord.group_errors import client_error_quantiles, client_errors, error_fairness
-from accord.judgement import (
+from accord.orchestration.evaluation import (
     fine_tuned,
     group_calibration,
     group_confusion,
@@ -22,10 +20,12 @@ from accord.judgement import (
     spread_json,
     stopped_early,
 )
-from accord.prepare import Prepared, versions
+from accord.orchestration.group_errors import client_error_quantiles, client_errors, error_fairness
+from accord.orchestration.prepare import Prepared, versions
+from accord.orchestration.rounds import Progress, Stop
+from accord.orchestration.scoring import scores_of
 from accord.program.evaluate import Judged, JudgedNumbers, count_groups, judge
 from accord.records import result, store
-from accord.scores import scores_of
 
 MOST_CLIENTS = 1000
 """Beyond so many clients their groups are written as quantiles, not one by one."""

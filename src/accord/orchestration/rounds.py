@@ -4,7 +4,7 @@ Each write is atomic or an appended line, so a kill at any moment leaves a folde
 from. Rounds after the last checkpoint are done again. Their charges are not counted twice: every draw comes
 from a named stream and a run is taken up only with the study, data and versions it was started with, so the
 repeated round releases the same values as before, and nothing new. (A joint ledger keeps the charges as they are:
-see `accord.accounts.paid`.)
+see `accord.orchestration.charging.paid`.)
 """
 
 import time
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord.accounts import charge, check_taken_up, paid
 from accord.config.load import dump_study
 from accord.config.robust import RobustSection
 from accord.core import params as p
@@ -25,7 +24,10 @@ from accord.core.params import Params
 from accord.core.timing import Timed, untimed
 from accord.data.federated import FederatedData
 from accord.data.holdings import holdings
-from accord.prepare import Prepared, versions
+from accord.orchestration.charging import charge, check_taken_up, paid
+from accord.orchestration.early_stopping import best_params, validate, why_end
+from accord.orchestration.prepare import Prepared, versions
+from accord.orchestration.scoring import group_scores, scores_of
 from accord.privacy.ledger import Ledger
 from accord.program.base import Cohort, RoundOutcome, ServerState
 from accord.program.build import draw_cohort, due_steps
@@ -33,8 +35,6 @@ from accord.program.evaluate import judge
 from accord.records import checkpoints, store
 from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
 from accord.records.trackers import open_trackers
-from accord.scores import group_scores, scores_of
-from accord.stopping import best_params, validate, why_end
 
 OnRound = Callable[[str, RoundRecord, int], None]
 """Called after each round with the stage (`train` or `twin`), its record, and how many rounds are planned."""

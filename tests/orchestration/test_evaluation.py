@@ -13,8 +13,8 @@ from accord.config.schema import Study
 from accord.core.errors import StudyError
 from accord.data.federated import DataSet, Table
 from accord.fairness.confusion import MOST_CLASSES
-from accord.judgement import group_confusion
-from accord.prepare import prepare
+from accord.orchestration.evaluation import group_confusion
+from accord.orchestration.prepare import prepare
 from accord.program.evaluate import evaluate, groupings
 
 DATA = {"name": "synthetic", "train_rows": 300, "test_rows": 400, "classes": 3, "separation": 0.8}

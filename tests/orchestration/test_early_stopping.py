@@ -9,11 +9,11 @@ import pytest
 import accord
 from accord.config.schema import Study
 from accord.core.errors import RunFolderError
-from accord.execute import Progress, begin, last_checkpoint, saved_params, train_rounds
-from accord.prepare import prepare
+from accord.orchestration.early_stopping import best_params, kept_round, validate, watched, why_end
+from accord.orchestration.prepare import prepare
+from accord.orchestration.rounds import Progress, begin, last_checkpoint, saved_params, train_rounds
 from accord.program.evaluate import evaluate
 from accord.records import store
-from accord.stopping import best_params, kept_round, validate, watched, why_end
 
 STOPPING: dict[str, Any] = {"fraction": 0.3, "patience": 3, "metric": "loss"}
 

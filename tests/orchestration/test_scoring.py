@@ -7,9 +7,9 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 import regressions
 from accord.fairness.groups import Grouping
+from accord.orchestration.scoring import group_scores, scores_of
 from accord.program.evaluate import JudgedNumbers, judge
 from accord.records.rounds import TestScores
-from accord.scores import group_scores, scores_of
 
 
 def test_scores_are_scikit_learns() -> None:

@@ -13,7 +13,7 @@ import accord
 from accord.config.schema import Study
 from accord.core.errors import AccordError, DataError, PrivacyError, StudyError
 from accord.core.streams import NOISE
-from accord.prepare import fingerprint_of, pick_device, prepare, reproducible_arithmetic, versions
+from accord.orchestration.prepare import fingerprint_of, pick_device, prepare, reproducible_arithmetic, versions
 
 SAMPLE = {"unit": "sample", "epsilon": 3.0, "delta": 1e-4}
 

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accord.accounts import (
+from accord.config.schema import Study
+from accord.core.errors import RunFolderError, StudyError
+from accord.core.streams import NOISE, bind
+from accord.data.federated import FederatedData
+from accord.orchestration.charging import (
     Accounts,
     add_rows,
     charge,
@@ -19,11 +23,7 @@ from accord.accounts import (
     open_accounts,
     paid,
 )
-from accord.config.schema import Study
-from accord.core.errors import RunFolderError, StudyError
-from accord.core.streams import NOISE, bind
-from accord.data.federated import FederatedData
-from accord.prepare import prepare
+from accord.orchestration.prepare import prepare
 from accord.privacy.ledger import Ledger
 from accord.program.build import make_plan
 from accord.records.joint_ledger import held, read

@@ -12,14 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accord.conclude import conclude
 from accord.config.load import load_study
 from accord.config.schema import Study
 from accord.core.errors import RunFolderError, StoppedEarly, StudyError
 from accord.core.params import Params
 from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet
-from accord.execute import (
+from accord.orchestration.early_stopping import kept_round
+from accord.orchestration.finish import conclude
+from accord.orchestration.prepare import Prepared, prepare, reproducible_arithmetic
+from accord.orchestration.rounds import (
     OnRound,
     Progress,
     Stop,
@@ -31,11 +33,9 @@ from accord.execute import (
     take_up,
     train_rounds,
 )
-from accord.prepare import Prepared, prepare, reproducible_arithmetic
 from accord.records import checkpoints, joint_ledger, store
 from accord.records.joint_ledger import JointLedger
 from accord.records.rounds import RoundRecord
-from accord.stopping import kept_round
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from accord.config.judging import EarlyStopping
 from accord.core.params import Params
-from accord.prepare import Prepared
+from accord.orchestration.prepare import Prepared
+from accord.orchestration.scoring import scores_of
 from accord.program.early_stopping import Watch, watch
 from accord.program.evaluate import judge
 from accord.records.rounds import RoundRecord, TestScores
-from accord.scores import scores_of
 
 
 def validate(prepared: Prepared, params: Params) -> TestScores | None:

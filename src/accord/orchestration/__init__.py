@@ -1,0 +1,1 @@
+"""From a study to a finished run: prepared, trained round by round, scored, written."""
