@@ -10,8 +10,8 @@ import torch
 from accord.core.params import Params
 from accord.core.task import Task
 from accord.data.federated import FederatedData
-from accord.engines import chunks
-from accord.engines.vectorised import Vectorised
+from accord.engines.vectorised import chunks
+from accord.engines.vectorised.engine import Vectorised
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
 from engines.contract import SIZES, STREAMS, close, make_plan, make_work, reference_update

@@ -12,8 +12,8 @@ import regressions
 from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
-from accord.engines.stacked import stack_network
-from accord.engines.vectorised import Vectorised
+from accord.engines.stacked.network import stack_network
+from accord.engines.vectorised.engine import Vectorised
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.base import Engine

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from accord.engines.vectorised import Vectorised
+from accord.engines.vectorised.engine import Vectorised
 from accord.privacy.plan import PrivacyPlan
 from accord.program.optimizers import sgd
 from engines.compiled.test_client import make_data, make_work

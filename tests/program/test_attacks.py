@@ -18,7 +18,7 @@ from accord.core.streams import bind
 from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
-from accord.engines.vectorised import Vectorised
+from accord.engines.vectorised.engine import Vectorised
 from accord.privacy.plan import PrivacyPlan
 from accord.program.attacks import (
     Attacked,

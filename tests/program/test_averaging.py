@@ -14,7 +14,7 @@ from accord.core.streams import SERVER_NOISE
 from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
-from accord.engines.vectorised import Vectorised
+from accord.engines.vectorised.engine import Vectorised
 from accord.privacy import noise
 from accord.privacy.plan import AdaptiveClipping, PrivacyPlan
 from accord.program.averaging import CLIP_NORM

@@ -12,7 +12,7 @@ from accord.core.streams import bind
 from accord.core.task import Task
 from accord.data.federated import FederatedData, Shares
 from accord.engines.sequential import Sequential
-from accord.engines.vectorised import Vectorised
+from accord.engines.vectorised.engine import Vectorised
 from accord.privacy.plan import PrivacyPlan
 from accord.program import fine_tuning as module
 from accord.program.evaluate import evaluate

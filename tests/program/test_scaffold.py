@@ -12,7 +12,7 @@ from accord.core.streams import stream
 from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
-from accord.engines.vectorised import Vectorised
+from accord.engines.vectorised.engine import Vectorised
 from accord.program import local
 from accord.program.optimizers import sgd
 from accord.program.scaffold import scaffold

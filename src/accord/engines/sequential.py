@@ -15,7 +15,7 @@ from accord.core.params import Params
 from accord.core.streams import NOISE, Streams
 from accord.core.timing import Timed, untimed
 from accord.data.federated import FederatedData, Rows, Table
-from accord.engines.losses import client_losses
+from accord.engines.client_losses import client_losses
 from accord.program import local
 from accord.program.base import ClientId, ClientResult, CohortSum
 from accord.program.local import Batch, ClientWork

@@ -32,8 +32,8 @@ from accord.data.federated import DataSet, FederatedData, refuse_numbers
 from accord.data.handed import CLIENT
 from accord.data.load import deal, load_data
 from accord.engines.sequential import Sequential
-from accord.engines.stacked import stack_network
-from accord.engines.vectorised import Vectorised
+from accord.engines.stacked.network import stack_network
+from accord.engines.vectorised.engine import Vectorised
 from accord.fairness.groups import Grouping
 from accord.models.build import build
 from accord.models.pretrained import pin

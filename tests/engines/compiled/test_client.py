@@ -18,7 +18,7 @@ from accord.core.timing import Stopwatch, Timed, untimed
 from accord.data.federated import DataSet, FederatedData, Table
 from accord.engines.compiled.client import Trainer, one_thread_a_product
 from accord.engines.compiled.network import FLAT, CompiledNetwork, compile_network
-from accord.engines.stacked import stack_network
+from accord.engines.stacked.network import stack_network
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.local import ClientWork

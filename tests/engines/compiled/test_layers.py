@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from accord.engines.compiled import columns as at
+from accord.engines.compiled import layer_table as at
 from accord.engines.compiled import layers
 from accord.engines.compiled.products import compiled
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from accord.core.task import Task
 from accord.engines.compiled.network import FLAT, CompiledNetwork, compile_network
-from accord.engines.stacked import stack_network
+from accord.engines.stacked.network import stack_network
 from accord.privacy import noise
 
 

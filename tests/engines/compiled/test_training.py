@@ -11,10 +11,12 @@ from accord.core.streams import bind
 from accord.core.task import Task
 from accord.core.timing import untimed
 from accord.data.federated import Table
-from accord.engines.compiled import columns, layers, moves, products, training
+from accord.engines.compiled import layer_table as columns
+from accord.engines.compiled import layers, products, training
+from accord.engines.compiled import vector_copy as moves
 from accord.engines.compiled.client import Trainer, one_thread_a_product
 from accord.engines.compiled.network import FLAT, compile_network
-from accord.engines.stacked import stack_network
+from accord.engines.stacked.network import stack_network
 from accord.privacy import clipping, noise, normals
 from engines.compiled.test_client import laid_out, make_data, make_work, plan
 

@@ -7,7 +7,7 @@ region `[rows, numbers]`. Images are channels last, so that a convolution is a d
 
 import numpy as np
 
-from accord.engines.compiled.columns import (
+from accord.engines.compiled.layer_table import (
     ACROSS,
     BIAS,
     CHANNELS,
@@ -39,8 +39,8 @@ from accord.engines.compiled.columns import (
     WEIGHT,
     WIDE,
 )
-from accord.engines.compiled.moves import add_run, copy_run
 from accord.engines.compiled.products import PLAIN, TURNED, WIDTH, compiled, multiply
+from accord.engines.compiled.vector_copy import add_run, copy_run
 
 _ONE, _NONE = np.float32(1), np.float32(0)
 

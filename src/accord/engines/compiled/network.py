@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.core.params import Params
-from accord.engines.compiled import columns as at
-from accord.engines.stacked import StackedNetwork
-from accord.engines.stacked_layers import Activation, Convolution, Dense, Flatten, Layer, MaxPool
-from accord.engines.stacked_parts import Stack
+from accord.engines.compiled import layer_table as at
+from accord.engines.stacked.layer_gradients import Stack
+from accord.engines.stacked.layers import Activation, Convolution, Dense, Flatten, Layer, MaxPool
+from accord.engines.stacked.network import StackedNetwork
 
 Integers = NDArray[np.int64]
 

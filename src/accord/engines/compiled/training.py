@@ -16,8 +16,10 @@ from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-from accord.engines.compiled import columns, layers, moves, products
-from accord.engines.compiled import columns as at
+from accord.engines.compiled import layer_table as at
+from accord.engines.compiled import layer_table as columns
+from accord.engines.compiled import layers, products
+from accord.engines.compiled import vector_copy as moves
 from accord.engines.compiled.products import SCRATCH, WIDTH, compiled
 from accord.privacy import clipping, normals
 from accord.privacy.clipping import ROUNDING

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from accord.core.errors import PrivacyError
 from accord.core.params import Params
 from accord.core.task import Task
-from accord.engines.stacked import StackedNetwork, stack_network
-from accord.engines.stacked_step import Draw, KernelStep, StackedBatch, mapped_step
+from accord.engines.stacked.network import StackedNetwork, stack_network
+from accord.engines.stacked.step import Draw, KernelStep, StackedBatch, mapped_step
 from accord.program import local
 from accord.program.local import Batch, ClientWork
 from accord.program.optimizers import sgd

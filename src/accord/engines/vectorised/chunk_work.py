@@ -17,10 +17,10 @@ from accord.core.params import Params
 from accord.core.streams import NOISE, Streams
 from accord.core.timing import Timed
 from accord.data.federated import FederatedData, Table
-from accord.engines.chunks import Chunk, Cost, Feed
 from accord.engines.compiled.network import FLAT, CompiledNetwork
-from accord.engines.stacked_parts import Stack
-from accord.engines.stacked_step import KernelStep, mapped_step, square_norms
+from accord.engines.stacked.layer_gradients import Stack
+from accord.engines.stacked.step import KernelStep, mapped_step, square_norms
+from accord.engines.vectorised.chunks import Chunk, Cost, Feed
 from accord.privacy import noise
 from accord.privacy.clipping import factor_of
 from accord.program import local

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from accord.core.streams import Streams
 from accord.data.federated import FederatedData, Rows, Table
-from accord.engines.stacked import StackedNetwork
-from accord.engines.stacked_parts import Part, Product, Stack
-from accord.engines.stacked_step import StackedBatch
+from accord.engines.stacked.layer_gradients import Part, Product, Stack
+from accord.engines.stacked.network import StackedNetwork
+from accord.engines.stacked.step import StackedBatch
 from accord.program import local
 from accord.program.base import ClientId
 from accord.program.local import Batch, ClientWork

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from accord.core.params import Params
-from accord.engines.stacked_layers import (
+from accord.engines.stacked.layer_gradients import Part, Stack
+from accord.engines.stacked.layers import (
     Activation,
     Convolution,
     Dense,
@@ -24,7 +25,6 @@ from accord.engines.stacked_layers import (
     relu_slope,
     tanh_slope,
 )
-from accord.engines.stacked_parts import Part, Stack
 
 
 @dataclass(frozen=True)

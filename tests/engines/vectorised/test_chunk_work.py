@@ -10,9 +10,9 @@ from accord.core.errors import ClientError
 from accord.core.task import Task
 from accord.core.timing import untimed
 from accord.data.federated import FederatedData
-from accord.engines.chunk_work import Round, mapped_chunk, stacked_chunk, sums_laid
-from accord.engines.chunks import draw
-from accord.engines.vectorised import Vectorised
+from accord.engines.vectorised.chunk_work import Round, mapped_chunk, stacked_chunk, sums_laid
+from accord.engines.vectorised.chunks import draw
+from accord.engines.vectorised.engine import Vectorised
 from accord.program.optimizers import sgd
 from engines.contract import SIZES, STREAMS, close, make_plan, make_work, reference_update
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accord.core.streams import stream
-from accord.engines import stacked_layers
-from accord.engines.stacked import StackedNetwork, stack_network
-from accord.engines.stacked_parts import Part, Stack
+from accord.engines.stacked import layers as stacked_layers
+from accord.engines.stacked.layer_gradients import Part, Stack
+from accord.engines.stacked.network import StackedNetwork, stack_network
 from accord.models.build import build
 from accord.privacy import noise
 

@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 
 from accord.core.task import Task
 from accord.data.federated import FederatedData
-from accord.engines.chunks import CHUNK_BYTES, Chunk, Cost, Feed, chunk_size, cost_of, draw, even_shards, shards
-from accord.engines.stacked import stack_network
+from accord.engines.stacked.network import stack_network
+from accord.engines.vectorised.chunks import (
+    CHUNK_BYTES,
+    Chunk,
+    Cost,
+    Feed,
+    chunk_size,
+    cost_of,
+    draw,
+    even_shards,
+    shards,
+)
 from engines.contract import SIZES, STREAMS, make_work
 
 

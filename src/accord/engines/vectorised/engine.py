@@ -23,8 +23,20 @@ from accord.core.params import Params
 from accord.core.streams import Streams
 from accord.core.timing import Timed, untimed
 from accord.data.federated import FederatedData, Table
-from accord.engines.chunk_work import Done, Kernels, Round, compiled_chunk, mapped_chunk, stacked_chunk, sums_laid
-from accord.engines.chunks import (
+from accord.engines.client_losses import client_losses
+from accord.engines.compiled.network import CompiledNetwork, compile_network
+from accord.engines.stacked.network import StackedNetwork, stack_network
+from accord.engines.stacked.step import KernelStep
+from accord.engines.vectorised.chunk_work import (
+    Done,
+    Kernels,
+    Round,
+    compiled_chunk,
+    mapped_chunk,
+    stacked_chunk,
+    sums_laid,
+)
+from accord.engines.vectorised.chunks import (
     Cost,
     chunk_size,
     compiled_chunk_size,
@@ -35,10 +47,6 @@ from accord.engines.chunks import (
     shards,
     worth_sharing,
 )
-from accord.engines.compiled.network import CompiledNetwork, compile_network
-from accord.engines.losses import client_losses
-from accord.engines.stacked import StackedNetwork, stack_network
-from accord.engines.stacked_step import KernelStep
 from accord.program.base import ClientId, ClientResult, CohortSum
 from accord.program.local import ClientWork
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accord.engines.stacked_parts import BySample, Lookup, Part, Product, Stack, Summed
+from accord.engines.stacked.layer_gradients import BySample, Lookup, Part, Product, Stack, Summed
 
 # Patches of one client's batch beyond this many bytes leave a core's cache, and PyTorch's convolution wins:
 # measured from 0.25 MB (patches 1.4 times as fast) to 6 MB (half as fast), crossing near 1 MB.

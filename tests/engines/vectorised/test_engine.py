@@ -12,10 +12,10 @@ from torch import nn
 from accord.core.streams import stream
 from accord.core.task import Task
 from accord.data.federated import FederatedData
-from accord.engines import chunks
 from accord.engines.sequential import Sequential
-from accord.engines.stacked import stack_network
-from accord.engines.vectorised import Vectorised
+from accord.engines.stacked.network import stack_network
+from accord.engines.vectorised import chunks
+from accord.engines.vectorised.engine import Vectorised
 from accord.program import local
 from accord.program.optimizers import sgd
 from engines.contract import SIZES, STREAMS, EngineContract, close, make_work

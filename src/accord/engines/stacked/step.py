@@ -16,8 +16,8 @@ from torch.func import vmap
 from accord.core.errors import PrivacyError
 from accord.core.params import Params
 from accord.core.timing import Timed, untimed
-from accord.engines.stacked import StackedNetwork
-from accord.engines.stacked_parts import Lookup, Part, Product, Stack, Summed, square_sum
+from accord.engines.stacked.layer_gradients import Lookup, Part, Product, Stack, Summed, square_sum
+from accord.engines.stacked.network import StackedNetwork
 from accord.privacy.clipping import factor_of, layers
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local

@@ -8,8 +8,8 @@ import torch
 from accord.core.errors import PrivacyError
 from accord.core.task import Task
 from accord.data.federated import FederatedData
-from accord.engines import losses
-from accord.engines.losses import client_losses
+from accord.engines import client_losses as losses
+from accord.engines.client_losses import client_losses
 from engines.contract import SIZES, make_work
 
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from accord.engines import stacked_layers
-from accord.engines.stacked_layers import Convolution
-from accord.engines.stacked_parts import Summed
+from accord.engines.stacked import layers as stacked_layers
+from accord.engines.stacked.layer_gradients import Summed
+from accord.engines.stacked.layers import Convolution
 
 pair = st.tuples(st.integers(1, 4), st.integers(1, 4))
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from accord.engines.compiled.moves import add_run, copy_run
 from accord.engines.compiled.products import WIDTH, compiled
+from accord.engines.compiled.vector_copy import add_run, copy_run
 
 
 @compiled

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from accord.core.errors import PrivacyError
-from accord.engines.stacked_parts import BySample, Lookup, Part, Product, Summed, square_sum
+from accord.engines.stacked.layer_gradients import BySample, Lookup, Part, Product, Summed, square_sum
 from accord.privacy.clipping import factor_of
 
 

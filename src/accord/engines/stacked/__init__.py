@@ -1,0 +1,1 @@
+"""Networks in stacked form: forward and backward of many clients' copies at once."""
