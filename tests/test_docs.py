@@ -17,13 +17,13 @@ from pydantic.fields import FieldInfo
 import accord
 from accord.cli import main as cli
 from accord.config.data import SyntheticData
-from accord.config.judging import Fairness
+from accord.config.evaluation import Fairness
 from accord.config.load import parse_study
 from accord.config.model import LinearModel
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS, settings
 from accord.config.sections import shape as shape_of
-from accord.data import holdings
+from accord.data import partition_summary as holdings
 from accord.orchestration import finish as conclude
 
 ROOT = Path(__file__).parents[1]

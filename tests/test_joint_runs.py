@@ -13,8 +13,8 @@ from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, rdp
 import accord
 from accord.config.schema import Study
 from accord.core.errors import PrivacyError, RunFolderError, StudyError
-from accord.privacy.joint import summary
-from accord.records.joint_ledger import held, read
+from accord.privacy.joint_ledger import summary
+from accord.records.ledger_file import held, read
 
 Small = Callable[..., Study]
 DELTA = 1e-4

@@ -13,7 +13,7 @@ import pytest
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, rdp
 
 from accord.orchestration.rounds import last_checkpoint
-from accord.records.joint_ledger import read
+from accord.records.ledger_file import read
 from accord.records.store import read_lines
 from processes import start
 

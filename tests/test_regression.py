@@ -168,7 +168,7 @@ def test_what_a_run_records(tmp_path: Path) -> None:
 
 
 def test_very_many_clients_are_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from accord.data import holdings
+    from accord.data import partition_summary as holdings
     from accord.orchestration import finish as conclude
 
     monkeypatch.setattr(conclude, "MOST_CLIENTS", 5)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         StorageError,
         StudyError,
     )
-    from accord.data.handed import from_datasets, from_torch
+    from accord.data.in_memory import from_datasets, from_torch
     from accord.orchestration.runs import Run, open_run, resume, run
 
 __version__ = _version("accord")
@@ -66,8 +66,8 @@ __all__ = [
 _HOMES = {
     "Run": "accord.orchestration.runs",
     "Study": "accord.config.schema",
-    "from_datasets": "accord.data.handed",
-    "from_torch": "accord.data.handed",
+    "from_datasets": "accord.data.in_memory",
+    "from_torch": "accord.data.in_memory",
     "load_study": "accord.config.load",
     "open_run": "accord.orchestration.runs",
     "resume": "accord.orchestration.runs",

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from accord.cli.progress import Progress
-from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
+from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
 
 RECORD = RoundRecord(
     3, (0,), (0,), (), 10, 1, TestScores(0.876, 0.3, 100), None, EpsilonSpread(0.1, 0.2, 1.234), 1, 1, 2, {}

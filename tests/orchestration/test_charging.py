@@ -26,7 +26,7 @@ from accord.orchestration.charging import (
 from accord.orchestration.prepare import prepare
 from accord.privacy.ledger import Ledger
 from accord.program.build import make_plan
-from accord.records.joint_ledger import held, read
+from accord.records.ledger_file import held, read
 
 SAMPLE = {"unit": "sample", "epsilon": 4.0, "delta": 1e-4}
 Small = Callable[..., Study]

@@ -10,7 +10,7 @@ import pytest
 import accord
 from accord.config.schema import Study
 from accord.core.errors import DivergedError, Fault, RunFolderError
-from accord.data import holdings
+from accord.data import partition_summary as holdings
 from accord.orchestration.prepare import prepare
 from accord.orchestration.rounds import Progress, begin, last_checkpoint, partition_summary, take_up, train_rounds
 from accord.program.base import Program, RoundOutcome

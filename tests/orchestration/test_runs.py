@@ -13,7 +13,7 @@ import accord
 from accord.config.schema import Study
 from accord.core.errors import RunFolderError
 from accord.orchestration.runs import default_folder, write_report
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 
 SAMPLE: dict[str, Any] = {"unit": "sample", "epsilon": 3.0, "delta": 1e-4}
 

@@ -9,7 +9,7 @@ import regressions
 from accord.fairness.groups import Grouping
 from accord.orchestration.scoring import group_scores, scores_of
 from accord.program.evaluate import JudgedNumbers, judge
-from accord.records.rounds import TestScores
+from accord.records.round_record import TestScores
 
 
 def test_scores_are_scikit_learns() -> None:

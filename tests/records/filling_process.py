@@ -16,7 +16,7 @@ import torch
 
 from accord.core.errors import StorageError
 from accord.records.checkpoints import save, save_model
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.records.store import append_line, write_json
 from accord.records.trackers import TensorBoardTracker
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
-from accord.records import joint_ledger
-from accord.records.joint_ledger import held
+from accord.records import ledger_file as joint_ledger
+from accord.records.ledger_file import held
 from accord.records.result import peak_rss_mb, privacy_summary, released, totals
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 
 
 def record(number: int) -> RoundRecord:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.config.load import make_study
-from accord.records.rounds import RoundRecord, TestScores
+from accord.records.round_record import RoundRecord, TestScores
 from accord.reports.compare import Comparison, Ran, compared
 
 

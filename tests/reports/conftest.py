@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accord.config.judging import Evaluation
+from accord.config.evaluation import Evaluation
 from accord.config.schema import Study
 from accord.core.streams import stream
-from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
+from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
 from accord.reports.html import render
 from reports.number_runs import number_run
 

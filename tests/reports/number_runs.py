@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.config.load import make_study
-from accord.records.rounds import RoundRecord, TestScores
+from accord.records.round_record import RoundRecord, TestScores
 from accord.reports.compare import Ran
 from accord.reports.scores import SCORINGS
 from accord.reports.sweep_table import Row, SweepFolder, measures_of

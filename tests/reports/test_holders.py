@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.data.holdings import label_shares
+from accord.data.partition_summary import label_shares
 from accord.reports import figures, sections
 from accord.reports.drawing import LIGHT, svg
 from accord.reports.holders import holders

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.records.rounds import TestScores
+from accord.records.round_record import TestScores
 from accord.reports import words
 from accord.reports.intervals import t_interval
 from accord.reports.scores import ACCURACY, BIAS, LOSS, MAE, MSE, R2, RMSE, SCORINGS, Score, headline, scoring

@@ -101,8 +101,8 @@ def budget(
 
 
 def _show_ledger(path: Path, delta: float | None, accountant: str | None, as_json: bool) -> int:
-    from accord.privacy.joint import summary
-    from accord.records.joint_ledger import read
+    from accord.privacy.joint_ledger import summary
+    from accord.records.ledger_file import read
 
     if not path.is_file():
         raise PrivacyError(f"ledger {path}: no such file; accord run STUDY.yaml --ledger {path} makes it")

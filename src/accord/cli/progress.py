@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.reports import scores
 
 _PATIENCE = 5.0

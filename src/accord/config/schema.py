@@ -12,8 +12,8 @@ from accord.config.base import Section, Whole
 from accord.config.compose import refusal
 from accord.config.data import Data
 from accord.config.engine import Engine, VectorisedEngine
+from accord.config.evaluation import Evaluation, Fairness
 from accord.config.imbalance import Imbalance
-from accord.config.judging import Evaluation, Fairness
 from accord.config.model import MlpModel, Model
 from accord.config.partition import IidPartition, Partition
 from accord.config.privacy import ClientPrivacy, Privacy

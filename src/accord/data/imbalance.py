@@ -17,8 +17,8 @@ import numpy as np
 from accord.config.imbalance import Imbalance
 from accord.core.errors import DataError, StudyError
 from accord.core.streams import stream
-from accord.data.cuts import even_sizes
 from accord.data.federated import DataSet, Drawn, Rows, Table, named_column, refuse_numbers
+from accord.data.splits import even_sizes
 
 
 @dataclass(frozen=True)

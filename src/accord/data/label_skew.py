@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from accord.config.partition import DirichletPartition, InnerDirichletPartition, PathologicalPartition
 from accord.core.errors import DataError
-from accord.data.cuts import MAX_DRAWS, even_sizes, shares_of, split_by_class
 from accord.data.federated import Rows, Shares, Table
 from accord.data.quantity import given_sizes, quantity_sizes
+from accord.data.splits import MAX_DRAWS, even_sizes, shares_of, split_by_class
 
 Floats = NDArray[np.float64]
 DEFAULT_PARTITIONS = 10

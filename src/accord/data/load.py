@@ -24,8 +24,8 @@ from accord.config.data import (
 from accord.config.imbalance import Imbalance
 from accord.config.partition import Partition
 from accord.data.federated import DataSet, FederatedData
-from accord.data.handed import not_handed
 from accord.data.imbalance import imbalanced
+from accord.data.in_memory import not_handed
 from accord.data.partition import deal_test, partition
 from accord.data.sources.adult import load_adult
 from accord.data.sources.celeba import load_celeba

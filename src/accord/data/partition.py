@@ -30,10 +30,10 @@ from accord.config.partition import (
 )
 from accord.core.errors import DataError
 from accord.core.streams import stream
-from accord.data.cuts import apportion, by_label, cut, even_sizes, owners, shares_of
 from accord.data.federated import Rows, Shares, Table, named_column, refuse_numbers
 from accord.data.label_skew import dirichlet, inner_dirichlet, pathological
 from accord.data.quantity import size, skewed
+from accord.data.splits import apportion, by_label, cut, even_sizes, owners, shares_of
 
 
 def partition(settings: Partition, table: Table, seed: int) -> Shares:

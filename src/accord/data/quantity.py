@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from accord.config.partition import ExponentialPartition, LinearPartition, SizePartition, SquarePartition
 from accord.core.errors import DataError
-from accord.data.cuts import cut, even_sizes
 from accord.data.federated import Rows, Shares, Table
+from accord.data.splits import cut, even_sizes
 
 _WEIGHTS: Mapping[str, Callable[[int, int], float]] = {
     "linear": lambda k, clients: k,

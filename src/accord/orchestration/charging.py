@@ -18,7 +18,7 @@ from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
 from accord.program.build import make_plan
 from accord.records import store
-from accord.records.joint_ledger import Entry, JointLedger, entry
+from accord.records.ledger_file import Entry, JointLedger, entry
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from accord.config.judging import EarlyStopping
+from accord.config.evaluation import EarlyStopping
 from accord.core.params import Params
 from accord.orchestration.prepare import Prepared
 from accord.orchestration.scoring import scores_of
-from accord.program.early_stopping import Watch, watch
 from accord.program.evaluate import judge
-from accord.records.rounds import RoundRecord, TestScores
+from accord.program.validation import Watch, watch
+from accord.records.round_record import RoundRecord, TestScores
 
 
 def validate(prepared: Prepared, params: Params) -> TestScores | None:

@@ -12,7 +12,7 @@ from accord.fairness.groups import Grouping, Integers
 from accord.fairness.rates import quantiles
 from accord.orchestration.prepare import Prepared
 from accord.program.evaluate import JudgedNumbers
-from accord.records.rounds import finite
+from accord.records.round_record import finite
 
 
 def error_fairness(prepared: Prepared, judged: JudgedNumbers) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ from accord.core.streams import Streams
 from accord.core.task import Task
 from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet, FederatedData, refuse_numbers
-from accord.data.handed import CLIENT
+from accord.data.in_memory import CLIENT
 from accord.data.load import deal, load_data
 from accord.engines.sequential import Sequential
 from accord.engines.stacked.network import stack_network
@@ -43,12 +43,12 @@ from accord.privacy.ledger import Ledger
 from accord.program.attacks import make_attacked, poisoned
 from accord.program.base import Engine, Program
 from accord.program.build import check_cohort, make_program, make_work
-from accord.program.early_stopping import hold_out
 from accord.program.evaluate import groupings, positive_label
 from accord.program.fine_tuning import check_clients
 from accord.program.local import ClientWork
-from accord.program.trial import check_by_sample
-from accord.records.joint_ledger import Entry, JointLedger
+from accord.program.per_sample_check import check_by_sample
+from accord.program.validation import hold_out
+from accord.records.ledger_file import Entry, JointLedger
 from accord.records.trackers import check_trackers
 
 

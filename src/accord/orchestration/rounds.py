@@ -23,7 +23,7 @@ from accord.core.errors import DivergedError, Fault, RunFolderError
 from accord.core.params import Params
 from accord.core.timing import Timed, untimed
 from accord.data.federated import FederatedData
-from accord.data.holdings import holdings
+from accord.data.partition_summary import holdings
 from accord.orchestration.charging import charge, check_taken_up, paid
 from accord.orchestration.early_stopping import best_params, validate, why_end
 from accord.orchestration.prepare import Prepared, versions
@@ -33,7 +33,7 @@ from accord.program.base import Cohort, RoundOutcome, ServerState
 from accord.program.build import draw_cohort, due_steps
 from accord.program.evaluate import judge
 from accord.records import checkpoints, store
-from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
+from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
 from accord.records.trackers import open_trackers
 
 OnRound = Callable[[str, RoundRecord, int], None]
@@ -342,5 +342,5 @@ def saved_params(tensors: dict[str, Tensor], kind: str = "params/") -> Params:
 
 
 def partition_summary(federated: FederatedData) -> dict[str, object]:
-    """Who holds what: rows and label counts by client, for reports; see `accord.data.holdings`."""
+    """Who holds what: rows and label counts by client, for reports; see `accord.data.partition_summary`."""
     return holdings(federated)

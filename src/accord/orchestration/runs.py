@@ -33,9 +33,10 @@ from accord.orchestration.rounds import (
     take_up,
     train_rounds,
 )
-from accord.records import checkpoints, joint_ledger, store
-from accord.records.joint_ledger import JointLedger
-from accord.records.rounds import RoundRecord
+from accord.records import checkpoints, store
+from accord.records import ledger_file as joint_ledger
+from accord.records.ledger_file import JointLedger
+from accord.records.round_record import RoundRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from accord.fairness.groups import Grouping
 from accord.program.evaluate import Judged, JudgedNumbers
-from accord.records.rounds import TestScores, finite
+from accord.records.round_record import TestScores, finite
 
 
 def scores_of(judged: Judged | JudgedNumbers) -> TestScores:

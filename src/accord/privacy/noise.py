@@ -21,7 +21,7 @@ from accord.core.params import Params
 
 def ready() -> None:
     """Loads the compiled kernel, so that no round waits for it: on a machine's first private run it is compiled."""
-    from accord.privacy import normals  # noqa: F401
+    from accord.privacy import chacha_normals as normals  # noqa: F401
 
 
 def add(streams: Sequence[np.random.Generator], into: Sequence[Tensor], scales: Sequence[float]) -> None:
@@ -44,7 +44,7 @@ def add(streams: Sequence[np.random.Generator], into: Sequence[Tensor], scales: 
     if any(len(value) != len(streams) for value in into) or len(scales) != len(streams):
         raise PrivacyError("noise needs a stream and a standard deviation for each client")
     # Loading the compiled kernel takes half a second: only those who draw noise wait for it.
-    from accord.privacy.normals import add_normals, key_of
+    from accord.privacy.chacha_normals import add_normals, key_of
 
     keys = np.stack([key_of(stream) for stream in streams])
     widths = np.array(scales, dtype=np.float32)

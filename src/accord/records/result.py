@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
-from accord.records.joint_ledger import Entry
-from accord.records.rounds import RoundRecord
+from accord.records.ledger_file import Entry
+from accord.records.round_record import RoundRecord
 
 
 def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from accord.config.schema import Study
 from accord.core.errors import StudyError
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.reports import words
 from accord.reports.group_figures import column_of, group_label
 from accord.reports.intervals import Interval, t_interval

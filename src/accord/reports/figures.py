@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from accord.data.holdings import label_shares
-from accord.records.rounds import RoundRecord
+from accord.data.partition_summary import label_shares
+from accord.records.round_record import RoundRecord
 from accord.reports import words
 from accord.reports.drawing import (
     COLUMN,

@@ -55,7 +55,7 @@ class Holders:
 
 
 def holders(partition: Mapping[str, Any]) -> Holders:
-    """Reads what `accord.data.holdings` wrote.
+    """Reads what `accord.data.partition_summary` wrote.
 
     >>> holders({"clients": [{"rows": 5}, {"rows": 3}, {"rows": 5}, {"rows": 4}]}).median
     4.5

@@ -13,7 +13,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from accord.config.schema import Study
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.reports import group_figures, group_sections, judging_sections, sections, words
 from accord.reports.drawing import THEMES
 from accord.reports.holders import holders
@@ -64,7 +64,7 @@ def render(
         rounds: finished rounds, in order.
         ledger: lines `{"round", "clients", "refused", "epsilon": {client: epsilon}}`, in order; empty
             without privacy.
-        partition: what `accord.data.holdings` gives.
+        partition: what `accord.data.partition_summary` gives.
         result: the run's `result.json`.
 
     Returns:

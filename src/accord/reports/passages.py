@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from accord.config.data import CsvData, DiabetesData
-from accord.config.judging import Evaluation
+from accord.config.evaluation import Evaluation
 from accord.config.partition import (
     ContiguousPartition,
     DirichletPartition,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from accord.records.rounds import TestScores
+from accord.records.round_record import TestScores
 from accord.reports import words
 from accord.reports.intervals import Interval
 

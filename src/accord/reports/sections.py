@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.reports import figures, judging_sections, words
 from accord.reports.blocks import Cell, Grid, Part, Plot, Section, cells, plot
 from accord.reports.drawing import Theme

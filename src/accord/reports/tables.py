@@ -179,7 +179,7 @@ def partition_table(partition: Mapping[str, Any]) -> RenderableType:
     """Who holds what: rows, a bar, and the labels with most rows first; of many clients the first and a summary.
 
     Args:
-        partition: what `accord.data.holdings` gives.
+        partition: what `accord.data.partition_summary` gives.
     """
     held = holders(partition)
     shown = held.listed if held.population <= MOST_CLIENTS else held.listed[: MOST_CLIENTS // 3]

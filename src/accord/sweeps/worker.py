@@ -21,7 +21,7 @@ from accord.config.load import load_study, parse_study
 from accord.core.errors import AccordError, RequestError, RunFolderError, StudyError
 from accord.data.load import kept_data
 from accord.records import store
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.sweeps.points import digest_of
 
 _BEGINNINGS = {".lock", "study.yaml", "partition.json", "checkpoints", "tensorboard"}

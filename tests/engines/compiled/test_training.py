@@ -17,7 +17,8 @@ from accord.engines.compiled import vector_copy as moves
 from accord.engines.compiled.client import Trainer, one_thread_a_product
 from accord.engines.compiled.network import FLAT, compile_network
 from accord.engines.stacked.network import stack_network
-from accord.privacy import clipping, noise, normals
+from accord.privacy import chacha_normals as normals
+from accord.privacy import clipping, noise
 from engines.compiled.test_client import laid_out, make_data, make_work, plan
 
 

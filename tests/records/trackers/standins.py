@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
-from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
+from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
 
 
 def record_of(round: int) -> RoundRecord:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.records.trackers.aside import Aside
 from records.trackers.standins import record_of
 

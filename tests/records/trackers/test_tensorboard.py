@@ -12,7 +12,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from accord.core.errors import StorageError
-from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores
+from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
 from accord.records.trackers import TensorBoardTracker, Tracker
 from accord.records.trackers.base import scalars
 

@@ -17,7 +17,7 @@ from accord.core.timing import Timed
 from accord.data.federated import Rows, Table
 from accord.engines.compiled.network import CompiledNetwork
 from accord.engines.compiled.training import APPLY, CLIPPING, DATA, NOISE, SUM, WHOLE, train
-from accord.privacy.normals import key_of
+from accord.privacy.chacha_normals import key_of
 from accord.program import local
 from accord.program.local import ClientWork
 

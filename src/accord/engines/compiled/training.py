@@ -21,9 +21,10 @@ from accord.engines.compiled import layer_table as columns
 from accord.engines.compiled import layers, products
 from accord.engines.compiled import vector_copy as moves
 from accord.engines.compiled.products import SCRATCH, WIDTH, compiled
-from accord.privacy import clipping, normals
+from accord.privacy import chacha_normals as normals
+from accord.privacy import clipping
+from accord.privacy.chacha_normals import add_normals
 from accord.privacy.clipping import ROUNDING
-from accord.privacy.normals import add_normals
 
 DATA, TRAINING, CLIPPING, NOISE = range(4)
 """What time is told apart."""

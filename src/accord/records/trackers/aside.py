@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.records.trackers.base import Tracker
 
 PATIENCE = 30.0

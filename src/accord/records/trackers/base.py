@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 
 
 class Tracker(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 
 from accord.config.tracking import MlflowTracking
 from accord.records import store
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.records.trackers.base import scalars
 
 _READABLE = {"*": " x ", ",": ":"}

@@ -10,7 +10,7 @@ from typing import Any
 from accord.config.schema import Study
 from accord.config.tracking import MlflowTracking, Tracking, WandbTracking
 from accord.core.errors import StudyError
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.records.trackers.aside import Aside
 from accord.records.trackers.base import Tracker
 from accord.records.trackers.tensorboard import TensorBoardTracker

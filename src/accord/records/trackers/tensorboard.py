@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.records.store import append_bytes, storing
 from accord.records.trackers.base import scalars
 

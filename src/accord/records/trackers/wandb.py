@@ -11,7 +11,7 @@ from typing import Any
 
 from accord.config.tracking import WandbTracking
 from accord.records import store
-from accord.records.rounds import RoundRecord
+from accord.records.round_record import RoundRecord
 from accord.records.trackers.base import scalars
 
 

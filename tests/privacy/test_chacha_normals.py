@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from accord.core.streams import stream
-from accord.privacy.normals import add_normals, box_muller, chacha8, kept, key_of
+from accord.privacy.chacha_normals import add_normals, box_muller, chacha8, kept, key_of
 
 WORD = 2**32
 
@@ -181,7 +181,7 @@ def test_it_runs_where_nothing_compiled_can_be_kept(tmp_path: Path) -> None:
         "import numba.core.caching as c\n"
         "c.CacheImpl._locator_classes = []\n"
         "import numpy as np\n"
-        "from accord.privacy.normals import add_normals\n"
+        "from accord.privacy.chacha_normals import add_normals\n"
         "x = np.zeros(25, dtype=np.float32)\n"
         "add_normals(np.arange(8, dtype=np.uint32).reshape(1, 8), 0, np.ones(1, dtype=np.float32), x.reshape(1, -1))\n"
         "print(x.tobytes().hex())\n"
@@ -201,14 +201,14 @@ def test_a_kept_kernel_that_cannot_be_read_or_written_is_compiled_for_the_run(
             raise fault
         return njit(signature, **options)
 
-    monkeypatch.setattr("accord.privacy.normals.njit", compiler)
+    monkeypatch.setattr("accord.privacy.chacha_normals.njit", compiler)
     assert kept("float64(float64)", lambda x: x + 1)(2.0) == 3.0
 
 
 @pytest.mark.slow
 def test_a_truncated_kernel_on_the_disk_does_not_end_a_run(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", "import accord.privacy.normals"]
+    command = [sys.executable, "-c", "import accord.privacy.chacha_normals"]
     subprocess.run(command, env=environment, check=True)
     files = list(tmp_path.rglob("*.nbc"))
     assert files

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.data.cuts import apportion, by_label, cut, even_sizes, owners, shares_of, split_by_class
+from accord.data.splits import apportion, by_label, cut, even_sizes, owners, shares_of, split_by_class
 from label_tables import is_whole, table
 
 

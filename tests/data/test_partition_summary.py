@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from accord.config.data import SyntheticData
 from accord.config.partition import DirichletPartition, IidPartition
-from accord.data import holdings as module
+from accord.data import partition_summary as module
 from accord.data.federated import FederatedData
-from accord.data.holdings import holdings, label_shares
 from accord.data.load import deal, load_data
+from accord.data.partition_summary import holdings, label_shares
 
 Federation = Callable[..., FederatedData]
 

@@ -10,8 +10,9 @@ import pytest
 from accord.core.errors import PrivacyError, RequestError, RunFolderError, StorageError
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
-from accord.records import joint_ledger, store
-from accord.records.joint_ledger import Entry, held, read
+from accord.records import ledger_file as joint_ledger
+from accord.records import store
+from accord.records.ledger_file import Entry, held, read
 
 PLAN = PrivacyPlan("sample", 1.0, 1.5, 1e-3, expected_size=10)
 SIZES = np.array([60, 200, 75], dtype=np.int64)

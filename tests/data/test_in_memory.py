@@ -13,7 +13,7 @@ import accord
 from accord.config.load import load_study, make_study
 from accord.core.errors import DataError, PrivacyError, RunFolderError, StudyError
 from accord.data.federated import DataSet
-from accord.data.handed import from_datasets, from_torch
+from accord.data.in_memory import from_datasets, from_torch
 
 
 class Column:

@@ -1,6 +1,6 @@
 """The file of a joint ledger: held by one run at a time, read when it is opened, and only ever added to.
 
-What its lines mean is `accord.privacy.joint`'s. A line counts once its newline is on the disk, and a round's is there
+What its lines mean is `accord.privacy.joint_ledger`'s. A line counts once its newline is on the disk, and a round's is there
 before any of its work is done. So a kill at any moment can leave a charge whose work was not done, never work that
 was not charged.
 """
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.core.errors import RunFolderError
-from accord.privacy import joint
+from accord.privacy import joint_ledger as joint
 from accord.privacy.accounting import Accountant
-from accord.privacy.joint import Charged
+from accord.privacy.joint_ledger import Charged
 from accord.privacy.ledger import Ledger, Spent
 from accord.privacy.plan import PrivacyPlan
 from accord.records import store

@@ -11,7 +11,7 @@ from accord.core.errors import PrivacyError
 from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.privacy.plan import PrivacyPlan
-from accord.program.trial import check_by_sample
+from accord.program.per_sample_check import check_by_sample
 from program.programs import SIZES, make_work
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.core.errors import PrivacyError
-from accord.privacy import joint
+from accord.privacy import joint_ledger as joint
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import AdaptiveClipping, PrivacyPlan
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from accord.records.rounds import EpsilonSpread, RoundRecord, TestScores, finite
+from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores, finite
 
 
 @pytest.mark.parametrize("private", [True, False])

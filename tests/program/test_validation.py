@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from accord.core.errors import StudyError
 from accord.data.federated import FederatedData
-from accord.program.early_stopping import Watch, hold_out, watch
+from accord.program.validation import Watch, hold_out, watch
 
 SCORES = st.lists(st.one_of(st.none(), st.floats(0, 3), st.just(math.nan), st.just(math.inf)), max_size=12)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from accord.config.judging import EarlyStopping, Evaluation, Fairness, FineTune
+from accord.config.evaluation import EarlyStopping, Evaluation, Fairness, FineTune
 from accord.config.load import parse_study
 from accord.core.errors import StudyError
 
