@@ -14,7 +14,7 @@ _CONTEXT.set_forkserver_preload(
         "accord.orchestration.runs",
         "accord.cli.main",
         "accord.cli.progress",
-        "accord.reports.tables",
+        "accord.reports.run.terminal",
         "tensorboard.summary",
     ]
 )

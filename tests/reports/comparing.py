@@ -7,7 +7,7 @@ from typing import Any
 
 from accord.config.load import make_study
 from accord.records.round_record import RoundRecord, TestScores
-from accord.reports.compare import Comparison, Ran, compared
+from accord.reports.compare.comparison import Comparison, Ran, compared
 
 
 def record(number: int, accuracy: float | None) -> RoundRecord:

@@ -14,7 +14,7 @@ from accord.config.evaluation import Evaluation
 from accord.config.schema import Study
 from accord.core.streams import stream
 from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
-from accord.reports.html import render
+from accord.reports.run.page import render
 from reports.number_runs import number_run
 
 Example = dict[str, Any]

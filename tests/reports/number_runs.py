@@ -8,9 +8,9 @@ from typing import Any
 
 from accord.config.load import make_study
 from accord.records.round_record import RoundRecord, TestScores
-from accord.reports.compare import Ran
-from accord.reports.scores import SCORINGS
-from accord.reports.sweep_table import Row, SweepFolder, measures_of
+from accord.reports.compare.comparison import Ran
+from accord.reports.scoring import SCORINGS
+from accord.reports.sweep.folder import Row, SweepFolder, measures_of
 
 VARIANCE = 5900.0
 """Of the targets; their deviation is 77."""

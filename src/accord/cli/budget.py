@@ -94,7 +94,7 @@ def budget(
     else:
         from rich.console import Console
 
-        from accord.reports.tables import budget_table
+        from accord.reports.run.terminal import budget_table
 
         Console().print(budget_table(_rows(values)))
     return 0
@@ -115,7 +115,7 @@ def _show_ledger(path: Path, delta: float | None, accountant: str | None, as_jso
     else:
         from rich.console import Console
 
-        from accord.reports.tables import budget_table
+        from accord.reports.run.terminal import budget_table
 
         Console().print(budget_table(_ledger_rows(values)))
     return 0

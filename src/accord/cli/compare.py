@@ -24,7 +24,7 @@ def compare(
     from accord.core.errors import RunFolderError, StudyError
     from accord.orchestration.runs import open_run
     from accord.records.store import write_text
-    from accord.reports.compare import Ran, compared
+    from accord.reports.compare.comparison import Ran, compared
 
     if not 0 < confidence < 1:
         raise StudyError(f"--confidence {confidence:g}: must lie strictly between 0 and 1, such as 0.95")
@@ -44,7 +44,7 @@ def compare(
         )
     comparison = compared(ended, confidence)
     if html is not None:
-        from accord.reports.compare_html import render
+        from accord.reports.compare.page import render
 
         write_text(html, render(comparison))
     if as_json:
@@ -52,7 +52,7 @@ def compare(
         return 0
     from rich.console import Console
 
-    from accord.reports.compare_tables import comparison_table
+    from accord.reports.compare.terminal import comparison_table
 
     Console().print(comparison_table(comparison))
     if html is not None:

@@ -47,8 +47,8 @@ def partition(
     from accord.core.errors import StudyError
     from accord.data.load import deal, load_data
     from accord.orchestration.rounds import partition_summary
-    from accord.reports.figures import partition_figure
-    from accord.reports.tables import partition_table
+    from accord.reports.charts.figures import partition_figure
+    from accord.reports.run.terminal import partition_table
 
     settings = load_study(study, set_ or [])
     sys.path.insert(0, str(study.resolve().parent))  # a user's own functions lie beside the study
@@ -213,7 +213,7 @@ def _entry_lines(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _study_lines(values: dict[str, Any]) -> Iterator[str]:
-    from accord.reports import words
+    from accord.reports.words import formatting as words
 
     rows = values["rows"]
     shape = "x".join(map(str, values["features"]))

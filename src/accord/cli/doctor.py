@@ -27,7 +27,7 @@ def doctor(
     from rich.console import Console
 
     from accord.orchestration.prepare import versions
-    from accord.reports.tables import budget_table
+    from accord.reports.run.terminal import budget_table
 
     values: dict[str, Any] = {
         "versions": versions(),

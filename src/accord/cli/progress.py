@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from accord.records.round_record import RoundRecord
-from accord.reports import scores
+from accord.reports import scoring as scores
 
 _PATIENCE = 5.0
 """Seconds without a round after which it is said what may take so long."""

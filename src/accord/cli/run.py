@@ -115,7 +115,7 @@ def _show(result: dict[str, Any], as_json: bool) -> int:
     else:
         from rich.console import Console
 
-        from accord.reports.tables import result_table
+        from accord.reports.run.terminal import result_table
 
         Console().print(result_table(result))
         print(f"report: {Path(result['run']) / 'report.html'}")

@@ -10,7 +10,7 @@ import typer
 from accord.core.errors import StoppedEarly
 
 if TYPE_CHECKING:
-    from accord.reports.sweep_table import SweepFolder
+    from accord.reports.sweep.folder import SweepFolder
 
 _MOST_TOLD = 5
 
@@ -37,7 +37,7 @@ def sweep(
     3 a run stopped early, or the sweep was interrupted; 1 a run failed.
     """
     from accord.cli.sweep_progress import Progress
-    from accord.reports.sweep_table import is_sweep, read_sweep
+    from accord.reports.sweep.folder import is_sweep, read_sweep
     from accord.sweeps.points import plan_sweep
     from accord.sweeps.run import sweep as run_sweep
 
@@ -56,7 +56,7 @@ def sweep(
     else:
         from rich.console import Console
 
-        from accord.reports.sweep_words import points_table
+        from accord.reports.sweep.text import points_table
 
         Console().print(points_table(done))
         print(f"table: {folder / 'table.csv'}\nreport: {folder / 'report.html'}")
@@ -64,7 +64,7 @@ def sweep(
 
 
 def _print_json(done: "SweepFolder") -> None:
-    from accord.reports.sweep_table import as_json
+    from accord.reports.sweep.folder import as_json
 
     print(json.dumps(as_json(done), allow_nan=False))
 

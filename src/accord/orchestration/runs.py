@@ -63,7 +63,7 @@ class Run:
 
     def plot(self) -> "Figure":
         """Accuracy, loss and epsilon by round as a matplotlib figure."""
-        from accord.reports.figures import overview
+        from accord.reports.charts.figures import overview
 
         unfinished = {"privacy": None, "fairness": None, "twin": None}
         return overview(self.folder.name, self.result or unfinished, self.rounds)
@@ -260,7 +260,7 @@ def write_report(folder: Path | str) -> Path:
     Raises:
         RunFolderError: not a run folder, or one whose run has not ended.
     """
-    from accord.reports.html import render  # brings matplotlib: half a second that training need not wait for
+    from accord.reports.run.page import render  # brings matplotlib: half a second that training need not wait for
 
     done = open_run(folder)
     if done.result is None:

@@ -19,7 +19,7 @@ from accord.config.load import dump_study, load_study
 from accord.core.errors import RunFolderError, StoppedEarly
 from accord.orchestration.prepare import versions
 from accord.records import store
-from accord.reports.sweep_table import (
+from accord.reports.sweep.folder import (
     ENDED,
     Row,
     SweepFolder,
@@ -99,7 +99,7 @@ def write_report(folder: Path) -> Path:
     Raises:
         RunFolderError: not a sweep's folder, or a record in it is damaged.
     """
-    from accord.reports.sweep import render  # brings matplotlib
+    from accord.reports.sweep.page import render  # brings matplotlib
 
     done = read_sweep(folder)
     write_tables(done)

@@ -1,0 +1,1 @@
+"""Figures: axes, colours, curves by round, dots by group, small multiples."""

@@ -1,0 +1,365 @@
+"""The figures of a report, each a matplotlib `Figure` in one of two themes; nothing of pyplot is touched.
+
+Lines are named where they end, bars and dots where they stand, so that no legend has to be decoded. What is
+too small to say is hollow. Partitions of many clients are summed up, never drawn client by client.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from accord.data.partition_summary import label_shares
+from accord.records.partition_record import Holders, holders
+from accord.records.round_record import RoundRecord
+from accord.reports.charts.drawing import (
+    COLUMN,
+    DATA,
+    FRAME,
+    LIGHT,
+    ROW,
+    WIDTH,
+    Theme,
+    count_rounds,
+    height_of,
+    panel,
+    paper,
+    spread,
+    write,
+)
+from accord.reports.charts.group_figures import column_label, draw_scores, groups_of
+from accord.reports.scoring import ACCURACY, Score, scoring
+from accord.reports.words import formatting as words
+
+MOST_BARS = 40
+"""Clients beyond which epsilon is drawn as a sorted curve, not as bars."""
+MOST_BUBBLES = 60
+"""Clients (and 24 classes) beyond which a partition is drawn as a heat map."""
+MOST_POINTS = 10_000
+"""Clients beyond which the curve of epsilon is drawn by its steps, of which there are few."""
+_FINE = 1000
+_OVERVIEW_GROUPS = 8
+
+
+# --- by round -----------------------------------------------------------------------------------------
+
+
+def _name_ends(axes: Axes, x: float, named: Sequence[tuple[float, str, str, bool]]) -> None:
+    """Writes (value, text, colour, bold) to the right of the lines that end at `x`, moved apart."""
+    low, high = axes.get_ylim()
+    places = spread([value for value, *_ in named], 14 * (high - low) / height_of(axes))
+    for y, (_, text, colour, bold) in zip(places, named, strict=True):
+        write(axes, (x, y), text, colour, DATA, right=12, bold=bold)
+
+
+def _draw_scores(
+    axes: Axes,
+    theme: Theme,
+    points: Sequence[tuple[int, float]],
+    twin: float | None,
+    last: int,
+    score: Score,
+    held: Sequence[tuple[int, float]] = (),
+    kept: int | None = None,
+) -> None:
+    rounds, values = [r for r, _ in points], [v for _, v in points]
+    axes.plot(rounds, values, color=theme.blue, linewidth=2, solid_capstyle="round", clip_on=False)
+    if held:
+        axes.plot(*zip(*held, strict=True), color=theme.green, linewidth=1.2, dashes=(1.5, 1.5), clip_on=False)
+    place = rounds.index(kept) if kept in rounds else -1
+    axes.plot([rounds[place]], [values[place]], "o", color=theme.blue, markersize=6, clip_on=False)
+    if kept in rounds[:-1]:
+        axes.axvline(rounds[place], color=theme.soft, linewidth=1, dashes=(2, 3), zorder=0.5)
+    if twin is not None:
+        axes.axhline(twin, color=theme.orange, linewidth=1.4, dashes=(4, 3))
+    everything = [*values, *(value for _, value in held), *([] if twin is None else [twin])]
+    low, high = min(everything), max(everything)
+    room = score.room(everything, 0.05)
+    axes.set_ylim(low - 0.08 * room, high + 0.14 * room)
+    if score.form != "plain":
+        axes.yaxis.set_major_formatter(FuncFormatter(score.tick))
+    count_rounds(axes, theme, last)
+    shown = score.shown
+    named = [(values[place], shown(values[place]), theme.blue, True)]
+    if kept in rounds[:-1]:
+        late = rounds[place] > (1 + last) / 2
+        text, top = f"kept {named.pop()[1]}", (rounds[place], 1.0)
+        if late:
+            write(axes, top, text, theme.blue, COLUMN, up=-2, right=-5, side="right", bold=True)
+        else:
+            write(axes, top, text, theme.blue, COLUMN, up=-2, right=5, bold=True)
+    if held:
+        named.append((held[-1][1], "held out", theme.green, False))
+    if twin is not None:
+        named.append((twin, shown(twin), theme.orange, False))
+        write(axes, (0, twin), "without privacy", theme.orange, ROW, up=8)
+    _name_ends(axes, last, named)
+
+
+def _scores(rounds: Sequence[RoundRecord], of: str, on: str = "test") -> list[tuple[int, float]]:
+    """A score by round, on the `test` rows or those held out (`validation`)."""
+    told = [(record.round, getattr(record, on)) for record in rounds]
+    scored = [(number, getattr(scores, of)) for number, scores in told if scores is not None]
+    return [(number, value) for number, value in scored if words.known(value)]
+
+
+def _twin(result: Mapping[str, Any], of: str) -> float | None:
+    value: float | None = result["twin"]["test"][of] if result["twin"] else None
+    return value if words.known(value) else None
+
+
+def scores_figure(rounds: Sequence[RoundRecord], result: Mapping[str, Any], of: str, theme: Theme) -> Figure | None:
+    """One of the test scores by round, the twin's final value dashed; None where no round was scored."""
+    points = _scores(rounds, of)
+    if not points:
+        return None
+    score = next(score for score in scoring(result).scores if score.name == of)
+    figure = paper(230, theme)
+    axes = panel(figure, theme, left=44, top=10, right=58, bottom=42)
+    held, kept = _scores(rounds, of, "validation"), (result.get("early_stopping") or {}).get("kept_round")
+    _draw_scores(axes, theme, points, _twin(result, of), rounds[-1].round, score, held, kept)
+    return figure
+
+
+def _draw_epsilon_rounds(axes: Axes, theme: Theme, rounds: Sequence[RoundRecord], budget: float | None) -> None:
+    spent = [(record.round, record.epsilon) for record in rounds if record.epsilon is not None]
+    numbers = [number for number, _ in spent]
+    low, middle, high = ([getattr(value, of) for _, value in spent] for of in ("min", "median", "max"))
+    alike = low == high
+    if not alike:
+        axes.fill_between(numbers, low, high, color=theme.blue, alpha=0.14, linewidth=0)
+        axes.plot(numbers, low, color=theme.blue, linewidth=1, alpha=0.55, clip_on=False)
+        axes.plot(numbers, middle, color=theme.blue, linewidth=1.4, dashes=(1.5, 1.5), clip_on=False)
+    axes.plot(numbers, high, color=theme.blue, linewidth=2, clip_on=False)
+    axes.plot(numbers[-1:], high[-1:], "o", color=theme.blue, markersize=6, clip_on=False)
+    _draw_budget(axes, theme, max(high), budget)
+    count_rounds(axes, theme, rounds[-1].round)
+    named = [(high[-1], f"{'every client' if alike else 'worst'} {words.epsilon(high[-1])}", theme.blue, True)]
+    if not alike:
+        named += [
+            (middle[-1], f"median {words.epsilon(middle[-1])}", theme.blue, False),
+            (low[-1], f"least {words.epsilon(low[-1])}", theme.soft, False),
+        ]
+    _name_ends(axes, rounds[-1].round, named)
+
+
+def _draw_budget(axes: Axes, theme: Theme, highest: float, budget: float | None) -> None:
+    top = max(highest, budget or 0.0) or 1.0
+    axes.set_ylim(0, 1.12 * top)
+    if budget is not None:
+        axes.axhline(budget, color=theme.orange, linewidth=1.4, dashes=(4, 3))
+        write(axes, (0, budget), f"budget {words.epsilon(budget)}", theme.orange, ROW, up=8)
+
+
+def epsilon_rounds_figure(rounds: Sequence[RoundRecord], result: Mapping[str, Any], theme: Theme) -> Figure | None:
+    """epsilon after each round: worst, median and least client, and the budget; None without privacy."""
+    if not any(record.epsilon for record in rounds) or not result["privacy"]:
+        return None
+    figure = paper(230, theme)
+    axes = panel(figure, theme, left=40, top=10, right=94, bottom=42)
+    _draw_epsilon_rounds(axes, theme, rounds, result["privacy"]["budget"])
+    return figure
+
+
+# --- by client ----------------------------------------------------------------------------------------
+
+
+def epsilon_clients_figure(spent: Sequence[float] | NDArray[np.float64], budget: float | None, theme: Theme) -> Figure:
+    """What each client has spent, shape `[clients]`: bars by client, or a sorted curve for many."""
+    figure = paper(230, theme)
+    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
+    if len(spent) <= MOST_BARS:
+        worst = int(np.argmax(spent))
+        _bars(axes, theme, spent, [1.0 if i == worst else 0.45 for i in range(len(spent))])
+    else:
+        heights = np.sort(np.asarray(spent))[::-1]
+        places = _corners(heights) if len(spent) > MOST_POINTS else np.arange(len(spent))
+        axes.fill_between(places, heights[places], step="mid", color=theme.blue, alpha=0.14, linewidth=0)
+        axes.step(places, heights[places], where="mid", color=theme.blue, linewidth=2)
+        axes.set_xlim(0, len(spent) - 1)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        write(axes, (1, 0), "clients, most spent first", theme.soft, FRAME, up=-31, side="right")
+    _draw_budget(axes, theme, max(spent), budget)
+    return figure
+
+
+def _bars(axes: Axes, theme: Theme, heights: Sequence[float] | NDArray[np.float64], strength: Sequence[float]) -> None:
+    """A bar a client."""
+    axes.bar(range(len(heights)), heights, width=0.72, color=[to_rgba(theme.blue, each) for each in strength])
+    axes.set_xlim(-0.7, len(heights) - 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
+    write(axes, (1, 0), "client", theme.soft, FRAME, up=-31, side="right")
+
+
+def _corners(heights: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Where a falling curve of steps must be drawn to look as if every place were: the ends of each level stretch,
+    or where these are many, places even in x and in y, finer than the figure shows."""
+    change, last = np.flatnonzero(np.diff(heights)), len(heights) - 1
+    if len(change) <= _FINE:
+        return np.unique(np.concatenate([[0], change, change + 1, [last]]))
+    even = np.linspace(0, last, _FINE).round().astype(np.int64)
+    levels = np.searchsorted(-heights, -np.linspace(heights[0], heights[-1], _FINE)).clip(max=last)
+    return np.unique(np.concatenate([even, levels]))
+
+
+def client_spread_figure(clients: Mapping[str, Any], theme: Theme, score: Score = ACCURACY) -> Figure:
+    """A score over clients on one line: least to greatest, mean with one deviation, worst tenth."""
+    figure = paper(112, theme)
+    axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)
+    axes.grid(visible=False)
+    axes.set_yticks([])
+    low, high, mean, std = (clients[of] for of in ("min", "max", "mean", "std"))
+    axes.set_ylim(0, 1)
+    room = 0.04 * score.room((low, high), 0.02)
+    axes.set_xlim(low - room, high + room)
+    axes.xaxis.set_major_formatter(FuncFormatter(score.tick))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.plot([low, high], [0.42, 0.42], color=theme.soft, linewidth=1.2, clip_on=False)
+    axes.plot([low, high], [0.42, 0.42], "|", color=theme.soft, markersize=11, clip_on=False)
+    band = [max(low, mean - std), min(high, mean + std)]
+    axes.plot(band, [0.42, 0.42], color=theme.blue, alpha=0.35, linewidth=9, solid_capstyle="butt")
+    axes.plot([mean], [0.42], "o", color=theme.blue, markersize=9)
+    tenth: float | None = clients["worst_decile"]
+    if tenth is not None:
+        axes.plot([tenth], [0.42], "D", color=theme.orange, markersize=7, clip_on=False)
+        write(axes, (tenth, 0.42), "worst tenth", theme.orange, DATA, up=-20, side="center")
+    write(axes, (mean, 0.42), "mean", theme.blue, DATA, up=19, side="center", bold=True)
+    return figure
+
+
+# --- who holds what -----------------------------------------------------------------------------------
+
+
+def client_label(client: Mapping[str, Any], longest: int = 14) -> str:
+    """A client's name, or its number where it has none."""
+    return words.plain(client["name"] or f"client {client['client']}", longest)
+
+
+def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
+    """Label by client: a bubble's area is its count; for many clients a heat map of each client's shares. Of
+    rows without labels, how many each client holds."""
+    held = holders(partition)
+    if not partition["class_names"]:
+        return _rows_figure(held, theme) if held.population <= MOST_BUBBLES else sizes_figure(partition, theme)
+    if not held.complete:
+        return _heat_figure(partition, np.array(partition["label_shares"]), held.population, theme)
+    labels = np.array([client["labels"] for client in held.listed], dtype=np.float64)
+    if len(labels) > MOST_BUBBLES or labels.shape[1] > 24:
+        share = label_shares(lambda clients: labels[clients], len(labels))
+        return _heat_figure(partition, share, len(labels), theme)
+    names = [words.plain(name, 12) for name in partition["class_names"]]
+    called = [client_label(client, 12) for client in held.listed]
+    left = 12 + 6.6 * max(map(len, called))
+    column = (WIDTH - left - 50) / max(1, labels.shape[1])
+    upright = max(map(len, names)) * 6.6 <= column
+    row = 24.0 if len(labels) <= 20 else 14.0
+    top = 24.0 if upright else 18 + 5 * max(map(len, names))
+    figure = paper(row * len(labels) + top + 6, theme)
+    axes = panel(figure, theme, left=left, top=top, right=50, bottom=6)
+    axes.set_xlim(-0.5, labels.shape[1] - 0.5)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    _class_ticks(axes, names, upright)
+    axes.set_yticks(range(len(labels)), called)
+    axes.yaxis.set_tick_params(labelsize=11 if row > 14 else 10)
+    for tick in axes.get_yticklabels():
+        tick.set_parse_math(False)
+    widest = min(column, row, 26.0) - 1.5
+    i, k = np.nonzero(labels)
+    area = widest**2 * labels[i, k] / max(1.0, labels.max())
+    axes.scatter(k, i, s=area, color=theme.blue, linewidth=0, clip_on=False)
+    for number, total in enumerate(labels.sum(axis=1)):
+        write(axes, (1, number), words.count(total), theme.soft, ROW, right=44, side="right")
+    write(axes, (1, 1), "rows", theme.soft, FRAME, up=13, right=44, side="right")
+    return figure
+
+
+def _class_ticks(axes: Axes, names: Sequence[str], upright: bool) -> None:
+    step = -(-len(names) // 24)
+    shown = range(0, len(names), step)
+    turn: dict[str, Any] = {} if upright else {"rotation": 40, "ha": "left", "rotation_mode": "anchor"}
+    axes.set_xticks(list(shown), [names[k] for k in shown], **turn)
+    axes.xaxis.tick_top()
+    axes.tick_params(axis="x", length=0)
+    for tick in axes.get_xticklabels():
+        tick.set_parse_math(False)
+
+
+def _heat_figure(partition: Mapping[str, Any], share: NDArray[np.float64], clients: int, theme: Theme) -> Figure:
+    names = [words.plain(name, 12) for name in partition["class_names"]]
+    upright = max(map(len, names)) * 6 * min(1, 24 / len(names)) <= (WIDTH - 40) / len(names)
+    top = 24.0 if upright else 18 + 5 * max(map(len, names))
+    figure = paper(260 + top, theme)
+    axes = panel(figure, theme, left=20, top=top, right=20 if upright else 50, bottom=24)
+    axes.grid(visible=False)
+    cells = np.zeros((*share.shape, 4))
+    cells[..., :3] = to_rgba(theme.blue)[:3]
+    cells[..., 3] = share / max(share.max(), 1e-12)
+    axes.imshow(cells, aspect="auto", interpolation="nearest")
+    axes.set_yticks([])
+    _class_ticks(axes, names, upright)
+    text = f"{words.count(clients, 'client')}, by their commonest label"
+    write(axes, (0, 0), text, theme.soft, FRAME, up=-12)
+    return figure
+
+
+def _rows_figure(held: Holders, theme: Theme) -> Figure:
+    figure = paper(230, theme)
+    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
+    _bars(axes, theme, [client["rows"] for client in held.listed], [1.0] * held.population)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    write(axes, (0, 0), "↑ rows", theme.soft, FRAME, up=-31, right=-34)
+    return figure
+
+
+def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
+    """How many clients hold how many rows."""
+    held = holders(partition)
+    figure = paper(230, theme)
+    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
+    bins = min(24, max(1, len(held.sizes)))
+    axes.hist(held.sizes, bins=bins, weights=held.clients, color=theme.blue, rwidth=0.92)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    write(axes, (1, 0), "rows a client holds", theme.soft, FRAME, up=-31, side="right")
+    write(axes, (0, 0), "↑ clients", theme.soft, FRAME, up=-31, right=-34)
+    return figure
+
+
+# --- a run at a glance --------------------------------------------------------------------------------
+
+
+def overview(study_name: str, result: Mapping[str, Any], rounds: Sequence[RoundRecord]) -> Figure:
+    """Test score by round, epsilon by round and score by group side by side: what `Run.plot()` returns."""
+    fairness, theme, told = result["fairness"], LIGHT, scoring(result)
+    private = bool(result["privacy"]) and any(record.epsilon for record in rounds)
+    column = fairness["headline_column"] if fairness else ""
+    groups = groups_of(fairness, column) if fairness else {}
+    panels = 1 + private + bool(groups)
+    height = max(300.0, 130.0 + 39 * min(len(groups), _OVERVIEW_GROUPS))
+    figure = paper(height, theme, width=360 * panels)
+
+    def place(number: int, title: str, right: float) -> Axes:
+        left, after = 360.0 * number + 46, 360.0 * (panels - number - 1) + right
+        axes = panel(figure, theme, left=left, top=78, right=after, bottom=44)
+        write(axes, (0, 1), title, theme.ink, FRAME, up=30, right=-30, bold=True)
+        return axes
+
+    corner = (16 / (360 * panels), 1 - 22 / height)
+    title = words.plain(study_name, 80)
+    figure.text(*corner, title, color=theme.ink, fontsize=15, va="center", parse_math=False)
+    score, local = told.headline, told.local
+    points = _scores(rounds, score.name)
+    axes = place(0, f"Test {score.in_text} by round", 60)
+    if points:
+        _draw_scores(axes, theme, points, _twin(result, score.name), rounds[-1].round, score)
+    if private:
+        _draw_epsilon_rounds(place(1, "ε by round", 92), theme, rounds, result["privacy"]["budget"])
+    if groups:
+        axes = place(panels - 1, f"{local.title} by {column_label(column)}", 24)
+        draw_scores(axes, theme, column, groups, told.overall(result), _OVERVIEW_GROUPS, local)
+    return figure

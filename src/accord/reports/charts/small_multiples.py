@@ -1,0 +1,188 @@
+"""Small figures side by side, one for each group of a column: how sure it is and how right, what is taken for what."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter
+
+from accord.reports.charts.drawing import DATA, FRAME, WIDTH, Drawing, Theme, panel, paper, write
+from accord.reports.charts.group_figures import group_label, groups_of, worst_first
+from accord.reports.scoring import ACCURACY, Score
+from accord.reports.words import formatting as words
+
+MOST_TILES = 6
+"""Groups of a column drawn; of more, those with the lowest accuracy."""
+MOST_NUMBERED = 4
+"""Labels beyond which a confusion matrix is drawn without its numbers."""
+_HEAD = 34.0
+"""Points above a tile for its name."""
+_SHARES = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
+
+Member = tuple[str, Mapping[str, Any]]
+
+
+def measured(fairness: Mapping[str, Any], column: str, of: str) -> list[Member]:
+    """The groups of a column for which `of` was measured, lowest accuracy first."""
+    groups = {name: group for name, group in groups_of(fairness, column).items() if group.get(of)}
+    return worst_first(groups, len(groups))
+
+
+def _tiles(
+    shown: Sequence[Member], column: str, notes: Sequence[str], theme: Theme, across: int, left: float, bottom: float
+) -> tuple[Drawing, list[Axes]]:
+    """Square axes in rows of `across`, each with its group's name and a note above; so many points free around it."""
+    width = WIDTH / across
+    side = width - left - 8
+    rows = -(-len(shown) // across)
+    height = _HEAD + side + bottom
+    figure = paper(rows * height, theme)
+    found = []
+    for i, ((name, group), note) in enumerate(zip(shown, notes, strict=True)):
+        row, place = divmod(i, across)
+        axes = panel(
+            figure,
+            theme,
+            left=place * width + left,
+            top=row * height + _HEAD,
+            right=WIDTH - (place + 1) * width + 8,
+            bottom=(rows - 1 - row) * height + bottom,
+        )
+        axes.grid(visible=False)
+        few = "few rows, " if group["too_small"] else ""
+        label = group_label(name, column, 22 if across == 2 else 15)
+        write(axes, (0, 1), label, theme.ink, FRAME, up=23, bold=True)
+        write(axes, (0, 1), f"{few}{note}", theme.orange if few else theme.soft, FRAME, up=9)
+        found.append(axes)
+    return figure, found
+
+
+# --- calibration --------------------------------------------------------------------------------------
+
+
+def _draw_reliability(axes: Axes, theme: Theme, told: Mapping[str, Any], largest: float, from_: float) -> None:
+    """Accuracy over confidence by bin: a dot's area is its bin's rows, the dashed line is where the two agree."""
+    bins = told["reliability"]
+    held = [i for i, n in enumerate(bins["n"]) if n]
+    sure, right = ([bins[of][i] for i in held] for of in ("confidence", "accuracy"))
+    area = [5 + largest * bins["n"][i] / max(bins["n"]) for i in held]
+    axes.set_xlim(from_, 1.0)
+    axes.set_ylim(0.0, 1.0)
+    axes.plot([0, 1], [0, 1], color=theme.soft, linewidth=1, dashes=(3, 3), zorder=0.5)
+    axes.vlines(sure, sure, right, color=theme.orange, linewidth=1.4, alpha=0.8)
+    axes.plot(sure, right, color=theme.blue, linewidth=1, alpha=0.5)
+    axes.scatter(sure, right, s=area, color=theme.blue, linewidth=0, clip_on=False, zorder=3)
+
+
+def _lowest(told: Mapping[str, Any]) -> float:
+    """Where the axis of confidence starts: no lower than needed."""
+    least = min(value for value in told["reliability"]["confidence"] if value is not None)
+    return float(min(0.5, np.floor(10 * least) / 10))
+
+
+def reliability_figure(told: Mapping[str, Any], theme: Theme) -> Figure:
+    """The reliability diagram of all rows (DeGroot and Fienberg 1983)."""
+    figure = paper(260, theme)
+    axes = panel(figure, theme, left=44, top=14, right=16, bottom=45)
+    _draw_reliability(axes, theme, told, 130.0, _lowest(told))
+    axes.xaxis.set_major_formatter(_SHARES)
+    axes.yaxis.set_major_formatter(_SHARES)
+    axes.tick_params(axis="x", pad=10)
+    write(axes, (1, 0), "confidence", theme.soft, FRAME, up=-34, side="right")
+    write(axes, (0, 1), "right", theme.soft, FRAME, up=-6, right=6)
+    return figure
+
+
+def reliability_tiles(fairness: Mapping[str, Any], column: str, theme: Theme) -> Figure | None:
+    """The reliability diagram of each group; None where calibration was not measured."""
+    members = measured(fairness, column, "calibration")[:MOST_TILES]
+    if not members:
+        return None
+    notes = [f"error {words.decimal(group['calibration']['expected_calibration_error'])}" for _, group in members]
+    start = min(_lowest(group["calibration"]) for _, group in members)
+    figure, tiles = _tiles(members, column, notes, theme, across=3, left=30, bottom=30)
+    for axes, (_, group) in zip(tiles, members, strict=True):
+        _draw_reliability(axes, theme, group["calibration"], 60.0, start)
+        axes.xaxis.set_major_locator(FixedLocator([start, 1.0]))
+        axes.yaxis.set_major_locator(FixedLocator([0.0, 0.5, 1.0]))
+        axes.xaxis.set_major_formatter(_SHARES)
+        axes.yaxis.set_major_formatter(_SHARES)
+        axes.tick_params(pad=4, labelsize=10)
+        axes.tick_params(axis="x", pad=9)
+        axes.grid(axis="y", color=theme.rule, linewidth=0.8)
+    return figure
+
+
+# --- confusion ----------------------------------------------------------------------------------------
+
+
+def confusion_tiles(fairness: Mapping[str, Any], column: str, theme: Theme) -> Figure | None:
+    """What each label was taken for in each group: the darker, the larger the share of the label's rows.
+
+    Right predictions are blue, on the diagonal, wrong ones orange. None where no matrix was kept.
+    """
+    members = measured(fairness, column, "confusion")[:MOST_TILES]
+    if not members:
+        return None
+    names = fairness["confusion"]["class_names"]
+    numbered = len(names) <= MOST_NUMBERED
+    notes = [f"n = {words.count(group['n'])}" for _, group in members]
+    left, bottom = (58.0, 34.0) if numbered else (14.0, 20.0)
+    figure, tiles = _tiles(members, column, notes, theme, across=2 if numbered else 3, left=left, bottom=bottom)
+    for axes, (_, group) in zip(tiles, members, strict=True):
+        _draw_confusion(axes, theme, np.array(group["confusion"]), names if numbered else ())
+    return figure
+
+
+def _draw_confusion(axes: Axes, theme: Theme, matrix: Any, names: Sequence[str]) -> None:
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    classes = len(matrix)
+    cells = np.zeros((classes, classes, 4))
+    cells[..., :3] = to_rgba(theme.orange)[:3]
+    cells[np.diag_indices(classes)] = to_rgba(theme.blue)
+    cells[..., 3] = 0.06 + 0.5 * share
+    axes.imshow(cells, aspect="auto", interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    write(axes, (1, 0), "predicted", theme.soft, FRAME, up=-25 if names else -11, side="right")
+    if not names:
+        return
+    for i, name in enumerate(names):
+        label = words.plain(name, 9)
+        write(axes, (-0.5, i), label, theme.soft, DATA, right=-6, side="right")
+        write(axes, (i, classes - 0.5), label, theme.soft, DATA, up=-10, side="center")
+    for i, j in np.ndindex(classes, classes):
+        lines = [words.count(int(matrix[i, j])), words.percent(float(share[i, j]))]
+        for line, up in zip(lines, (7, -7), strict=True):
+            write(axes, (j, i), line, theme.ink, DATA, up=up, side="center")
+
+
+# --- before and after fine-tuning ---------------------------------------------------------------------
+
+
+def before_after_figure(told: Mapping[str, Any], theme: Theme, score: Score = ACCURACY) -> Figure:
+    """A score over clients on a line each: least to greatest, mean with one deviation, worst tenth."""
+    figure = paper(168, theme)
+    axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)
+    axes.grid(visible=False)
+    axes.set_yticks([])
+    axes.set_ylim(-0.35, 2)
+    low, high = (pick(told[of][end] for of in ("before", "after")) for pick, end in ((min, "min"), (max, "max")))
+    room = 0.04 * score.room((low, high), 0.02)
+    axes.set_xlim(low - room, high + room)
+    axes.xaxis.set_major_formatter(FuncFormatter(score.tick))
+    for y, of, name in ((1.2, "before", "before"), (0.1, "after", "after fine-tuning")):
+        spread = told[of]
+        ends = [spread["min"], spread["max"]]
+        axes.plot(ends, [y, y], "|-", color=theme.soft, linewidth=1.2, markersize=11, clip_on=False)
+        band = [max(ends[0], spread["mean"] - spread["std"]), min(ends[1], spread["mean"] + spread["std"])]
+        axes.plot(band, [y, y], color=theme.blue, alpha=0.35, linewidth=9, solid_capstyle="butt")
+        axes.plot([spread["mean"]], [y], "o", color=theme.blue, markersize=9)
+        axes.plot([spread["worst_decile"]], [y], "D", color=theme.orange, markersize=7, clip_on=False)
+        write(axes, (low, y), name, theme.ink, DATA, up=22, bold=True)
+        shown = f"mean {score.shown(spread['mean'])}, worst tenth {score.shown(spread['worst_decile'])}"
+        write(axes, (high, y), shown, theme.soft, DATA, up=22, side="right")
+    return figure

@@ -1,0 +1,1 @@
+"""Runs side by side: the comparison, its figures, page and terminal tables."""

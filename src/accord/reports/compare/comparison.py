@@ -1,0 +1,380 @@
+"""Runs side by side: which are the same study under other seeds, what differs, and by how much.
+
+Runs whose resolved studies differ in nothing but the seed are one side. Figures of a side are means over its
+seeds with Student's interval. Where two sides share seeds, the difference is taken seed by seed, which takes
+out what a seed does to both: the start, who holds what, who is drawn.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accord.config.schema import Study
+from accord.core.errors import StudyError
+from accord.records.round_record import RoundRecord
+from accord.reports.charts.group_figures import column_of, group_label
+from accord.reports.intervals import Interval, t_interval
+from accord.reports.scoring import Scoring, scoring
+from accord.reports.words import formatting as words
+
+
+def measures_of(told: Scoring) -> dict[str, tuple[str, ...]]:
+    """What is compared of runs that are scored so, and where `result.json` has it."""
+    return {
+        **told.on_test,
+        "epsilon": ("privacy", "epsilon"),
+        **told.on_groups,
+        f"worst_decile{told.tenth}": ("clients", "worst_decile"),
+        "uplink_bytes": ("communication", "uplink_bytes"),
+        "downlink_bytes": ("communication", "downlink_bytes"),
+        "seconds": ("seconds",),
+        "rounds": ("rounds",),
+    }
+
+
+_NOT_THE_STUDY = {"seed", "trackers", "sweep"}
+_TAGS = ("name", "unit")
+_FEWEST_PAIRS = 2
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished run as its folder has it."""
+
+    folder: Path
+    study: Study
+    result: Mapping[str, Any]
+    rounds: Sequence[RoundRecord]
+
+    @property
+    def scoring(self) -> Scoring:
+        """What it is scored by."""
+        return scoring(self.result)
+
+    def value(self, measure: str) -> float | None:
+        """One of `measures_of` its scoring; None where the run has none."""
+        found: Any = self.result
+        for key in measures_of(self.scoring)[measure]:
+            found = found.get(key) if found else None
+        return found if isinstance(found, int | float) else None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One study under its seeds.
+
+    Attributes:
+        label: `A` for the first, and so on.
+        runs: one a seed, by seed.
+        settings: the study's, by dotted name, a section's variety by the section's; the seed is not among them.
+        measures: each of `measures_of` over the seeds.
+        epsilon: the largest over the seeds, which is what holds for all of them; None without privacy.
+        groups: test accuracy (or mean squared error) of each group over the seeds, by column.
+        small: full names of groups that are too small to say in some run, such as `sex=Female`.
+        curve: the headline score over the seeds after each round that all of them scored.
+    """
+
+    label: str
+    runs: tuple[Ran, ...]
+    settings: Mapping[str, Any]
+    measures: Mapping[str, Interval]
+    epsilon: float | None
+    groups: Mapping[str, Mapping[str, Interval]]
+    small: frozenset[str]
+    curve: tuple[tuple[int, Interval], ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, rising."""
+        return tuple(run.study.seed for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One side minus the first, seed by seed, over the seeds they share."""
+
+    of: str
+    minus: str
+    seeds: tuple[int, ...]
+    measures: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that the terminal and the page show.
+
+    Attributes:
+        confidence: level of all intervals.
+        sides: in the order their first runs were named.
+        differing: setting to its value on each side; a side whose study has no such setting is not in it.
+        differences: of every later side that can be compared with the first, seed by seed.
+        notes: what a reader must know before comparing, a sentence each.
+    """
+
+    confidence: float
+    sides: tuple[Side, ...]
+    differing: Mapping[str, Mapping[str, Any]]
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def scoring(self) -> Scoring:
+        """What all runs are scored by."""
+        return self.sides[0].runs[0].scoring
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON-ready values."""
+        return {
+            "confidence": self.confidence,
+            "sides": [_side_json(side) for side in self.sides],
+            "differing": {name: dict(values) for name, values in self.differing.items()},
+            "differences": [
+                {
+                    "of": each.of,
+                    "minus": each.minus,
+                    "seeds": list(each.seeds),
+                    "measures": {name: asdict(found) for name, found in each.measures.items()},
+                }
+                for each in self.differences
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def _side_json(side: Side) -> dict[str, Any]:
+    measures = {
+        name: {**asdict(found), "values": [run.value(name) for run in side.runs]}
+        for name, found in side.measures.items()
+    }
+    return {
+        "label": side.label,
+        "runs": [str(run.folder) for run in side.runs],
+        "seeds": list(side.seeds),
+        "epsilon": side.epsilon,
+        "measures": measures,
+        "groups": {
+            column: {name: asdict(found) for name, found in groups.items()} for column, groups in side.groups.items()
+        },
+    }
+
+
+def compared(runs: Sequence[Ran], confidence: float = 0.95) -> Comparison:
+    """Sorts runs into sides and compares these.
+
+    Args:
+        runs: finished runs, at least one.
+        confidence: level of the intervals, strictly between 0 and 1.
+
+    Raises:
+        StudyError: some predict classes and some numbers.
+    """
+    first = runs[0]
+    other = next((run for run in runs if run.scoring is not first.scoring), None)
+    if other is not None:
+        raise StudyError(
+            f"{words.plain(first.folder)} is scored by {first.scoring.headline.in_text} and "
+            f"{words.plain(other.folder)} by {other.scoring.headline.in_text}: compare runs that all predict classes, "
+            "or all numbers"
+        )
+    by_study: dict[str, list[Ran]] = {}
+    for run in runs:
+        by_study.setdefault(json.dumps(_settings(run.study), sort_keys=True), []).append(run)
+    notes: list[str] = []
+    sides = []
+    for number, members in enumerate(by_study.values()):
+        by_seed: dict[int, Ran] = {}
+        for run in members:
+            if run.study.seed in by_seed:
+                notes.append(
+                    f"{words.plain(run.folder)} repeats seed {run.study.seed} of "
+                    f"{words.plain(by_seed[run.study.seed].folder)} and is left out: it is no further draw."
+                )
+            by_seed.setdefault(run.study.seed, run)
+        sides.append(_side(label(number), tuple(by_seed[seed] for seed in sorted(by_seed)), confidence))
+    differences = [_difference(sides[0], side, confidence) for side in sides[1:] if not _unlike(sides[0], side)]
+    return Comparison(
+        confidence=confidence,
+        sides=tuple(sides),
+        differing=_differing(sides),
+        differences=tuple(each for each in differences if len(each.seeds) >= _FEWEST_PAIRS),
+        notes=(*notes, *_stopped(sides), *_test_sets(sides), *_other_groups(sides), *_seeds(sides)),
+    )
+
+
+def label(number: int) -> str:
+    """`A`, `B`, …, `Z`, `AA`, …
+
+    >>> label(0), label(25), label(26), label(52)
+    ('A', 'Z', 'AA', 'BA')
+    """
+    return (label(number // 26 - 1) if number >= 26 else "") + chr(ord("A") + number % 26)
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    return dict(_named(study.model_dump(mode="json", exclude=_NOT_THE_STUDY)))
+
+
+def _named(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values, a section's variety under the section's own name: `program`, `program.rounds`."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            tag = next((tag for tag in _TAGS if tag in value), None)
+            if tag:
+                yield f"{above}{key}", value[tag]
+            yield from _named({name: each for name, each in value.items() if name != tag}, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _side(name: str, runs: tuple[Ran, ...], confidence: float) -> Side:
+    spent = [value for run in runs if (value := run.value("epsilon")) is not None]
+    groups, small = _groups(runs, confidence)
+    return Side(
+        label=name,
+        runs=runs,
+        settings=_settings(runs[0].study),
+        measures={of: t_interval([run.value(of) for run in runs], confidence) for of in measures_of(runs[0].scoring)},
+        epsilon=max(spent) if len(spent) == len(runs) else None,
+        groups=groups,
+        small=small,
+        curve=_curve(runs, confidence),
+    )
+
+
+def _groups(runs: Sequence[Ran], confidence: float) -> tuple[dict[str, dict[str, Interval]], frozenset[str]]:
+    values: dict[str, dict[str, list[float | None]]] = {}
+    small = set()
+    for run in runs:
+        fairness, score = run.result["fairness"] or {"groups": {}}, run.scoring.local
+        for name, group in fairness["groups"].items():
+            column = column_of(fairness, name)
+            values.setdefault(column, {}).setdefault(group_label(name, column), []).append(group[score.name])
+            if group["too_small"]:
+                small.add(name)
+    found = {
+        column: {name: t_interval(each, confidence) for name, each in groups.items()}
+        for column, groups in values.items()
+    }
+    return found, frozenset(small)
+
+
+def _curve(runs: Sequence[Ran], confidence: float) -> tuple[tuple[int, Interval], ...]:
+    name = runs[0].scoring.headline.name
+    scored = [{record.round: getattr(record.test, name) for record in run.rounds if record.test} for run in runs]
+    shared = sorted(set.intersection(*(set(each) for each in scored)))
+    return tuple((number, t_interval([each[number] for each in scored], confidence)) for number in shared)
+
+
+def _differing(sides: Sequence[Side]) -> dict[str, dict[str, Any]]:
+    found = {}
+    order = list(Study.model_fields)
+    names = dict.fromkeys(name for side in sides for name in side.settings)
+    for name in sorted(names, key=lambda name: order.index(name.partition(".")[0])):
+        values = {side.label: side.settings[name] for side in sides if name in side.settings}
+        # What one study has no place for and the others leave alone (null, false) says nothing.
+        lacking = len(values) < len(sides) and any(values.values())
+        if lacking or len({json.dumps(value) for value in values.values()}) > 1:
+            found[name] = values
+    return found
+
+
+def _difference(first: Side, side: Side, confidence: float) -> Difference:
+    ours, theirs = dict(zip(side.seeds, side.runs, strict=True)), dict(zip(first.seeds, first.runs, strict=True))
+    seeds = tuple(seed for seed in side.seeds if seed in theirs)
+    measures = {}
+    alike = _same_groups(first, side)
+    for of, (section, *_) in measures_of(first.runs[0].scoring).items():
+        if section == "fairness" and not alike:
+            measures[of] = t_interval([])
+            continue
+        pairs = [(ours[seed].value(of), theirs[seed].value(of)) for seed in seeds]
+        measures[of] = t_interval([a - b for a, b in pairs if a is not None and b is not None], confidence)
+    return Difference(side.label, first.label, seeds, measures)
+
+
+# --- what cannot be compared --------------------------------------------------------------------------
+
+
+def _test_set(side: Side) -> tuple[str, int, str]:
+    """Name and rows of what a side was judged on, and what they carry."""
+    data = side.runs[0].result["data"]
+    return str(data["name"]), int(side.runs[0].result["test"]["n"]), words.labelled(data).removeprefix("in ")
+
+
+def _unlike(a: Side, b: Side) -> bool:
+    """Whether two sides were surely judged on different test rows."""
+    return _test_set(a) != _test_set(b)
+
+
+def _same_groups(a: Side, b: Side) -> bool:
+    """Whether two sides measure the same groups, so that their worst group and gaps are of one kind."""
+    return a.settings.get("fairness.groups") == b.settings.get("fairness.groups")
+
+
+def _other_groups(sides: Sequence[Side]) -> list[str]:
+    first = sides[0]
+    other = [
+        side.label
+        for side in sides[1:]
+        if not _same_groups(first, side) and "fairness.groups" in side.settings and "fairness.groups" in first.settings
+    ]
+    if not other:
+        return []
+    return [f"{', '.join(other)}: other groups than {first.label}'s: worst group and gaps cannot be compared."]
+
+
+def _test_sets(sides: Sequence[Side]) -> list[str]:
+    first, notes = sides[0], []
+    for side in sides[1:]:
+        if _unlike(first, side):
+            theirs, ours = (
+                f"{words.plain(name, 40)}, {words.count(n, 'row')}, {labels}"
+                for name, n, labels in (_test_set(first), _test_set(side))
+            )
+            notes.append(
+                f"{first.label} and {side.label} were judged on different test sets ({theirs}; {ours}): "
+                f"their {first.runs[0].scoring.plural} cannot be compared, and no difference is shown."
+            )
+            continue
+        changed = [
+            name
+            for name in dict.fromkeys([*first.settings, *side.settings])
+            if name.startswith("data.") and first.settings.get(name) != side.settings.get(name)
+        ]
+        if changed:
+            notes.append(
+                f"{first.label} and {side.label} differ in {', '.join(changed)}: compare them only if that "
+                "leaves the test rows as they are."
+            )
+    return notes
+
+
+def _stopped(sides: Sequence[Side]) -> list[str]:
+    return [
+        f"{side.label}, seed {run.study.seed}: {words.stopped(run.result)}"
+        for side in sides
+        for run in side.runs
+        if run.result["status"] != "done"
+    ]
+
+
+def _seeds(sides: Sequence[Side]) -> list[str]:
+    notes = []
+    alone = [side.label for side in sides if len(side.runs) == 1]
+    if alone:
+        notes.append(
+            f"{', '.join(alone)}: one seed, hence no interval; how much of a difference is chance cannot be told."
+        )
+    first = sides[0]
+    few = [
+        side.label
+        for side in sides[1:]
+        if not _unlike(first, side) and len(set(side.seeds) & set(first.seeds)) < _FEWEST_PAIRS
+    ]
+    if few and len(alone) < len(sides):
+        notes.append(
+            f"{', '.join(few)}: fewer than two seeds in common with {first.label}, hence no paired difference."
+        )
+    return notes

@@ -1,0 +1,201 @@
+"""The figures of a comparison: a colour and a dash for each side, means over seeds with their intervals."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+from accord.reports.charts.drawing import (
+    DATA,
+    FRAME,
+    ROW,
+    Theme,
+    count_rounds,
+    height_of,
+    panel,
+    paper,
+    spread,
+    write,
+)
+from accord.reports.charts.group_figures import MOST_GROUPS
+from accord.reports.compare.comparison import Comparison, Side
+from accord.reports.intervals import Interval
+from accord.reports.scoring import Score
+from accord.reports.words import formatting as words
+
+_DASHES: tuple[tuple[float, ...], ...] = ((), (4, 2), (1, 1.5))
+_MARKERS = ("o", "s", "^")
+MOST_SIDES = 9
+"""Sides drawn: as many as there are colours times dashes."""
+
+
+def style(number: int, theme: Theme) -> tuple[str, tuple[float, ...], str]:
+    """Colour, dash and marker of a side, by its place."""
+    colour = (theme.blue, theme.orange, theme.green)[number % 3]
+    return colour, _DASHES[number // 3 % 3], _MARKERS[number // 3 % 3]
+
+
+def drawn(comparison: Comparison) -> Sequence[Side]:
+    """The sides that figures show."""
+    return comparison.sides[:MOST_SIDES]
+
+
+def _limits(axes: Axes, score: Score, known: Sequence[float], ends: Sequence[float], *, across: bool) -> None:
+    """Limits from what was measured; an interval may reach so far beyond, and is cut at the figure's edge."""
+    least, most = min(known), max(known)
+    room = score.room(known, 0.03)
+    lowest, highest = score.range
+    low = max(min([least, *ends]), least - room, lowest) - 0.06 * room
+    high = min(max([most, *ends]), most + room, highest) + 0.06 * room
+    axis = axes.xaxis if across else axes.yaxis
+    (axes.set_xlim if across else axes.set_ylim)(low, high)
+    axis.set_major_formatter(FuncFormatter(score.tick))
+    axis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def _ends(found: Sequence[Interval]) -> list[float]:
+    return [end for each in found for end in (each.low, each.high) if end is not None]
+
+
+def _values(found: Sequence[Interval]) -> list[float]:
+    return [each.mean for each in found if each.mean is not None]
+
+
+# --- by round -----------------------------------------------------------------------------------------
+
+
+def curves_figure(comparison: Comparison, theme: Theme) -> Figure | None:
+    """The headline score by round: a side's mean over its seeds, and its interval as a band; None without scores."""
+    sides = [(number, side) for number, side in enumerate(drawn(comparison)) if side.curve]
+    found = [each for _, side in sides for _, each in side.curve]
+    if not _values(found):
+        return None
+    figure = paper(270, theme)
+    axes = panel(figure, theme, left=44, top=10, right=78, bottom=42)
+    last, score = max(side.curve[-1][0] for _, side in sides), comparison.scoring.headline
+    _limits(axes, score, _values(found), _ends(found), across=False)
+    ends = []
+    for number, side in sides:
+        colour, dash, _ = style(number, theme)
+        known = [(at, each) for at, each in side.curve if each.mean is not None]
+        banded = [(at, each.low, each.high) for at, each in known if each.low is not None and each.high is not None]
+        if banded:
+            at, lows, highs = (list(column) for column in zip(*banded, strict=True))
+            axes.fill_between(at, lows, highs, color=colour, alpha=0.13 if len(sides) <= 3 else 0.07, linewidth=0)
+        rounds, means = [at for at, _ in known], _values([each for _, each in known])
+        axes.plot(rounds, means, color=colour, linewidth=2, dashes=dash or (None, None))
+        axes.plot(rounds[-1:], means[-1:], "o", color=colour, markersize=5, clip_on=False)
+        ends.append((means[-1], f"{side.label}  {score.shown(means[-1])}", colour))
+    count_rounds(axes, theme, last)
+    _name_ends(axes, ends)
+    return figure
+
+
+def _name_ends(axes: Axes, named: Sequence[tuple[float, str, str]]) -> None:
+    """Writes (value, text, colour) at the right edge, moved apart."""
+    low, high = axes.get_ylim()
+    places = spread([value for value, _, _ in named], 14 * (high - low) / height_of(axes))
+    for y, (_, text, colour) in zip(places, named, strict=True):
+        write(axes, (1, y), text, colour, ROW, right=6, bold=True)
+
+
+# --- against epsilon ----------------------------------------------------------------------------------
+
+
+def epsilon_figure(comparison: Comparison, theme: Theme) -> Figure | None:
+    """The headline score against epsilon, sides without privacy as levels; None where no side is private."""
+    score = comparison.scoring.headline
+    sides = [(number, side) for number, side in enumerate(drawn(comparison)) if side.measures[score.name].n]
+    private = [(number, side, side.epsilon) for number, side in sides if side.epsilon]
+    if not private:
+        return None
+    figure = paper(270, theme)
+    axes = panel(figure, theme, left=44, top=14, right=78, bottom=42)
+    found = [side.measures[score.name] for _, side in sides]
+    _limits(axes, score, _values(found), _ends(found), across=False)
+    _set_epsilon(axes, sorted({epsilon for _, _, epsilon in private}))
+    levels = [
+        (mean, f"{side.label}  {score.shown(mean)}", style(number, theme)[0])
+        for number, side in sides
+        if side.epsilon is None and (mean := side.measures[score.name].mean) is not None
+    ]
+    for mean, _, colour in levels:
+        axes.axhline(mean, color=colour, linewidth=1.4, dashes=(4, 3))
+    if levels:
+        write(axes, (0, max(mean for mean, _, _ in levels)), "without privacy", theme.soft, ROW, up=8)
+    _name_ends(axes, levels)
+    for number, side, epsilon in private:
+        colour, _, marker = style(number, theme)
+        each = side.measures[score.name]
+        if each.low is not None and each.high is not None:
+            axes.plot([epsilon] * 2, [each.low, each.high], color=colour, linewidth=1.6)
+        if each.mean is not None:
+            axes.plot([epsilon], [each.mean], marker, color=colour, markersize=8)
+            write(axes, (epsilon, each.mean), side.label, colour, DATA, right=10, bold=True)
+    write(axes, (1, 0), "ε", theme.soft, FRAME, up=-31, side="right")
+    return figure
+
+
+def _set_epsilon(axes: Axes, places: Sequence[float]) -> None:
+    """x by powers, with ticks at the values that there are and room to write beside them."""
+    axes.set_xscale("log")
+    axes.set_xlim(places[0] / 1.4, places[-1] * 1.6)
+    kept: list[float] = []
+    for place in places:
+        if not kept or place > 1.25 * kept[-1]:
+            kept.append(place)
+    axes.set_xticks(kept, [words.epsilon(place) for place in kept])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+# --- by group -----------------------------------------------------------------------------------------
+
+
+def columns_of(comparison: Comparison) -> list[str]:
+    """The group columns that any side has."""
+    return list(dict.fromkeys(column for side in drawn(comparison) for column in side.groups))
+
+
+def groups_figure(comparison: Comparison, column: str, theme: Theme) -> Figure | None:
+    """The score of each group of a column, a dot and its interval a side; the group worst for any side first."""
+    sides = [(number, side) for number, side in enumerate(drawn(comparison)) if column in side.groups]
+    named = dict.fromkeys(name for _, side in sides for name in side.groups[column])
+    score = comparison.scoring.local
+    worst = {}
+    for name in named:
+        known = _values([side.groups[column][name] for _, side in sides if name in side.groups[column]])
+        if known:
+            worst[name] = min(map(score.ill, known))
+    shown = sorted(worst, key=lambda name: worst[name])[:MOST_GROUPS]
+    if not shown:
+        return None
+    found = [side.groups[column][name] for name in shown for _, side in sides if name in side.groups[column]]
+    depth = 22 + 11 * len(sides)
+    figure = paper(depth * len(shown) + 40, theme)
+    axes = panel(figure, theme, left=8, top=6, right=30, bottom=34)
+    axes.set_ylim(depth * len(shown), 0)
+    axes.set_yticks([])
+    axes.grid(axis="x", color=theme.rule, linewidth=0.8)
+    _limits(axes, score, _values(found), _ends(found), across=True)
+    for place, name in enumerate(shown):
+        top = depth * place
+        if place:
+            axes.axhline(top, color=theme.rule, linewidth=0.8)
+        write(axes, (0, top + 10), words.plain(name, 40), theme.ink, ROW)
+        for row, (number, side) in enumerate(sides):
+            each = side.groups[column].get(name)
+            if each is not None and each.mean is not None:
+                few = f"{column}={name}" in side.small
+                _dot(axes, theme, each, top + 24 + 11 * row, number, hollow=few)
+                write(axes, (1, top + 24 + 11 * row), side.label, style(number, theme)[0], ROW, right=10, bold=True)
+    return figure
+
+
+def _dot(axes: Axes, theme: Theme, found: Interval, y: float, number: int, *, hollow: bool) -> None:
+    colour, _, marker = style(number, theme)
+    if found.low is not None and found.high is not None:
+        axes.plot([found.low, found.high], [y, y], color=colour, linewidth=1.6)
+    fill = theme.paper if hollow else colour
+    axes.plot(_values([found]), [y], marker, color=colour, markerfacecolor=fill, markersize=6.5, markeredgewidth=1.6)

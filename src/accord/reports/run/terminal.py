@@ -1,0 +1,233 @@
+"""Tables for the terminal, as rich renderables: they fit a narrow window and say all they say without colour."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from accord.records.partition_record import holders
+from accord.reports.charts.group_figures import column_label, column_of, group_label, interval
+from accord.reports.scoring import Scoring, scoring
+from accord.reports.words import formatting as words
+from accord.reports.words.imbalance_text import kept
+
+MOST_CLIENTS = 30
+"""Clients beyond which the partition's table shows the first ones and a summary."""
+_BAR = 12
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def result_table(result: Mapping[str, Any]) -> RenderableType:
+    """A run's result at a glance: what, how much, and beside what.
+
+    Args:
+        result: the run's `result.json`.
+
+    Returns:
+        A renderable of three columns that wraps its last one; it starts with a line that says so where the
+        run stopped early.
+    """
+    why = words.stopped(result)
+    title = f"{words.plain(result['study'], 30)} · {'stopped early' if why else 'done'}"
+    title += f" · {words.count(result['rounds'], 'round')}"
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1, overflow="fold")
+    for label, figure, note in _lines(result):
+        table.add_row(Text(label), Text(figure, "bold"), Text(note, "dim"))
+    parts: list[RenderableType] = [Rule(Text(title, "bold"), align="left", style="dim")]
+    if why:
+        parts.append(Padding(Text(why, "bold yellow"), (0, 0, 1, 0)))
+    return Group(*parts, table)
+
+
+def _lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    sent, faults, told = result["communication"], result["faults"], scoring(result)
+    lost = ", ".join(
+        f"{words.count(faults[of])} {name}"
+        for of, name in (("dropped", "dropped"), ("timed_out", "timed out"), ("recovered", "recovered"))
+        if faults[of]
+    )
+    return [
+        *_score_lines(result, told),
+        *_stopping_lines(result),
+        *_calibration_lines(result.get("calibration")),
+        *_privacy_lines(result["privacy"]),
+        *_fairness_lines(result["fairness"], told),
+        *_client_lines(result["clients"], told),
+        *_personal_lines(result.get("personal"), told),
+        *_tuning_lines(result.get("fine_tune"), told),
+        ("Sent up", words.size(sent["uplink_bytes"]), f"{words.count(sent['messages'], 'message')}; MB = 2²⁰ bytes"),
+        ("Sent down", words.size(sent["downlink_bytes"]), ""),
+        *([("Faults", words.count(sum(faults.values())), lost)] if lost else []),
+        ("Time", words.duration(result["seconds"]), f"{words.count(result['samples_per_second'])} samples/s"),
+    ]
+
+
+def _score_lines(result: Mapping[str, Any], told: Scoring) -> list[tuple[str, str, str]]:
+    test, twin, first = result["test"], result["twin"], told.headline
+    note = f"on {words.count(test['n'], 'test row')}"
+    if twin:
+        other = twin["test"][first.name]
+        note = f"{first.shown(other)} without privacy, {first.change(test[first.name], other)}"
+    beside = [(f"  {each.title}", each.shown(test[each.name]), "") for each in told.beside]
+    return [(first.title, first.shown(test[first.name]), note), *beside]
+
+
+def _privacy_lines(privacy: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    if privacy is None:
+        return [("Privacy", "none", "ε = ∞, no guarantee")]
+    each = privacy["per_client"]
+    whose = "every client" if privacy["unit"] == "client" else "worst client"
+    budget = f"of {words.epsilon(privacy['budget'])}" if privacy["budget"] else "no budget"
+    lines = [
+        ("Privacy", f"ε {words.epsilon(privacy['epsilon'])}", f"{budget}, {whose}, δ = {words.power(privacy['delta'])}")
+    ]
+    if privacy["unit"] != "client":
+        spread = ", ".join(f"{of} {words.epsilon(each[of])}" for of in ("min", "median", "max"))
+        lines.append(("  per client", "", spread))
+    if joint := privacy.get("joint"):
+        lines.append(("  joint", "", f"ε of {words.joint_runs(joint)}"))
+        lines.append(
+            ("  this run", f"ε {words.epsilon(joint['own']['max'])}", "by itself; the joint one is what holds")
+        )
+    terms = f"unit {words.plain(privacy['unit'])}, accountant {words.plain(privacy['accountant'])}"
+    return [*lines, ("  guarantee", "", terms)]
+
+
+def _fairness_lines(fairness: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
+    if not fairness:
+        return []
+    of = told.local
+    headline, worst = fairness["headline_column"], fairness["worst_group"]
+    lines = [(f"Worst group{told.behind}", words.DASH, "every group is too small to say")]
+    if worst:
+        group, column = fairness["groups"][worst], column_of(fairness, worst)
+        note = f"{group_label(worst, column, 30)} ({of.span(interval(group, of.name))}), "
+        lines = [(f"Worst group{told.behind}", of.shown(group[of.name]), f"{note}n = {words.count(group['n'])}")]
+    gaps = fairness["columns"][headline]
+    for gap in told.gaps:
+        if gap.short and words.known(gaps[gap.name]):
+            ends = interval(gaps, gap.name)
+            between = f"({gap.span(ends)}) " if ends else ""
+            lines.append((f"  {gap.short}", gap.shown(gaps[gap.name]), f"{between}by {column_label(headline, 20)}"))
+    small = sum(group["too_small"] for group in fairness["groups"].values())
+    if small:
+        lines.append(("", "", f"{words.count(small, 'group')} too small to say"))
+    return lines
+
+
+def _client_lines(clients: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
+    if not clients or not words.known(clients["mean"]):
+        return []
+    note = f"of {words.count(clients['evaluated'], 'client')}, mean {told.local.shown(clients['mean'])}"
+    return [(f"Worst tenth{told.behind}", told.local.shown(clients["worst_decile"]), note)]
+
+
+def _stopping_lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    told = result.get("early_stopping")
+    if not told:
+        return []
+    note = f"by {told['metric']} on {words.count(told['n'], 'row')} held out"
+    if told["stopped"]:
+        note += f"; ended at round {result['rounds']} of {result['planned_rounds']}"
+    return [("  kept", f"round {told['kept_round']}", note)]
+
+
+def _calibration_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    if not told:
+        return []
+    note = f"expected error, {words.count(told['bins'], 'bin')}; Brier score {words.decimal(told['brier'])}"
+    return [("Calibration", words.decimal(told["expected_calibration_error"]), note)]
+
+
+def _personal_lines(personal: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
+    if not personal:
+        return []
+    note = (
+        f"mean of {words.count(personal['clients'], 'client')}, {told.local.shown(personal['shared']['mean'])} shared"
+    )
+    worst = f"{told.local.shown(personal['shared']['worst_decile'])} shared"
+    return [
+        (f"Own models{told.behind}", told.local.shown(personal["own"]["mean"]), note),
+        ("  worst tenth", told.local.shown(personal["own"]["worst_decile"]), worst),
+    ]
+
+
+def _tuning_lines(tuned: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
+    if not tuned or not tuned["clients"]:
+        return []
+    before, after = tuned["before"], tuned["after"]
+    note = f"mean of {words.count(tuned['clients'], 'client')}, {told.local.shown(before['mean'])} before"
+    worst = f"{told.local.shown(before['worst_decile'])} before"
+    return [
+        (f"Fine-tuned{told.behind}", told.local.shown(after["mean"]), note),
+        ("  worst tenth", told.local.shown(after["worst_decile"]), worst),
+    ]
+
+
+# --- who holds what -----------------------------------------------------------------------------------
+
+
+def partition_table(partition: Mapping[str, Any]) -> RenderableType:
+    """Who holds what: rows, a bar, and the labels with most rows first; of many clients the first and a summary.
+
+    Args:
+        partition: what `accord.data.partition_summary` gives.
+    """
+    held = holders(partition)
+    shown = held.listed if held.population <= MOST_CLIENTS else held.listed[: MOST_CLIENTS // 3]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", expand=False)
+    table.add_column("Client", overflow="ellipsis", no_wrap=True, max_width=18)
+    table.add_column("Rows", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    names = partition["class_names"]  # none where each row has a number to predict
+    if names:
+        table.add_column("Rows by label", ratio=1, overflow="fold")
+    for client in shown:
+        table.add_row(
+            Text(words.plain(client["name"] or str(client["client"]), 40)),
+            words.count(client["rows"]),
+            Text(bar(client["rows"] / held.most if held.most else 0.0)),
+            *([Text(_held(client["labels"], names))] if names else []),
+        )
+    rows_kept = [Text(said)] if (said := kept(partition)) else []
+    if len(shown) == held.population:
+        return Group(table, *rows_kept)
+    left = f"… and {words.count(held.population - len(shown), 'further client')}"
+    summary = f"{words.count(held.population, 'client')} hold {words.count(held.rows, 'row')}: from "
+    summary += f"{words.count(held.fewest)} to {words.count(held.most)}, {words.count(held.median)} at the median."
+    return Group(table, Text(left, "dim"), Text(summary), *rows_kept)
+
+
+def bar(share: float, width: int = _BAR) -> str:
+    """A share of 1 as a bar of `width` characters, to an eighth of one.
+
+    >>> bar(0.5, 4), bar(1.0, 2)
+    ('██  ', '██')
+    """
+    eighths = round(8 * width * min(max(share, 0.0), 1.0))
+    whole, rest = divmod(eighths, 8)
+    return ("█" * whole + (_EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+def _held(labels: Sequence[int], names: Sequence[str], most: int = 10) -> str:
+    held = sorted(((n, -k) for k, n in enumerate(labels) if n), reverse=True)
+    text = "  ".join(f"{words.plain(names[-k], 14)}:{words.count(n)}" for n, k in held[:most])
+    return f"{text}  … {len(held) - most} more" if len(held) > most else text or words.DASH
+
+
+def budget_table(rows: Sequence[tuple[str, str]]) -> RenderableType:
+    """Two columns: what, and how much."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for label, value in rows:
+        table.add_row(Text(words.plain(label)), Text(words.plain(value, 400)))
+    return table

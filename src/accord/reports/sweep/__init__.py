@@ -1,0 +1,1 @@
+"""The report of a sweep: its folder, figures, sections and page."""

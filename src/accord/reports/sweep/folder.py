@@ -1,0 +1,309 @@
+"""A sweep's folder: which runs it asked for, how each went, and the two tables made of that.
+
+Whatever the tables say is read off the run folders, so that they can be made again at any time.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accord.config.sweep import shown
+from accord.core.errors import RunFolderError
+from accord.records import store
+from accord.reports.intervals import Interval, t_interval
+from accord.reports.scoring import SCORINGS, Scoring, scoring
+
+
+def measures_of(told: Scoring) -> tuple[str, ...]:
+    """What the tables tell of runs that are scored so; the summary has a mean and an interval of each."""
+    return (
+        *told.on_test,
+        "epsilon",
+        "noise_multiplier",
+        *told.on_groups,
+        f"worst_client_decile{told.tenth}",
+        "uplink_bytes",
+        "downlink_bytes",
+        "seconds",
+    )
+
+
+MEASURES = measures_of(SCORINGS["classification"])
+"""What the tables tell of runs that predict classes."""
+_ALL = tuple(dict.fromkeys(name for told in SCORINGS.values() for name in measures_of(told)))
+ENDED = ("done", "stopped")
+"""Statuses of a run that has a model and will not go on by itself."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of the sweep.
+
+    Attributes:
+        name: of its folder.
+        point: number of its point.
+        settings: of the point.
+        seed: its seed.
+        status: `done`, `stopped` (by a budget, say), `unfinished`, `failed`, `waiting`.
+        measures: by name of `measures_of`, None where there is none.
+        reason: why it stopped, or what it failed of; empty where it did neither.
+        worst_group: the group that fares worst; empty where none is known.
+        rounds: finished.
+        task: what kind of target it predicts, as `result.json` has it; None where it has not ended.
+    """
+
+    name: str
+    point: int
+    settings: Mapping[str, Any]
+    seed: int
+    status: str
+    measures: Mapping[str, float | None]
+    reason: str = ""
+    worst_group: str = ""
+    rounds: int | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """A sweep's folder, read.
+
+    Attributes:
+        folder: where it is.
+        name: the study's name.
+        axes: what is varied; each axis the paths that change together.
+        seeds: what each point is run under.
+        rows: every run asked for, point by point.
+        left_out: run folders in it that are not of this sweep.
+    """
+
+    folder: Path
+    name: str
+    axes: tuple[tuple[str, ...], ...]
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The swept settings, in the tables' order."""
+        return tuple(path for axis in self.axes for path in axis)
+
+    @property
+    def scoring(self) -> Scoring:
+        """What its runs are scored by: that of the first to have ended, classes where none has."""
+        return SCORINGS[next((row.task for row in self.rows if row.task), "classification")]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What the tables tell; of all kinds of targets where the data is swept."""
+        tasks = dict.fromkeys([self.scoring.task, *(row.task for row in self.rows if row.task)])
+        return tuple(dict.fromkeys(name for task in tasks for name in measures_of(SCORINGS[task])))
+
+    @property
+    def points(self) -> list[tuple[Row, ...]]:
+        """The runs of each point, in order."""
+        by_point: dict[int, list[Row]] = {}
+        for row in self.rows:
+            by_point.setdefault(row.point, []).append(row)
+        return [tuple(rows) for rows in by_point.values()]
+
+    def count(self, *statuses: str) -> int:
+        """How many runs have one of these statuses."""
+        return sum(row.status in statuses for row in self.rows)
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a sweep was written to the folder."""
+    return (folder / "points.json").is_file()
+
+
+def read_sweep(folder: Path) -> SweepFolder:
+    """Reads a sweep's folder.
+
+    Raises:
+        RunFolderError: it is none, or a record in it is damaged.
+    """
+    if not is_sweep(folder):
+        raise RunFolderError(f"{folder}: not a sweep's folder (it has no points.json)")
+    asked = store.read_json(folder / "points.json")
+    errors = store.read_json(folder / "errors.json") if (folder / "errors.json").exists() else {}
+    try:
+        rows = tuple(
+            read_row(folder / "runs", str(run["run"]), point, int(run["seed"]), errors)
+            for point in asked["points"]
+            for run in point["runs"]
+        )
+        axes, seeds = tuple(tuple(axis) for axis in asked["axes"]), tuple(asked["seeds"])
+        name = str(asked["study"])
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{folder / 'points.json'}: no record of a sweep ({error}); run the sweep again"
+        ) from error
+    known = {row.name for row in rows}
+    runs = folder / "runs"
+    there = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+    return SweepFolder(folder, name, axes, seeds, rows, tuple(name for name in there if name not in known))
+
+
+def read_row(runs: Path, name: str, point: Mapping[str, Any], seed: int, errors: Mapping[str, Any]) -> Row:
+    """How a run went.
+
+    Args:
+        runs: the folder of run folders.
+        name: of the run's.
+        point: its number as `point`, and its `settings`.
+        seed: its seed.
+        errors: name to what a run failed of.
+    """
+    result, begun = read_result(runs / name), (runs / name).exists()
+    if name in errors:
+        result, status, reason = None, "failed", str(errors[name])
+    elif result is None or (result["status"] == "stopped" and result["reason"] == "interrupted"):
+        result, status, reason = None, "unfinished" if begun else "waiting", ""
+    else:
+        status, reason = result["status"], result["message"] or ""
+    fairness = (result or {}).get("fairness") or {}
+    return Row(
+        name=name,
+        point=int(point["point"]),
+        settings=point["settings"],
+        seed=seed,
+        status=status,
+        measures=_measures(result) if result else dict.fromkeys(_ALL),
+        reason=reason,
+        worst_group=fairness.get("worst_group") or "",
+        rounds=result["rounds"] if result else None,
+        task=scoring(result).task if result else None,
+    )
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """A run's `result.json`; None where there is none."""
+    path = folder / "result.json"
+    return store.read_json(path) if path.exists() else None
+
+
+def _measures(result: Mapping[str, Any]) -> dict[str, float | None]:
+    told = scoring(result)
+    privacy, clients = (result.get(part) or {} for part in ("privacy", "clients"))
+    sent = result["communication"]
+    found = {
+        "epsilon": privacy.get("epsilon"),
+        "noise_multiplier": privacy.get("noise_multiplier"),
+        f"worst_client_decile{told.tenth}": clients.get("worst_decile"),
+        "uplink_bytes": sent["uplink_bytes"],
+        "downlink_bytes": sent["downlink_bytes"],
+        "seconds": result["seconds"],
+    }
+    found |= {
+        name: (result.get(section) or {}).get(key)
+        for name, (section, key) in {**told.on_test, **told.on_groups}.items()
+    }
+    return {name: found.get(name) for name in _ALL}
+
+
+def summary(rows: Sequence[Row], measure: str) -> Interval:
+    """Mean and 95% t-interval of a measure over the runs of a point that have ended."""
+    return t_interval(row.measures[measure] for row in rows if row.status in ENDED)
+
+
+def write_tables(sweep: SweepFolder) -> None:
+    """Writes `table.csv`, a row a run, and `summary.csv`, a row a point; each is whole at any moment.
+
+    Raises:
+        StorageError: the disk is full or refuses.
+    """
+    store.write_text(sweep.folder / "table.csv", table_text(sweep))
+    store.write_text(sweep.folder / "summary.csv", summary_text(sweep))
+
+
+def table_text(sweep: SweepFolder) -> str:
+    """One row a run: each swept setting, seed, status, what was measured, folder and, where it failed, why."""
+    head = ["point", *sweep.paths, "seed", "status", "rounds", *sweep.measures, "worst_group", "run", "reason"]
+    lines = [
+        [
+            str(row.point),
+            *(shown(row.settings[path]) for path in sweep.paths),
+            str(row.seed),
+            row.status,
+            _number(row.rounds),
+            *(_number(row.measures[name]) for name in sweep.measures),
+            row.worst_group,
+            row.name,
+            row.reason,
+        ]
+        for row in sweep.rows
+    ]
+    return _csv([head, *lines])
+
+
+def summary_text(sweep: SweepFolder) -> str:
+    """One row a point: its settings, how its runs went, and of each measure mean, low and high end of the interval."""
+    head = ["point", *sweep.paths, "runs", "ended", "stopped", "failed"]
+    head += [f"{name}{part}" for name in sweep.measures for part in ("", "_low", "_high")]
+    lines = []
+    for rows in sweep.points:
+        statuses = [row.status for row in rows]
+        told = [len(rows), sum(map(statuses.count, ENDED)), statuses.count("stopped"), statuses.count("failed")]
+        found = (summary(rows, name) for name in sweep.measures)
+        values = [_number(value) for each in found for value in (each.mean, each.low, each.high)]
+        settings = [shown(rows[0].settings[path]) for path in sweep.paths]
+        lines.append([str(rows[0].point), *settings, *map(str, told), *values])
+    return _csv([head, *lines])
+
+
+def status_of(sweep: SweepFolder) -> str:
+    """How the whole sweep went: `failed` where a run did, `stopped` where one has not come to its end, else `done`."""
+    if sweep.count("failed"):
+        return "failed"
+    return "done" if sweep.count("done") == len(sweep.rows) else "stopped"
+
+
+def as_json(sweep: SweepFolder) -> dict[str, Any]:
+    """What `accord sweep --json` prints: counts, files, and in `results` the rows of `table.csv`."""
+    results = [
+        {
+            "point": row.point,
+            "settings": dict(row.settings),
+            "seed": row.seed,
+            "status": row.status,
+            "rounds": row.rounds,
+            **{name: row.measures[name] for name in sweep.measures},
+            "worst_group": row.worst_group or None,
+            "run": str(sweep.folder / "runs" / row.name),
+            "reason": row.reason or None,
+        }
+        for row in sweep.rows
+    ]
+    return {
+        "sweep": str(sweep.folder),
+        "study": sweep.name,
+        "status": status_of(sweep),
+        "points": len(sweep.points),
+        "seeds": list(sweep.seeds),
+        "runs": {
+            "asked": len(sweep.rows),
+            **{status: sweep.count(status) for status in ("done", "stopped", "failed", "unfinished", "waiting")},
+            "left_out": len(sweep.left_out),
+        },
+        "table": str(sweep.folder / "table.csv"),
+        "summary": str(sweep.folder / "summary.csv"),
+        "report": str(sweep.folder / "report.html"),
+        "results": results,
+    }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else json.dumps(value)
+
+
+def _csv(lines: Sequence[Sequence[str]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()

@@ -1,0 +1,293 @@
+"""What a sweep's report says, section by section."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from matplotlib.figure import Figure
+
+from accord.reports.charts.drawing import Theme
+from accord.reports.intervals import Interval
+from accord.reports.layout import Cell, Grid, Part, Plot, Section, cells, plot
+from accord.reports.scoring import Score, Scoring
+from accord.reports.sweep import figures
+from accord.reports.sweep.figures import MOST_LINES, Mark
+from accord.reports.sweep.folder import ENDED, Row, SweepFolder, summary
+from accord.reports.sweep.text import axis_name, axis_value, point_name, short, value, values_of
+from accord.reports.words import formatting as words
+
+MOST_ROWS = 30
+"""Points beyond which they are not drawn as rows of a figure."""
+MOST_MAPS = 6
+"""Maps of two settings, one a combination of the others."""
+_MOST_TABLE_ROWS = 500
+Axis = tuple[str, ...]
+_INTERVAL = "Dots are runs; means over seeds with 95% t-intervals."
+
+
+# --- sections -----------------------------------------------------------------------------------------
+
+
+def accuracy(sweep: SweepFolder) -> Section:
+    """The headline test score by what is swept."""
+    told = sweep.scoring
+    plots = _by_setting(sweep, told.headline, told.headline.title, f"{told.headline.about}.")
+    text = () if plots else ("No run has ended yet.",)
+    return Section(told.subject.lower(), told.subject, (Part("", text, plots),), "table.csv")
+
+
+def privacy(sweep: SweepFolder) -> Section | None:
+    """The headline score against epsilon; None where fewer than two epsilons were spent."""
+    spent = {_shown_epsilon(rows) for rows in sweep.points} - {None}
+    if len(spent) < 2:
+        return None
+    lines, most = _by_epsilon(sweep)
+    score = sweep.scoring.headline
+    without = [rows for rows in sweep.points if summary(rows, "epsilon").n == 0 and summary(rows, score.name).n]
+    bests = [summary(rows, score.name).mean or 0.0 for rows in without]
+    dashed = ("without privacy" if len(without) == 1 else "best without privacy", score.best(bests)) if bests else None
+    about = "Each point at the mean ε its runs spent, the worst-off client's of each."
+    if most:
+        about += " Of several points at about one ε, the best."
+    others = " and ".join(axis_name(axis, sweep.paths) for axis in _not_privacy(sweep))
+    about += f" One line for each {others}." if len(lines) > 1 else ""
+    drawn = plot(
+        "sweep-epsilon",
+        f"{score.title} against ε",
+        f"{about} {_INTERVAL}",
+        f"{score.title} against ε: {_in_words(score, (mark for _, line in lines for mark in line))}",
+        partial(figures.lines_figure, lines, "ε", dashed=dashed, score=score),
+    )
+    return Section("privacy", "What privacy costs", (Part("", (), drawn),), "table.csv")
+
+
+def groups(sweep: SweepFolder) -> Section | None:
+    """The gap between groups and the worst group's score; None where no groups were compared."""
+    gap, worst = sweep.scoring.gap, sweep.scoring.worst_group
+    if not any(summary(rows, worst.name).n for rows in sweep.points):
+        return None
+    plots = _by_setting(sweep, gap, gap.title, gap.about) + _by_setting(sweep, worst, worst.title, worst.about)
+    return Section("groups", "Groups", (Part("", (), plots),), "table.csv")
+
+
+def points(sweep: SweepFolder) -> Section:
+    """Every point with its means."""
+    measures = _told(sweep)
+    head = (*(short(path, sweep.paths) for path in sweep.paths), "Runs", *measures.values())
+    lines = []
+    for rows in sweep.points[:_MOST_TABLE_ROWS]:
+        settings = [value(rows[0].settings[path], 60) for path in sweep.paths]
+        ended = sum(row.status in ENDED for row in rows)
+        lines.append(
+            cells(*settings, f"{ended} of {len(rows)}", *(_mean(sweep.scoring, rows, name) for name in measures))
+        )
+    grid = Grid("Means over seeds, ± half the 95% interval", head, tuple(lines), "l" * len(sweep.paths) + "r" * 9)
+    return Section("points", "Every point", (Part("", _beyond(len(sweep.points)), (), (), (grid,)),), "summary.csv")
+
+
+def runs(sweep: SweepFolder) -> Section:
+    """Every run, and why one has failed."""
+    measures = _told(sweep)
+    head = (*(short(path, sweep.paths) for path in sweep.paths), "Seed", *measures.values(), "Seconds", "Status")
+    lines = []
+    for row in sweep.rows[:_MOST_TABLE_ROWS]:
+        settings = [value(row.settings[path], 60) for path in sweep.paths]
+        told = [_number(sweep.scoring, name, row.measures[name]) for name in measures]
+        seconds = words.decimal(row.measures["seconds"], 1)
+        status = Cell(row.status, words.plain(row.reason, 200))
+        lines.append((*cells(*settings, str(row.seed), *told, seconds), status))
+    align = "l" * len(sweep.paths) + "r" * (len(measures) + 2) + "l"
+    grid = Grid("Run by run", head, tuple(lines), align, folded=sweep.count("done") == len(sweep.rows))
+    return Section("runs", "Every run", (Part("", _beyond(len(sweep.rows)), (), (), (grid,)),), "table.csv")
+
+
+def _beyond(rows: int) -> tuple[str, ...]:
+    if rows <= _MOST_TABLE_ROWS:
+        return ()
+    return (f"The first {_MOST_TABLE_ROWS} of {words.count(rows)}; the file has all.",)
+
+
+def _told(sweep: SweepFolder) -> dict[str, str]:
+    """The measures of which there is something to tell, and what they are called."""
+    told = sweep.scoring
+    names = {
+        **{score.name: score.title for score in told.scores},
+        "epsilon": "ε",
+        "noise_multiplier": "Noise",
+        told.gap.name: "Gap",
+        told.worst_group.name: told.worst_group.title,
+        "uplink_bytes": "Sent up",
+    }
+    return {name: text for name, text in names.items() if any(row.measures[name] is not None for row in sweep.rows)}
+
+
+def _scores(told: Scoring) -> dict[str, Score]:
+    """Those of the measures that are scores."""
+    return {score.name: score for score in (*told.scores, told.gap, told.worst_group)}
+
+
+def _number(told: Scoring, name: str, measured: float | None) -> str:
+    scored = _scores(told)
+    if name in scored:
+        return scored[name].shown(measured)
+    if name == "uplink_bytes":
+        return words.size(measured)
+    return words.epsilon(measured) if name == "epsilon" else words.decimal(measured)
+
+
+def _mean(told: Scoring, rows: Sequence[Row], name: str) -> str:
+    interval, score = summary(rows, name), _scores(told).get(name)
+    if score is None or score.form == "plain":
+        return _number(told, name, interval.mean)
+    return score.mean(interval)
+
+
+# --- figures ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sketch:
+    """A figure to be: what stands behind its title and its caption, what it shows, and how it is drawn."""
+
+    key: str
+    name: str
+    caption: str
+    marks: Sequence[Mark]
+    draw: Callable[[Theme], Figure | None]
+
+
+def _by_setting(sweep: SweepFolder, score: Score, title: str, about: str) -> tuple[Plot, ...]:
+    """A score by what is varied: maps of two settings, a line over a number, rows of names."""
+    measure = score.name
+    marks = {rows[0].point: _mark(rows, measure) for rows in sweep.points if summary(rows, measure).n}
+    varied = [axis for axis in sweep.axes if len(values_of(sweep, axis)) > 1]
+    if not marks:
+        return ()
+    sketches = _maps(sweep, varied, marks, score)
+    # Else the headline against ε has a section of its own.
+    if score is not sweep.scoring.headline or ("privacy.epsilon",) not in varied:
+        sketches += _lines(sweep, varied, marks, score)
+    if not sketches and len(marks) <= MOST_ROWS:
+        name = f" by {axis_name(varied[0], sweep.paths)}" if varied else ""
+        shown = list(marks.values())
+        sketches = [_Sketch("rows", name, _INTERVAL, shown, partial(figures.rows_figure, shown, score=score))]
+    return tuple(
+        drawn
+        for each in sketches
+        for drawn in plot(
+            f"{measure}-{each.key}".replace("_", "-"),
+            f"{title}{each.name}",
+            f"{about} {each.caption}",
+            f"{title}{each.name}: {_in_words(score, each.marks)}",
+            each.draw,
+        )
+    )
+
+
+def _mark(rows: Sequence[Row], measure: str, x: float = 0.0) -> Mark:
+    found = [row.measures[measure] for row in rows if row.status in ENDED]
+    known = tuple(each for each in found if each is not None)
+    return Mark(point_name(rows[0]), known, summary(rows, measure), x)
+
+
+def _in_words(score: Score, marks: Iterable[Mark]) -> str:
+    told = [f"{mark.label} {score.mean(mark.interval)}" for mark in marks]
+    more = f" and {len(told) - 12} more" if len(told) > 12 else ""
+    return f"{'; '.join(told[:12])}{more}."
+
+
+def _values(points: Sequence[Sequence[Row]], axis: Axis) -> list[str]:
+    return list(dict.fromkeys(axis_value(rows[0], axis) for rows in points))
+
+
+def _maps(sweep: SweepFolder, varied: Sequence[Axis], marks: Mapping[int, Mark], score: Score) -> list[_Sketch]:
+    """Maps of the two settings with the most values, one for each combination of the others, up to `MOST_MAPS`."""
+    if len(varied) < 2:
+        return []
+    order = sorted(varied, key=lambda axis: -len(values_of(sweep, axis)))
+    down, across = (axis for axis in varied if axis in order[:2])
+    names = (axis_name(down, sweep.paths), axis_name(across, sweep.paths))
+    others = [axis for axis in varied if axis not in (down, across)]
+    found: dict[str, list[tuple[Row, ...]]] = {}
+    for rows in sweep.points:
+        told = ", ".join(f"{axis_name(axis, sweep.paths)} {axis_value(rows[0], axis)}" for axis in others)
+        found.setdefault(told, []).append(rows)
+    sketches = []
+    for number, (told, points) in enumerate(itertools.islice(found.items(), MOST_MAPS)):
+        shown = [marks[rows[0].point] for rows in points if rows[0].point in marks]
+        if not shown:
+            continue
+        grid, values = _cells(points, (down, across), score.name), (_values(points, down), _values(points, across))
+        # A closure would draw the last map in the place of each.
+        draw = partial(figures.map_figure, grid, *values, names, score=score)
+        caption = "Means over seeds, ± half the 95% interval."
+        sketches.append(_Sketch(f"map-{number}", f", {told}" if told else "", caption, shown, draw))
+    return sketches
+
+
+def _cells(points: Sequence[tuple[Row, ...]], axes: tuple[Axis, Axis], measure: str) -> list[list[Interval]]:
+    down, across = (_values(points, axis) for axis in axes)
+    by_place = {(axis_value(rows[0], axes[0]), axis_value(rows[0], axes[1])): rows for rows in points}
+    return [[summary(by_place.get((i, k), ()), measure) for k in across] for i in down]
+
+
+def _lines(sweep: SweepFolder, varied: Sequence[Axis], marks: Mapping[int, Mark], score: Score) -> list[_Sketch]:
+    """Lines over a swept number, where the other settings are few enough to have a line each."""
+    for axis in sorted(varied, key=lambda axis: -len(values_of(sweep, axis))):
+        numbers = [rows[0].settings[axis[0]] for rows in sweep.points] if len(axis) == 1 else [None]
+        if not all(type(number) in (int, float) for number in numbers):
+            continue
+        others = [other for other in varied if other != axis]
+        lines: dict[str, list[Mark]] = {}
+        for rows in sweep.points:
+            mark = marks.get(rows[0].point)
+            if mark is not None:
+                placed = replace(mark, x=float(rows[0].settings[axis[0]]))
+                lines.setdefault(_told_of(rows[0], others), []).append(placed)
+        if len(lines) <= MOST_LINES and min(map(len, lines.values())) > 1:
+            drawn = [(told, sorted(line, key=lambda mark: mark.x)) for told, line in lines.items()]
+            name = axis_name(axis, sweep.paths)
+            draw = partial(figures.lines_figure, drawn, name, score=score)
+            each = " and ".join(axis_name(other, sweep.paths) for other in others)
+            caption = f"One line for each {each}. {_INTERVAL}" if each else _INTERVAL
+            return [_Sketch("lines", f" by {name}", caption, [mark for _, line in drawn for mark in line], draw)]
+    return []
+
+
+# --- epsilon ------------------------------------------------------------------------------------------
+
+
+def _shown_epsilon(rows: Sequence[Row]) -> str | None:
+    mean = summary(rows, "epsilon").mean
+    return None if mean is None else f"{mean:.2g}"
+
+
+def _by_epsilon(sweep: SweepFolder) -> tuple[list[tuple[str, list[Mark]]], bool]:
+    """Points by the epsilon they spent, a line for each combination of the settings that are not privacy's; where these
+    are too many for lines, one line of the best. Also whether it is that."""
+    others = _not_privacy(sweep)
+    score = sweep.scoring.headline
+    lines: dict[str, dict[str, Mark]] = {}
+    many = len({_told_of(rows[0], others) for rows in sweep.points}) > MOST_LINES
+    merged = False
+    for rows in sweep.points:
+        spent, told = _shown_epsilon(rows), "" if many else _told_of(rows[0], others)
+        if spent is None or not summary(rows, score.name).n:
+            continue
+        mark = _mark(rows, score.name, summary(rows, "epsilon").mean or 0.0)
+        line = lines.setdefault(told, {})
+        merged = merged or spent in line
+        if spent not in line or score.ill(line[spent].interval.mean) < score.ill(mark.interval.mean):
+            line[spent] = mark
+    return [(told, sorted(line.values(), key=lambda mark: mark.x)) for told, line in lines.items()], merged
+
+
+def _not_privacy(sweep: SweepFolder) -> list[Axis]:
+    """The axes that are varied beside privacy's settings."""
+    varied = [axis for axis in sweep.axes if len(values_of(sweep, axis)) > 1]
+    return [axis for axis in varied if not any(path.split(".")[0] == "privacy" for path in axis)]
+
+
+def _told_of(row: Row, axes: Sequence[Axis]) -> str:
+    return ", ".join(axis_value(row, axis) for axis in axes)

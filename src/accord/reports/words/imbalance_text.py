@@ -1,0 +1,37 @@
+"""Which rows of the data a study kept so that groups have given shares, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from accord.reports.words.formatting import count, percent, plain
+
+
+def kept(partition: Mapping[str, Any]) -> str:
+    """Training and test rows kept by group, from `partition.json`; empty where a study kept all rows.
+
+    >>> each = {"train": {"F": [5, 5], "M": [45, 45]}, "test": {"F": [9, 9], "M": [9, 9]}}
+    >>> kept({"imbalance": {"column": "sex", "train_rows": 900, "test_rows": 300, **each}})
+    'The training rows were drawn without replacement from 900 so that of “sex” 10 are “F” (10.0%) and 90 are “M” \
+(90.0%), with equally many rows of each label in a group. The test rows are 18 of each group, drawn from 300, with \
+equally many rows of each label in a group; the same rows for every share.'
+    """
+    told = partition.get("imbalance")
+    if not told:
+        return ""
+    train = {name: sum(labels) for name, labels in told["train"].items()}
+    total = max(1, sum(train.values()))
+    parts = [f"{count(rows)} are “{plain(name, 40)}” ({percent(rows / total)})" for name, rows in train.items()]
+    listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+    each = count(max(sum(labels) for labels in told["test"].values()))
+    return (
+        f"The training rows were drawn without replacement from {count(told['train_rows'])} so that of "
+        f"“{plain(told['column'], 40)}” {listed}{_balanced(told['train'])}. The test rows are {each} of each group, "
+        f"drawn from {count(told['test_rows'])}{_balanced(told['test'])}; the same rows for every share."
+    )
+
+
+def _balanced(by_group: Mapping[str, Any]) -> str:
+    """Says so where labels are balanced within every group, to the row that may be left over; of rows with a number to
+    predict there is one count a group, and no label."""
+    even = all(len(labels) > 1 and max(labels) - min(labels) <= 1 for labels in by_group.values())
+    return ", with equally many rows of each label in a group" if even else ""

@@ -1,0 +1,75 @@
+from collections.abc import Callable
+from typing import Any
+
+from accord.reports.run.group_sections import groups
+
+Make = Callable[[str], dict[str, Any]]
+
+
+def test_every_column_has_figures_measures_and_gaps(make: Make) -> None:
+    section = groups(make("private")["result"])
+    assert section is not None
+    intro, sex, crossed = section.parts
+    assert "95% intervals" in intro.text[0]
+    assert "too small to say" in intro.text[0]
+    assert [plot.title for plot in sex.plots] == ["Accuracy by sex", "Rates by sex"]
+    measures, gaps = sex.tables
+    assert measures.head == ("Group", "Rows", "Accuracy", "Selected", "TPR", "FPR", "FNR")
+    assert measures.rows[1][2].text == "80.3%"
+    assert measures.rows[1][2].small == "78.9–81.7%"
+    assert gaps.rows[0][1].text == "0.109"
+    assert gaps.rows[0][2].text == "0.059 to 0.169"
+    assert crossed.title == "sex × race"
+
+
+def test_small_groups_are_tagged_and_empty_ones_named(make: Make) -> None:
+    section = groups(make("private")["result"])
+    assert section is not None
+    crossed = section.parts[2]
+    tags = {row[0].text: row[0].tag for row in crossed.tables[0].rows}
+    assert tags["Male, Amer-Indian-Eskimo"] == "too small to say"
+    assert tags["Male, White"] == ""
+    assert "Female, Amer-Indian-Eskimo" not in tags
+    assert crossed.text == ("Without a test row, and so left out: Female, Amer-Indian-Eskimo.",)
+
+
+def test_without_a_positive_label_only_accuracy_is_defined(make: Make) -> None:
+    section = groups(make("many_class")["result"])
+    assert section is not None
+    assert "undefined (–)" in section.parts[0].text[0]
+    measures, gaps = section.parts[1].tables
+    assert measures.head == ("Group", "Rows", "Accuracy")
+    assert [row[1].text for row in gaps.rows] == ["0.109", "–", "–", "–", "–", "–"]
+
+
+def test_without_groups_there_is_no_section(make: Make) -> None:
+    assert groups(make("plain")["result"]) is None
+
+
+def test_a_rate_of_few_rows_is_marked_by_itself(make: Make) -> None:
+    section = groups(make("judged")["result"])
+    assert section is not None
+    assert "A rate marked “few”" in section.parts[0].text[0]
+    measures = section.parts[1].tables[0]
+    (women,) = (row for row in measures.rows if row[0].text == "Female")
+    assert [cell.tag for cell in women] == ["", "", "", "", "few", "", "few", ""]
+    assert (measures.head[-1], women[-1].text, women[-1].small) == ("Calibration", "0.075", "Brier 0.310")
+    assert [plot.title for plot in section.parts[1].plots][2:] == ["Calibration by sex", "Confusion by sex"]
+
+
+def test_an_interval_that_does_not_hold_its_gap_is_said(make: Make) -> None:
+    section = groups(make("judged")["result"])
+    assert section is not None
+    _, sex, crossed = section.parts
+    assert not sex.text
+    assert (
+        "does not hold the value itself for: accuracy gap. Between small groups chance widens gaps" in crossed.text[-1]
+    )
+
+
+def test_matrices_left_out_are_said_to_be(make: Make) -> None:
+    result = make("judged")["result"]
+    result["fairness"]["confusion"] = {"class_names": [], "note": "left out: 26 classes are more than 20"}
+    section = groups(result)
+    assert section is not None
+    assert "Confusion matrices are left out: 26 classes are more than 20." in section.parts[0].text[0]
