@@ -13,15 +13,15 @@ from torch import nn
 from accord.config.load import make_study
 from accord.config.schema import Study
 from accord.core.task import Task
-from accord.data.federated import DataSet, FederatedData, Shares, Table
+from accord.data.federated import ClientRows, DataSet, FederatedData, Table
 
 DATA = os.environ.get("ACCORD_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="needs the real data sets: set ACCORD_DATA to their folder")
 
 
-def shares(sizes: list[int]) -> Shares:
+def shares(sizes: list[int]) -> ClientRows:
     """Contiguous shares of the given sizes."""
-    return Shares(np.arange(sum(sizes)), np.concatenate([[0], np.cumsum(sizes)]))
+    return ClientRows(np.arange(sum(sizes)), np.concatenate([[0], np.cumsum(sizes)]))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accord.data.federated import GroupColumn, Shares, Table
+from accord.data.federated import ClientRows, GroupColumn, Table
 
 
 def table(labels: NDArray[np.int64] | list[int], **groups: GroupColumn) -> Table:
@@ -20,6 +20,6 @@ def random_table(n: int, classes: int, seed: int = 0) -> Table:
     return table(rng.integers(classes, size=n), site=site)
 
 
-def is_whole(shares: Shares, n: int) -> bool:
+def is_whole(shares: ClientRows, n: int) -> bool:
     """Disjoint and complete."""
     return sorted(shares.order) == list(range(n)) and int(shares.sizes().sum()) == n

@@ -9,7 +9,7 @@ from torch import nn
 from accord.config.load import make_study
 from accord.config.schema import Study
 from accord.core.task import Task
-from accord.data.federated import DataSet, FederatedData, GroupColumn, Shares, Table
+from accord.data.federated import ClientRows, DataSet, FederatedData, GroupColumn, Table
 
 
 def federation(sizes: list[int], features: int = 5, seed: int = 0) -> FederatedData:
@@ -23,8 +23,8 @@ def federation(sizes: list[int], features: int = 5, seed: int = 0) -> FederatedD
         groups = {"sex": GroupColumn(rng.integers(2, size=n), ("f", "m"))}
         return Table(torch.from_numpy(x), torch.from_numpy(y.astype(np.float32)), groups)
 
-    def shares(sizes: list[int]) -> Shares:
-        return Shares(np.arange(sum(sizes)), np.concatenate([[0], np.cumsum(sizes)]))
+    def shares(sizes: list[int]) -> ClientRows:
+        return ClientRows(np.arange(sum(sizes)), np.concatenate([[0], np.cumsum(sizes)]))
 
     data = DataSet("lines", table(sum(sizes)), table(60), (), "A noisy line.")
     return FederatedData(data, shares(sizes), shares([60 // len(sizes)] * len(sizes)))

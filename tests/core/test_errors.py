@@ -48,6 +48,6 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 
 
 def test_a_client_error_says_who_when_and_where() -> None:
-    error = ClientError("loss is NaN", client=3, round=7, stage="step")
+    error = ClientError("loss is NaN", client=3, round_number=7, stage="step")
     assert str(error) == "client 3, round 7, step: loss is NaN"
     assert (error.client, error.round, error.stage) == (3, 7, "step")

@@ -13,8 +13,8 @@ NAMES = st.tuples(
 )
 
 
-def key(seed: int, purpose: str, round: int, client: int) -> tuple[int, ...]:
-    state = stream(seed, purpose, round, client).bit_generator.state
+def key(seed: int, purpose: str, round_number: int, client: int) -> tuple[int, ...]:
+    state = stream(seed, purpose, round_number, client).bit_generator.state
     assert isinstance(state, dict)
     assert state["bit_generator"] == "Philox"
     return tuple(int(word) for word in state["state"]["key"])

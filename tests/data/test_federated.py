@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from accord.core.errors import DataError
-from accord.data.federated import DataSet, GroupColumn, Shares, Table
+from accord.data.federated import ClientRows, DataSet, GroupColumn, Table
 
 
 def table(n: int = 4, labels: list[int] | None = None) -> Table:
@@ -35,7 +35,7 @@ def test_labels_must_have_names() -> None:
 
 
 def test_shares_are_slices() -> None:
-    shares = Shares(np.array([4, 2, 0, 1, 3]), np.array([0, 2, 2, 5]))
+    shares = ClientRows(np.array([4, 2, 0, 1, 3]), np.array([0, 2, 2, 5]))
     assert len(shares) == 3
     assert [shares.rows(client).tolist() for client in range(3)] == [[4, 2], [], [0, 1, 3]]
     assert shares.sizes().tolist() == [2, 0, 3]

@@ -18,7 +18,7 @@ from accord.config.partition import (
     SortedPartition,
 )
 from accord.core.errors import DataError, RequestError, StudyError
-from accord.data.federated import GroupColumn, Shares, Table
+from accord.data.federated import ClientRows, GroupColumn, Table
 from accord.data.partition import deal_test, label_counts, partition
 from label_tables import is_whole, random_table, table
 
@@ -182,7 +182,7 @@ def test_ties_of_the_largest_remainder_fall_at_random() -> None:
 
 
 def test_label_counts_count_labels() -> None:
-    shares = Shares(np.array([2, 0, 3, 1]), np.array([0, 1, 1, 4]))
+    shares = ClientRows(np.array([2, 0, 3, 1]), np.array([0, 1, 1, 4]))
     assert label_counts(shares, table([0, 1, 1, 1]), 3).tolist() == [[0, 1, 0], [0, 0, 0], [1, 2, 0]]
 
 

@@ -49,20 +49,20 @@ def make_work(task: Task, unit: str | None, **changes: Any) -> ClientWork:
     return ClientWork(**(values | changes))
 
 
-def reference_update(work: ClientWork, data: FederatedData, client: int, shared: Params, round: int) -> Params:
+def reference_update(work: ClientWork, data: FederatedData, client: int, shared: Params, round_number: int) -> Params:
     """One client's update."""
-    return reference(work, data, client, shared, round, {}).update
+    return reference(work, data, client, shared, round_number, {}).update
 
 
 def reference(
-    work: ClientWork, data: FederatedData, client: int, shared: Params, round: int, carried: Params
+    work: ClientWork, data: FederatedData, client: int, shared: Params, round_number: int, carried: Params
 ) -> local.Finished:
     """One client's round by the pattern of `program.local`, with nothing else in the way."""
     held = data.train.rows(client)
     table = data.data.train
-    noise_stream = STREAMS(NOISE, round, client)
+    noise_stream = STREAMS(NOISE, round_number, client)
     state = local.start(work, shared, carried)
-    schedule = local.schedule(work, len(held), stream(SEED, "rows", round, client))
+    schedule = local.schedule(work, len(held), stream(SEED, "rows", round_number, client))
     for drawn in schedule:
         rows = torch.from_numpy(held[drawn[drawn >= 0]])
         weight = torch.ones(max(1, len(rows)), dtype=work.dtype) * (len(rows) > 0)

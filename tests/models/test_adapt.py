@@ -19,7 +19,7 @@ from accord.models.build import build
 from accord.models.lora import merge
 from accord.orchestration.prepare import prepare
 from accord.program import local
-from rounds import played
+from fixed_rounds import played
 
 MLP: dict[str, Any] = {"name": "mlp", "hidden": [5]}
 LORA: dict[str, Any] = {"rank": 2, "alpha": 6}

@@ -12,7 +12,7 @@ from accord.core.errors import StudyError
 from accord.core.params import Params, count
 from accord.core.streams import isolated_torch
 from accord.models.resnet import resnet18
-from rounds import played
+from fixed_rounds import played
 
 
 def parameters(channels: int, classes: int, width: int, stem: int) -> int:

@@ -11,7 +11,7 @@ from accord.config.schema import Study
 from accord.core.errors import RunFolderError
 from accord.orchestration.early_stopping import best_params, kept_round, validate, watched, why_end
 from accord.orchestration.prepare import prepare
-from accord.orchestration.rounds import Progress, begin, last_checkpoint, saved_params, train_rounds
+from accord.orchestration.rounds import RunState, begin, last_checkpoint, saved_params, train_rounds
 from accord.program.evaluate import evaluate
 from accord.records import store
 
@@ -187,5 +187,5 @@ def test_without_it_the_last_round_is_kept(small_study: Callable[..., Study], tm
     assert why_end(prepared, run.rounds) is None
     assert best_params(prepared, run.rounds, run.params, None) is None
     assert result_of(run)["early_stopping"] is None
-    progress = Progress(4, prepared.program.init(prepared.initial), None, run.rounds, 0)
+    progress = RunState(4, prepared.program.init(prepared.initial), None, run.rounds, 0)
     assert progress.final is progress.server.params

@@ -12,7 +12,7 @@ from accord.config.schema import Study
 from accord.core.errors import DivergedError, Fault, RunFolderError
 from accord.data import partition_summary as holdings
 from accord.orchestration.prepare import prepare
-from accord.orchestration.rounds import Progress, begin, last_checkpoint, partition_summary, take_up, train_rounds
+from accord.orchestration.rounds import RunState, begin, last_checkpoint, partition_summary, resume_from, train_rounds
 from accord.program.base import Program, RoundOutcome
 from accord.records import store
 
@@ -137,9 +137,9 @@ def test_taking_up_drops_what_came_after_the_checkpoint(small_study: Callable[..
     prepared = prepare(small_study(privacy=SAMPLE, evaluation={"checkpoint_every": 3}))
     progress = [begin(prepared, tmp_path)]
     train_rounds(prepared, tmp_path, progress, None, "train")
-    full: Progress = progress[0]
+    full: RunState = progress[0]
     (tmp_path / "checkpoints" / "round-000004.safetensors").unlink()
-    back = take_up(prepared, tmp_path, last_checkpoint(tmp_path))
+    back = resume_from(prepared, tmp_path, last_checkpoint(tmp_path))
     assert (back.round, back.resumes) == (3, 1)
     assert len(store.read_lines(tmp_path / "rounds.jsonl")) == len(store.read_lines(tmp_path / "ledger.jsonl")) == 3
     assert back.ledger is not None
@@ -213,4 +213,4 @@ def test_a_run_whose_ledger_lacks_charges_is_not_taken_up(small_study: Callable[
     train_rounds(prepared, tmp_path, [begin(prepared, tmp_path)], None, "train")
     (tmp_path / "ledger.jsonl").unlink()
     with pytest.raises(RunFolderError, match="not one charge a round"):
-        take_up(prepared, tmp_path, last_checkpoint(tmp_path))
+        resume_from(prepared, tmp_path, last_checkpoint(tmp_path))

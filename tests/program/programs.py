@@ -29,10 +29,10 @@ def size(client: int) -> float:
 
 
 def updates(
-    work: ClientWork, data: FederatedData, clients: tuple[int, ...], shared: Params, round: int
+    work: ClientWork, data: FederatedData, clients: tuple[int, ...], shared: Params, round_number: int
 ) -> list[Params]:
     """Each client's update, by the reference engine with nothing carried."""
-    return [result.update for result in Sequential(data, STREAMS).run_cohort(work, clients, shared, round)]
+    return [result.update for result in Sequential(data, STREAMS).run_cohort(work, clients, shared, round_number)]
 
 
 def run(

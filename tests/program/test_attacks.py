@@ -161,9 +161,9 @@ def test_under_unit_client_the_server_clips_what_is_forged(
 # --- the attacks --------------------------------------------------------------------------------------
 
 
-def sent(forge: Forge, updates: NDArray[Any], cohort: int = 9, round: int = 1) -> NDArray[Any]:
+def sent(forge: Forge, updates: NDArray[Any], cohort: int = 9, round_number: int = 1) -> NDArray[Any]:
     own = [ClientResult(i, {"w": torch.from_numpy(row)}, 1, 1) for i, row in enumerate(updates)]
-    return np.stack([update["w"].numpy() for update in forge(own, Scene(round, cohort))])
+    return np.stack([update["w"].numpy() for update in forge(own, Scene(round_number, cohort))])
 
 
 UPDATES = np.random.default_rng(0).normal(size=(4, 5))
@@ -176,7 +176,7 @@ def test_sign_flip_and_scaling_are_multiples() -> None:
 
 def test_gaussian_is_noise_of_its_own_for_each_client_and_round() -> None:
     zeros = np.zeros((2, 20_000), dtype=np.float32)
-    first, again, later = (sent(gaussian(3.0, STREAMS), zeros, round=round) for round in (1, 1, 2))
+    first, again, later = (sent(gaussian(3.0, STREAMS), zeros, round_number=round) for round in (1, 1, 2))
     assert first.dtype == np.float32
     np.testing.assert_array_equal(first, again)
     assert first.std() == pytest.approx(3.0, rel=0.02)

@@ -23,15 +23,17 @@ class EchoEngine:
     def client_losses(self, work: ClientWork, cohort: Sequence[int], shared: Params) -> list[float]:
         return [float(client) for client in cohort]
 
-    def run_cohort(self, work: ClientWork, cohort: Sequence[int], shared: Params, round: int) -> Iterator[ClientResult]:
+    def run_cohort(
+        self, work: ClientWork, cohort: Sequence[int], shared: Params, round_number: int
+    ) -> Iterator[ClientResult]:
         for client in cohort:
             yield ClientResult(client, {k: torch.full_like(v, float(client)) for k, v in shared.items()}, 1, 1)
 
     def sum_cohort(
-        self, work: ClientWork, cohort: Sequence[int], shared: Params, round: int, weights: Sequence[float]
+        self, work: ClientWork, cohort: Sequence[int], shared: Params, round_number: int, weights: Sequence[float]
     ) -> CohortSum:
         total = p.zeros_like(shared)
-        for result, weight in zip(self.run_cohort(work, cohort, shared, round), weights, strict=True):
+        for result, weight in zip(self.run_cohort(work, cohort, shared, round_number), weights, strict=True):
             total = p.add(total, result.update, weight)
         ones = dict.fromkeys(cohort, 1)
         return CohortSum(total, ones, ones)

@@ -25,10 +25,10 @@ def make_work(task: Task, plan: PrivacyPlan | None = None) -> ClientWork:
     return ClientWork(task, sgd(0.3), 5, 1, None, plan, torch.float64)
 
 
-def hop(work: ClientWork, engine: Sequential, order: list[int], round: int) -> dict[str, torch.Tensor]:
+def hop(work: ClientWork, engine: Sequential, order: list[int], round_number: int) -> dict[str, torch.Tensor]:
     params = work.task.init(torch.float64)
     for client in order:
-        (result,) = engine.run_cohort(work, [client], params, round)
+        (result,) = engine.run_cohort(work, [client], params, round_number)
         params = {name: value + result.update[name] for name, value in params.items()}
     return params
 

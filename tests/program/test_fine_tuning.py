@@ -10,7 +10,7 @@ import torch
 from accord.core.errors import StudyError
 from accord.core.streams import bind
 from accord.core.task import Task
-from accord.data.federated import FederatedData, Shares
+from accord.data.federated import ClientRows, FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
 from accord.privacy.plan import PrivacyPlan
@@ -80,7 +80,7 @@ def test_it_is_refused_under_a_privacy_plan(
 
 def test_clients_are_drawn_among_those_that_can(federation: Callable[..., FederatedData]) -> None:
     made = federation([10] * 6)
-    without = Shares(made.test.order, np.array([0, 10, 10, 20, 30, 40, 60]))
+    without = ClientRows(made.test.order, np.array([0, 10, 10, 20, 30, 40, 60]))
     some = FederatedData(made.data, made.train, without)
     assert draw_clients(some, None, 0) == (0, 2, 3, 4, 5)
     drawn = [draw_clients(some, 2, seed) for seed in range(20)]

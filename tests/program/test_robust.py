@@ -48,8 +48,10 @@ class Spoilt(Sequential):
 
     spoilt: tuple[int, ...] = ()
 
-    def run_cohort(self, work: ClientWork, cohort: Sequence[int], shared: Params, round: int) -> Iterator[ClientResult]:
-        for result in super().run_cohort(work, cohort, shared, round):
+    def run_cohort(
+        self, work: ClientWork, cohort: Sequence[int], shared: Params, round_number: int
+    ) -> Iterator[ClientResult]:
+        for result in super().run_cohort(work, cohort, shared, round_number):
             if result.client in self.spoilt:
                 result.update["0.bias"].fill_(math.nan)
             yield result

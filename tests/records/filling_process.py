@@ -31,9 +31,9 @@ def until_refused(write: Callable[[int], object]) -> dict[str, object]:
     raise RuntimeError("the system never refused")
 
 
-def record_of(round: int) -> RoundRecord:
+def record_of(round_number: int) -> RoundRecord:
     """A round that holds little."""
-    return RoundRecord(round, (0,), (0,), (), 1, 1, None, None, None, 100, 100, 2, {"train": 0.5})
+    return RoundRecord(round_number, (0,), (0,), (), 1, 1, None, None, None, 100, 100, 2, {"train": 0.5})
 
 
 def main() -> None:
@@ -43,15 +43,17 @@ def main() -> None:
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    def weights(round: int) -> dict[str, torch.Tensor]:
-        return {"w": torch.full((round * 1000,), float(round))}
+    def weights(round_number: int) -> dict[str, torch.Tensor]:
+        return {"w": torch.full((round_number * 1000,), float(round_number))}
 
     writes: dict[str, Callable[[int], object]] = {
-        "result.json": lambda round: write_json(folder / "result.json", {"text": "x" * round * 5000}),
-        "model": lambda round: save_model(folder / "model.safetensors", weights(round), {}),
-        "checkpoints": lambda round: save(folder, round, weights(round), {"round": round}),
-        "tensorboard": lambda round: tracker.round(record_of(round)),
-        "rounds.jsonl": lambda round: append_line(folder / "rounds.jsonl", {"round": round, "text": "y" * 900}),
+        "result.json": lambda round_number: write_json(folder / "result.json", {"text": "x" * round_number * 5000}),
+        "model": lambda round_number: save_model(folder / "model.safetensors", weights(round_number), {}),
+        "checkpoints": lambda round_number: save(folder, round_number, weights(round_number), {"round": round_number}),
+        "tensorboard": lambda round_number: tracker.round(record_of(round_number)),
+        "rounds.jsonl": lambda round_number: append_line(
+            folder / "rounds.jsonl", {"round": round_number, "text": "y" * 900}
+        ),
     }
     refused = {}
     for kind, write in writes.items():

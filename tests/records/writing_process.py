@@ -17,14 +17,14 @@ from accord.records.checkpoints import latest, save
 from accord.records.store import append_line, keep_lines, read_lines, write_json
 
 
-def tensors_of(round: int) -> dict[str, torch.Tensor]:
-    """What round `round` saves: large enough that a kill lands inside writes too."""
-    return {"params/w": torch.full((40_000,), float(round)), "extra/steps": torch.tensor(round)}
+def tensors_of(round_number: int) -> dict[str, torch.Tensor]:
+    """What round `round_number` saves: large enough that a kill lands inside writes too."""
+    return {"params/w": torch.full((40_000,), float(round_number)), "extra/steps": torch.tensor(round_number)}
 
 
-def line_of(round: int) -> dict[str, Any]:
-    """The line of round `round` in both append-only files."""
-    return {"round": round, "cohort": list(range(round % 7, 2000))}
+def line_of(round_number: int) -> dict[str, Any]:
+    """The line of round `round_number` in both append-only files."""
+    return {"round": round_number, "cohort": list(range(round_number % 7, 2000))}
 
 
 def write_for_ever(folder: Path, report: int) -> None:

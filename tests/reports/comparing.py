@@ -7,7 +7,7 @@ from typing import Any
 
 from accord.config.load import make_study
 from accord.records.round_record import RoundRecord, TestScores
-from accord.reports.compare.comparison import Comparison, Ran, compared
+from accord.reports.compare.comparison import Comparison, FinishedRun, compared
 
 
 def record(number: int, accuracy: float | None) -> RoundRecord:
@@ -55,7 +55,7 @@ def ran(
     data: dict[str, Any] | None = None,
     result: dict[str, Any] | None = None,
     **sections: Any,
-) -> Ran:
+) -> FinishedRun:
     """A run that ended with these figures; `data` and `result` replace keys of the result."""
     if epsilon is not None:
         sections.setdefault("privacy", {"unit": "sample", "epsilon": math.ceil(epsilon), "delta": 1e-5})
@@ -79,7 +79,7 @@ def ran(
     }
     scores = [0.3, 0.6, accuracy] if curve is None else curve
     rounds = tuple(record(number, each) for number, each in enumerate(scores, start=1))
-    return Ran(Path(folder or f"runs/s{seed}"), study, values | (result or {}), rounds)
+    return FinishedRun(Path(folder or f"runs/s{seed}"), study, values | (result or {}), rounds)
 
 
 def three_sides() -> Comparison:

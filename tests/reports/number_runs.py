@@ -8,7 +8,7 @@ from typing import Any
 
 from accord.config.load import make_study
 from accord.records.round_record import RoundRecord, TestScores
-from accord.reports.compare.comparison import Ran
+from accord.reports.compare.comparison import FinishedRun
 from accord.reports.scoring import SCORINGS
 from accord.reports.sweep.folder import Row, SweepFolder, measures_of
 
@@ -103,7 +103,7 @@ def number_run(example: dict[str, Any]) -> dict[str, Any]:
     return example | {"rounds": made, "partition": partition, "study": make_study(sections)}
 
 
-def ran(mse: float, seed: int, epsilon: float | None = None, judged: dict[str, Any] | None = None) -> Ran:
+def ran(mse: float, seed: int, epsilon: float | None = None, judged: dict[str, Any] | None = None) -> FinishedRun:
     """A run that ended with these figures, for comparisons."""
     private = {"unit": "sample", "epsilon": math.ceil(epsilon), "delta": 1e-3} if epsilon else None
     study = make_study({"data": "diabetes", "model": "linear", "seed": seed, "privacy": private})
@@ -129,7 +129,7 @@ def ran(mse: float, seed: int, epsilon: float | None = None, judged: dict[str, A
         RoundRecord(number, (0,), (0,), (), 10, 1, scores(each), None, None, 10, 20, 2)
         for number, each in enumerate((2 * mse, mse), start=1)
     )
-    return Ran(Path(f"runs/{epsilon}-{seed}"), study, values, rounds)
+    return FinishedRun(Path(f"runs/{epsilon}-{seed}"), study, values, rounds)
 
 
 def sweep(errors: Mapping[float, tuple[float, ...]], *, private: bool = False, groups: bool = False) -> SweepFolder:

@@ -24,7 +24,7 @@ def compare(
     from accord.core.errors import RunFolderError, StudyError
     from accord.orchestration.runs import open_run
     from accord.records.store import write_text
-    from accord.reports.compare.comparison import Ran, compared
+    from accord.reports.compare.comparison import FinishedRun, compared
 
     if not 0 < confidence < 1:
         raise StudyError(f"--confidence {confidence:g}: must lie strictly between 0 and 1, such as 0.95")
@@ -36,7 +36,7 @@ def compare(
     if len(runs) < 2:
         raise StudyError("name two or more run folders: accord compare RUN RUN")
     opened = [open_run(run) for run in runs]
-    ended = [Ran(run.folder, run.study, run.result, run.rounds) for run in opened if run.result is not None]
+    ended = [FinishedRun(run.folder, run.study, run.result, run.rounds) for run in opened if run.result is not None]
     if len(ended) < len(opened):
         unfinished = next(run.folder for run in opened if run.result is None)
         raise RunFolderError(

@@ -63,10 +63,10 @@ class ClientError(Fault):
         stage: `start`, `step` or `finish`.
     """
 
-    def __init__(self, message: str, *, client: int, round: int, stage: str) -> None:
-        super().__init__(f"client {client}, round {round}, {stage}: {message}")
+    def __init__(self, message: str, *, client: int, round_number: int, stage: str) -> None:
+        super().__init__(f"client {client}, round {round_number}, {stage}: {message}")
         self.client = client
-        self.round = round
+        self.round = round_number
         self.stage = stage
 
 

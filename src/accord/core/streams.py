@@ -16,19 +16,19 @@ Streams = Callable[[str, int, int], np.random.Generator]
 """`streams(purpose, round, client)`: a run's `stream` with its seed bound."""
 
 
-def _key(seed: int, purpose: str, round: int, client: int) -> int:
-    text = f"accord/{seed}/{purpose}/{round}/{client}"
+def _key(seed: int, purpose: str, round_number: int, client: int) -> int:
+    text = f"accord/{seed}/{purpose}/{round_number}/{client}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
 
 
-def stream(seed: int, purpose: str, round: int = 0, client: int = 0) -> np.random.Generator:
+def stream(seed: int, purpose: str, round_number: int = 0, client: int = 0) -> np.random.Generator:
     """The generator for one purpose in one round at one client.
 
     Args:
         seed: the study's seed.
         purpose: what is drawn, such as `rows`, `noise`, `cohort`, `partition`. Different purposes are
             independent streams.
-        round: the round, counted from 1; 0 for draws made once a run.
+        round_number: the round, counted from 1; 0 for draws made once a run.
         client: the client's number; -1 for the server.
 
     Returns:
@@ -38,7 +38,7 @@ def stream(seed: int, purpose: str, round: int = 0, client: int = 0) -> np.rando
     >>> bool((a.integers(100, size=5) == b.integers(100, size=5)).all())
     True
     """
-    return np.random.Generator(np.random.Philox(key=_key(seed, purpose, round, client)))
+    return np.random.Generator(np.random.Philox(key=_key(seed, purpose, round_number, client)))
 
 
 NOISE = "noise"
@@ -69,10 +69,10 @@ def bind(seed: int, fingerprint: str = "", *, apart: bool = False) -> Streams:
 
     kept_apart = (NOISE, SERVER_NOISE, *(SAMPLING if apart else ()))
 
-    def bound(purpose: str, round: int, client: int) -> np.random.Generator:
+    def bound(purpose: str, round_number: int, client: int) -> np.random.Generator:
         if purpose in kept_apart:
             purpose = f"{purpose}/{fingerprint}"
-        return stream(seed, purpose, round, client)
+        return stream(seed, purpose, round_number, client)
 
     return bound
 

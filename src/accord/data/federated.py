@@ -207,7 +207,7 @@ class DataSet:
 
 
 @dataclass(frozen=True)
-class Shares:
+class ClientRows:
     """Which client holds which rows: disjoint, stored flat so that a million clients cost two arrays.
 
     Attributes:
@@ -250,6 +250,6 @@ class FederatedData:
     """
 
     data: DataSet
-    train: Shares
-    test: Shares
+    train: ClientRows
+    test: ClientRows
     validation: Table | None = None

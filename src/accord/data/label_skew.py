@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from accord.config.partition import DirichletPartition, InnerDirichletPartition, PathologicalPartition
 from accord.core.errors import DataError
-from accord.data.federated import Rows, Shares, Table
+from accord.data.federated import ClientRows, Rows, Table
 from accord.data.quantity import given_sizes, quantity_sizes
 from accord.data.splits import MAX_DRAWS, even_sizes, shares_of, split_by_class
 
@@ -14,7 +14,7 @@ DEFAULT_PARTITIONS = 10
 """Clients of inner-dirichlet where the study gives neither their number nor their sizes."""
 
 
-def dirichlet(settings: DirichletPartition, table: Table, rng: np.random.Generator) -> Shares:
+def dirichlet(settings: DirichletPartition, table: Table, rng: np.random.Generator) -> ClientRows:
     """Yurochkin et al. 2019, "Bayesian Nonparametric Federated Learning of Neural Networks", section 4.
 
     The proportions of each class over the clients are one draw of Dirichlet(alpha). With `self_balancing`,
@@ -64,7 +64,7 @@ def _dirichlet_draw(
     return owner
 
 
-def inner_dirichlet(settings: InnerDirichletPartition, table: Table, rng: np.random.Generator) -> Shares:
+def inner_dirichlet(settings: InnerDirichletPartition, table: Table, rng: np.random.Generator) -> ClientRows:
     """Acar et al. 2021, "Federated Learning Based on Dynamic Regularization", appendix: sizes first, labels within.
 
     Each client draws proportions over the classes from Dirichlet(alpha), and the labels of its rows from these. A
@@ -129,7 +129,7 @@ def _proportions(share: Floats, stock: Rows) -> Floats:
     return shares
 
 
-def pathological(settings: PathologicalPartition, table: Table, rng: np.random.Generator) -> Shares:
+def pathological(settings: PathologicalPartition, table: Table, rng: np.random.Generator) -> ClientRows:
     """Li et al. 2022, "Federated Learning on Non-IID Data Silos", section IV-A, quantity of classes.
 
     The rows of a class are shuffled and cut equally over the clients that hold it. Classes are assigned

@@ -30,13 +30,13 @@ from accord.config.partition import (
 )
 from accord.core.errors import DataError
 from accord.core.streams import stream
-from accord.data.federated import Rows, Shares, Table, named_column, refuse_numbers
+from accord.data.federated import ClientRows, Rows, Table, named_column, refuse_numbers
 from accord.data.label_skew import dirichlet, inner_dirichlet, pathological
 from accord.data.quantity import size, skewed
 from accord.data.splits import apportion, by_label, cut, even_sizes, owners, shares_of
 
 
-def partition(settings: Partition, table: Table, seed: int) -> Shares:
+def partition(settings: Partition, table: Table, seed: int) -> ClientRows:
     """Deals the rows of `table` to clients.
 
     Args:
@@ -74,7 +74,7 @@ def partition(settings: Partition, table: Table, seed: int) -> Shares:
     return shares
 
 
-def label_counts(shares: Shares, table: Table, classes: int, clients: Rows | None = None) -> Rows:
+def label_counts(shares: ClientRows, table: Table, classes: int, clients: Rows | None = None) -> Rows:
     """How many rows of each class each client holds: shape `[clients, classes]`.
 
     Args:
@@ -95,7 +95,7 @@ def label_counts(shares: Shares, table: Table, classes: int, clients: Rows | Non
     return np.bincount(cells, minlength=len(sizes) * classes).reshape(len(sizes), classes)
 
 
-def deal_test(settings: Partition, train: Table, shares: Shares, test: Table, seed: int) -> Shares:
+def deal_test(settings: Partition, train: Table, shares: ClientRows, test: Table, seed: int) -> ClientRows:
     """Deals the test rows so that each client's share looks like what it trains on.
 
     `natural`: a test row goes to the client that holds the training rows with its value of the column. All
@@ -112,7 +112,7 @@ def deal_test(settings: Partition, train: Table, shares: Shares, test: Table, se
         seed: the study's seed.
 
     Returns:
-        Shares of the same clients: disjoint, all m rows; a client may have none.
+        ClientRows of the same clients: disjoint, all m rows; a client may have none.
     """
     rng = stream(seed, "test partition")
     owner = np.full(len(test), -1, dtype=np.int64)
@@ -143,20 +143,20 @@ def _strata(train: Table, test: Table) -> tuple[Rows, Rows]:
     return one.astype(np.int64), other.astype(np.int64)
 
 
-def _iid(settings: IidPartition, table: Table, rng: np.random.Generator) -> Shares:
+def _iid(settings: IidPartition, table: Table, rng: np.random.Generator) -> ClientRows:
     """Shuffled rows in equal parts; the first n mod num_partitions clients hold one row more."""
     return cut(rng.permutation(len(table)), even_sizes(len(table), settings.num_partitions))
 
 
-def _contiguous(settings: ContiguousPartition, table: Table, rng: np.random.Generator) -> Shares:
+def _contiguous(settings: ContiguousPartition, table: Table, rng: np.random.Generator) -> ClientRows:
     return cut(np.arange(len(table)), even_sizes(len(table), settings.num_partitions))
 
 
-def _sorted(settings: SortedPartition, table: Table, rng: np.random.Generator) -> Shares:
+def _sorted(settings: SortedPartition, table: Table, rng: np.random.Generator) -> ClientRows:
     return cut(by_label(table), even_sizes(len(table), settings.num_partitions))
 
 
-def _shard(settings: ShardPartition, table: Table, rng: np.random.Generator) -> Shares:
+def _shard(settings: ShardPartition, table: Table, rng: np.random.Generator) -> ClientRows:
     """McMahan et al. 2017, section 3. Shards differ by at most one row, so that none is left over."""
     clients, each = settings.num_partitions, settings.num_shards_per_partition
     if clients * each > len(table):
@@ -172,7 +172,7 @@ def _shard(settings: ShardPartition, table: Table, rng: np.random.Generator) -> 
     return shares_of(owner, clients)
 
 
-def _natural(settings: NaturalPartition, table: Table, rng: np.random.Generator) -> Shares:
+def _natural(settings: NaturalPartition, table: Table, rng: np.random.Generator) -> ClientRows:
     """One client for each value that occurs in the training rows, in the order of the column's values."""
     column = named_column(table, settings.partition_by, "partition.partition_by")
     present, owner = np.unique(column.codes, return_inverse=True)
@@ -182,7 +182,7 @@ def _natural(settings: NaturalPartition, table: Table, rng: np.random.Generator)
 _BY_CLASS = (DirichletPartition, InnerDirichletPartition, PathologicalPartition)
 """Partitions that deal classes; those that only sort by the target take numbers too."""
 
-_RULES: Mapping[type, Callable[[Any, Table, np.random.Generator], Shares]] = {
+_RULES: Mapping[type, Callable[[Any, Table, np.random.Generator], ClientRows]] = {
     IidPartition: _iid,
     DirichletPartition: dirichlet,
     ShardPartition: _shard,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from accord.config.partition import ExponentialPartition, LinearPartition, SizePartition, SquarePartition
 from accord.core.errors import DataError
-from accord.data.federated import Rows, Shares, Table
+from accord.data.federated import ClientRows, Rows, Table
 from accord.data.splits import cut, even_sizes
 
 _WEIGHTS: Mapping[str, Callable[[int, int], float]] = {
@@ -18,14 +18,14 @@ _WEIGHTS: Mapping[str, Callable[[int, int], float]] = {
 }
 
 
-def size(settings: SizePartition, table: Table, rng: np.random.Generator) -> Shares:
+def size(settings: SizePartition, table: Table, rng: np.random.Generator) -> ClientRows:
     """Shuffled rows in parts of the sizes given."""
     return cut(rng.permutation(len(table)), given_sizes(settings.partition_sizes, len(table)))
 
 
 def skewed(
     settings: LinearPartition | SquarePartition | ExponentialPartition, table: Table, rng: np.random.Generator
-) -> Shares:
+) -> ClientRows:
     """Shuffled rows in parts that grow with the client's number."""
     order = rng.permutation(len(table))
     name, clients = settings.name, settings.num_partitions

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from accord.data.federated import Rows, Shares, Table
+from accord.data.federated import ClientRows, Rows, Table
 
 MAX_DRAWS = 100
 """How often a random partition that breaks a condition is drawn again before it is refused."""
@@ -23,16 +23,16 @@ def apportion(rows: int, weights: Rows, rng: np.random.Generator) -> Rows:
     return sizes
 
 
-def owners(shares: Shares) -> Rows:
+def owners(shares: ClientRows) -> Rows:
     """The client of each entry of `shares.order`."""
     return np.repeat(np.arange(len(shares), dtype=np.int64), shares.sizes())
 
 
-def shares_of(owner: Rows, clients: int, names: tuple[str, ...] = ()) -> Shares:
-    """Shares from each row's client, `owner` of shape `[n]`."""
+def shares_of(owner: Rows, clients: int, names: tuple[str, ...] = ()) -> ClientRows:
+    """ClientRows from each row's client, `owner` of shape `[n]`."""
     offsets = np.zeros(clients + 1, dtype=np.int64)
     np.cumsum(np.bincount(owner, minlength=clients), out=offsets[1:])
-    return Shares(np.argsort(owner, kind="stable"), offsets, names)
+    return ClientRows(np.argsort(owner, kind="stable"), offsets, names)
 
 
 def even_sizes(n: int, parts: int) -> Rows:
@@ -42,7 +42,7 @@ def even_sizes(n: int, parts: int) -> Rows:
     return sizes
 
 
-def cut(order: Rows, sizes: Rows) -> Shares:
+def cut(order: Rows, sizes: Rows) -> ClientRows:
     """The rows in `order` cut into consecutive parts of `sizes`."""
     owner = np.empty(len(order), dtype=np.int64)
     owner[order] = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)

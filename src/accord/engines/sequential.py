@@ -49,7 +49,7 @@ class Sequential:
         self.carried: dict[ClientId, Params] = {}
 
     def run_cohort(
-        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
+        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int
     ) -> Iterator[ClientResult]:
         """Each client's result, in the cohort's order.
 
@@ -57,14 +57,14 @@ class Sequential:
             ClientError: a client's work failed; carries client, round and stage.
         """
         for client in cohort:
-            yield self._run_client(work, client, shared, round)
+            yield self._run_client(work, client, shared, round_number)
 
     def sum_cohort(
         self,
         work: ClientWork,
         cohort: Sequence[ClientId],
         shared: Params,
-        round: int,
+        round_number: int,
         weights: Sequence[float],
     ) -> CohortSum:
         """`sum(weight * update)` over the cohort, one partial sum a shard."""
@@ -75,7 +75,7 @@ class Sequential:
         for begin in range(0, len(cohort), self._shard_size):
             end = begin + self._shard_size
             partial = p.zeros_like(total)
-            results = self.run_cohort(work, cohort[begin:end], shared, round)
+            results = self.run_cohort(work, cohort[begin:end], shared, round_number)
             for result, weight in zip(results, weights[begin:end], strict=True):
                 with self._timed("aggregation"):
                     partial = p.add(partial, result.update, weight)
@@ -89,12 +89,12 @@ class Sequential:
         with self._timed("evaluation"):
             return client_losses(work, self._data, cohort, shared)
 
-    def _run_client(self, work: ClientWork, client: ClientId, shared: Params, round: int) -> ClientResult:
+    def _run_client(self, work: ClientWork, client: ClientId, shared: Params, round_number: int) -> ClientResult:
         stage = "start"
         try:
             held = self._data.train.rows(client)
-            rows = local.schedule(work, len(held), self._streams("rows", round, client))
-            noise_stream = self._streams(NOISE, round, client)
+            rows = local.schedule(work, len(held), self._streams("rows", round_number, client))
+            noise_stream = self._streams(NOISE, round_number, client)
             state = local.start(work, shared, self.carried.get(client, local.NOTHING))
             stage = "step"
             for drawn in rows:
@@ -111,7 +111,7 @@ class Sequential:
             raise
         except Exception as error:
             message = str(error).partition("\n")[0] or type(error).__name__
-            raise ClientError(message, client=client, round=round, stage=stage) from error
+            raise ClientError(message, client=client, round_number=round_number, stage=stage) from error
         if work.carries:
             self.carried[client] = self.carried.get(client, {}) | done.carried
         return ClientResult(client, done.update, int((rows >= 0).sum()), len(rows), done.within)

@@ -170,18 +170,19 @@ def _epsilons(ledger: Ledger, steps: dict[int, int]) -> dict[str, float]:
     return dict(zip(map(str, steps), ledger.epsilons(list(steps)).tolist(), strict=True))
 
 
-def check_taken_up(place: Entry | None, round: int, steps: NDArray[np.int64]) -> None:
+def check_taken_up(place: Entry | None, round_number: int, steps: NDArray[np.int64]) -> None:
     """A run is taken up only on the joint ledger that has all it charged: on an older copy it would be free.
 
     Args:
         place: the run's place in a joint ledger.
-        round: of the checkpoint.
+        round_number: of the checkpoint.
         steps: charged to each account up to it.
 
     Raises:
         RunFolderError: charges are missing.
     """
-    if place is not None and not np.array_equal(place.steps(round), steps):
+    if place is not None and not np.array_equal(place.steps(round_number), steps):
         raise RunFolderError(
-            f"ledger {place.path}: does not have what this run charged up to round {round}; put back the file it had"
+            f"ledger {place.path}: does not have what this run charged up to round {round_number}; "
+            "put back the file it had"
         )

@@ -16,7 +16,7 @@ from accord.fairness.confusion import MOST_CLASSES, confusion
 from accord.fairness.groups import Grouping
 from accord.orchestration.early_stopping import kept_round, watched
 from accord.orchestration.prepare import Prepared
-from accord.orchestration.rounds import Progress, Stop
+from accord.orchestration.rounds import RunState, Stop
 from accord.program.build import make_optimizer
 from accord.program.evaluate import Judged, JudgedNumbers, judge
 from accord.program.fine_tuning import draw_clients, fine_tune
@@ -149,7 +149,7 @@ def personal(
     }
 
 
-def stopped_early(prepared: Prepared, progress: Progress, stop: Stop | None) -> dict[str, Any] | None:
+def stopped_early(prepared: Prepared, progress: RunState, stop: Stop | None) -> dict[str, Any] | None:
     """What the rows held out decided; None where none were."""
     section, held = prepared.study.evaluation.early_stopping, prepared.federated.validation
     if section is None or held is None:

@@ -22,7 +22,7 @@ from accord.orchestration.evaluation import (
 )
 from accord.orchestration.group_errors import client_error_quantiles, client_errors, error_fairness
 from accord.orchestration.prepare import Prepared, versions
-from accord.orchestration.rounds import Progress, Stop
+from accord.orchestration.rounds import RunState, Stop
 from accord.orchestration.scoring import scores_of
 from accord.program.evaluate import Judged, JudgedNumbers, count_groups, judge
 from accord.records import result, store
@@ -33,7 +33,7 @@ QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def conclude(
-    prepared: Prepared, folder: Path, progress: Progress, stop: Stop | None, twin: Mapping[str, Any] | None
+    prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None, twin: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Judges the model where the run stands; writes `clients.json`.
 

@@ -44,7 +44,7 @@ EARLY_STOPPING = "early_stopping"
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunState:
     """Where a run stands after a finished round.
 
     Attributes:
@@ -88,7 +88,7 @@ class Stop:
 def train_rounds(
     prepared: Prepared,
     folder: Path,
-    progress: list[Progress],
+    progress: list[RunState],
     on_round: OnRound | None,
     stage: str,
     timed: Timed = untimed,
@@ -144,7 +144,7 @@ def train_rounds(
             records = (*before.records, replace(record, validation=validation))
             best = best_params(prepared, records, server.params, before.best)
             carried = dict(prepared.engine.carried)
-            after = Progress(number, server, ledger, records, before.resumes, best, carried)
+            after = RunState(number, server, ledger, records, before.resumes, best, carried)
             with timed("records"):
                 store.append_line(folder / "rounds.jsonl", records[-1].as_json())
                 tracker.round(records[-1])
@@ -235,19 +235,19 @@ def _record(
     )
 
 
-def begin(prepared: Prepared, folder: Path) -> Progress:
+def begin(prepared: Prepared, folder: Path) -> RunState:
     """Writes the resolved study, who holds what, the run's place in its joint ledger, and a checkpoint of the untrained
     model."""
     store.write_text(folder / "study.yaml", dump_study(prepared.study))
     store.write_json(folder / "partition.json", partition_summary(prepared.federated))
     if prepared.entry is not None:
         prepared.entry.begin()  # before there is a checkpoint to take the run up from
-    progress = Progress(0, prepared.program.init(prepared.initial), prepared.ledger, (), 0)
+    progress = RunState(0, prepared.program.init(prepared.initial), prepared.ledger, (), 0)
     save(prepared, folder, progress)
     return progress
 
 
-def save(prepared: Prepared, folder: Path, progress: Progress) -> None:
+def save(prepared: Prepared, folder: Path, progress: RunState) -> None:
     """Writes a checkpoint."""
     tensors = {f"params/{name}": value for name, value in progress.server.params.items()}
     tensors |= {f"server/{name}": value for name, value in progress.server.extra.items()}
@@ -276,7 +276,7 @@ def _bound(prepared: Prepared) -> dict[str, str]:
     return kept | {"fingerprint": prepared.fingerprint, "plan": plan, "device": device.type, "engine": engine}
 
 
-def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> Progress:
+def resume_from(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> RunState:
     """Where the run stands at a checkpoint, with the records after it dropped.
 
     Raises:
@@ -290,7 +290,7 @@ def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> 
     for stale in ("result.json", "clients.json", "model.safetensors", "report.html"):
         with store.storing(folder / stale):
             (folder / stale).unlink(missing_ok=True)  # what an earlier stop wrote; the checkpoint holds all of it
-    go_back(folder, saved.round)
+    rollback(folder, saved.round)
     records = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
     if len(records) != saved.round:
         raise RunFolderError(f"{folder}: the checkpoint is of round {saved.round}, but {len(records)} are recorded")
@@ -311,17 +311,17 @@ def take_up(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> 
         carried.setdefault(int(client), {})[rest] = value.to(device)
     prepared.engine.carried = dict(carried)
     best = {name: value.to(device) for name, value in saved_params(saved.tensors, "best/").items()}
-    return Progress(saved.round, server, ledger, records, int(saved.state["resumes"]) + 1, best or None, carried)
+    return RunState(saved.round, server, ledger, records, int(saved.state["resumes"]) + 1, best or None, carried)
 
 
-def go_back(folder: Path, round: int) -> None:
-    """Drops what was written of rounds after `round`, which will be done again; dropped charges go to
+def rollback(folder: Path, round_number: int) -> None:
+    """Drops what was written of rounds after `round_number`, which will be done again; dropped charges go to
     `replayed.jsonl`, so that an auditor sees every charge ever written."""
     for line in store.read_lines(folder / "ledger.jsonl"):
-        if int(line["round"]) > round:
+        if int(line["round"]) > round_number:
             store.append_line(folder / "replayed.jsonl", line)
     for name in ("rounds.jsonl", "ledger.jsonl"):
-        store.keep_lines(folder / name, lambda line: int(line["round"]) <= round)
+        store.keep_lines(folder / name, lambda line: int(line["round"]) <= round_number)
 
 
 def last_checkpoint(folder: Path) -> checkpoints.Checkpoint:

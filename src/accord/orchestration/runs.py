@@ -23,14 +23,14 @@ from accord.orchestration.finish import conclude
 from accord.orchestration.prepare import Prepared, prepare, reproducible_arithmetic
 from accord.orchestration.rounds import (
     OnRound,
-    Progress,
+    RunState,
     Stop,
     begin,
-    go_back,
     last_checkpoint,
+    resume_from,
+    rollback,
     save,
     saved_params,
-    take_up,
     train_rounds,
 )
 from accord.records import checkpoints, store
@@ -142,7 +142,7 @@ def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound
         prepared = prepare(done.study, str(saved.state["name"]), handed=data, joint=joint)
         with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
             saved = last_checkpoint(folder)
-            return _execute(prepared, folder, take_up(prepared, folder, saved), on_round)
+            return _execute(prepared, folder, resume_from(prepared, folder, saved), on_round)
 
 
 @contextmanager
@@ -193,7 +193,7 @@ def default_folder(name: str) -> Path:
 def _execute(
     prepared: Prepared,
     folder: Path,
-    start: Progress,
+    start: RunState,
     on_round: OnRound | None,
     stage: str = "train",
     timed: Timed = untimed,
@@ -209,7 +209,7 @@ def _execute(
     except KeyboardInterrupt:
         # In this order: a checkpoint must never be ahead of the records.
         save(prepared, folder, progress[0])
-        go_back(folder, progress[0].round)
+        rollback(folder, progress[0].round)
         stop = Stop("interrupted", f"interrupted after round {progress[0].round} of {prepared.study.program.rounds}")
     else:
         if stop is not None:
@@ -227,7 +227,7 @@ def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Tim
         done = open_run(folder)
         if done.result is not None and done.result["status"] == "done":
             return done
-        start = take_up(twin, folder, last_checkpoint(folder))
+        start = resume_from(twin, folder, last_checkpoint(folder))
     else:
         start = begin(twin, store.create_folder(folder) if not folder.exists() else folder)
     ended = _execute(twin, folder, start, on_round, "twin", timed)
@@ -237,7 +237,7 @@ def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Tim
 
 
 def _end(
-    prepared: Prepared, folder: Path, progress: Progress, stop: Stop | None, twin: Run | None, timed: Timed
+    prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None, twin: Run | None, timed: Timed
 ) -> Run:
     """Judges the model; writes it, the result and the report."""
     params = {name: value.cpu() for name, value in progress.final.items()}

@@ -101,9 +101,9 @@ def header(
     }
 
 
-def charge(run: str, round: int, steps: Mapping[int, int]) -> dict[str, Any]:
+def charge(run: str, round_number: int, steps: Mapping[int, int]) -> dict[str, Any]:
     """A round's line, JSON-ready: which clients are charged, and the local steps each would take."""
-    return {"run": run, "round": round, "clients": list(steps), "steps": list(steps.values())}
+    return {"run": run, "round": round_number, "clients": list(steps), "steps": list(steps.values())}
 
 
 def parse(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[Charged, ...]:

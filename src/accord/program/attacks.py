@@ -159,22 +159,22 @@ class Attacked:
         self._engine.carried = carried
 
     def run_cohort(
-        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
+        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int
     ) -> Iterator[ClientResult]:
         """Each client's result, in the cohort's order; the malicious ones are worked first."""
-        forged = {result.client: result for result in self._forged(work, cohort, shared, round)}
-        honest = self._engine.run_cohort(work, self._honest(cohort), shared, round)
+        forged = {result.client: result for result in self._forged(work, cohort, shared, round_number)}
+        honest = self._engine.run_cohort(work, self._honest(cohort), shared, round_number)
         for client in cohort:
             yield forged[client] if client in forged else next(honest)
 
     def sum_cohort(
-        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int, weights: Sequence[float]
+        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int, weights: Sequence[float]
     ) -> CohortSum:
         """`sum(weight * what is sent)`: the engine's sum over honest clients, and the malicious ones' after it."""
         weight = dict(zip(cohort, weights, strict=True))
-        forged = self._forged(work, cohort, shared, round)
+        forged = self._forged(work, cohort, shared, round_number)
         honest = self._honest(cohort)
-        summed = self._engine.sum_cohort(work, honest, shared, round, [weight[client] for client in honest])
+        summed = self._engine.sum_cohort(work, honest, shared, round_number, [weight[client] for client in honest])
         if not forged:
             return summed
         partial = p.zeros_like(summed.total)
@@ -196,13 +196,15 @@ class Attacked:
     def _honest(self, cohort: Sequence[ClientId]) -> list[ClientId]:
         return [client for client in cohort if client not in self._malicious]
 
-    def _forged(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int) -> list[ClientResult]:
+    def _forged(
+        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int
+    ) -> list[ClientResult]:
         """What the malicious clients of a cohort send, in its order."""
         there = [client for client in cohort if client in self._malicious]
-        own = list(self._engine.run_cohort(work, there, shared, round)) if there else []
+        own = list(self._engine.run_cohort(work, there, shared, round_number)) if there else []
         if not own or not work.sent:
             return own
-        sent = self._forge(own, Scene(round, len(cohort)))
+        sent = self._forge(own, Scene(round_number, len(cohort)))
         plan = work.plan
         if plan is not None and plan.unit == "client":
             sent = [clipping.clip_by(update, plan.clip_norm, plan.per_layer)[0] for update in sent]

@@ -95,13 +95,13 @@ class Averaging:
         summed: CohortSum,
         state: ServerState,
         weights: list[float],
-        round: int,
+        round_number: int,
         streams: Streams,
     ) -> tuple[Params, dict[str, Tensor], dict[str, float]]:
         plan = work.plan
         if plan is None or plan.unit != "client":
             raise PrivacyError("the private mean needs a plan of unit client")
-        stream = streams(SERVER_NOISE, round, SERVER)
+        stream = streams(SERVER_NOISE, round_number, SERVER)
         drawn = noise.gaussian(stream, summed.total, plan.noise_std)
         divisor = plan.divisor(self.population)
         mean = p.multiply(p.add(summed.total, drawn), 1 / divisor)

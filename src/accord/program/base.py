@@ -75,7 +75,7 @@ class Engine(Protocol):
     carried: dict[ClientId, Params]
 
     def run_cohort(
-        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
+        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int
     ) -> Iterator[ClientResult]:
         """Each client's result, in the cohort's order, as it comes."""
         ...
@@ -85,7 +85,7 @@ class Engine(Protocol):
         work: ClientWork,
         cohort: Sequence[ClientId],
         shared: Params,
-        round: int,
+        round_number: int,
         weights: Sequence[float],
     ) -> CohortSum:
         """The linear case: `sum(weight * update)`, without keeping every update."""

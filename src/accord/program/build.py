@@ -82,10 +82,10 @@ def make_program(study: Study, work: ClientWork, sizes: Sizes) -> Program:
     return _PROGRAMS[type(study.program)](study, study.program, work, sizes)
 
 
-def draw_cohort(study: Study, population: int, round: int, streams: Streams) -> tuple[int, ...]:
+def draw_cohort(study: Study, population: int, round_number: int, streams: Streams) -> tuple[int, ...]:
     """The clients sampled for a round, before the ledger; drawn from the stream `cohort` of that round."""
     size = study.program.cohort_size
-    rng = streams("cohort", round, SERVER)
+    rng = streams("cohort", round_number, SERVER)
     if size is None:
         drawn = cohorts.everyone(population)
     elif _poisson_cohorts(study):

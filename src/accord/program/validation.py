@@ -14,7 +14,7 @@ import numpy as np
 
 from accord.core.errors import StudyError
 from accord.core.streams import stream
-from accord.data.federated import FederatedData, Shares
+from accord.data.federated import ClientRows, FederatedData
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,6 @@ def hold_out(federated: FederatedData, fraction: float, seed: int) -> FederatedD
     return replace(
         federated,
         data=replace(federated.data, test=test.take(rest)),
-        test=Shares(order[order >= 0], offsets, shares.names),
+        test=ClientRows(order[order >= 0], offsets, shares.names),
         validation=test.take(held),
     )

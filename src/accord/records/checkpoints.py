@@ -44,14 +44,14 @@ class Checkpoint:
     skipped: tuple[Path, ...] = ()
 
 
-def save(folder: Path, round: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+def save(folder: Path, round_number: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
     """Writes `checkpoints/round-000012.safetensors` in the run folder; keeps it and the newest one before it.
 
     Checkpoints of later rounds go too: a run that saves round 12 has left them behind.
 
     Args:
         folder: the run folder.
-        round: the last finished round.
+        round_number: the last finished round.
         tensors: by name, any shape, dtype and device; values are kept bit for bit, strides are not.
         state: JSON values with string keys, under 100 MB as text; arrays belong among the tensors.
 
@@ -62,13 +62,13 @@ def save(folder: Path, round: int, tensors: Mapping[str, Tensor], state: Mapping
         StorageError: the disk is full or refuses; the checkpoints before are as they were.
         ValueError: the state is too large, or holds NaN or an infinity.
     """
-    path = folder / "checkpoints" / f"round-{round:06d}.safetensors"
-    data = _pack(tensors, {"round": round, "state": dict(state)})
+    path = folder / "checkpoints" / f"round-{round_number:06d}.safetensors"
+    data = _pack(tensors, {"round": round_number, "state": dict(state)})
     with storing(path):
         path.parent.mkdir(exist_ok=True)
     write_bytes(path, data)
     found = _found(folder)
-    kept = [number for number in found if number <= round][:_KEPT]
+    kept = [number for number in found if number <= round_number][:_KEPT]
     with storing(path.parent):
         for number in found.keys() - kept:
             found[number].unlink()

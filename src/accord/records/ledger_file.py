@@ -1,8 +1,8 @@
 """The file of a joint ledger: held by one run at a time, read when it is opened, and only ever added to.
 
-What its lines mean is `accord.privacy.joint_ledger`'s. A line counts once its newline is on the disk, and a round's is there
-before any of its work is done. So a kill at any moment can leave a charge whose work was not done, never work that
-was not charged.
+What its lines mean is said in `accord.privacy.joint_ledger`. A line counts once its newline is on the disk, and a
+round's is there before any of its work is done. So a kill at any moment can leave a charge whose work was not done,
+never work that was not charged.
 """
 
 import fcntl
@@ -96,10 +96,10 @@ class Entry:
         if self.new:
             store.append_line(self.path, self.header)
 
-    def charge(self, round: int, steps: Mapping[int, int]) -> None:
+    def charge(self, round_number: int, steps: Mapping[int, int]) -> None:
         """Writes a round's charge, on the disk when this returns; nothing where it was written before."""
-        if round > len(self.paid):
-            store.append_line(self.path, joint.charge(self.run, round, steps))
+        if round_number > len(self.paid):
+            store.append_line(self.path, joint.charge(self.run, round_number, steps))
 
     def steps(self, rounds: int | None = None) -> NDArray[np.int64]:
         """Steps charged to each account by this run up to a round, or all, as the file has them now."""

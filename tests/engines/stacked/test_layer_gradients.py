@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from accord.core.errors import PrivacyError
-from accord.engines.stacked.layer_gradients import BySample, Lookup, Part, Product, Summed, square_sum
+from accord.engines.stacked.layer_gradients import BySample, LayerGradient, Lookup, Product, Summed, square_sum
 from accord.privacy.clipping import factor_of
 
 
@@ -82,7 +82,7 @@ def test_a_lookup_adds_rows_where_tokens_repeat() -> None:
 
 
 @pytest.mark.parametrize("make", [product, lambda: product().by_sample(), lookup, lambda: Summed(product().sums())])
-def test_every_form_descends_by_its_sum_and_can_be_made_finite(make: Callable[[], Part]) -> None:
+def test_every_form_descends_by_its_sum_and_can_be_made_finite(make: Callable[[], LayerGradient]) -> None:
     part = make()
     stack = {name: torch.ones_like(value) for name, value in part.sums().items()}
     part.descend(stack, 0.25)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from accord.core.streams import stream
 from accord.engines.stacked import layers as stacked_layers
-from accord.engines.stacked.layer_gradients import Part, Stack
+from accord.engines.stacked.layer_gradients import LayerGradient, Stack
 from accord.engines.stacked.network import StackedNetwork, stack_network
 from accord.models.build import build
 from accord.privacy import noise
@@ -71,9 +71,9 @@ def network_of(model: nn.Module, shape: tuple[int, ...], *, by_sample: bool = Fa
     return network
 
 
-def parts_of(network: StackedNetwork, stack: Stack, x: Tensor, y: Tensor) -> tuple[Tensor, list[Part]]:
+def parts_of(network: StackedNetwork, stack: Stack, x: Tensor, y: Tensor) -> tuple[Tensor, list[LayerGradient]]:
     logits, kept = network.forward(stack, x.clone())
-    parts: list[Part] = []
+    parts: list[LayerGradient] = []
     network.backward(stack, F.softmax(logits, dim=-1) - F.one_hot(y, 5), kept, parts.append)
     return logits, parts
 

@@ -10,7 +10,7 @@ from accord.core.errors import ClientError
 from accord.core.task import Task
 from accord.core.timing import untimed
 from accord.data.federated import FederatedData
-from accord.engines.vectorised.chunk_work import Round, mapped_chunk, stacked_chunk, sums_laid
+from accord.engines.vectorised.chunk_work import RoundContext, mapped_chunk, stacked_chunk, sums_laid
 from accord.engines.vectorised.chunks import draw
 from accord.engines.vectorised.engine import Vectorised
 from accord.program.optimizers import sgd
@@ -66,7 +66,7 @@ def test_kernels_and_mapping_agree(
     shared = work.task.init(work.dtype)
     kernels = Vectorised(data, STREAMS)._kernels(work, shared, 3)
     assert kernels is not None
-    round = Round(work, shared, 2, data, STREAMS, CPU, {}, untimed)
+    round = RoundContext(work, shared, 2, data, STREAMS, CPU, {}, untimed)
     chunk = draw(work, data, STREAMS, [5, 1, 3], 2)
     with torch.inference_mode():
         fast = stacked_chunk(round, kernels, chunk)

@@ -13,9 +13,9 @@ from accord.data.federated import FederatedData
 from accord.engines.stacked.network import stack_network
 from accord.engines.vectorised.chunks import (
     CHUNK_BYTES,
+    BatchLoader,
     Chunk,
     Cost,
-    Feed,
     chunk_size,
     cost_of,
     draw,
@@ -59,7 +59,7 @@ def test_batches_are_each_clients_own_rows_and_padding_is_zero(
     work = make_work(task(), None)
     chunk = draw(work, data, STREAMS, [4, 0, 2], 1)
     assert chunk.clients == (4, 0, 2)
-    feed, seen = Feed(data, chunk, work.dtype, torch.device("cpu")), dict.fromkeys(chunk.clients, 0)
+    feed, seen = BatchLoader(data, chunk, work.dtype, torch.device("cpu")), dict.fromkeys(chunk.clients, 0)
     table = data.data.train
     for step, live in enumerate(chunk.live):
         batch = feed.stacked(step)

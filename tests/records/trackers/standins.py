@@ -14,10 +14,10 @@ import pytest
 from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
 
 
-def record_of(round: int) -> RoundRecord:
+def record_of(round_number: int) -> RoundRecord:
     """The record of a round."""
     return RoundRecord(
-        round=round,
+        round=round_number,
         cohort=(0, 1),
         clients=(0, 1),
         refused=(),

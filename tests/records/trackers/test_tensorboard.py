@@ -17,9 +17,9 @@ from accord.records.trackers import TensorBoardTracker, Tracker
 from accord.records.trackers.base import scalars
 
 
-def record_of(round: int, accuracy: float = 0.5) -> RoundRecord:
+def record_of(round_number: int, accuracy: float = 0.5) -> RoundRecord:
     return RoundRecord(
-        round=round,
+        round=round_number,
         cohort=(0, 1),
         clients=(0, 1),
         refused=(),
@@ -27,7 +27,7 @@ def record_of(round: int, accuracy: float = 0.5) -> RoundRecord:
         steps=4,
         test=TestScores(accuracy=accuracy, loss=1.25, n=10),
         groups={"sex": {"Female": 0.25, "Male": 0.75}, "sex*race": {"Female, Other": 0.5}},
-        epsilon=EpsilonSpread(min=0.0, median=0.5, max=1.5 * round),
+        epsilon=EpsilonSpread(min=0.0, median=0.5, max=1.5 * round_number),
         uplink_bytes=100,
         downlink_bytes=200,
         messages=4,

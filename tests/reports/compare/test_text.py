@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from accord.reports.compare import text as cw
-from accord.reports.compare.comparison import Side, compared
+from accord.reports.compare.comparison import Arm, compared
 from accord.reports.intervals import Interval
 from reports.comparing import ran, three_sides
 
@@ -39,7 +39,7 @@ def test_a_difference_has_its_sign(measure: str, mean: float, text: str) -> None
 
 @pytest.mark.parametrize(("seeds", "text"), [((), ""), ((4,), "4"), ((1, 2), "1–2"), ((0, 2, 3, 4, 9), "0, 2–4, 9")])
 def test_seeds_are_joined(seeds: tuple[int, ...], text: str) -> None:
-    assert cw.seeds(cast(Side, SimpleNamespace(seeds=seeds))) == text
+    assert cw.seeds(cast(Arm, SimpleNamespace(seeds=seeds))) == text
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ Stack = dict[str, Tensor]
 _BLOCK = 1024
 
 
-class Part(Protocol):
+class LayerGradient(Protocol):
     """A layer's part in the gradient."""
 
     def descend(self, stack: Stack, rate: float) -> None:
@@ -39,11 +39,11 @@ class Part(Protocol):
         """Squared norm of each sample's gradient, `[clients, samples]`."""
         ...
 
-    def weighted(self, factor: Tensor) -> "Part":
+    def weighted(self, factor: Tensor) -> "LayerGradient":
         """The part with each sample's gradient times its `factor` `[clients, samples]`."""
         ...
 
-    def finite(self) -> "Part":
+    def finite(self) -> "LayerGradient":
         """The part with what is NaN or infinite set to 0."""
         ...
 

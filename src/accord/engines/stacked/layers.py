@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accord.engines.stacked.layer_gradients import BySample, Lookup, Part, Product, Stack, Summed
+from accord.engines.stacked.layer_gradients import BySample, LayerGradient, Lookup, Product, Stack, Summed
 
 # Patches of one client's batch beyond this many bytes leave a core's cache, and PyTorch's convolution wins:
 # measured from 0.25 MB (patches 1.4 times as fast) to 6 MB (half as fast), crossing near 1 MB.
@@ -35,7 +35,7 @@ class Layer(Protocol):
         """y, and what `backward` needs."""
         ...
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
         """The gradient by x (None unless `further`), and the layer's part where it trains."""
         ...
 
@@ -58,7 +58,7 @@ class Dense:
         y = _affine(stack, self.weight, self.bias, rows)
         return (y if x.dim() == 3 else y.view(*x.shape[:3], -1)), rows
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
         """Gradient by x: g W^T."""
         rows = g if g.dim() == 3 else g.flatten(1, 2)
         part = Product(self.weight, self.bias, kept, rows, 1 if g.dim() == 3 else g.shape[2])
@@ -133,7 +133,7 @@ class Convolution:
         y = _affine(stack, self.weight, self.bias, patches)
         return y.view(*x.shape[:2], high, wide, -1), (x, patches)
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
         """Gradient by x: each patch's gradient put back where the patch was cut."""
         x, patches = kept
         if patches is None:
@@ -196,7 +196,9 @@ class Convolution:
         ]
         return _stacked(parts).permute(0, 1, 3, 4, 2).contiguous()
 
-    def _alone_backward(self, stack: Stack, g: Tensor, x: Tensor, further: bool) -> tuple[Tensor | None, Part | None]:
+    def _alone_backward(
+        self, stack: Stack, g: Tensor, x: Tensor, further: bool
+    ) -> tuple[Tensor | None, LayerGradient | None]:
         weights, wanted = self.leave(stack[self.weight]), [further, True, self.bias is not None]
         backs, sums, biases = [], [], []
         for gradient, images, weight in zip(g, x, weights, strict=True):
@@ -227,7 +229,7 @@ class MaxPool:
         y, where = F.max_pool2d_with_indices(images, self.kernel, self.stride)
         return y.permute(0, 2, 3, 1).view(*x.shape[:2], *y.shape[2:], -1), (images, where)
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
         """The gradient goes to the pixel that was largest."""
         images, where = kept
         rows = g.flatten(0, 1).permute(0, 3, 1, 2)
@@ -250,7 +252,7 @@ class Activation:
         y = self.apply(x)
         return y, y
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
         """g times the slope."""
         return self.slope(g, kept), None
 
@@ -266,7 +268,7 @@ class Flatten:
         turned = x.permute(0, 1, 4, 2, 3) if x.dim() == 5 else x
         return turned.flatten(2), x.shape
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
         """Back to the image's shape, channels last."""
         if len(kept) != 5:
             return g.view(kept), None
@@ -292,7 +294,7 @@ class Embedding:
             raise IndexError(f"a token is outside the embedding's {self.size} rows")
         return stack[self.weight][torch.arange(len(x), device=x.device).view(-1, 1, 1), x], x
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
         """Tokens have no gradient."""
         return None, Lookup(self.weight, self.size, kept, g)
 
@@ -325,7 +327,7 @@ class Normalisation:
         scale, shift = self._spread(stack[self.weight], parts), self._spread(stack[self.bias], parts)
         return (normal * scale + shift).view(x.shape), (normal, root)
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, Part | None]:
+    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
         """g' = root (h - mean(h) - normal mean(h normal)) with h = g scale."""
         normal, root = kept
         parts = g.reshape(normal.shape)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.core.params import Params
-from accord.engines.stacked.layer_gradients import Part, Stack
+from accord.engines.stacked.layer_gradients import LayerGradient, Stack
 from accord.engines.stacked.layers import (
     Activation,
     Convolution,
@@ -66,7 +66,7 @@ class StackedNetwork:
             kept.append(keep)
         return x, kept
 
-    def backward(self, stack: Stack, g: Tensor, kept: Sequence[Any], each: Callable[[Part], None]) -> None:
+    def backward(self, stack: Stack, g: Tensor, kept: Sequence[Any], each: Callable[[LayerGradient], None]) -> None:
         """Walks back from the logits' gradient `g`, handing each layer's part to `each`, the last layer's first.
 
         `each` may change that layer's parameters in place: the gradient by its input has been taken by then.

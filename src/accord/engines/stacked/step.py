@@ -16,7 +16,7 @@ from torch.func import vmap
 from accord.core.errors import PrivacyError
 from accord.core.params import Params
 from accord.core.timing import Timed, untimed
-from accord.engines.stacked.layer_gradients import Lookup, Part, Product, Stack, Summed, square_sum
+from accord.engines.stacked.layer_gradients import LayerGradient, Lookup, Product, Stack, Summed, square_sum
 from accord.engines.stacked.network import StackedNetwork
 from accord.privacy.clipping import factor_of, layers
 from accord.privacy.plan import PrivacyPlan
@@ -145,7 +145,7 @@ class KernelStep:
             views = self.network.as_drawn(stack)
             draw([views[name] for name in self.network.shapes], scale)
 
-    def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
+    def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[LayerGradient]:
         """The gradient's parts, each row clipped and times its client's `scale`."""
         width = batch.x.shape[1]
         pieces = min(width, max(self.pieces, -(-width * len(batch.y) // self.micro)))
@@ -164,17 +164,21 @@ class KernelStep:
                 sums |= part.sums()
             return sums
 
-    def _clipped_piece(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
+    def _clipped_piece(
+        self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]
+    ) -> list[LayerGradient]:
         logits, kept = self.network.forward(stack, batch.x)
         g = _row_gradient(logits, batch.y)
         if batch.weight is not None:
             g.mul_(batch.weight.unsqueeze(2))
-        parts: list[Part] = []
+        parts: list[LayerGradient] = []
         self.network.backward(stack, g, kept, lambda part: parts.append(_reused(part)))
         with self.timed("clipping"):
             return self._weighted(parts, batch, plan, scale)
 
-    def _weighted(self, parts: list[Part], batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[Part]:
+    def _weighted(
+        self, parts: list[LayerGradient], batch: StackedBatch, plan: PrivacyPlan, scale: list[float]
+    ) -> list[LayerGradient]:
         """Each row's gradient times its clipping factor and its client's scale."""
         groups = [[part] for part in parts] if plan.per_layer else [parts]
         bound = plan.clip_norm / len(groups) ** 0.5
@@ -210,7 +214,7 @@ def _clipped_whole(stack: Stack, plan: PrivacyPlan) -> Stack:
     return {name: clipped[name] for name in stack}
 
 
-def _reused(part: Part) -> Part:
+def _reused(part: LayerGradient) -> LayerGradient:
     """The part in the form that is cheapest where norms and a weighted sum are both wanted."""
     return part.reused() if isinstance(part, Product | Lookup) else part
 

@@ -20,7 +20,7 @@ from accord.data.federated import FederatedData, Table
 from accord.engines.compiled.network import FLAT, CompiledNetwork
 from accord.engines.stacked.layer_gradients import Stack
 from accord.engines.stacked.step import KernelStep, mapped_step, square_norms
-from accord.engines.vectorised.chunks import Chunk, Cost, Feed
+from accord.engines.vectorised.chunks import BatchLoader, Chunk, Cost
 from accord.privacy import noise
 from accord.privacy.clipping import factor_of
 from accord.program import local
@@ -52,7 +52,7 @@ class Kernels:
 
 
 @dataclass(frozen=True)
-class Round:
+class RoundContext:
     """What every chunk of a round reads.
 
     Attributes:
@@ -79,9 +79,9 @@ class Round:
         """Each client's own stream of noise."""
         return [self.streams(NOISE, self.number, client) for client in chunk.clients]
 
-    def feed(self, chunk: Chunk) -> Feed:
+    def feed(self, chunk: Chunk) -> BatchLoader:
         """The chunk's batches."""
-        return Feed(self.data, chunk, self.work.dtype, self.device)
+        return BatchLoader(self.data, chunk, self.work.dtype, self.device)
 
     def start(self, client: ClientId) -> ClientState:
         """A client's state before its first step."""
@@ -89,7 +89,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Done:
+class ChunkResult:
     """A chunk's stacked updates.
 
     Attributes:
@@ -114,13 +114,13 @@ def sums_laid(work: ClientWork) -> bool:
     return whole and not work.carries
 
 
-def stacked_chunk(round: Round, kernels: Kernels, chunk: Chunk) -> Done:
+def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> ChunkResult:
     """A chunk by stacked kernels."""
-    step, work, clients = kernels.step, round.work, len(chunk.clients)
-    stack = _entered(round, kernels, chunk)
-    feed, streams = round.feed(chunk), round.noise_streams(chunk)
+    step, work, clients = kernels.step, context.work, len(chunk.clients)
+    stack = _entered(context, kernels, chunk)
+    feed, streams = context.feed(chunk), context.noise_streams(chunk)
     divisors = [local.divisor(work, n) for n in chunk.held]
-    pull = _pull(round, kernels, chunk)
+    pull = _pull(context, kernels, chunk)
     optimizer = work.optimizer.init(stack)
     optimizer = optimizer._replace(steps=optimizer.steps.expand(clients).clone())
     update = torch.func.vmap(work.optimizer.update)
@@ -133,7 +133,7 @@ def stacked_chunk(round: Round, kernels: Kernels, chunk: Chunk) -> Done:
     for t, live in enumerate(chunk.live):
         if live < there:
             now, there = {name: value[:live] for name, value in stack.items()}, live
-        with round.timed("data"):
+        with context.timed("data"):
             batch = feed.stacked(t)
         # Worked out before the step, which changes the parameters that it depends on.
         pulled = None if pull is None else pull(now)
@@ -154,25 +154,25 @@ def stacked_chunk(round: Round, kernels: Kernels, chunk: Chunk) -> Done:
                 old[name][:live] = value
         optimizer.steps[:live] = state.steps
     if sums_laid(work):
-        return _laid(round, kernels, chunk, stack)
+        return _laid(context, kernels, chunk, stack)
     left = kernels.leave(stack)
     ends = [
-        round.start(client)._replace(trainable={name: value[i] for name, value in left.items()})
+        context.start(client)._replace(trainable={name: value[i] for name, value in left.items()})
         for i, client in enumerate(chunk.clients)
     ]
-    return _finished(round, chunk, ends, streams)
+    return _finished(context, chunk, ends, streams)
 
 
 def compiled_chunk(
-    round: Round, kernels: Kernels, network: CompiledNetwork, chunk: Chunk, pool: Executor | None = None
-) -> Done:
+    context: RoundContext, kernels: Kernels, network: CompiledNetwork, chunk: Chunk, pool: Executor | None = None
+) -> ChunkResult:
     """A chunk by compiled training, client after client; where the cohort's only client has steps worth sharing, by
     the threads of `pool`."""
     from accord.engines.compiled.client import Trainer  # brings Numba's compiler
 
     flat = kernels.start[FLAT].repeat(len(chunk.clients), 1)
-    streams = round.noise_streams(chunk)
-    trainer = Trainer(round.work, network, round.data.data.train, round.timed)
+    streams = context.noise_streams(chunk)
+    trainer = Trainer(context.work, network, context.data.data.train, context.timed)
     for i, held in enumerate(chunk.held):
         steps = int(chunk.steps[i])
         rows, counts = chunk.rows[:steps, i], chunk.counts[:steps, i]
@@ -180,36 +180,36 @@ def compiled_chunk(
             trainer.train_alone(rows, counts, held, flat[i], streams[i], pool)
         else:
             trainer.train(rows, counts, held, flat[i], streams[i])
-    return _laid(round, kernels, chunk, {FLAT: flat})
+    return _laid(context, kernels, chunk, {FLAT: flat})
 
 
-def mapped_chunk(round: Round, chunk: Chunk) -> Done:
+def mapped_chunk(context: RoundContext, chunk: Chunk) -> ChunkResult:
     """A chunk by `vmap` of the one local step, or client by client where that cannot be mapped."""
-    streams = round.noise_streams(chunk)
-    if round.work.task.keeps_statistics() or not _mappable(round):
-        ends = [_alone(round, chunk.only(i), streams[i]) for i in range(len(chunk.clients))]
-        return _finished(round, chunk, ends, streams)
-    state = _mapped(round, chunk, streams)
+    streams = context.noise_streams(chunk)
+    if context.work.task.keeps_statistics() or not _mappable(context):
+        ends = [_alone(context, chunk.only(i), streams[i]) for i in range(len(chunk.clients))]
+        return _finished(context, chunk, ends, streams)
+    state = _mapped(context, chunk, streams)
     ends = [tree_map(lambda leaf, i=i: leaf[i], state) for i in range(len(chunk.clients))]
-    return _finished(round, chunk, ends, streams)
+    return _finished(context, chunk, ends, streams)
 
 
-def _entered(round: Round, kernels: Kernels, chunk: Chunk) -> Stack:
+def _entered(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Stack:
     """Where each client starts: at the round's parameters, or at what it carries."""
     stack = {name: _copies(value, len(chunk.clients)) for name, value in kernels.start.items()}
-    if round.work.personal or round.work.kept:
-        own = kernels.step.network.enter(_stack([round.start(client).trainable for client in chunk.clients]))
+    if context.work.personal or context.work.kept:
+        own = kernels.step.network.enter(_stack([context.start(client).trainable for client in chunk.clients]))
         for name, value in stack.items():
             value.copy_(own[name])
     return stack
 
 
-def _pull(round: Round, kernels: Kernels, chunk: Chunk) -> Callable[[Stack], Stack] | None:
+def _pull(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Callable[[Stack], Stack] | None:
     """What is added to the gradients of a chunk's first clients beside the loss's, in the kernels' layout."""
-    work = round.work
+    work = context.work
     correction: Stack = {}
     if work.control:
-        corrections = [round.start(client).correction for client in chunk.clients]
+        corrections = [context.start(client).correction for client in chunk.clients]
         correction = kernels.step.network.enter(_stack(corrections))
     if not correction and not work.proximal:
         return None
@@ -223,48 +223,50 @@ def _pull(round: Round, kernels: Kernels, chunk: Chunk) -> Callable[[Stack], Sta
     return pull
 
 
-def _laid(round: Round, kernels: Kernels, chunk: Chunk, stack: Stack) -> Done:
+def _laid(context: RoundContext, kernels: Kernels, chunk: Chunk, stack: Stack) -> ChunkResult:
     """The updates as the kernels lay them; `stack` becomes them."""
     for name, value in stack.items():
         value.sub_(kernels.start[name])
-    factors, plan = [1.0] * len(chunk.clients), round.work.plan
+    factors, plan = [1.0] * len(chunk.clients), context.work.plan
     if plan is not None and plan.unit == "client":
         # The clipped update is not formed: the factor goes into the cohort's sum.
-        with round.timed("clipping"):
+        with context.timed("clipping"):
             factors = factor_of(square_norms(stack), plan.clip_norm).tolist()
-    return Done(chunk, stack, True, factors, [factor == 1 for factor in factors])
+    return ChunkResult(chunk, stack, True, factors, [factor == 1 for factor in factors])
 
 
-def _finished(round: Round, chunk: Chunk, ends: Sequence[ClientState], streams: Sequence[np.random.Generator]) -> Done:
+def _finished(
+    context: RoundContext, chunk: Chunk, ends: Sequence[ClientState], streams: Sequence[np.random.Generator]
+) -> ChunkResult:
     """`local.finish` client by client; keeps what the clients carry."""
-    work, finished = round.work, []
-    with round.timed("clipping"):
+    work, finished = context.work, []
+    with context.timed("clipping"):
         for i, client in enumerate(chunk.clients):
-            drawn = local.sent_noise(work, round.shared, streams[i])
-            done = local.finish(work, ends[i], round.shared, int(chunk.steps[i]), drawn)
+            drawn = local.sent_noise(work, context.shared, streams[i])
+            done = local.finish(work, ends[i], context.shared, int(chunk.steps[i]), drawn)
             if work.carries:
                 with torch.inference_mode(False):  # what is made under it can never be trained on
                     kept = {name: value.clone() for name, value in done.carried.items()}
-                round.carried[client] = round.carried.get(client, {}) | kept
+                context.carried[client] = context.carried.get(client, {}) | kept
             finished.append(done)
     updates = _stack([done.update for done in finished])
-    return Done(chunk, updates, False, [1.0] * len(finished), [done.within for done in finished])
+    return ChunkResult(chunk, updates, False, [1.0] * len(finished), [done.within for done in finished])
 
 
-def _mapped(round: Round, chunk: Chunk, streams: Sequence[np.random.Generator]) -> ClientState:
-    work, clients = round.work, len(chunk.clients)
-    state = tree_map(lambda *leaves: torch.stack(leaves), *[round.start(client) for client in chunk.clients])
+def _mapped(context: RoundContext, chunk: Chunk, streams: Sequence[np.random.Generator]) -> ClientState:
+    work, clients = context.work, len(chunk.clients)
+    state = tree_map(lambda *leaves: torch.stack(leaves), *[context.start(client) for client in chunk.clients])
     values = [local.divisor(work, n) for n in chunk.held]
-    divisors = torch.tensor(values, dtype=work.dtype, device=round.device)
-    feed = round.feed(chunk)
+    divisors = torch.tensor(values, dtype=work.dtype, device=context.device)
+    feed = context.feed(chunk)
     for t, live in enumerate(chunk.live):
-        with round.timed("noise"):
-            drawn = [local.step_noise(work, round.shared, stream) for stream in streams[:live]]
+        with context.timed("noise"):
+            drawn = [local.step_noise(work, context.shared, stream) for stream in streams[:live]]
             stacked = _stack([one for one in drawn if one is not None]) if drawn[0] is not None else None
         now = tree_map(lambda leaf, live=live: leaf[:live], state)
-        with round.timed("data"):
+        with context.timed("data"):
             batch = feed.batch(t)
-        with round.timed("local training"):
+        with context.timed("local training"):
             after = mapped_step(work, now, batch, divisors[:live], stacked)
         if live < clients:
             after = tree_map(lambda new, old, live=live: torch.cat([new, old[live:]]), after, state)
@@ -272,27 +274,27 @@ def _mapped(round: Round, chunk: Chunk, streams: Sequence[np.random.Generator]) 
     return state  # type: ignore[no-any-return]
 
 
-def _alone(round: Round, chunk: Chunk, stream: np.random.Generator) -> ClientState:
+def _alone(context: RoundContext, chunk: Chunk, stream: np.random.Generator) -> ClientState:
     """The only client of a chunk, step by step: no padding, nothing mapped."""
-    work, feed, state = round.work, round.feed(chunk), round.start(chunk.clients[0])
+    work, feed, state = context.work, context.feed(chunk), context.start(chunk.clients[0])
     for t in range(len(chunk.live)):
-        with round.timed("noise"):
-            drawn = local.step_noise(work, round.shared, stream)
-        with round.timed("data"):
+        with context.timed("noise"):
+            drawn = local.step_noise(work, context.shared, stream)
+        with context.timed("data"):
             batch = Batch(*(part[0] for part in feed.batch(t)))
-        with round.timed("local training"):
+        with context.timed("local training"):
             state = local.step(work, state, batch, local.divisor(work, chunk.held[0]), drawn)
     return state
 
 
-def _mappable(round: Round) -> bool:
+def _mappable(context: RoundContext) -> bool:
     """Whether the network's step can be mapped over clients: found by trying one of a row of zeros."""
-    work, table = round.work, round.data.data.train
-    row = Table.features(torch.zeros_like(table.x[:1]), round.device, work.dtype)
-    one = torch.zeros(1, dtype=work.dtype, device=round.device)
-    batch = Batch(row, torch.zeros_like(table.y[:1]).to(round.device), one)
-    silent = None if work.local_plan is None else p.zeros_like({n: round.shared[n] for n in work.task.trainable})
-    state, rows, divisors = tree_map(lambda leaf: leaf.unsqueeze(0), (round.start(-1), batch, one[0] + 1))
+    work, table = context.work, context.data.data.train
+    row = Table.features(torch.zeros_like(table.x[:1]), context.device, work.dtype)
+    one = torch.zeros(1, dtype=work.dtype, device=context.device)
+    batch = Batch(row, torch.zeros_like(table.y[:1]).to(context.device), one)
+    silent = None if work.local_plan is None else p.zeros_like({n: context.shared[n] for n in work.task.trainable})
+    state, rows, divisors = tree_map(lambda leaf: leaf.unsqueeze(0), (context.start(-1), batch, one[0] + 1))
     quiet = None if silent is None else {name: value.unsqueeze(0) for name, value in silent.items()}
     try:
         mapped_step(work, state, rows, divisors, quiet)

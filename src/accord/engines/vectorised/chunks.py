@@ -15,7 +15,7 @@ from torch import Tensor
 
 from accord.core.streams import Streams
 from accord.data.federated import FederatedData, Rows, Table
-from accord.engines.stacked.layer_gradients import Part, Product, Stack
+from accord.engines.stacked.layer_gradients import LayerGradient, Product, Stack
 from accord.engines.stacked.network import StackedNetwork
 from accord.engines.stacked.step import StackedBatch
 from accord.program import local
@@ -168,12 +168,14 @@ def worth_sharing(work: ClientWork, cost: Cost, clients: float = 0.5) -> bool:
     return 6 * cost.products * min(work.batch_size or 2**10, 2**10) * clients >= _SHARED_FLOPS
 
 
-def draw(work: ClientWork, data: FederatedData, streams: Streams, clients: Sequence[ClientId], round: int) -> Chunk:
+def draw(
+    work: ClientWork, data: FederatedData, streams: Streams, clients: Sequence[ClientId], round_number: int
+) -> Chunk:
     """The rows of every step of a chunk's clients, each from the client's own stream."""
     drawn, sizes = {}, {}
     for client in clients:
         held = data.train.rows(client)
-        rows = local.schedule(work, len(held), streams("rows", round, client))
+        rows = local.schedule(work, len(held), streams("rows", round_number, client))
         drawn[client], sizes[client] = np.where(rows >= 0, held[rows], -1), len(held)
     order = sorted(clients, key=lambda client: -len(drawn[client]))
     steps = np.array([len(drawn[client]) for client in order])
@@ -184,7 +186,7 @@ def draw(work: ClientWork, data: FederatedData, streams: Streams, clients: Seque
     return Chunk(tuple(order), tuple(sizes[c] for c in order), rows, (rows >= 0).sum(2), steps)
 
 
-class Feed:
+class BatchLoader:
     """A chunk's batches, step by step: rows gathered from the table as they are needed, always into the same memory,
     so that a batch is gone when the next is asked for.
 
@@ -247,7 +249,7 @@ class Feed:
 def cost_of(network: StackedNetwork, stack: Stack, x: Tensor, *, by_sample: bool) -> Cost:
     """The cost of a sample, found by a step of one row `x` `[1, 1, ...]` that changes nothing."""
     logits, kept = network.forward(stack, x)
-    parts: list[Part] = []
+    parts: list[LayerGradient] = []
     network.backward(stack, torch.zeros_like(logits), kept, parts.append)
     held = sum(leaf.numel() for leaf in torch.utils._pytree.tree_leaves(kept) if isinstance(leaf, Tensor))
     products = [part for part in parts if isinstance(part, Product)]

@@ -28,9 +28,9 @@ from accord.engines.compiled.network import CompiledNetwork, compile_network
 from accord.engines.stacked.network import StackedNetwork, stack_network
 from accord.engines.stacked.step import KernelStep
 from accord.engines.vectorised.chunk_work import (
-    Done,
+    ChunkResult,
     Kernels,
-    Round,
+    RoundContext,
     compiled_chunk,
     mapped_chunk,
     stacked_chunk,
@@ -100,7 +100,7 @@ class Vectorised:
         self.carried: dict[ClientId, Params] = {}
 
     def run_cohort(
-        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int
+        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int
     ) -> Iterator[ClientResult]:
         """Each client's result, in the cohort's order; whole chunks at a time.
 
@@ -109,7 +109,7 @@ class Vectorised:
         """
         kernels = self._kernels(work, shared, len(cohort))
         chunks = shards(cohort, self._size(work, kernels, cohort))
-        for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round), strict=True):
+        for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round_number), strict=True):
             samples, place = done.chunk.counts.sum(0).tolist(), {c: i for i, c in enumerate(done.chunk.clients)}
             for client in clients:
                 i = place[client]
@@ -118,7 +118,7 @@ class Vectorised:
                 yield ClientResult(client, left, samples[i], int(done.chunk.steps[i]), done.within[i])
 
     def sum_cohort(
-        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round: int, weights: Sequence[float]
+        self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int, weights: Sequence[float]
     ) -> CohortSum:
         """`sum(weight * update)` over the cohort, one partial sum a shard; clients with like work share one."""
         weight = dict(zip(cohort, weights, strict=True))
@@ -134,7 +134,7 @@ class Vectorised:
             like = {name: shared[name] for name in work.sent}
         total, partial = p.zeros_like(like), p.zeros_like(like)
         samples, steps, padding, within = dict.fromkeys(cohort, 0), dict.fromkeys(cohort, 0), 0, 0
-        for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round), strict=True):
+        for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round_number), strict=True):
             place = {client: i for i, client in enumerate(done.chunk.clients)}
             with self._timed("aggregation"):
                 for client in clients:
@@ -221,26 +221,26 @@ class Vectorised:
         kernels: Kernels | None,
         chunks: Sequence[Sequence[ClientId]],
         shared: Params,
-        round: int,
-    ) -> Iterator[Done]:
+        round_number: int,
+    ) -> Iterator[ChunkResult]:
         """Each chunk's updates, in order; few more than `threads` of them are held at once."""
         # functional_call swaps the skeleton's tensors while it runs, so vmapped chunks cannot share it over threads.
         if kernels is not None and kernels.compiled is not None:
-            yield from self._compiled_work(work, kernels, chunks, shared, round)
+            yield from self._compiled_work(work, kernels, chunks, shared, round_number)
             return
         small = kernels is not None and not worth_sharing(work, kernels.cost, max(map(len, chunks), default=0))
         if kernels is None or self._threads == 1 or small:
             for clients in chunks:
-                yield self._run_chunk(work, kernels, clients, shared, round)
+                yield self._run_chunk(work, kernels, clients, shared, round_number)
             return
-        waiting: list[Future[Done]] = []
+        waiting: list[Future[ChunkResult]] = []
         with ThreadPoolExecutor(self._threads) as pool:
             if len(chunks) == 1:
                 step = replace(kernels.step, each=pool.map)
-                yield self._run_chunk(work, replace(kernels, step=step), chunks[0], shared, round)
+                yield self._run_chunk(work, replace(kernels, step=step), chunks[0], shared, round_number)
                 return
             for clients in chunks:
-                waiting.append(pool.submit(self._run_chunk, work, kernels, clients, shared, round))
+                waiting.append(pool.submit(self._run_chunk, work, kernels, clients, shared, round_number))
                 if len(waiting) > self._threads:
                     yield waiting.pop(0).result()
             while waiting:
@@ -252,23 +252,23 @@ class Vectorised:
         kernels: Kernels,
         chunks: Sequence[Sequence[ClientId]],
         shared: Params,
-        round: int,
-    ) -> Iterator[Done]:
+        round_number: int,
+    ) -> Iterator[ChunkResult]:
         """The same of compiled training, whose clients may differ in work: a few chunks more are begun ahead."""
         from accord.engines.compiled.client import one_thread_a_product  # brings Numba's compiler
 
-        waiting: list[Future[Done]] = []
+        waiting: list[Future[ChunkResult]] = []
         with one_thread_a_product():
             if self._threads == 1 or (len(chunks) == 1 and kernels.step.pieces == 1):
                 for clients in chunks:
-                    yield self._run_chunk(work, kernels, clients, shared, round)
+                    yield self._run_chunk(work, kernels, clients, shared, round_number)
                 return
             with ThreadPoolExecutor(self._threads) as pool:
                 if len(chunks) == 1:
-                    yield self._run_chunk(work, kernels, chunks[0], shared, round, pool)
+                    yield self._run_chunk(work, kernels, chunks[0], shared, round_number, pool)
                     return
                 for clients in chunks:
-                    waiting.append(pool.submit(self._run_chunk, work, kernels, clients, shared, round))
+                    waiting.append(pool.submit(self._run_chunk, work, kernels, clients, shared, round_number))
                     if len(waiting) > 4 * self._threads:
                         yield waiting.pop(0).result()
                 while waiting:
@@ -280,13 +280,15 @@ class Vectorised:
         kernels: Kernels | None,
         clients: Sequence[ClientId],
         shared: Params,
-        round: int,
+        round_number: int,
         pool: ThreadPoolExecutor | None = None,
-    ) -> Done:
+    ) -> ChunkResult:
         try:
             with self._timed("data"):
-                chunk = draw(work, self._data, self._streams, clients, round)
-            each = Round(work, shared, round, self._data, self._streams, self._device, self.carried, self._timed)
+                chunk = draw(work, self._data, self._streams, clients, round_number)
+            each = RoundContext(
+                work, shared, round_number, self._data, self._streams, self._device, self.carried, self._timed
+            )
             if kernels is not None:
                 with torch.inference_mode(), self._timed("local training"):
                     if kernels.compiled is not None:
@@ -297,10 +299,10 @@ class Vectorised:
             raise
         except Exception as error:
             message = str(error).partition("\n")[0] or type(error).__name__
-            raise ClientError(message, client=clients[0], round=round, stage="step") from error
+            raise ClientError(message, client=clients[0], round_number=round_number, stage="step") from error
 
 
-def _add(partial: Params, done: Done, i: int, weight: float) -> None:
+def _add(partial: Params, done: ChunkResult, i: int, weight: float) -> None:
     """Adds the weighted update of a chunk's client at place `i`, in place."""
     # A factor of 0 drops what may be NaN; 0 times NaN would not.
     if done.factors[i] != 0:

@@ -40,7 +40,7 @@ _FEWEST_PAIRS = 2
 
 
 @dataclass(frozen=True)
-class Ran:
+class FinishedRun:
     """A finished run as its folder has it."""
 
     folder: Path
@@ -62,7 +62,7 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Side:
+class Arm:
     """One study under its seeds.
 
     Attributes:
@@ -77,7 +77,7 @@ class Side:
     """
 
     label: str
-    runs: tuple[Ran, ...]
+    runs: tuple[FinishedRun, ...]
     settings: Mapping[str, Any]
     measures: Mapping[str, Interval]
     epsilon: float | None
@@ -114,7 +114,7 @@ class Comparison:
     """
 
     confidence: float
-    sides: tuple[Side, ...]
+    sides: tuple[Arm, ...]
     differing: Mapping[str, Mapping[str, Any]]
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
@@ -143,7 +143,7 @@ class Comparison:
         }
 
 
-def _side_json(side: Side) -> dict[str, Any]:
+def _side_json(side: Arm) -> dict[str, Any]:
     measures = {
         name: {**asdict(found), "values": [run.value(name) for run in side.runs]}
         for name, found in side.measures.items()
@@ -160,7 +160,7 @@ def _side_json(side: Side) -> dict[str, Any]:
     }
 
 
-def compared(runs: Sequence[Ran], confidence: float = 0.95) -> Comparison:
+def compared(runs: Sequence[FinishedRun], confidence: float = 0.95) -> Comparison:
     """Sorts runs into sides and compares these.
 
     Args:
@@ -178,13 +178,13 @@ def compared(runs: Sequence[Ran], confidence: float = 0.95) -> Comparison:
             f"{words.plain(other.folder)} by {other.scoring.headline.in_text}: compare runs that all predict classes, "
             "or all numbers"
         )
-    by_study: dict[str, list[Ran]] = {}
+    by_study: dict[str, list[FinishedRun]] = {}
     for run in runs:
         by_study.setdefault(json.dumps(_settings(run.study), sort_keys=True), []).append(run)
     notes: list[str] = []
     sides = []
     for number, members in enumerate(by_study.values()):
-        by_seed: dict[int, Ran] = {}
+        by_seed: dict[int, FinishedRun] = {}
         for run in members:
             if run.study.seed in by_seed:
                 notes.append(
@@ -228,10 +228,10 @@ def _named(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
             yield f"{above}{key}", value
 
 
-def _side(name: str, runs: tuple[Ran, ...], confidence: float) -> Side:
+def _side(name: str, runs: tuple[FinishedRun, ...], confidence: float) -> Arm:
     spent = [value for run in runs if (value := run.value("epsilon")) is not None]
     groups, small = _groups(runs, confidence)
-    return Side(
+    return Arm(
         label=name,
         runs=runs,
         settings=_settings(runs[0].study),
@@ -243,7 +243,7 @@ def _side(name: str, runs: tuple[Ran, ...], confidence: float) -> Side:
     )
 
 
-def _groups(runs: Sequence[Ran], confidence: float) -> tuple[dict[str, dict[str, Interval]], frozenset[str]]:
+def _groups(runs: Sequence[FinishedRun], confidence: float) -> tuple[dict[str, dict[str, Interval]], frozenset[str]]:
     values: dict[str, dict[str, list[float | None]]] = {}
     small = set()
     for run in runs:
@@ -260,14 +260,14 @@ def _groups(runs: Sequence[Ran], confidence: float) -> tuple[dict[str, dict[str,
     return found, frozenset(small)
 
 
-def _curve(runs: Sequence[Ran], confidence: float) -> tuple[tuple[int, Interval], ...]:
+def _curve(runs: Sequence[FinishedRun], confidence: float) -> tuple[tuple[int, Interval], ...]:
     name = runs[0].scoring.headline.name
     scored = [{record.round: getattr(record.test, name) for record in run.rounds if record.test} for run in runs]
     shared = sorted(set.intersection(*(set(each) for each in scored)))
     return tuple((number, t_interval([each[number] for each in scored], confidence)) for number in shared)
 
 
-def _differing(sides: Sequence[Side]) -> dict[str, dict[str, Any]]:
+def _differing(sides: Sequence[Arm]) -> dict[str, dict[str, Any]]:
     found = {}
     order = list(Study.model_fields)
     names = dict.fromkeys(name for side in sides for name in side.settings)
@@ -280,7 +280,7 @@ def _differing(sides: Sequence[Side]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _difference(first: Side, side: Side, confidence: float) -> Difference:
+def _difference(first: Arm, side: Arm, confidence: float) -> Difference:
     ours, theirs = dict(zip(side.seeds, side.runs, strict=True)), dict(zip(first.seeds, first.runs, strict=True))
     seeds = tuple(seed for seed in side.seeds if seed in theirs)
     measures = {}
@@ -297,23 +297,23 @@ def _difference(first: Side, side: Side, confidence: float) -> Difference:
 # --- what cannot be compared --------------------------------------------------------------------------
 
 
-def _test_set(side: Side) -> tuple[str, int, str]:
+def _test_set(side: Arm) -> tuple[str, int, str]:
     """Name and rows of what a side was judged on, and what they carry."""
     data = side.runs[0].result["data"]
     return str(data["name"]), int(side.runs[0].result["test"]["n"]), words.labelled(data).removeprefix("in ")
 
 
-def _unlike(a: Side, b: Side) -> bool:
+def _unlike(a: Arm, b: Arm) -> bool:
     """Whether two sides were surely judged on different test rows."""
     return _test_set(a) != _test_set(b)
 
 
-def _same_groups(a: Side, b: Side) -> bool:
+def _same_groups(a: Arm, b: Arm) -> bool:
     """Whether two sides measure the same groups, so that their worst group and gaps are of one kind."""
     return a.settings.get("fairness.groups") == b.settings.get("fairness.groups")
 
 
-def _other_groups(sides: Sequence[Side]) -> list[str]:
+def _other_groups(sides: Sequence[Arm]) -> list[str]:
     first = sides[0]
     other = [
         side.label
@@ -325,7 +325,7 @@ def _other_groups(sides: Sequence[Side]) -> list[str]:
     return [f"{', '.join(other)}: other groups than {first.label}'s: worst group and gaps cannot be compared."]
 
 
-def _test_sets(sides: Sequence[Side]) -> list[str]:
+def _test_sets(sides: Sequence[Arm]) -> list[str]:
     first, notes = sides[0], []
     for side in sides[1:]:
         if _unlike(first, side):
@@ -351,7 +351,7 @@ def _test_sets(sides: Sequence[Side]) -> list[str]:
     return notes
 
 
-def _stopped(sides: Sequence[Side]) -> list[str]:
+def _stopped(sides: Sequence[Arm]) -> list[str]:
     return [
         f"{side.label}, seed {run.study.seed}: {words.stopped(run.result)}"
         for side in sides
@@ -360,7 +360,7 @@ def _stopped(sides: Sequence[Side]) -> list[str]:
     ]
 
 
-def _seeds(sides: Sequence[Side]) -> list[str]:
+def _seeds(sides: Sequence[Arm]) -> list[str]:
     notes = []
     alone = [side.label for side in sides if len(side.runs) == 1]
     if alone:

@@ -19,7 +19,7 @@ from accord.reports.charts.drawing import (
     write,
 )
 from accord.reports.charts.group_figures import MOST_GROUPS
-from accord.reports.compare.comparison import Comparison, Side
+from accord.reports.compare.comparison import Arm, Comparison
 from accord.reports.intervals import Interval
 from accord.reports.scoring import Score
 from accord.reports.words import formatting as words
@@ -36,7 +36,7 @@ def style(number: int, theme: Theme) -> tuple[str, tuple[float, ...], str]:
     return colour, _DASHES[number // 3 % 3], _MARKERS[number // 3 % 3]
 
 
-def drawn(comparison: Comparison) -> Sequence[Side]:
+def drawn(comparison: Comparison) -> Sequence[Arm]:
     """The sides that figures show."""
     return comparison.sides[:MOST_SIDES]
 

@@ -8,7 +8,7 @@ from accord.reports.charts.drawing import THEMES
 from accord.reports.charts.group_figures import column_label
 from accord.reports.compare import figures
 from accord.reports.compare import text as cw
-from accord.reports.compare.comparison import Comparison, Side
+from accord.reports.compare.comparison import Arm, Comparison
 from accord.reports.layout import Cell, Grid, Part, Plot, Section, cells, plot
 from accord.reports.run import sections
 from accord.reports.run.page import Card, environment
@@ -57,7 +57,7 @@ def _names(comparison: Comparison) -> list[str]:
     return list(found)[:3]
 
 
-def _card(comparison: Comparison, side: Side) -> Card:
+def _card(comparison: Comparison, side: Arm) -> Card:
     score = comparison.scoring.headline
     found = side.measures[score.name]
     about = words.count(len(side.runs), "seed")

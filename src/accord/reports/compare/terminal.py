@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from accord.reports.compare import text as cw
-from accord.reports.compare.comparison import Comparison, Side
+from accord.reports.compare.comparison import Arm, Comparison
 from accord.reports.words import formatting as words
 
 MOST_COLUMNS = 4
@@ -58,7 +58,7 @@ def _settings(comparison: Comparison) -> RenderableType:
     return table
 
 
-Cells = Callable[[Side], str]
+Cells = Callable[[Arm], str]
 
 
 def _measured(of: str) -> tuple[str, Cells]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from accord.reports.compare.comparison import Comparison, Side
+from accord.reports.compare.comparison import Arm, Comparison
 from accord.reports.intervals import Interval
 from accord.reports.scoring import ACCURACY, LOSS, MAE, R2, RMSE, Score
 from accord.reports.words import formatting as words
@@ -54,7 +54,7 @@ def shown(measure: str, found: Interval) -> str:
     return f"{form(found.mean)} ± {form(found.half)}" if measure in _PLAIN else score.mean(found)
 
 
-def figure(measure: str, side: Side) -> str:
+def figure(measure: str, side: Arm) -> str:
     """A side's figure: epsilon the largest over its seeds, all others with their interval."""
     if measure == "epsilon":
         return "∞" if side.epsilon is None else words.epsilon(side.epsilon)
@@ -70,7 +70,7 @@ def change(measure: str, found: Interval) -> str:
     return _FORMS.get(measure, LOSS).difference(found)
 
 
-def seeds(side: Side) -> str:
+def seeds(side: Arm) -> str:
     """The seeds, neighbours joined.
 
     >>> from types import SimpleNamespace
@@ -91,7 +91,7 @@ def level(comparison: Comparison) -> str:
     return f"± is half the {100 * comparison.confidence:.4g}% t-interval over seeds"
 
 
-def told(comparison: Comparison, side: Side, most: int = 3) -> str:
+def told(comparison: Comparison, side: Arm, most: int = 3) -> str:
     """What sets a side apart in a line: the first side's settings, of a later one those that are not the first's."""
     first = comparison.sides[0]
     pairs = [(name, values) for name, values in comparison.differing.items() if side.label in values]
@@ -103,7 +103,7 @@ def told(comparison: Comparison, side: Side, most: int = 3) -> str:
     return ", ".join(named) + (", …" if len(pairs) > most else "")
 
 
-def setting(values: Mapping[str, Any], side: Side) -> str:
+def setting(values: Mapping[str, Any], side: Arm) -> str:
     """A side's value of a setting, about as a study file has it; a dash where its study has no such setting."""
     if side.label not in values:
         return words.DASH
@@ -118,7 +118,7 @@ def _written(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
-def difference(comparison: Comparison, side: Side, measure: str) -> str:
+def difference(comparison: Comparison, side: Arm, measure: str) -> str:
     """A side's difference from the first; nothing for the first, a dash where there is none."""
     if side is comparison.sides[0]:
         return ""

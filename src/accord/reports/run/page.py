@@ -36,9 +36,9 @@ class Card:
 
 @cache
 def environment() -> Environment:
-    """Where pages are laid out: templates beside this file, what is put into them escaped."""
+    """Where pages are laid out: templates of `reports/templates`, what is put into them escaped."""
     return Environment(
-        loader=PackageLoader("accord.reports", ""),
+        loader=PackageLoader("accord.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

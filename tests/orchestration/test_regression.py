@@ -65,7 +65,7 @@ def test_many_rounds_come_to_least_squares(tmp_path: Path) -> None:
 
 
 def test_the_example_learns_the_bundled_patients(tmp_path: Path) -> None:
-    study = load_study(Path(__file__).parents[1] / "examples" / "linear.yaml")
+    study = load_study(Path(__file__).parents[2] / "examples" / "linear.yaml")
     x, y = centralised(study)
     best = np.linalg.lstsq(x, y, rcond=None)[0]
     test = load_data(study.data, study.seed).test
