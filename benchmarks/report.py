@@ -5,7 +5,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from accord.orchestration.prepare import versions
+from accord.core.versions import versions
 
 _NOTES = Path(__file__).parent / "NOTES.md"
 

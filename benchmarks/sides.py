@@ -16,7 +16,9 @@ from torch import nn
 
 from accord.config.load import make_study
 from accord.core.params import Params
-from accord.orchestration.prepare import Prepared, prepare, reproducible_arithmetic
+from accord.engines.registry import reproducible_arithmetic
+from accord.orchestration.prepare import prepare
+from accord.orchestration.prepared import Prepared
 from accord.program.base import Cohort
 from accord.program.build import draw_cohort
 from accord.program.evaluate import evaluate

@@ -2,7 +2,8 @@
 
 from accord.config.schema import Study
 from accord.core.params import Params
-from accord.orchestration.prepare import Prepared, prepare
+from accord.orchestration.prepare import prepare
+from accord.orchestration.prepared import Prepared
 from accord.program.base import Cohort, RoundOutcome
 from accord.program.build import draw_cohort
 

@@ -1,38 +1,19 @@
-"""The partition in its two forms: what the report says must not depend on which it was given."""
+"""`partition.json` read in either of its forms."""
 
 from collections import Counter
-from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.data.partition_summary import label_shares
 from accord.records.partition_record import holders
-from accord.reports.charts import figures
-from accord.reports.charts.drawing import LIGHT, svg
-from accord.reports.run import sections
-from accord.reports.run.page import render
-
-Make = Callable[[str], dict[str, Any]]
 
 
-def summed_up(partition: dict[str, Any], first: int = 10) -> dict[str, Any]:
-    """The same clients in the other form."""
-    clients = partition["clients"]
-    labels = np.array([client["labels"] for client in clients])
-    return {
-        "class_names": partition["class_names"],
-        "population": len(clients),
-        "rows": {str(n): count for n, count in Counter(client["rows"] for client in clients).items()},
-        "test_rows": {str(n): count for n, count in Counter(client["test_rows"] for client in clients).items()},
-        "labels": labels.sum(axis=0).tolist(),
-        "label_shares": label_shares(lambda asked: labels[asked], len(clients)).tolist(),
-        "first_clients": clients[:first],
-    }
+def by_size(sizes: list[int]) -> dict[str, Any]:
+    """The form that counts clients by their rows."""
+    return {"population": len(sizes), "rows": {str(n): k for n, k in Counter(sizes).items()}, "first_clients": []}
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40))
@@ -40,7 +21,7 @@ def summed_up(partition: dict[str, Any], first: int = 10) -> dict[str, Any]:
 def test_both_forms_read_alike(rows: list[int]) -> None:
     clients = [{"client": c, "name": "", "rows": n, "test_rows": 0, "labels": [n]} for c, n in enumerate(rows)]
     partition = {"class_names": ["a"], "clients": clients}
-    for read in (holders(partition), holders(summed_up(partition))):
+    for read in (holders(partition), holders(by_size(rows))):
         assert (read.population, read.rows) == (len(rows), sum(rows))
         assert (read.fewest, read.median, read.most) == (min(rows), median(rows), max(rows))
         assert sorted(np.repeat(read.sizes, read.clients).tolist()) == sorted(rows)
@@ -49,43 +30,3 @@ def test_both_forms_read_alike(rows: list[int]) -> None:
 def test_no_clients_hold_nothing() -> None:
     read = holders({"class_names": ["a"], "clients": []})
     assert (read.population, read.rows, read.fewest, read.median, read.most) == (0, 0, 0, 0.0, 0)
-
-
-def test_figures_and_facts_are_the_same(make: Make) -> None:
-    listed = make("crowd")["partition"]
-    summed = summed_up(listed)
-    for draw in (figures.partition_figure, figures.sizes_figure):
-        assert svg(draw(summed), "t") == svg(draw(listed), "t")
-    assert sections.holdings(summed).parts[0].facts == sections.holdings(listed).parts[0].facts
-
-
-def test_the_form_alone_decides_nothing(make: Make) -> None:
-    """A summary that lists every client after all reads as the list does."""
-    example = make("plain")
-    assert render(**example | {"partition": summed_up(example["partition"])}) == render(**example)
-
-
-def test_the_report_says_what_is_not_listed(make: Make) -> None:
-    example = make("crowd")
-    whole = render(**example)
-    page = render(**example | {"partition": summed_up(example["partition"])})
-    said = "The figures are over all clients; the records list the first 10 clients one by one."
-    assert said in page
-    assert said not in whole
-    for text in ("500 clients, 15 rounds", "They hold from", "ε of each of 500 clients"):
-        assert text in page
-        assert text in whole
-
-
-@pytest.mark.parametrize("kinds", [1, 7, 30_000])
-def test_epsilon_of_very_many_clients_is_drawn_by_its_steps(kinds: int) -> None:
-    spent = np.random.default_rng(0).permutation(np.resize(np.linspace(0, 2, kinds), 30_000))
-    figure = figures.epsilon_clients_figure(spent, None, LIGHT)
-    (line,) = figure.axes[0].lines
-    x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
-    assert len(x) <= min(2 * kinds, 2000)
-    assert (x[0], x[-1], y.max(), y.min()) == (0, 29_999, spent.max(), spent.min())
-    # As steps around the middle between two places, the curve is at every place what it would be in full.
-    nearest = np.searchsorted((x[1:] + x[:-1]) / 2, np.arange(30_000), side="left")
-    assert np.abs(y[nearest] - np.sort(spent)[::-1]).max() <= (0 if kinds < 10 else 2e-3)
-    assert len(svg(figure, "t")) < 200_000

@@ -26,7 +26,7 @@ def doctor(
     """Say what this installation has, and how to get what it lacks."""
     from rich.console import Console
 
-    from accord.orchestration.prepare import versions
+    from accord.core.versions import versions
     from accord.reports.run.terminal import budget_table
 
     values: dict[str, Any] = {

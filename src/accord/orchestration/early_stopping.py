@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from accord.config.evaluation import EarlyStopping
 from accord.core.params import Params
-from accord.orchestration.prepare import Prepared
+from accord.orchestration.prepared import Prepared
 from accord.orchestration.scoring import scores_of
 from accord.program.evaluate import judge
 from accord.program.validation import Watch, watch

@@ -15,7 +15,7 @@ from accord.fairness.calibration import calibration
 from accord.fairness.confusion import MOST_CLASSES, confusion
 from accord.fairness.groups import Grouping
 from accord.orchestration.early_stopping import kept_round, watched
-from accord.orchestration.prepare import Prepared
+from accord.orchestration.prepared import Prepared
 from accord.orchestration.rounds import RunState, Stop
 from accord.program.build import make_optimizer
 from accord.program.evaluate import Judged, JudgedNumbers, judge

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.core.streams import stream
+from accord.core.versions import versions
 from accord.fairness.audit import audit, group_reports
 from accord.fairness.groups import Grouping, Integers, count
 from accord.fairness.rates import gaps, quantiles, rates
@@ -21,7 +22,7 @@ from accord.orchestration.evaluation import (
     stopped_early,
 )
 from accord.orchestration.group_errors import client_error_quantiles, client_errors, error_fairness
-from accord.orchestration.prepare import Prepared, versions
+from accord.orchestration.prepared import Prepared
 from accord.orchestration.rounds import RunState, Stop
 from accord.orchestration.scoring import scores_of
 from accord.program.evaluate import Judged, JudgedNumbers, count_groups, judge

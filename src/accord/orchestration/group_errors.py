@@ -10,7 +10,7 @@ from accord.core.streams import stream
 from accord.fairness.errors_by_group import ErrorSums, audit_errors, error_gaps, group_errors, mean_errors, sum_errors
 from accord.fairness.groups import Grouping, Integers
 from accord.fairness.rates import quantiles
-from accord.orchestration.prepare import Prepared
+from accord.orchestration.prepared import Prepared
 from accord.program.evaluate import JudgedNumbers
 from accord.records.round_record import finite
 

@@ -22,11 +22,12 @@ from accord.core import params as p
 from accord.core.errors import DivergedError, Fault, RunFolderError
 from accord.core.params import Params
 from accord.core.timing import Timed, untimed
+from accord.core.versions import versions
 from accord.data.federated import FederatedData
 from accord.data.partition_summary import holdings
 from accord.orchestration.charging import charge, check_taken_up, paid
 from accord.orchestration.early_stopping import best_params, validate, why_end
-from accord.orchestration.prepare import Prepared, versions
+from accord.orchestration.prepared import Prepared
 from accord.orchestration.scoring import group_scores, scores_of
 from accord.privacy.ledger import Ledger
 from accord.program.base import Cohort, RoundOutcome, ServerState

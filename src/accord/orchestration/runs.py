@@ -18,9 +18,11 @@ from accord.core.errors import RunFolderError, StoppedEarly, StudyError
 from accord.core.params import Params
 from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet
+from accord.engines.registry import reproducible_arithmetic
 from accord.orchestration.early_stopping import kept_round
 from accord.orchestration.finish import conclude
-from accord.orchestration.prepare import Prepared, prepare, reproducible_arithmetic
+from accord.orchestration.prepare import prepare
+from accord.orchestration.prepared import Prepared
 from accord.orchestration.rounds import (
     OnRound,
     RunState,
@@ -103,7 +105,7 @@ def run(
     store.check_folder(folder)
     with _held(ledger) as joint:
         try:
-            prepared = prepare(study, name, timed=timed, handed=data, joint=joint)
+            prepared = prepare(study, name, timed=timed, rows=data, joint=joint)
         except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise StudyError(
@@ -139,7 +141,7 @@ def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound
     saved = last_checkpoint(folder)
     told = saved.state.get("joint_ledger", {})
     with _held(told.get("file"), told.get("run")) as joint:
-        prepared = prepare(done.study, str(saved.state["name"]), handed=data, joint=joint)
+        prepared = prepare(done.study, str(saved.state["name"]), rows=data, joint=joint)
         with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
             saved = last_checkpoint(folder)
             return _execute(prepared, folder, resume_from(prepared, folder, saved), on_round)

@@ -17,7 +17,7 @@ from typing import Any
 from accord.config.engine import VectorisedEngine
 from accord.config.load import dump_study, load_study
 from accord.core.errors import RunFolderError, StoppedEarly
-from accord.orchestration.prepare import versions
+from accord.core.versions import versions
 from accord.records import store
 from accord.reports.sweep.folder import (
     ENDED,

@@ -1,0 +1,73 @@
+"""The data of a run: read, or taken from the caller's memory, and dealt to clients."""
+
+from accord.config.data import Data, HandedData
+from accord.config.imbalance import Imbalance
+from accord.config.partition import NaturalPartition, Partition
+from accord.core.errors import PrivacyError, StudyError
+from accord.data.federated import DataSet, FederatedData
+from accord.data.in_memory import CLIENT
+from accord.data.load import deal, load_data
+
+_HOW_TO_STATE = {
+    "custom": "let the function return class_names, and test rows of every value of a group",
+    "csv": "give data.ranges and data.categories",
+    "handed": "hand over classes",
+}
+"""How a user states what would otherwise be read off the rows."""
+
+
+def prepare_data(
+    data: Data, partition: Partition, imbalance: Imbalance | None, seed: int, rows: DataSet | None = None
+) -> FederatedData:
+    """Reads the data set and deals its rows to clients.
+
+    Args:
+        data: the study's `data` section.
+        partition: the study's `partition` section.
+        imbalance: the study's `imbalance` section; None leaves all rows in.
+        seed: the study's seed.
+        rows: rows in memory; None reads what `data` names.
+
+    Raises:
+        DataError: data is missing or damaged, or cannot be partitioned so.
+        StudyError: a setting names what the data has not.
+    """
+    return deal(load_data(data, seed) if rows is None else rows, partition, seed, imbalance)
+
+
+def describe_rows(data: Data, partition: Partition, rows: DataSet) -> Data:
+    """The `data` section of a study whose rows are in memory, with what the rows say about themselves.
+
+    Args:
+        data: the study's `data` section.
+        partition: the study's `partition` section.
+        rows: the rows in memory.
+
+    Raises:
+        StudyError: the study has data of its own, or deals rows to other clients than they came from.
+    """
+    if not isinstance(rows, DataSet):
+        kind = type(rows).__name__
+        raise StudyError(f"data=: hand over what accord.from_datasets or accord.from_torch returns, not a {kind}")
+    if not isinstance(data, HandedData):
+        raise StudyError(f"data= is given, but the study's data is {data.name}; make that {{name: handed}}")
+    by_client = isinstance(partition, NaturalPartition) and partition.partition_by == CLIENT
+    if CLIENT in rows.train.groups and not by_client:
+        raise StudyError(
+            f"partition {partition.name}: the rows were handed over by client; set it to {{name: natural, "
+            f"partition_by: {CLIENT}}}, or hand over one data set"
+        )
+    return data.model_copy(update={"about": data.about or rows.about})
+
+
+def check_stated(data: DataSet) -> None:
+    """Refuses data of which something would be read off the training rows: no noise covers that.
+
+    Raises:
+        PrivacyError: names what would be read, and how to state it.
+    """
+    if data.derived:
+        raise PrivacyError(
+            f"data {data.name}: {', '.join(data.derived)} would be read off the training rows, which no noise covers; "
+            f"{_HOW_TO_STATE.get(data.name, 'state it in the study')}"
+        )

@@ -1,0 +1,96 @@
+"""The engine a study names, on the device it names.
+
+A new engine is one entry of `_ENGINES`: its section's type, and a function that builds it.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from accord.config.engine import EngineSection, SequentialEngine, VectorisedEngine
+from accord.core.errors import StudyError
+from accord.core.streams import Streams
+from accord.core.timing import Timed, untimed
+from accord.data.federated import FederatedData
+from accord.engines.sequential import Sequential
+from accord.engines.vectorised.engine import Vectorised
+from accord.program.base import Engine
+
+
+def make_engine(
+    section: EngineSection,
+    federated: FederatedData,
+    streams: Streams,
+    device: torch.device,
+    timed: Timed = untimed,
+    samples: float = math.inf,
+) -> Engine:
+    """The engine the study names, for a run of about so many training samples."""
+    return _ENGINES[type(section)](section, federated, streams, device, timed, samples)
+
+
+def _sequential(
+    section: SequentialEngine,
+    federated: FederatedData,
+    streams: Streams,
+    device: torch.device,
+    timed: Timed,
+    samples: float,
+) -> Engine:
+    return Sequential(federated, streams, section.shard_size, device, timed)
+
+
+def _vectorised(
+    section: VectorisedEngine,
+    federated: FederatedData,
+    streams: Streams,
+    device: torch.device,
+    timed: Timed,
+    samples: float,
+) -> Engine:
+    return Vectorised(
+        federated,
+        streams,
+        section.shard_size,
+        device,
+        section.threads,
+        section.chunk_size,
+        timed,
+        section.compile,
+        samples,
+    )
+
+
+_ENGINES: dict[type, Callable[[Any, FederatedData, Streams, torch.device, Timed, float], Engine]] = {
+    SequentialEngine: _sequential,
+    VectorisedEngine: _vectorised,
+}
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes CUDA where present, else the CPU.
+
+    Raises:
+        StudyError: cuda was asked for and there is none.
+    """
+    present = torch.cuda.is_available()
+    if name == "cuda" and not present:
+        raise StudyError("engine.device cuda: this machine has no CUDA device; use auto or cpu")
+    return torch.device("cuda" if name != "cpu" and present else "cpu")
+
+
+@contextmanager
+def reproducible_arithmetic() -> Iterator[None]:
+    """One intra-operation thread while a run computes, then what was set before.
+
+    With more, how a sum is split depends on the machine's cores, and so do its last bits.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,71 @@
+"""The engine of a run: built for the study's device, compiled where that pays, under attack where the study has one."""
+
+from accord.config.schema import Study
+from accord.core.params import Params
+from accord.core.streams import Streams
+from accord.core.timing import Timed
+from accord.data.federated import FederatedData, Table
+from accord.engines.registry import make_engine
+from accord.engines.stacked.network import stack_network
+from accord.engines.vectorised.engine import Vectorised
+from accord.privacy import noise
+from accord.program.attacks import make_attacked, poisoned
+from accord.program.base import Engine
+from accord.program.local import ClientWork
+from accord.program.per_sample_check import check_by_sample
+
+
+def prepare_engine(
+    study: Study, federated: FederatedData, streams: Streams, work: ClientWork, initial: Params, timed: Timed
+) -> Engine:
+    """The engine the study names, ready to train, some of its clients malicious where the study has an attack.
+
+    Args:
+        study: as resolved.
+        federated: rows and the clients that have them.
+        streams: the run's named streams.
+        work: what clients do.
+        initial: the model's first parameters, on the device to work on.
+        timed: the stopwatch.
+    """
+    if work.plan is not None:
+        with timed("noise"):
+            noise.ready()
+    sizes = federated.train.sizes()
+    device = next(iter(initial.values())).device
+    engine = make_engine(
+        study.engine,
+        poisoned(study.attack, federated, streams),
+        streams,
+        device,
+        timed,
+        expected_samples(study, work, sizes.tolist()),
+    )
+    if isinstance(engine, Vectorised):
+        engine.ready(work, initial, study.program.cohort_size or len(sizes))
+    return make_attacked(study.attack, engine, len(sizes), streams, work.plan)
+
+
+def expected_samples(study: Study, work: ClientWork, sizes: list[int]) -> float:
+    """Training samples over the whole run, each as often as it is used: what compiling has to pay for.
+
+    Args:
+        study: gives rounds and cohort size.
+        work: gives local steps and batch size.
+        sizes: training rows of each client.
+    """
+    cohort = study.program.cohort_size or len(sizes)
+    samples = sum(work.steps(n) * min(n, work.batch_size or n) for n in sizes)
+    return study.program.rounds * samples * cohort / max(1, len(sizes))
+
+
+def check_per_sample(work: ClientWork, table: Table) -> None:
+    """Refuses a network of which no gradient can be taken sample by sample, where privacy clips those.
+
+    Networks with stacked kernels are known to have them, and are not tried.
+
+    Raises:
+        PrivacyError: a layer mixes samples or cannot be mapped over them.
+    """
+    if stack_network(work.task.model, table.x.dim() - 1, by_sample=True) is None:
+        check_by_sample(work, table)

@@ -1,0 +1,45 @@
+"""What a run is evaluated on: test rows less those held out for early stopping, and their sensitive groups."""
+
+from collections.abc import Mapping
+
+from accord.config.evaluation import Evaluation, Fairness
+from accord.data.federated import DataSet, FederatedData, refuse_numbers
+from accord.fairness.groups import Grouping
+from accord.program.evaluate import groupings, positive_label
+from accord.program.fine_tuning import check_clients
+from accord.program.validation import hold_out
+
+
+def hold_out_rows(section: Evaluation, federated: FederatedData, seed: int) -> FederatedData:
+    """Takes the rows that early stopping decides by out of the test set.
+
+    Args:
+        section: the study's `evaluation` section.
+        federated: the data, dealt to clients.
+        seed: the study's seed.
+
+    Raises:
+        StudyError: early stopping or fine-tuning asks for what the data has not.
+    """
+    if section.early_stopping is not None:
+        if section.early_stopping.metric == "accuracy":
+            refuse_numbers(federated.data.test, "evaluation.early_stopping.metric accuracy", "set it to loss")
+        federated = hold_out(federated, section.early_stopping.fraction, seed)
+    if section.fine_tune is not None:
+        check_clients(section.fine_tune.clients, len(federated.train))
+    return federated
+
+
+def sensitive_groups(section: Fairness | None, data: DataSet) -> tuple[Mapping[str, Grouping], int | None]:
+    """The test rows' sensitive groups by column, and the label that counts as selected.
+
+    Args:
+        section: the study's `fairness` section; None gives no groups.
+        data: whose test rows are grouped.
+
+    Raises:
+        StudyError: a column or label that the data has not.
+    """
+    if section is None:
+        return {}, None
+    return groupings(data, section.groups), positive_label(section.positive, len(data.class_names))

@@ -1,0 +1,61 @@
+"""The task of a study: the network it names, built for its data, with its loss."""
+
+import numpy as np
+import torch
+
+from accord.config.model import Model
+from accord.core.errors import PrivacyError, StudyError
+from accord.core.task import Task
+from accord.data.federated import DataSet
+from accord.models.build import build
+
+
+def make_task(model: Model, data: DataSet, seed: int) -> Task:
+    """The network over this data, with its loss.
+
+    Args:
+        model: the study's `model` section.
+        data: gives the shape of one sample, the classes and the number of tokens.
+        seed: the study's seed; initial values come from its stream `model`.
+
+    Raises:
+        StudyError: the network does not fit the data.
+    """
+    options = model.model_dump(exclude={"name"})
+    classes, shape, tokens = len(data.class_names), tuple(data.train.x.shape[1:]), data.tokens()
+    task = Task(build(model.name, options, shape, classes, seed, tokens=tokens), classes)
+    if tokens is not None:
+        _check_tokens(model.name, task, shape, tokens)
+    return task
+
+
+def _check_tokens(name: str, task: Task, shape: tuple[int, ...], tokens: int) -> None:
+    """Refuses a network whose embedding ends below the data's highest token."""
+    try:
+        with torch.no_grad():
+            task.losses(task.init(), torch.full((1, *shape), tokens - 1), torch.zeros(1, dtype=torch.int64))
+    except IndexError as error:
+        raise StudyError(
+            f"model {name}: its network has no place for token {tokens - 1}, the highest of the data; "
+            f"make its embedding {tokens} or larger"
+        ) from error
+
+
+def check_stateless(name: str, task: Task, data: DataSet, rng: np.random.Generator) -> None:
+    """Refuses a network whose output depends on rows it has seen before.
+
+    Args:
+        name: of the network.
+        task: with the network.
+        data: gives the shape of one sample.
+        rng: draws the rows it is tried on.
+
+    Raises:
+        PrivacyError: the network remembers rows.
+    """
+    shape = tuple(data.train.x.shape[1:])
+    if task.remembers(shape, rng, tokens=data.train.holds_tokens):
+        raise PrivacyError(
+            f"model {name}: the network remembers rows it has seen, so clipping one sample or client does "
+            "not bound what it changes; make forward depend on its input and parameters alone"
+        )

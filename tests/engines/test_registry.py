@@ -1,0 +1,37 @@
+"""Engines by name, and the device they work on."""
+
+import pytest
+import torch
+
+from accord.config.engine import SequentialEngine, VectorisedEngine
+from accord.core.errors import StudyError
+from accord.core.streams import Streams, bind
+from accord.data.federated import FederatedData
+from accord.engines.registry import make_engine, pick_device, reproducible_arithmetic
+from accord.engines.sequential import Sequential
+from accord.engines.vectorised.engine import Vectorised
+
+
+def test_each_section_makes_its_engine(federation) -> None:  # type: ignore[no-untyped-def]
+    data: FederatedData = federation([10, 30, 7])
+    streams: Streams = bind(0, "test")
+    for section, kind in (
+        (SequentialEngine(name="sequential"), Sequential),
+        (VectorisedEngine(name="vectorised"), Vectorised),
+    ):
+        assert type(make_engine(section, data, streams, torch.device("cpu"))) is kind
+
+
+def test_device() -> None:
+    assert pick_device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        assert pick_device("auto").type == "cpu"
+        with pytest.raises(StudyError, match="no CUDA device"):
+            pick_device("cuda")
+
+
+def test_threads_are_put_back() -> None:
+    before = torch.get_num_threads()
+    with reproducible_arithmetic():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before

@@ -1,0 +1,33 @@
+"""A study's network over its data."""
+
+import numpy as np
+import pytest
+import torch
+
+from accord.config.data import SyntheticData
+from accord.config.model import CustomModel, LogisticModel, MlpModel
+from accord.core.errors import PrivacyError
+from accord.data.load import load_data
+from accord.program.study_task import check_stateless, make_task
+
+DATA = load_data(SyntheticData(name="synthetic", train_rows=30, test_rows=12, features=6, classes=3), seed=0)
+
+
+def test_the_network_fits_the_data() -> None:
+    task = make_task(LogisticModel(name="logistic"), DATA, seed=0)
+    assert task.logits(task.init(), DATA.train.x[:4].float()).shape == (4, 3)
+
+
+def test_initial_values_follow_the_seed() -> None:
+    model = MlpModel(name="mlp", hidden=(4,))
+    one, two, other = (make_task(model, DATA, seed).init() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_network_that_remembers_rows_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    check_stateless("logistic", make_task(LogisticModel(name="logistic"), DATA, seed=0), DATA, rng)
+    task = make_task(CustomModel(name="custom", function="networks:remembers"), DATA, seed=0)
+    with pytest.raises(PrivacyError, match="remembers rows it has seen"):
+        check_stateless("custom", task, DATA, rng)
