@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Count, Section, Whole
+from accord.config.base import Count, Fraction, Section, Whole
 
 
 class RobustSection(Section):
@@ -102,9 +102,9 @@ class GeometricMedianProgram(RobustSection):
     weights: Literal["size", "uniform"] = "uniform"
     """Weigh all updates alike, or by their clients' rows (who says it has many rows is then heard more)."""
     iterations: Count = 100
-    """The most iterations of the smoothed Weiszfeld algorithm in a round."""
-    smoothing: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1e-6
-    """Distances below it count as it."""
+    """The most iterations of the modified Weiszfeld algorithm (Vardi and Zhang 2000) in a round."""
+    smoothing: Fraction = 1e-6
+    """An update counts as met where it is nearer than this share of the median distance."""
 
 
 RobustProgram = MedianProgram | TrimmedMeanProgram | KrumProgram | MultiKrumProgram | GeometricMedianProgram

@@ -6,7 +6,8 @@ They promise nothing about privacy: one client's influence is bounded by the oth
 **NaN and infinity.** A row that holds one is dropped before the rule is applied: whoever sends it is heard no more
 than a client that sends nothing. Dropping never weakens a rule. The share `trim` is taken of the rows left, and Krum's
 f falls only as far as the rows left demand, which is never by more than was dropped. Numbers that are finite but
-too large to square count as infinitely far away.
+too large to square count as infinitely far away
+(but for the geometric median, to which their direction counts).
 """
 
 import math
@@ -16,6 +17,9 @@ import torch
 from torch import Tensor
 
 from accord.core.checks import positive
+
+_TRY_NEAREST = 8
+"""Iterations of the geometric median after which the nearest update is tried: a pass over the updates of its own."""
 
 
 def finite_rows(updates: Tensor) -> Tensor:
@@ -158,19 +162,19 @@ def geometric_median(
     iterations: int = 100,
     tolerance: float = 1e-6,
 ) -> Tensor:
-    """The point with the least weighted sum of distances to the updates, by the smoothed Weiszfeld algorithm.
+    """The point with the least weighted sum of distances to the updates.
 
-    K. Pillutla, S. M. Kakade, Z. Harchaoui. Robust Aggregation for Federated Learning. IEEE Transactions on Signal
-    Processing 70, 2022, arXiv 1912.13445, Algorithm 2:
-    v <- sum_i b_i w_i / sum_i b_i with b_i = a_i / max(nu, ||v - w_i||).
+    The objective is that of RFA (K. Pillutla, S. M. Kakade, Z. Harchaoui. Robust Aggregation for Federated Learning.
+    IEEE Transactions on Signal Processing 70, 2022, arXiv 1912.13445, equation 2). It is minimised by the modified
+    Weiszfeld algorithm of Y. Vardi and C.-H. Zhang (The multivariate L1-median and associated data depth. PNAS 97(4),
+    2000, equation 10). Weiszfeld's own step, smoothed or not, stays at any update that it meets.
 
-    The paper leaves the start open; this one starts from the median of each coordinate, which no minority can move
-    far, where the mean would take as many more iterations as an outlier has digits. Computed in float64.
+    It starts from the median of each coordinate, which no minority can move far. Computed in float64.
 
     Args:
         updates: shape `[clients, numbers]`.
         weights: a_i >= 0, shape `[clients]`; None weighs all alike.
-        smoothing: nu > 0: distances below it count as it, so that an update may be the median itself.
+        smoothing: nu > 0. An update counts as met where it is nearer than this share of the median distance.
         iterations: the most that are done.
         tolerance: done when a step is shorter than this share of the median distance to the updates.
 
@@ -189,17 +193,58 @@ def geometric_median(
     if len(points) == 0:
         raise ValueError("weights: no client that sent finite numbers has a weight above 0")
     v = _middle(points, (len(points) - 1) // 2)
-    for _ in range(iterations):
-        distances = torch.linalg.vector_norm(points - v, dim=1)
-        smoothed = distances.clamp(min=smoothing)
-        # Times the least distance, which cancels in the mean: 1 / nu alone may overflow.
-        b = a * (smoothed.min() / smoothed)
-        moved = (b / b.sum()) @ points
-        step = float(torch.linalg.vector_norm(moved - v))
+    for iteration in range(iterations):
+        distances = _distances(points, v)
+        moved = _vardi_zhang(points, a, v, smoothing)
+        short = _length(moved - v) <= tolerance * float(distances.median())
+        if short or iteration % _TRY_NEAREST == _TRY_NEAREST - 1:
+            # A step is short at the median, and also close to an update, which is left or reached slowly. From the
+            # update itself the step is long where the update is not the median, and none where it is.
+            left = _vardi_zhang(points, a, points[distances.argmin()], smoothing)
+            if float(a @ _distances(points, left)) < float(a @ _distances(points, moved)):
+                moved = left
+            elif short:
+                return moved.to(updates.dtype)
         v = moved
-        if step <= tolerance * float(distances.median()):
-            break
     return v.to(updates.dtype)
+
+
+def _vardi_zhang(points: Tensor, a: Tensor, v: Tensor, smoothing: float) -> Tensor:
+    """One step of Vardi & Zhang 2000, equation 10: max(0, 1 - eta / r) T(v) + min(1, eta / r) v.
+
+    T is Weiszfeld's step over the updates away from v, eta the weight of those at v, and r the length of the pull
+    R(v) = sum_i a_i (x_i - v) / ||x_i - v|| of the others. Where r <= eta, v is the median.
+    """
+    distances = _distances(points, v)
+    away = distances > smoothing * distances.median()
+    if not bool(away.any()):
+        return v
+    far, b = distances[away], a[away]
+    # Times the least distance, which cancels in the mean: 1 / far alone may overflow.
+    b = b * (far.min() / far)
+    weiszfeld = (b / b.sum()) @ points[away]
+    eta = float(a[~away].sum())
+    if eta == 0:
+        return weiszfeld
+    r = _length((a[away] / far) @ (points[away] - v))
+    if r <= eta:
+        return v
+    return (1 - eta / r) * weiszfeld + (eta / r) * v
+
+
+def _distances(points: Tensor, v: Tensor) -> Tensor:
+    """The distance of each point to v, shape `[clients]`, whether or not its square is a float."""
+    apart = points - v
+    distances: Tensor = torch.linalg.vector_norm(apart, dim=1)
+    if bool(distances.isfinite().all()):
+        return distances
+    largest = apart.abs().amax(dim=1).clamp(min=torch.finfo(apart.dtype).tiny)
+    scaled: Tensor = torch.linalg.vector_norm(apart / largest[:, None], dim=1)
+    return largest * scaled
+
+
+def _length(step: Tensor) -> float:
+    return float(torch.linalg.vector_norm(step))
 
 
 def _enough(clients: int, malicious: int) -> None:
