@@ -13,6 +13,7 @@ import typer
 from accord.cli import budget, compare, data, doctor, export, report, run, sweep
 from accord.cli.varieties import RunCommand
 from accord.core.errors import AccordError
+from accord.core.output import lost_output, make_lenient, say
 
 app = typer.Typer(
     name="accord",
@@ -50,33 +51,38 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Runs the command line and exits with its code."""
+    """Runs the command line and exits with its code, whatever becomes of what it prints."""
+    make_lenient()
     # Half a second of every start went into looking for garbage among what was just imported.
     gc.set_threshold(100_000, 20, 20)
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
             signal.signal(number, _terminated)
+    code = _exit_code()
+    if reason := lost_output():
+        _say(f"standard output could not be written ({reason}); exit code {code} is that of the work")
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Runs the command that `sys.argv` names; its exit code, its error said in one line."""
     try:
         code = app(standalone_mode=False)
     except AccordError as error:
         _say(str(error))
-        sys.exit(error.exit_code)
+        return error.exit_code
     except typer.Abort:
         _say("interrupted")
-        sys.exit(3)
+        return 3
     except KeyboardInterrupt:
         code = _INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (accord ... | head); there is nobody left to tell.
-        sys.stderr.close()
-        sys.exit(1)
     except _UsageError as error:
         _say(f"{_text(error)} (see: accord --help)")
-        sys.exit(2)
+        return 2
     if code == _INTERRUPTED:
         _say("interrupted before anything was run; nothing was written")
-        sys.exit(3)
-    sys.exit(code if isinstance(code, int) else 0)
+        return 3
+    return code if isinstance(code, int) else 0
 
 
 def _text(error: BaseException) -> str:
@@ -85,8 +91,7 @@ def _text(error: BaseException) -> str:
 
 
 def _say(message: str) -> None:
-    line = " ".join(message.split())
-    print(f"accord: {line}", file=sys.stderr)
+    say(f"accord: {' '.join(message.split())}")
 
 
 if __name__ == "__main__":

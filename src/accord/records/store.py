@@ -168,7 +168,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a whole file of UTF-8 text; see `write_bytes`."""
-    write_bytes(path, text.encode())
+    # A study's file name may hold bytes that are no text; a report must not fail over it once the training is done.
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

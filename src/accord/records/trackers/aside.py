@@ -1,11 +1,11 @@
 """A tracker kept aside from the run: in a thread of its own, where it can neither stop, delay nor alter it."""
 
-import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from accord.core.output import say
 from accord.records.round_record import RoundRecord
 from accord.records.trackers.base import Tracker
 
@@ -61,4 +61,4 @@ class Aside:
                 self._say(f"failed ({type(error).__name__}{': ' if reason else ''}{reason})")
 
     def _say(self, what: str) -> None:
-        print(f"accord: tracker {self._name} {what}; the run goes on without it", file=sys.stderr)
+        say(f"accord: tracker {self._name} {what}; the run goes on without it")
