@@ -22,7 +22,9 @@ def accord(folder: Path, arguments: str, shell: str = "") -> subprocess.Complete
     )
 
 
-@pytest.mark.parametrize("shell", ["", ">/dev/full", ">&-", "2>/dev/full", ">&- 2>&-", ">/dev/full 2>&1", "| head -c 1"])
+@pytest.mark.parametrize(
+    "shell", ["", ">/dev/full", ">&-", "2>/dev/full", ">&- 2>&-", ">/dev/full 2>&1", "| head -c 1"]
+)
 def test_a_finished_private_run_ends_with_its_own_code(tmp_path: Path, study_file: StudyFile, shell: str) -> None:
     study_file(privacy=PRIVATE, program={"name": "fedavg", "rounds": 2})
     done = accord(tmp_path, "run study.yaml --out there", shell)

@@ -1,4 +1,6 @@
+import copy
 import inspect
+import pickle
 
 import pytest
 
@@ -51,3 +53,13 @@ def test_a_client_error_says_who_when_and_where() -> None:
     error = ClientError("loss is NaN", client=3, round_number=7, stage="step")
     assert str(error) == "client 3, round 7, step: loss is NaN"
     assert (error.client, error.round, error.stage) == (3, 7, "step")
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_error_survives_pickling(cls: type[AccordError]) -> None:
+    error = cls("no", client=7, round_number=2, stage="step") if issubclass(cls, ClientError) else cls("no")
+    error.add_note("seen")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is cls
+    assert (str(again), vars(again)) == (str(error), vars(error))
+    assert copy.copy(error).args == error.args

@@ -1,7 +1,9 @@
 """What a notebook does: run a study, look at it, read it back, take it up."""
 
 import json
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import accord
 from accord.config.schema import Study
 from accord.core.errors import RunFolderError
-from accord.orchestration.runs import default_folder, write_report
+from accord.orchestration.runs import make_default_folder, write_report
+from accord.records import store
 from accord.records.round_record import RoundRecord
 
 SAMPLE: dict[str, Any] = {"unit": "sample", "epsilon": 3.0, "delta": 1e-4}
@@ -158,12 +161,50 @@ def test_what_is_no_run_folder_says_so(tmp_path: Path) -> None:
 
 def test_default_folders_never_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    first = default_folder("digits")
-    first.mkdir(parents=True)
-    second = default_folder("digits")
+    with ThreadPoolExecutor(8) as threads:  # as runs that start in one second do
+        made = set(threads.map(lambda _: make_default_folder("digits"), range(32)))
+    assert len(made) == 32
+    assert all(folder.is_dir() for folder in made)
+    first, second = sorted(made)[:2]
     assert first != second
     assert first.parent == second.parent == Path("runs")
     assert second.name.startswith("digits-")
+
+
+def test_a_run_that_comes_second_to_a_folder_leaves_the_first_alone(
+    small_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = store.create_folder
+
+    def create_folder(path: Path) -> Path:
+        monkeypatch.setattr(store, "create_folder", made)
+        accord.run(small_study(seed=1), path)  # another process: from start to end before this one's lock
+        return path
+
+    monkeypatch.setattr(store, "create_folder", create_folder)
+    with pytest.raises(RunFolderError, match="is not empty"):
+        accord.run(small_study(seed=2), tmp_path / "there")
+    assert accord.open_run(tmp_path / "there").study.seed == 1
+
+
+def test_a_callers_own_oserror_is_passed_on(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    def on_round(*_: object) -> None:
+        raise ConnectionResetError("the caller's dashboard is down")
+
+    with pytest.raises(ConnectionResetError, match="dashboard"):
+        accord.run(small_study(), tmp_path / "there", on_round=on_round)
+    with pytest.raises(ConnectionResetError, match="dashboard"):
+        accord.run(small_study(privacy=SAMPLE), tmp_path / "joint", ledger=tmp_path / "ledger", on_round=on_round)
+
+
+def test_a_copied_run_folder_tells_its_own_name(run: accord.Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "copy")
+    copied = accord.open_run(tmp_path / "copy")
+    assert copied.result is not None
+    assert copied.result["run"] == str(tmp_path / "copy")
+    page = write_report(tmp_path / "copy").read_text()
+    assert str(tmp_path / "copy") in page
+    assert str(run.folder) not in page
 
 
 def test_rounds_are_told_as_they_come(small_study: Callable[..., Study], tmp_path: Path) -> None:

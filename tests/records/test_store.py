@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accord.core.errors import RunFolderError, StorageError
-from accord.records import store
+from accord.records import ledger_file, store
 
 property_test = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 VALUES = st.recursive(
@@ -252,3 +252,48 @@ def test_a_file_system_that_cannot_sync_folders_will_do(tmp_path: Path, monkeypa
     store.write_json(tmp_path / "result.json", {})
     store.append_line(tmp_path / "rounds.jsonl", {})
     assert store.read_lines(tmp_path / "rounds.jsonl") == [{}]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EIO])
+def test_a_lock_that_cannot_be_had_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    told = f"cannot be locked .{os.strerror(number)}.; choose one on"
+    with pytest.raises(RunFolderError, match=told), store.lock(tmp_path):
+        pass
+    with (
+        pytest.raises(RunFolderError, match=r"ledger .* cannot be locked .*; keep it on"),
+        ledger_file.held(tmp_path / "joint"),
+    ):
+        pass
+
+
+def test_a_lock_file_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(RunFolderError, match="cannot be locked"), store.lock(tmp_path):
+        pass
+
+
+def test_an_oserror_under_the_lock_is_not_the_locks(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionResetError, match="mine"), store.lock(tmp_path):
+        raise ConnectionResetError("mine")
+
+
+def test_a_folder_with_nothing_but_a_lock_is_empty(tmp_path: Path) -> None:
+    with store.lock(tmp_path):
+        store.check_folder(tmp_path)
+
+
+def test_a_new_folder_is_made_once(tmp_path: Path) -> None:
+    assert store.make_new_folder(tmp_path / "a" / "b")
+    assert not store.make_new_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot be made"):
+        store.make_new_folder(tmp_path / "file" / "b")
+
+
+def test_text_that_is_no_text_is_written_all_the_same(tmp_path: Path) -> None:
+    store.write_text(tmp_path / "page", "caf\udcff")
+    assert (tmp_path / "page").read_bytes() == b"caf?"

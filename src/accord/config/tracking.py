@@ -18,14 +18,15 @@ class WandbTracking(Section):
     """Weights & Biases; needs the extra `wandb`. Its key is taken from WANDB_API_KEY alone."""
 
     name: Literal["wandb"]
-    project: str = "accord"
-    """The project that the run is filed under."""
+    project: str | None = None
+    """The project that the run is filed under; null takes WANDB_PROJECT, else `accord`."""
     entity: str | None = None
-    """The user or team that the project belongs to; null takes the key's owner."""
+    """The user or team that the project belongs to; null takes WANDB_ENTITY, else the key's owner."""
     group: str | None = None
-    """What Weights & Biases groups runs by, such as the seeds of one study."""
-    online: Flag = False
-    """Send rounds as they end; otherwise they are kept in the run folder, for `wandb sync`."""
+    """What Weights & Biases groups runs by, such as the seeds of one study; null takes WANDB_RUN_GROUP."""
+    online: Flag | None = None
+    """Send rounds as they end, or keep them in the run folder for `wandb sync`; null does as WANDB_MODE says, and
+    keeps them where that is not set."""
 
 
 class MlflowTracking(Section):

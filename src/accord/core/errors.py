@@ -15,6 +15,9 @@
 Each message is one line that names what, where and the mend.
 """
 
+from functools import partial
+from typing import Any
+
 
 class AccordError(Exception):
     """Root of the tree. `exit_code` is what the command line returns."""
@@ -58,6 +61,7 @@ class ClientError(Fault):
     """Client work failed.
 
     Attributes:
+        message: what went wrong, without where.
         client: the client whose work failed.
         round: the round, counted from 1.
         stage: `start`, `step` or `finish`.
@@ -65,9 +69,15 @@ class ClientError(Fault):
 
     def __init__(self, message: str, *, client: int, round_number: int, stage: str) -> None:
         super().__init__(f"client {client}, round {round_number}, {stage}: {message}")
+        self.message = message
         self.client = client
         self.round = round_number
         self.stage = stage
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is pickled as its class and its `args`, which lack what is given by keyword.
+        made = partial(type(self), client=self.client, round_number=self.round, stage=self.stage)
+        return made, (self.message,), self.__dict__
 
 
 class DivergedError(Fault):

@@ -101,8 +101,8 @@ def run(
         StoppedEarly: interrupted where no result could be written; what was finished is saved.
         Fault: something failed on the way; the records so far are whole.
     """
-    folder = Path(out) if out is not None else default_folder(name)
-    store.check_folder(folder)
+    if out is not None:
+        store.check_folder(Path(out))
     with _held(ledger) as joint:
         try:
             prepared = prepare(study, name, timed=timed, rows=data, joint=joint)
@@ -111,8 +111,9 @@ def run(
             raise StudyError(
                 f"the study asks for what this machine cannot make ready: {reason}; lower its sizes"
             ) from error
-        store.create_folder(folder)
+        folder = store.create_folder(Path(out)) if out is not None else make_default_folder(name)
         with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
+            store.check_folder(folder)  # again: a run that was given the same folder may have come first
             return _execute(prepared, folder, begin(prepared, folder), on_round, timed=timed)
 
 
@@ -170,6 +171,8 @@ def open_run(folder: Path | str) -> Run:
         raise RunFolderError(f"{folder}: not a run folder (it has no study.yaml)")
     study = load_study(folder / "study.yaml")
     values = store.read_json(folder / "result.json") if (folder / "result.json").exists() else None
+    if values is not None:
+        values["run"] = str(folder)  # where it is now: it may have been moved or copied since
     try:
         rounds = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
     except (KeyError, TypeError) as error:
@@ -183,11 +186,16 @@ def open_run(folder: Path | str) -> Run:
     return Run(folder, study, values, rounds, params)
 
 
-def default_folder(name: str) -> Path:
-    """`runs/NAME-YYYYMMDD-HHMMSS`, with a number behind it where that exists."""
+def make_default_folder(name: str) -> Path:
+    """Makes `runs/NAME-YYYYMMDD-HHMMSS`, with a number behind it where that exists.
+
+    Raises:
+        RunFolderError: the folder cannot be made.
+    """
     stamp = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     folder, number = stamp, 2
-    while folder.exists():
+    # Making it is the test of whether it is free: of two runs that start in one second, one takes the next number.
+    while not store.make_new_folder(folder):
         folder, number = stamp.with_name(f"{stamp.name}-{number}"), number + 1
     return folder
 

@@ -183,6 +183,11 @@ def _open(path: Path) -> IO[bytes]:
         except BlockingIOError as error:
             file.close()
             raise RunFolderError(f"ledger {path} is in use by another run; wait for it to end") from error
+        except OSError as error:
+            file.close()
+            raise RunFolderError(
+                f"ledger {path} cannot be locked ({error.strerror}); keep it on a file system with locks"
+            ) from error
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             return file
         file.close()  # it was removed between being opened and being locked

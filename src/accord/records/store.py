@@ -17,6 +17,8 @@ from typing import Any
 
 from accord.core.errors import RunFolderError, StorageError
 
+_LOCK = ".lock"
+
 
 def check_folder(path: Path) -> None:
     """Refuses a run folder that something is in already; makes nothing.
@@ -25,7 +27,7 @@ def check_folder(path: Path) -> None:
         RunFolderError: the path is a file, or a folder with something in it, or cannot be looked into.
     """
     try:
-        occupied = path.exists() and any(path.iterdir())
+        occupied = path.exists() and any(entry.name != _LOCK for entry in path.iterdir())
     except NotADirectoryError as error:
         raise RunFolderError(f"run folder {path} exists and is not a folder; choose another with --out") from error
     except OSError as error:
@@ -57,18 +59,50 @@ def create_folder(path: Path) -> Path:
     return path
 
 
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Holds the run folder for this process; the system lets go of it when the process ends, however it ends.
+def make_new_folder(path: Path) -> bool:
+    """Makes a folder with its parents, in one step that of two processes one alone can take.
+
+    Returns:
+        Whether it was made; False where it is there already.
 
     Raises:
-        RunFolderError: another process holds it.
+        RunFolderError: it cannot be made.
     """
-    with storing(folder / ".lock"), (folder / ".lock").open("w") as file:
+    try:
+        path.mkdir(parents=True)
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise RunFolderError(
+            f"run folder {path} cannot be made ({error.strerror}); choose another with --out"
+        ) from error
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Locks the run folder for this process; the system unlocks it when the process ends, however it ends.
+
+    Raises:
+        RunFolderError: another process has locked it, or its file system has no locks or refuses them.
+    """
+    try:
+        file = (folder / _LOCK).open("w")
+    except OSError as error:
+        raise RunFolderError(
+            f"run folder {folder} cannot be locked ({error.strerror}); mend its permissions or the disk, or choose "
+            "another with --out"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunFolderError(f"run folder {folder} is in use by another process; wait for it to end") from error
+        except OSError as error:
+            raise RunFolderError(
+                f"run folder {folder} cannot be locked ({error.strerror}); choose one on a file system with locks"
+            ) from error
+        # Outside of every `try`: an OSError of what runs under the lock, such as a caller's own, is not the lock's.
         yield
 
 

@@ -147,6 +147,13 @@ def stand_in_for_mlflow(monkeypatch: pytest.MonkeyPatch) -> MlflowStores:
         def update_run(self, run_id: str, status: str) -> None:
             self.runs[run_id].status = status
 
+        def get_run(self, run_id: str) -> SimpleNamespace:
+            latest = {key: value for _, key, value in self.runs[run_id].metrics}
+            return SimpleNamespace(data=SimpleNamespace(metrics=latest))
+
+        def get_metric_history(self, run_id: str, key: str) -> list[SimpleNamespace]:
+            return [SimpleNamespace(step=step) for step, known, _ in self.runs[run_id].metrics if known == key]
+
         def log_batch(self, run_id: str, metrics: Any = (), params: Any = ()) -> None:
             assert len(metrics) <= 1000
             assert len(params) <= 100

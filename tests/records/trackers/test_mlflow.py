@@ -44,6 +44,18 @@ def test_a_resumed_run_goes_on_under_its_id(tmp_path: Path, mlflow_stores: Mlflo
     assert {step for step, _, _ in run.metrics} == {1, 2}
 
 
+def test_rounds_done_again_after_a_resume_are_logged_once(tmp_path: Path, mlflow_stores: MlflowStores) -> None:
+    killed = MlflowTracker(OFFLINE, tmp_path / "mlflow", "r", {}, 0)
+    for number in (1, 2, 3):
+        killed.round(record_of(number))
+    resumed = MlflowTracker(OFFLINE, tmp_path / "mlflow", "r", {}, 100)  # from the checkpoint of round 1
+    for number in (2, 3, 4):
+        resumed.round(record_of(number))
+    ((run,),) = [runs.values() for runs in mlflow_stores.runs.values()]
+    for tag in SHOWN:
+        assert [step for step, known, _ in run.metrics if known == tag] == [1, 2, 3, 4]
+
+
 def test_many_settings_are_sent_in_pieces(tmp_path: Path, mlflow_stores: MlflowStores) -> None:
     chosen: dict[str, Any] = {f"s*{i}": i for i in range(250)}
     MlflowTracker(OFFLINE, tmp_path / "mlflow", "r", chosen, 0)
@@ -71,9 +83,10 @@ def test_mlflow_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://hidden.example")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    for number in (1, 2):
-        tracker = MlflowTracker(OFFLINE, tmp_path / "mlflow", "r", {"seed": 3}, 100 * (number - 1))
-        tracker.round(record_of(number))
+    for done_again in ((1, 2), (2,)):
+        tracker = MlflowTracker(OFFLINE, tmp_path / "mlflow", "r", {"seed": 3}, 100 * (done_again[0] - 1))
+        for number in done_again:
+            tracker.round(record_of(number))
         tracker.close()
     from mlflow.tracking import MlflowClient
 

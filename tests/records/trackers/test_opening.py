@@ -47,11 +47,27 @@ def test_online_without_its_variable_is_refused(
 ) -> None:
     study = make_study({"data": "digits", "trackers": [{"name": name, "online": True}]})
     monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(StudyError, match=f"set {variable}, or leave online out") as caught:
+    with pytest.raises(StudyError, match=f"set {variable}, or set online to false") as caught:
         check_trackers(study)
     assert "\n" not in str(caught.value)
     monkeypatch.setenv(variable, "something")
     check_trackers(study)
+
+
+def test_what_wandb_mode_says_holds_where_the_study_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, wandb_runs: list[WandbRun], tmp_path: Path
+) -> None:
+    study = make_study({"data": "digits", "trackers": "wandb"})
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with pytest.raises(StudyError, match="set WANDB_API_KEY"):
+        check_trackers(study)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    check_trackers(study)
+    tracker = open_trackers(study, tmp_path, 1, sent=0)
+    tracker.round(record_of(1))
+    tracker.close()
+    assert wandb_runs == []
 
 
 def test_what_is_there_is_not_refused(wandb_runs: list[WandbRun], mlflow_stores: MlflowStores) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from accord.config.tracking import WandbTracking
-from accord.records.trackers.wandb import WandbTracker
+from accord.core.errors import StudyError
+from accord.records.trackers.wandb import WandbTracker, wandb_place
 from records.trackers.standins import TOLD, WandbRun, record_of
 
 OFFLINE = WandbTracking(name="wandb", project="p", entity="team", group="g")
@@ -49,6 +50,49 @@ def test_online_leaves_nothing_but_the_id_in_the_run_folder(tmp_path: Path, wand
     tracker.close()
     assert not scratch.exists()
     assert [path.name for path in (tmp_path / "wandb").iterdir()] == ["run-id"]
+
+
+def test_what_the_study_leaves_open_is_taken_from_the_environment(
+    tmp_path: Path, wandb_runs: list[WandbRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "WANDB_PROJECT": "from-env",
+        "WANDB_ENTITY": "people",
+        "WANDB_RUN_GROUP": "seeds",
+        "WANDB_NAME": "mine",
+        "WANDB_DIR": str(tmp_path / "elsewhere" / "deep"),
+        "WANDB_MODE": "offline",
+    }.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "run").mkdir()
+    WandbTracker(WandbTracking(name="wandb"), tmp_path / "run" / "wandb", "r", {}, 0).close()
+    WandbTracker(OFFLINE, tmp_path / "run" / "wandb", "r", {}, 0).close()
+    asked = [{key: run.asked[key] for key in ("project", "entity", "group", "name")} for run in wandb_runs]
+    assert asked[0] == {"project": "from-env", "entity": "people", "group": "seeds", "name": "mine"}
+    assert asked[1] == {"project": "p", "entity": "team", "group": "g", "name": "mine"}
+    assert Path(wandb_runs[0].asked["settings"].root_dir) == tmp_path / "elsewhere" / "deep"
+    assert [path.name for path in (tmp_path / "run" / "wandb").iterdir()] == ["run-id"]
+
+
+@pytest.mark.parametrize(
+    ("online", "environment", "mode"),
+    [
+        (None, {}, "offline"),
+        (None, {"WANDB_MODE": "online"}, "online"),
+        (None, {"WANDB_MODE": "dryrun"}, "offline"),
+        (None, {"WANDB_MODE": "disabled"}, "disabled"),
+        (None, {"WANDB_DISABLED": "true"}, "disabled"),
+        (False, {"WANDB_MODE": "online"}, "offline"),
+        (True, {"WANDB_MODE": "offline", "WANDB_DISABLED": "true"}, "online"),
+    ],
+)
+def test_the_study_comes_before_wandb_mode(online: bool | None, environment: dict[str, str], mode: str) -> None:
+    assert wandb_place(WandbTracking(name="wandb", online=online), environment).mode == mode
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(StudyError, match="WANDB_MODE is 'onlin'"):
+        wandb_place(WandbTracking(name="wandb"), {"WANDB_MODE": "onlin"})
 
 
 @pytest.mark.skipif(find_spec("wandb") is None, reason="needs Weights & Biases: pip install 'accord[wandb]'")

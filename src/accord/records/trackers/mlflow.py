@@ -43,6 +43,7 @@ class MlflowTracker:
 
         self._metric = Metric
         self._uplink_bytes = uplink_bytes
+        self._logged: dict[str, int] = {}
         with store.storing(folder):
             folder.mkdir(exist_ok=True)
         self._client = MlflowClient(tracking_uri=None if section.online else folder.resolve().as_uri())
@@ -50,6 +51,7 @@ class MlflowTracker:
         if known.exists():
             self._run = known.read_text(encoding="utf-8").strip()
             self._client.update_run(self._run, status="RUNNING")
+            self._logged = self._last_steps()
             return
         found = self._client.get_experiment_by_name(section.experiment)
         experiment = found.experiment_id if found else self._client.create_experiment(section.experiment)
@@ -63,9 +65,22 @@ class MlflowTracker:
         """Writes or sends the round's scalars."""
         now = int(1000 * time.time())
         values = scalars(record, self._uplink_bytes).items()
-        metrics = [self._metric(allowed(tag), value, now, record.round) for tag, value in values]
+        metrics = [
+            self._metric(allowed(tag), value, now, record.round)
+            for tag, value in values
+            if record.round > self._logged.get(allowed(tag), 0)
+        ]
         self._client.log_batch(self._run, metrics=metrics)
         self._uplink_bytes += record.uplink_bytes
+
+    def _last_steps(self) -> dict[str, int]:
+        """The last round that each metric was logged for before the run was resumed.
+
+        MLflow keeps every value of a step. A resumed run does the rounds after its checkpoint again, and would log
+        them a second time.
+        """
+        names = self._client.get_run(self._run).data.metrics
+        return {name: max(point.step for point in self._client.get_metric_history(self._run, name)) for name in names}
 
     def close(self) -> None:
         """Marks the run as finished."""

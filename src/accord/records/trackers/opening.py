@@ -14,6 +14,7 @@ from accord.records.round_record import RoundRecord
 from accord.records.trackers.aside import Aside
 from accord.records.trackers.base import Tracker
 from accord.records.trackers.tensorboard import TensorBoardTracker
+from accord.records.trackers.wandb import WandbTracker, wandb_place
 
 
 def check_trackers(study: Study) -> None:
@@ -25,21 +26,23 @@ def check_trackers(study: Study) -> None:
     for section in study.trackers:
         match section:
             case WandbTracking():
-                _need("wandb", section, "WANDB_API_KEY", "the key of your account")
+                mode = wandb_place(section).mode
+                if mode != "disabled":
+                    _need("wandb", mode == "online", "WANDB_API_KEY", "the key of your account")
             case MlflowTracking():
-                _need("mlflow", section, "MLFLOW_TRACKING_URI", "your server's address")
+                _need("mlflow", section.online, "MLFLOW_TRACKING_URI", "your server's address")
 
 
-def _need(package: str, section: WandbTracking | MlflowTracking, variable: str, what: str) -> None:
+def _need(package: str, online: bool, variable: str, what: str) -> None:
     spec = find_spec(package)
     if spec is None or spec.origin is None:  # None where it is but a folder of that name, such as wandb's own
         raise StudyError(
-            f"trackers: {section.name} needs the package {package}; install it with: pip install 'accord[{package}]'"
+            f"trackers: {package} needs the package {package}; install it with: pip install 'accord[{package}]'"
         )
-    if section.online and not os.environ.get(variable):
+    if online and not os.environ.get(variable):
         raise StudyError(
-            f"trackers: {section.name} with online: true needs {what} in the environment; set {variable}, "
-            "or leave online out"
+            f"trackers: {package} is to be online, which needs {what} in the environment; set {variable}, "
+            "or set online to false"
         )
 
 
@@ -81,15 +84,18 @@ def open_trackers(study: Study, folder: Path, first_round: int, sent: int) -> Tr
     settings = {} if study.privacy or twin else study.model_dump(mode="json", exclude={"trackers"})
     place = folder.resolve()
     name = f"{place.parent.name}/{place.name}" if twin else place.name
-    return Several(tuple(_open(section, folder, first_round, name, settings, sent) for section in study.trackers))
+    opened = (section for section in study.trackers if not _disabled(section))
+    return Several(tuple(_open(section, folder, first_round, name, settings, sent) for section in opened))
+
+
+def _disabled(section: Tracking) -> bool:
+    return isinstance(section, WandbTracking) and wandb_place(section).mode == "disabled"
 
 
 def _open(section: Tracking, folder: Path, first_round: int, name: str, settings: dict[str, Any], sent: int) -> Tracker:
     start: Callable[[], Tracker]
     match section:
         case WandbTracking():
-            from accord.records.trackers.wandb import WandbTracker
-
             start = partial(WandbTracker, section, folder / "wandb", name, settings, sent)
         case MlflowTracking():
             from accord.records.trackers.mlflow import MlflowTracker
