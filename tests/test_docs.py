@@ -23,7 +23,7 @@ from accord.config.model import LinearModel
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS, settings
 from accord.config.sections import shape as shape_of
-from accord.data import partition_summary as holdings
+from accord.data import partition_summary as summary_module
 from accord.orchestration import finish as conclude
 
 ROOT = Path(__file__).parents[1]
@@ -393,9 +393,9 @@ def test_every_key_of_a_record_is_documented(name: str, runs: list[accord.Run]) 
 def test_every_key_of_a_record_of_very_many_clients_is_documented(
     name: str, section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert f"{conclude.MOST_CLIENTS:,}" in section or f"{holdings.MOST_LISTED:,}" in section
+    assert f"{conclude.MOST_CLIENTS:,}" in section or f"{summary_module.MOST_LISTED:,}" in section
     monkeypatch.setattr(conclude, "MOST_CLIENTS", 3)
-    monkeypatch.setattr(holdings, "MOST_LISTED", 3)
+    monkeypatch.setattr(summary_module, "MOST_LISTED", 3)
     true = set()
     for target in ("class", "number"):
         study = Study(

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
         StudyError,
     )
     from accord.data.in_memory import from_datasets, from_torch
-    from accord.orchestration.runs import Run, open_run, resume, run
+    from accord.orchestration.run_folder import Run, open_run
+    from accord.orchestration.runs import resume, run
 
 __version__ = _version("accord")
 
@@ -64,12 +65,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Run": "accord.orchestration.runs",
+    "Run": "accord.orchestration.run_folder",
     "Study": "accord.config.schema",
     "from_datasets": "accord.data.in_memory",
     "from_torch": "accord.data.in_memory",
     "load_study": "accord.config.load",
-    "open_run": "accord.orchestration.runs",
+    "open_run": "accord.orchestration.run_folder",
     "resume": "accord.orchestration.runs",
     "run": "accord.orchestration.runs",
 }

@@ -15,7 +15,7 @@ from accord.config.partition import DirichletPartition, IidPartition
 from accord.data import partition_summary as module
 from accord.data.federated import FederatedData
 from accord.data.load import deal, load_data
-from accord.data.partition_summary import holdings, label_shares
+from accord.data.partition_summary import label_shares, partition_summary
 
 Federation = Callable[..., FederatedData]
 
@@ -44,20 +44,20 @@ def naive(federated: FederatedData) -> list[dict[str, Any]]:
 
 def test_every_client_is_listed_up_to_the_limit(skewed: FederatedData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_LISTED", 300)
-    assert holdings(skewed) == {"class_names": ["0", "1", "2", "3"], "clients": naive(skewed)}
+    assert partition_summary(skewed) == {"class_names": ["0", "1", "2", "3"], "clients": naive(skewed)}
 
 
 def test_names_are_those_of_the_clients(federation: Federation) -> None:
     made = federation([10, 30])
     shares = type(made.train)(made.train.order, made.train.offsets, ("north", "south"))
-    told = holdings(FederatedData(made.data, shares, made.test))
+    told = partition_summary(FederatedData(made.data, shares, made.test))
     assert [client["name"] for client in told["clients"]] == ["north", "south"]
 
 
 def test_tallies_are_plain_counts_over_all_clients(skewed: FederatedData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_LISTED", 299)
     monkeypatch.setattr(module, "FIRST_LISTED", 7)
-    told, clients = holdings(skewed), naive(skewed)
+    told, clients = partition_summary(skewed), naive(skewed)
     assert "clients" not in told  # whoever reads a list of all clients must not find a part of it
     assert told["population"] == 300
     assert told["first_clients"] == clients[:7]
@@ -88,7 +88,7 @@ def test_the_summary_does_not_grow_with_the_population() -> None:
     sizes = []
     for clients in (20_000, 80_000):
         data = load_data(SyntheticData(name="synthetic", train_rows=3 * clients, test_rows=50, features=1), 0)
-        told = holdings(deal(data, IidPartition(name="iid", num_partitions=clients), 0))
+        told = partition_summary(deal(data, IidPartition(name="iid", num_partitions=clients), 0))
         assert (told["population"], told["rows"]) == (clients, {"3": clients})
         sizes.append(len(json.dumps(told)))
     assert sizes[1] < 1.05 * sizes[0] < 50_000

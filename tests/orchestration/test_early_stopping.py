@@ -11,7 +11,8 @@ from accord.config.schema import Study
 from accord.core.errors import RunFolderError
 from accord.orchestration.early_stopping import best_params, kept_round, validate, watched, why_end
 from accord.orchestration.prepare import prepare
-from accord.orchestration.rounds import RunState, begin, last_checkpoint, saved_params, train_rounds
+from accord.orchestration.rounds import train_rounds
+from accord.orchestration.run_state import RunState, begin, last_checkpoint, saved_params
 from accord.program.evaluate import evaluate
 from accord.records import store
 

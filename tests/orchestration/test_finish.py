@@ -14,7 +14,7 @@ from accord.fairness.groups import GroupCounts
 from accord.orchestration import finish as module
 from accord.orchestration.finish import QUANTILES, client_fairness, client_quantiles, conclude
 from accord.orchestration.prepare import prepare
-from accord.orchestration.rounds import Stop, begin
+from accord.orchestration.run_state import Stop, begin
 from accord.program.evaluate import count_groups, evaluate
 
 

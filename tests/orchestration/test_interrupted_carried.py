@@ -12,7 +12,7 @@ import torch
 
 import accord
 from accord.config.schema import Study
-from accord.orchestration import rounds as execute
+from accord.orchestration import rounds, run_state, scoring
 from accord.program import local
 
 PRIVATE = {"unit": "sample", "noise_multiplier": 5.0, "delta": 1e-3}
@@ -50,26 +50,26 @@ def cut_between_clients(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cut_while_judging(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C after the third round's work and before its record."""
-    scores, asked = execute._scores, iter(range(1000))
+    scores, asked = scoring.score_model, iter(range(1000))
 
     def interrupted(*arguments: Any) -> Any:
         if next(asked) == 2:
             raise KeyboardInterrupt
         return scores(*arguments)
 
-    monkeypatch.setattr(execute, "_scores", interrupted)
+    monkeypatch.setattr(rounds, "score_model", interrupted)
 
 
 def cut_after_saving(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C between the third round's checkpoint and its being taken note of."""
-    save, saved = execute.save, iter(range(1000))
+    save, saved = run_state.save, iter(range(1000))
 
     def interrupted(*arguments: Any) -> None:
         save(*arguments)
         if next(saved) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(execute, "save", interrupted)
+    monkeypatch.setattr(rounds, "save", interrupted)
 
 
 def compared(run: accord.Run) -> dict[str, Any]:

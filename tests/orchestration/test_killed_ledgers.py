@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, rdp
 
-from accord.orchestration.rounds import last_checkpoint
+from accord.orchestration.run_state import last_checkpoint
 from accord.records.ledger_file import read
 from accord.records.store import read_lines
 from processes import start

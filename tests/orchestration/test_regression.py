@@ -18,7 +18,8 @@ from accord.core.errors import AccordError, StudyError
 from accord.data.load import load_data
 from accord.orchestration.charging import add_rows
 from accord.orchestration.prepare import prepare
-from accord.orchestration.runs import open_run, resume
+from accord.orchestration.run_folder import open_run
+from accord.orchestration.runs import resume
 
 SAMPLE = {"unit": "sample", "epsilon": 8.0, "delta": 1e-4}
 CLIENT = SAMPLE | {"unit": "client", "delta": 1e-2}
@@ -168,11 +169,11 @@ def test_what_a_run_records(tmp_path: Path) -> None:
 
 
 def test_very_many_clients_are_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from accord.data import partition_summary as holdings
+    from accord.data import partition_summary as summary_module
     from accord.orchestration import finish as conclude
 
     monkeypatch.setattr(conclude, "MOST_CLIENTS", 5)
-    monkeypatch.setattr(holdings, "MOST_LISTED", 5)
+    monkeypatch.setattr(summary_module, "MOST_LISTED", 5)
     accord.run(regressions.study(), tmp_path / "run")
     told = json.loads((tmp_path / "run" / "partition.json").read_text())
     assert (told["class_names"], told["labels"], told["label_shares"]) == ([], [], [])

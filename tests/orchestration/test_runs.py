@@ -1,9 +1,7 @@
 """What a notebook does: run a study, look at it, read it back, take it up."""
 
 import json
-import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import accord
 from accord.config.schema import Study
 from accord.core.errors import RunFolderError
-from accord.orchestration.runs import make_default_folder, write_report
 from accord.records import store
 from accord.records.round_record import RoundRecord
 
@@ -98,24 +95,10 @@ def test_another_seed_ends_elsewhere(run: accord.Run, small_study: Callable[...,
     assert any(run.params[name].tolist() != value.tolist() for name, value in other.params.items())
 
 
-def test_reading_back(run: accord.Run) -> None:
-    read = accord.open_run(run.folder)
-    assert read.study == run.study
-    assert read.rounds == run.rounds
-    assert read.result == run.result
-    for name, value in run.params.items():
-        assert value.tolist() == read.params[name].tolist()
-
-
 def test_a_finished_run_resumes_to_itself(run: accord.Run) -> None:
     before = (run.folder / "result.json").read_bytes()
     assert accord.resume(run.folder).result == run.result
     assert (run.folder / "result.json").read_bytes() == before
-
-
-def test_plot(run: accord.Run) -> None:
-    figure = run.plot()
-    assert len(figure.axes) == 3  # accuracy, epsilon, groups
 
 
 def test_tensorboard_shows_the_rounds(run: accord.Run) -> None:
@@ -124,20 +107,6 @@ def test_tensorboard_shows_the_rounds(run: accord.Run) -> None:
     accuracy = [event.value for event in events.Scalars("test/accuracy")]
     assert accuracy == pytest.approx([record.test.accuracy for record in run.rounds if record.test], abs=1e-6)
     assert len(events.Scalars("privacy/epsilon_max")) == 4
-
-
-def test_the_report_can_be_drawn_again(run: accord.Run) -> None:
-    before = (run.folder / "report.html").read_bytes()
-    (run.folder / "report.html").unlink()
-    assert write_report(run.folder) == run.folder / "report.html"
-    assert (run.folder / "report.html").read_bytes() == before
-
-
-def test_a_run_that_did_not_end_has_no_report(run: accord.Run) -> None:
-    (run.folder / "result.json").unlink()
-    with pytest.raises(RunFolderError, match=r"has not ended \(4 of 4 rounds\); go on with"):
-        write_report(run.folder)
-    assert accord.open_run(run.folder).params.keys() == run.params.keys()
 
 
 @pytest.mark.parametrize("make", ["folder", "file"])
@@ -151,24 +120,6 @@ def test_an_occupied_folder_is_left_alone(small_study: Callable[..., Study], tmp
     with pytest.raises(RunFolderError, match="exists and is not"):
         accord.run(small_study(), target)
     assert (target / "precious").read_text() == "mine" if make == "folder" else target.read_text() == "mine"
-
-
-def test_what_is_no_run_folder_says_so(tmp_path: Path) -> None:
-    for use in (accord.open_run, accord.resume, write_report):
-        with pytest.raises(RunFolderError, match="not a run folder"):
-            use(tmp_path)
-
-
-def test_default_folders_never_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with ThreadPoolExecutor(8) as threads:  # as runs that start in one second do
-        made = set(threads.map(lambda _: make_default_folder("digits"), range(32)))
-    assert len(made) == 32
-    assert all(folder.is_dir() for folder in made)
-    first, second = sorted(made)[:2]
-    assert first != second
-    assert first.parent == second.parent == Path("runs")
-    assert second.name.startswith("digits-")
 
 
 def test_a_run_that_comes_second_to_a_folder_leaves_the_first_alone(
@@ -195,16 +146,6 @@ def test_a_callers_own_oserror_is_passed_on(small_study: Callable[..., Study], t
         accord.run(small_study(), tmp_path / "there", on_round=on_round)
     with pytest.raises(ConnectionResetError, match="dashboard"):
         accord.run(small_study(privacy=SAMPLE), tmp_path / "joint", ledger=tmp_path / "ledger", on_round=on_round)
-
-
-def test_a_copied_run_folder_tells_its_own_name(run: accord.Run, tmp_path: Path) -> None:
-    shutil.copytree(run.folder, tmp_path / "copy")
-    copied = accord.open_run(tmp_path / "copy")
-    assert copied.result is not None
-    assert copied.result["run"] == str(tmp_path / "copy")
-    page = write_report(tmp_path / "copy").read_text()
-    assert str(tmp_path / "copy") in page
-    assert str(run.folder) not in page
 
 
 def test_rounds_are_told_as_they_come(small_study: Callable[..., Study], tmp_path: Path) -> None:

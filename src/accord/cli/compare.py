@@ -22,7 +22,7 @@ def compare(
     Differences are taken from the first study, seed by seed where both were run with the same seeds.
     """
     from accord.core.errors import RunFolderError, StudyError
-    from accord.orchestration.runs import open_run
+    from accord.orchestration.run_folder import open_run
     from accord.records.store import write_text
     from accord.reports.compare.comparison import FinishedRun, compared
 

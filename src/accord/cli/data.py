@@ -46,7 +46,7 @@ def partition(
     from accord.config.load import load_study
     from accord.core.errors import StudyError
     from accord.data.load import deal, load_data
-    from accord.orchestration.rounds import partition_summary
+    from accord.data.partition_summary import partition_summary
     from accord.reports.charts.figures import partition_figure
     from accord.reports.run.terminal import partition_table
 

@@ -15,7 +15,7 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder
 
         print(write_sweep_report(run))
         return 0
-    from accord.orchestration.runs import write_report
+    from accord.orchestration.run_folder import write_report
 
     print(write_report(run))
     return 0

@@ -18,7 +18,7 @@ BLOCKS = 400
 _AT_ONCE = 2**16  # clients counted together, so that memory does not grow with clients x classes
 
 
-def holdings(federated: FederatedData) -> dict[str, Any]:
+def partition_summary(federated: FederatedData) -> dict[str, Any]:
     """Who holds what: JSON-ready values of bounded size, whatever the population.
 
     Args:

@@ -23,7 +23,7 @@ from accord.orchestration.evaluation import (
 )
 from accord.orchestration.group_errors import client_error_quantiles, client_errors, error_fairness
 from accord.orchestration.prepared import Prepared
-from accord.orchestration.rounds import RunState, Stop
+from accord.orchestration.run_state import RunState, Stop
 from accord.orchestration.scoring import scores_of
 from accord.program.evaluate import Judged, JudgedNumbers, count_groups, judge
 from accord.records import result, store

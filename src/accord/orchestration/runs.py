@@ -7,15 +7,10 @@ one hiding the other, depending on what was imported first.
 import shlex
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from accord.config.load import load_study
 from accord.config.schema import Study
-from accord.core.errors import RunFolderError, StoppedEarly, StudyError
-from accord.core.params import Params
+from accord.core.errors import StoppedEarly, StudyError
 from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet
 from accord.engines.registry import reproducible_arithmetic
@@ -23,52 +18,11 @@ from accord.orchestration.early_stopping import kept_round
 from accord.orchestration.finish import conclude
 from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared
-from accord.orchestration.rounds import (
-    OnRound,
-    RunState,
-    Stop,
-    begin,
-    last_checkpoint,
-    resume_from,
-    rollback,
-    save,
-    saved_params,
-    train_rounds,
-)
-from accord.records import checkpoints, store
-from accord.records import ledger_file as joint_ledger
+from accord.orchestration.rounds import OnRound, train_rounds
+from accord.orchestration.run_folder import Run, make_default_folder, open_run, write_report
+from accord.orchestration.run_state import RunState, Stop, begin, last_checkpoint, resume_from, rollback, save
+from accord.records import checkpoints, ledger_file, store
 from accord.records.ledger_file import JointLedger
-from accord.records.round_record import RoundRecord
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Run:
-    """An execution of a study and its records.
-
-    Attributes:
-        folder: where the records are.
-        study: as resolved.
-        result: what `result.json` holds; None for a run that was killed and not resumed.
-        rounds: one record a finished round.
-        params: the model's parameters after the last finished round (of an unfinished run: at its last
-            checkpoint), on the CPU.
-    """
-
-    folder: Path
-    study: Study
-    result: dict[str, Any] | None
-    rounds: tuple[RoundRecord, ...]
-    params: Params
-
-    def plot(self) -> "Figure":
-        """Accuracy, loss and epsilon by round as a matplotlib figure."""
-        from accord.reports.charts.figures import overview
-
-        unfinished = {"privacy": None, "fairness": None, "twin": None}
-        return overview(self.folder.name, self.result or unfinished, self.rounds)
 
 
 def run(
@@ -119,7 +73,7 @@ def run(
 
 def _held(file: Path | str | None, run: str | None = None) -> AbstractContextManager[JointLedger | None]:
     """The joint ledger, held for this process; None where the run has none."""
-    return nullcontext() if file is None else joint_ledger.held(Path(file), run)
+    return nullcontext() if file is None else ledger_file.held(Path(file), run)
 
 
 def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound | None = None) -> Run:
@@ -158,46 +112,6 @@ def _interruptible(folder: Path) -> Iterator[None]:
             again = f"go on with: accord run --resume {shlex.quote(str(folder))}"
             raise StoppedEarly(f"interrupted; what was finished is saved, {again}") from error
         raise StoppedEarly(f"interrupted before the first round; {folder} holds nothing to go on from") from error
-
-
-def open_run(folder: Path | str) -> Run:
-    """Reads a run folder, finished or not.
-
-    Raises:
-        RunFolderError: not a run folder, or nothing in it loads.
-    """
-    folder = Path(folder)
-    if not (folder / "study.yaml").is_file():
-        raise RunFolderError(f"{folder}: not a run folder (it has no study.yaml)")
-    study = load_study(folder / "study.yaml")
-    values = store.read_json(folder / "result.json") if (folder / "result.json").exists() else None
-    if values is not None:
-        values["run"] = str(folder)  # where it is now: it may have been moved or copied since
-    try:
-        rounds = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
-    except (KeyError, TypeError) as error:
-        raise RunFolderError(
-            f"{folder / 'rounds.jsonl'}: a line is no round record ({error}); restore the file"
-        ) from error
-    model = folder / "model.safetensors"
-    params = (
-        checkpoints.load_model(model) if values and model.exists() else saved_params(last_checkpoint(folder).tensors)
-    )
-    return Run(folder, study, values, rounds, params)
-
-
-def make_default_folder(name: str) -> Path:
-    """Makes `runs/NAME-YYYYMMDD-HHMMSS`, with a number behind it where that exists.
-
-    Raises:
-        RunFolderError: the folder cannot be made.
-    """
-    stamp = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder, number = stamp, 2
-    # Making it is the test of whether it is free: of two runs that start in one second, one takes the next number.
-    while not store.make_new_folder(folder):
-        folder, number = stamp.with_name(f"{stamp.name}-{number}"), number + 1
-    return folder
 
 
 def _execute(
@@ -259,35 +173,3 @@ def _end(
         store.write_json(folder / "result.json", values)
         write_report(folder)
     return Run(folder, prepared.study, values, progress.records, params)
-
-
-def write_report(folder: Path | str) -> Path:
-    """Draws `report.html` from the records in a run folder.
-
-    Returns:
-        The file written.
-
-    Raises:
-        RunFolderError: not a run folder, or one whose run has not ended.
-    """
-    from accord.reports.run.page import render  # brings matplotlib: half a second that training need not wait for
-
-    done = open_run(folder)
-    if done.result is None:
-        raise RunFolderError(
-            f"{folder}: the run has not ended ({len(done.rounds)} of {done.study.program.rounds} rounds); "
-            f"go on with: accord run --resume {shlex.quote(str(folder))}"
-        )
-    path = done.folder / "report.html"
-    ledger = store.read_lines(done.folder / "ledger.jsonl") if done.result["privacy"] else []
-    partition = store.read_json(done.folder / "partition.json")
-    page = render(
-        study=done.study,
-        name=done.result["study"],
-        rounds=done.rounds,
-        ledger=ledger,
-        partition=partition,
-        result=done.result,
-    )
-    store.write_text(path, page)
-    return path

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from accord.core.params import Params
 from accord.fairness.groups import Grouping
-from accord.program.evaluate import Judged, JudgedNumbers
+from accord.orchestration.prepared import Prepared
+from accord.program.evaluate import Judged, JudgedNumbers, judge
 from accord.records.round_record import TestScores, finite
 
 
@@ -41,3 +43,15 @@ def group_scores(groups: Mapping[str, Grouping], score: NDArray[np.generic]) -> 
         means = {name: float(total / rows) for name, rows, total in zip(grouping.names, n, sums, strict=True) if rows}
         found[column] = {name: mean for name, mean in means.items() if finite(mean) is not None}
     return found
+
+
+def score_model(prepared: Prepared, params: Params) -> tuple[TestScores, dict[str, dict[str, float]] | None]:
+    """The model's scores on the test set, and by sensitive group where the study names any.
+
+    Args:
+        prepared: the study made ready.
+        params: of the model.
+    """
+    table = prepared.federated.data.test
+    judged = judge(prepared.work.task, params, table, prepared.study.evaluation.batch_size)
+    return scores_of(judged), group_scores(prepared.groups, judged.score) if prepared.groups else None

@@ -1,0 +1,79 @@
+"""What a round came to: checked against what was charged for it, and written as a record."""
+
+import numpy as np
+
+from accord.core import params as p
+from accord.core.errors import DivergedError, Fault
+from accord.privacy.ledger import Ledger
+from accord.program.base import RoundOutcome, ServerState
+from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
+
+
+def check_outcome(server: ServerState, outcome: RoundOutcome, charged: dict[int, int], number: int) -> None:
+    """What was done must be what was charged, and the model must still be finite.
+
+    Args:
+        server: the program's state after the round.
+        outcome: what its clients did.
+        charged: local steps that were charged to each client.
+        number: of the round.
+
+    Raises:
+        DivergedError: a parameter is infinite or NaN.
+        Fault: a client took more steps than were charged.
+    """
+    for client, steps in outcome.steps.items():
+        if steps > charged[client]:
+            raise Fault(f"round {number}: client {client} took {steps} local steps, but {charged[client]} were charged")
+    if not p.all_finite(server.params):
+        raise DivergedError(
+            f"round {number}: the model's parameters are no longer finite; lower training.learning_rate, start afresh"
+        )
+
+
+def make_record(
+    number: int,
+    cohort: tuple[int, ...],
+    admitted: tuple[int, ...],
+    outcome: RoundOutcome,
+    padding: int | None,
+    ledger: Ledger | None,
+    test: TestScores | None,
+    groups: dict[str, dict[str, float]] | None,
+    seconds: dict[str, float],
+) -> RoundRecord:
+    """The record of a round.
+
+    Args:
+        number: of the round.
+        cohort: clients sampled.
+        admitted: those of them that took part.
+        outcome: what they did.
+        padding: rows of weight 0 that were computed; None where their number would tell how many rows were drawn.
+        ledger: the accounts after the round; None without privacy.
+        test: scores on the test set; None where the round was not evaluated.
+        groups: scores by sensitive group, as `test`.
+        seconds: stage to time.
+    """
+    spread = None
+    if ledger is not None:
+        spent = ledger.epsilons()
+        spread = EpsilonSpread(float(spent.min()), float(np.median(spent)), float(spent.max()))
+    taking = set(admitted)
+    return RoundRecord(
+        round=number,
+        cohort=cohort,
+        clients=admitted,
+        refused=tuple(client for client in cohort if client not in taking),
+        samples=sum(outcome.samples.values()),
+        steps=sum(outcome.steps.values()),
+        test=test,
+        groups=groups,
+        epsilon=spread,
+        uplink_bytes=outcome.uplink_bytes,
+        downlink_bytes=outcome.downlink_bytes,
+        messages=outcome.messages,
+        padding=padding,
+        seconds=seconds,
+        measures=dict(outcome.measures),
+    )

@@ -1,0 +1,117 @@
+"""A run and its folder: opened, finished or not, and its report drawn from the records."""
+
+import shlex
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accord.config.load import load_study
+from accord.config.schema import Study
+from accord.core.errors import RunFolderError
+from accord.core.params import Params
+from accord.orchestration.run_state import last_checkpoint, saved_params
+from accord.records import checkpoints, store
+from accord.records.round_record import RoundRecord
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Run:
+    """An execution of a study and its records.
+
+    Attributes:
+        folder: where the records are.
+        study: as resolved.
+        result: what `result.json` holds; None for a run that was killed and not resumed.
+        rounds: one record a finished round.
+        params: the model's parameters after the last finished round (of an unfinished run: at its last
+            checkpoint), on the CPU.
+    """
+
+    folder: Path
+    study: Study
+    result: dict[str, Any] | None
+    rounds: tuple[RoundRecord, ...]
+    params: Params
+
+    def plot(self) -> "Figure":
+        """Accuracy, loss and epsilon by round as a matplotlib figure."""
+        from accord.reports.charts.figures import overview
+
+        unfinished = {"privacy": None, "fairness": None, "twin": None}
+        return overview(self.folder.name, self.result or unfinished, self.rounds)
+
+
+def open_run(folder: Path | str) -> Run:
+    """Reads a run folder, finished or not.
+
+    Raises:
+        RunFolderError: not a run folder, or nothing in it loads.
+    """
+    folder = Path(folder)
+    if not (folder / "study.yaml").is_file():
+        raise RunFolderError(f"{folder}: not a run folder (it has no study.yaml)")
+    study = load_study(folder / "study.yaml")
+    values = store.read_json(folder / "result.json") if (folder / "result.json").exists() else None
+    if values is not None:
+        values["run"] = str(folder)  # where it is now: it may have been moved or copied since
+    try:
+        rounds = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{folder / 'rounds.jsonl'}: a line is no round record ({error}); restore the file"
+        ) from error
+    model = folder / "model.safetensors"
+    params = (
+        checkpoints.load_model(model) if values and model.exists() else saved_params(last_checkpoint(folder).tensors)
+    )
+    return Run(folder, study, values, rounds, params)
+
+
+def make_default_folder(name: str) -> Path:
+    """Makes `runs/NAME-YYYYMMDD-HHMMSS`, with a number behind it where that exists.
+
+    Raises:
+        RunFolderError: the folder cannot be made.
+    """
+    stamp = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, number = stamp, 2
+    # Making it is the test of whether it is free: of two runs that start in one second, one takes the next number.
+    while not store.make_new_folder(folder):
+        folder, number = stamp.with_name(f"{stamp.name}-{number}"), number + 1
+    return folder
+
+
+def write_report(folder: Path | str) -> Path:
+    """Draws `report.html` from the records in a run folder.
+
+    Returns:
+        The file written.
+
+    Raises:
+        RunFolderError: not a run folder, or one whose run has not ended.
+    """
+    from accord.reports.run.page import render  # brings matplotlib: half a second that training need not wait for
+
+    done = open_run(folder)
+    if done.result is None:
+        raise RunFolderError(
+            f"{folder}: the run has not ended ({len(done.rounds)} of {done.study.program.rounds} rounds); "
+            f"go on with: accord run --resume {shlex.quote(str(folder))}"
+        )
+    path = done.folder / "report.html"
+    ledger = store.read_lines(done.folder / "ledger.jsonl") if done.result["privacy"] else []
+    partition = store.read_json(done.folder / "partition.json")
+    page = render(
+        study=done.study,
+        name=done.result["study"],
+        rounds=done.rounds,
+        ledger=ledger,
+        partition=partition,
+        result=done.result,
+    )
+    store.write_text(path, page)
+    return path

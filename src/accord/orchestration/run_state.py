@@ -1,0 +1,176 @@
+"""Where a run stands: begun, saved as a checkpoint, resumed from one, rolled back to one.
+
+Rounds after the last checkpoint are done again. Their charges are not counted twice. Every draw comes from a named
+stream, and a run is resumed only with the study, data and versions it was started with, so the repeated round releases
+the same values as before, and nothing new. A joint ledger keeps the charges as they are; see
+`accord.orchestration.charging.paid`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from accord.config.load import dump_study
+from accord.core.errors import RunFolderError
+from accord.core.params import Params
+from accord.core.versions import versions
+from accord.data.partition_summary import partition_summary
+from accord.orchestration.charging import check_taken_up
+from accord.orchestration.prepared import Prepared
+from accord.privacy.ledger import Ledger
+from accord.program.base import ServerState
+from accord.records import checkpoints, store
+from accord.records.round_record import RoundRecord
+
+EARLY_STOPPING = "early_stopping"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands after a finished round.
+
+    Attributes:
+        round: the last finished round, 0 before the first.
+        server: the program's state after it.
+        ledger: the accounts after it, None without privacy.
+        records: one a finished round.
+        resumes: how often the run was taken up again.
+        best: the model's parameters after the best round so far, where early stopping keeps that; else None.
+        carried: what each client keeps after that round. The engine's own may be ahead: of a round that an interrupt
+            cut short, whose work must not be seen, since the round will be done again with the same noise.
+    """
+
+    round: int
+    server: ServerState
+    ledger: Ledger | None
+    records: tuple[RoundRecord, ...]
+    resumes: int
+    best: Params | None = None
+    carried: Mapping[int, Params] = field(default_factory=dict)
+
+    @property
+    def final(self) -> Params:
+        """The parameters to judge and to keep where the run ends here."""
+        return self.server.params if self.best is None else self.best
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run ended before its last round: `reason` is one word, `message` one line."""
+
+    reason: str
+    message: str
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has done what it was asked for all the same."""
+        return self.reason == EARLY_STOPPING
+
+
+def begin(prepared: Prepared, folder: Path) -> RunState:
+    """Writes the resolved study, who holds what, the run's place in its joint ledger, and a checkpoint of the untrained
+    model."""
+    store.write_text(folder / "study.yaml", dump_study(prepared.study))
+    store.write_json(folder / "partition.json", partition_summary(prepared.federated))
+    if prepared.entry is not None:
+        prepared.entry.begin()  # before there is a checkpoint to take the run up from
+    progress = RunState(0, prepared.program.init(prepared.initial), prepared.ledger, (), 0)
+    save(prepared, folder, progress)
+    return progress
+
+
+def save(prepared: Prepared, folder: Path, progress: RunState) -> None:
+    """Writes a checkpoint."""
+    tensors = {f"params/{name}": value for name, value in progress.server.params.items()}
+    tensors |= {f"server/{name}": value for name, value in progress.server.extra.items()}
+    for client, carried in progress.carried.items():
+        tensors |= {f"client/{client}/{name}": value for name, value in carried.items()}
+    tensors |= {f"best/{name}": value for name, value in (progress.best or {}).items()}
+    if progress.ledger is not None:
+        tensors["ledger/steps"] = torch.from_numpy(progress.ledger.steps)
+    state = {"name": prepared.name, "resumes": progress.resumes, "bound": _bound(prepared)}
+    if prepared.entry is not None:
+        state["joint_ledger"] = {"file": str(prepared.entry.path), "run": prepared.entry.run}
+    checkpoints.save(folder, progress.round, tensors, state)
+
+
+def _bound(prepared: Prepared) -> dict[str, str]:
+    """What must not change while a run goes on: else a repeated round would release new values uncharged, and
+    rounds under another mechanism would be accounted as under this one."""
+    device = next(iter(prepared.initial.values())).device
+    plan = repr(None if prepared.ledger is None else prepared.ledger.plan)
+    kept = {name: value for name, value in versions().items() if name != "machine"}
+    engine = prepared.study.engine.model_dump_json(exclude={"threads"})
+    stopping = prepared.study.evaluation.early_stopping
+    if stopping is not None:
+        # Scores on other rows, or a best by another measure, could not be told from those of this study.
+        kept["early stopping"] = stopping.model_dump_json(exclude={"patience"})
+    return kept | {"fingerprint": prepared.fingerprint, "plan": plan, "device": device.type, "engine": engine}
+
+
+def resume_from(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> RunState:
+    """Where the run stands at a checkpoint, with the records after it dropped.
+
+    Raises:
+        RunFolderError: the records do not reach as far as the checkpoint.
+    """
+    if saved.state.get("bound") != _bound(prepared):
+        raise RunFolderError(
+            f"{folder}: study, data, versions or device are not those the run was started with, so its privacy "
+            "cannot be added up; put them back, or run the study into another folder"
+        )
+    for stale in ("result.json", "clients.json", "model.safetensors", "report.html"):
+        with store.storing(folder / stale):
+            (folder / stale).unlink(missing_ok=True)  # what an earlier stop wrote; the checkpoint holds all of it
+    rollback(folder, saved.round)
+    records = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
+    if len(records) != saved.round:
+        raise RunFolderError(f"{folder}: the checkpoint is of round {saved.round}, but {len(records)} are recorded")
+    ledger = prepared.ledger
+    if ledger is not None and len(store.read_lines(folder / "ledger.jsonl")) != saved.round:
+        raise RunFolderError(f"{folder / 'ledger.jsonl'}: not one charge a round up to {saved.round}; restore the file")
+    if ledger is not None:
+        ledger = replace(ledger, steps=saved.tensors["ledger/steps"].numpy())
+        check_taken_up(prepared.entry, saved.round, ledger.steps)
+    device = next(iter(prepared.initial.values())).device
+    server = ServerState(
+        {name: value.to(device) for name, value in saved_params(saved.tensors).items()},
+        {name: value.to(device) for name, value in saved_params(saved.tensors, "server/").items()},
+    )
+    carried: dict[int, Params] = {}
+    for name, value in saved_params(saved.tensors, "client/").items():
+        client, _, rest = name.partition("/")
+        carried.setdefault(int(client), {})[rest] = value.to(device)
+    prepared.engine.carried = dict(carried)
+    best = {name: value.to(device) for name, value in saved_params(saved.tensors, "best/").items()}
+    return RunState(saved.round, server, ledger, records, int(saved.state["resumes"]) + 1, best or None, carried)
+
+
+def rollback(folder: Path, round_number: int) -> None:
+    """Drops what was written of rounds after `round_number`, which will be done again; dropped charges go to
+    `replayed.jsonl`, so that an auditor sees every charge ever written."""
+    for line in store.read_lines(folder / "ledger.jsonl"):
+        if int(line["round"]) > round_number:
+            store.append_line(folder / "replayed.jsonl", line)
+    for name in ("rounds.jsonl", "ledger.jsonl"):
+        store.keep_lines(folder / name, lambda line: int(line["round"]) <= round_number)
+
+
+def last_checkpoint(folder: Path) -> checkpoints.Checkpoint:
+    """The newest checkpoint that loads.
+
+    Raises:
+        RunFolderError: there is none.
+    """
+    saved = checkpoints.latest(folder)
+    if saved is None:
+        raise RunFolderError(f"{folder}: no checkpoint to go on from; run the study again into another folder")
+    return saved
+
+
+def saved_params(tensors: dict[str, Tensor], kind: str = "params/") -> Params:
+    """The model's parameters among a checkpoint's tensors, or those of another `kind`, such as `best/`."""
+    return {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}

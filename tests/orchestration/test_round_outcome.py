@@ -1,0 +1,61 @@
+"""What a round came to is what was charged, and is recorded."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import accord
+from accord.config.schema import Study
+from accord.core.errors import DivergedError, Fault
+from accord.orchestration.prepare import prepare
+from accord.orchestration.rounds import train_rounds
+from accord.orchestration.run_state import begin
+from accord.program.base import Program, RoundOutcome
+
+SAMPLE: dict[str, Any] = {"unit": "sample", "epsilon": 3.0, "delta": 1e-4}
+
+
+def test_more_steps_than_charged_is_a_fault(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    prepared = prepare(small_study(privacy=SAMPLE))
+
+    def greedy(state: Any, cohort: Any, engine: Any, streams: Any) -> Any:
+        after, outcome = prepared.program.round(state, cohort, engine, streams)
+        steps = {client: count + 1 for client, count in outcome.steps.items()}
+        return after, RoundOutcome(outcome.samples, steps, 0, 0, 0)
+
+    watched = replace(prepared, program=Program(prepared.program.init, greedy))
+    with pytest.raises(Fault, match="took 6 local steps, but 5 were charged"):
+        train_rounds(watched, tmp_path, [begin(watched, tmp_path)], None, "train")
+
+
+def test_a_model_that_diverges_is_a_fault_and_the_rounds_before_are_kept(
+    small_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    study = small_study(
+        model={"name": "custom", "function": "networks:explosive"},
+        training={"learning_rate": 1e8, "local_steps": 1},
+        program={"name": "fedavg", "rounds": 50},
+    )
+    with pytest.raises(DivergedError, match=r"no longer finite; lower training\.learning_rate") as caught:
+        accord.run(study, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    kept = accord.open_run(tmp_path / "run")
+    assert kept.result is None
+    assert all(bool(value.isfinite().all()) for value in kept.params.values())
+
+
+def test_refused_clients_are_those_of_the_cohort_that_did_not_take_part(
+    small_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    study = small_study(
+        partition={"name": "size", "partition_sizes": [20, 40, 60, 180]},
+        privacy=SAMPLE | {"noise_multiplier": 1.5},
+        program={"name": "fedavg", "rounds": 300, "min_clients": 2},
+    )
+    run = accord.run(study, tmp_path / "run")
+    for record in run.rounds:
+        assert record.refused == tuple(client for client in record.cohort if client not in record.clients)
+    assert any(record.refused for record in run.rounds)
