@@ -69,7 +69,8 @@ def cut_after_saving(monkeypatch: pytest.MonkeyPatch) -> None:
         if next(saved) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(rounds, "save", interrupted)
+    for module in (rounds, run_state):
+        monkeypatch.setattr(module, "save", interrupted)
 
 
 def compared(run: accord.Run) -> dict[str, Any]:
