@@ -22,7 +22,9 @@ from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.base import ClientResult, Engine
 from accord.program.local import ClientWork
+from accord.program.local_rule import LocalRule
 from accord.program.optimizers import adam, sgd
+from accord.program.scaffold import CONTROL, ControlVariates
 
 SIZES = [12, 30, 7, 30, 41, 5, 18]
 SEED = 9
@@ -110,17 +112,17 @@ class EngineContract(ABC):
     @pytest.mark.parametrize(
         ("unit", "changes"),
         [
-            (None, {"proximal": 0.3}),
-            (None, {"proximal": 0.3, "optimizer": sgd(0.1)}),
-            ("sample", {"proximal": 0.3, "optimizer": sgd(0.1)}),
-            (None, {"control": True, "optimizer": sgd(0.1)}),
-            ("sample", {"control": True, "optimizer": sgd(0.1)}),
-            (None, {"personal": True, "proximal": 0.3}),
-            (None, {"kept": True}),
-            ("sample", {"kept": True}),
-            ("client", {"kept": True}),
+            (None, {"rule": LocalRule(proximal=0.3)}),
+            (None, {"rule": LocalRule(proximal=0.3), "optimizer": sgd(0.1)}),
+            ("sample", {"rule": LocalRule(proximal=0.3), "optimizer": sgd(0.1)}),
+            (None, {"rule": ControlVariates(), "optimizer": sgd(0.1)}),
+            ("sample", {"rule": ControlVariates(), "optimizer": sgd(0.1)}),
+            (None, {"own": 4, "proximal": 0.3}),
+            (None, {"own": 2}),
+            ("sample", {"own": 2}),
+            ("client", {"own": 2}),
             ("local", {}),
-            ("local", {"proximal": 0.1}),
+            ("local", {"rule": LocalRule(proximal=0.1)}),
             ("client", {"plan": make_plan("client", per_layer=True)}),
             ("local", {"plan": make_plan("local", per_layer=True)}),
             ("sample", {"plan": make_plan("sample", per_layer=True)}),
@@ -131,12 +133,13 @@ class EngineContract(ABC):
         self, data: FederatedData, task: Callable[..., Task], unit: str | None, changes: dict[str, Any]
     ) -> None:
         made = task()
-        if "kept" in changes:
-            changes = changes | {"kept": made.trainable[:2]}
+        if "own" in changes:
+            rule = LocalRule(changes.get("proximal", 0.0), own=made.trainable[: changes["own"]])
+            changes = {"rule": rule}
         work, engine = make_work(made, unit, **changes), self.make(data)
         shared = work.task.init(work.dtype)
-        if work.control:
-            shared |= {local.CONTROL + name: torch.randn_like(shared[name]) for name in made.trainable}
+        if work.rule.sends:
+            shared |= {CONTROL + name: torch.randn_like(shared[name]) for name in made.trainable}
         carried: dict[int, Params] = {}
         for number, cohort in enumerate(([4, 0, 2], [0, 5, 4], [4, 5, 1]), 1):
             results = list(engine.run_cohort(work, cohort, shared, number))
@@ -147,11 +150,11 @@ class EngineContract(ABC):
                 close(result.update, expected.update)
                 assert result.within == expected.within
                 carried[client] = carried.get(client, {}) | expected.carried
-            if work.carries:
+            if work.rule.carries:
                 for client in cohort:
                     close(engine.carried[client], carried[client])
             shared = {name: value + results[0].update.get(name, 0 * value) for name, value in shared.items()}
-        assert set(engine.carried) == (set(carried) if work.carries else set())
+        assert set(engine.carried) == (set(carried) if work.rule.carries else set())
 
     def test_losses_are_of_the_rounds_parameters(self, data: FederatedData, task: Callable[..., Task]) -> None:
         work = make_work(task(), None)

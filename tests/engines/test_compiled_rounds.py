@@ -13,7 +13,9 @@ from accord.data.federated import FederatedData
 from accord.engines.vectorised import chunks
 from accord.engines.vectorised.engine import Vectorised
 from accord.program.local import ClientWork
+from accord.program.local_rule import LocalRule
 from accord.program.optimizers import sgd
+from accord.program.scaffold import ControlVariates
 from engines.contract import SIZES, STREAMS, close, make_plan, make_work, reference_update
 
 FLOAT: dict[str, Any] = {"dtype": torch.float32, "optimizer": sgd(0.1)}
@@ -83,8 +85,8 @@ def test_a_huge_row_reaches_no_other_client(data: FederatedData, task: Callable[
     ("unit", "changes"),
     [
         (None, {"optimizer": sgd(0.1, 0.9)}),
-        (None, {"proximal": 0.3}),
-        (None, {"control": True}),
+        (None, {"rule": LocalRule(proximal=0.3)}),
+        (None, {"rule": ControlVariates()}),
         ("batch", {}),
         ("local", {}),
         ("sample", {"plan": make_plan("sample", per_layer=True)}),

@@ -35,6 +35,7 @@ from accord.program.attacks import (
 )
 from accord.program.base import ClientResult, Engine
 from accord.program.local import ClientWork
+from accord.program.local_rule import LocalRule
 from accord.program.optimizers import sgd
 
 SIZES = [12, 30, 7, 20, 16, 9, 25]
@@ -135,14 +136,14 @@ def test_without_malicious_clients_in_it_a_cohort_is_as_ever(
 def test_what_clients_carry_is_the_engines(federation: Callable[..., FederatedData], task: Callable[..., Task]) -> None:
     inner = Sequential(federation(SIZES), STREAMS)
     engine = Attacked(inner, BAD, scaled(-1.0))
-    work = make_work(task(), kept=("2.bias",))
+    work = make_work(task(), rule=LocalRule(own=("2.bias",)))
     start = work.task.init(torch.float64)
     engine.sum_cohort(work, COHORT, start, 1, [1.0] * 6)
     assert engine.carried is inner.carried
     assert set(engine.carried) == set(COHORT)
     engine.carried = {}
     assert inner.carried == {}
-    own = replace(work, kept=(), personal=True)  # nothing is sent, so there is nothing to forge
+    own = replace(work, rule=LocalRule(own=work.task.trainable))  # nothing is sent, so there is nothing to forge
     assert all(result.update == {} for result in engine.run_cohort(own, COHORT, start, 1))
 
 

@@ -13,6 +13,7 @@ from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.program.fedbn import fedbn, own_names
+from accord.program.local_rule import LocalRule
 from program.programs import COHORTS, SIZES, STREAMS, make_work, run, size
 
 
@@ -45,7 +46,7 @@ def test_a_client_goes_on_with_its_own_layers(federation: Callable[..., Federate
     assert set(mine) == {"3.weight", "3.bias"}
     fresh, other = Sequential(data, STREAMS), Sequential(data, STREAMS)
     other.carried[2] = mine
-    kept = replace(work, kept=("3.weight", "3.bias"))
+    kept = replace(work, rule=LocalRule(own=("3.weight", "3.bias")))
     (a,), (b,) = (list(one.run_cohort(kept, [2], shared, 9)) for one in (fresh, other))
     assert not torch.equal(a.update["0.weight"], b.update["0.weight"])
 

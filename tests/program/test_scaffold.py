@@ -15,7 +15,7 @@ from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
 from accord.program import local
 from accord.program.optimizers import sgd
-from accord.program.scaffold import scaffold
+from accord.program.scaffold import CONTROL, scaffold
 from program.programs import COHORTS, SIZES, STREAMS, close, make_work, run
 
 RATE, SERVER_RATE = 0.1, 0.7
@@ -51,8 +51,8 @@ def test_it_is_algorithm_1(
         x = {n: x[n] + SERVER_RATE * share * torch.stack([one[n] for one in dy]).sum(0) for n in names}
         c = {n: c[n] + part * share * torch.stack([one[n] for one in dc]).sum(0) for n in names}
         close(state.params, x)
-        close({name.removeprefix(local.CONTROL): value for name, value in state.extra.items()}, c)
-        twice = x | {local.CONTROL + name: value for name, value in c.items()}
+        close({name.removeprefix(CONTROL): value for name, value in state.extra.items()}, c)
+        twice = x | {CONTROL + name: value for name, value in c.items()}
         assert outcome.uplink_bytes == len(clients) * message_bytes(twice)
 
 

@@ -112,7 +112,7 @@ class Sequential:
         except Exception as error:
             message = str(error).partition("\n")[0] or type(error).__name__
             raise ClientError(message, client=client, round_number=round_number, stage=stage) from error
-        if work.carries:
+        if work.rule.carries:
             self.carried[client] = self.carried.get(client, {}) | done.carried
         return ClientResult(client, done.update, int((rows >= 0).sum()), len(rows), done.within)
 

@@ -14,6 +14,7 @@ from accord.core.streams import Streams
 from accord.program.averaging import Averaging, apply_update
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.local import ClientWork
+from accord.program.local_rule import LocalRule
 
 
 def ditto(work: ClientWork, weigh: Callable[[ClientId], float], population: int, mu: float) -> Program:
@@ -31,7 +32,9 @@ def ditto(work: ClientWork, weigh: Callable[[ClientId], float], population: int,
     positive(mu=mu)
     if work.plan is not None:
         raise PrivacyError(f"program ditto does not compose with privacy.unit {work.plan.unit}; use program fedavg")
-    averaging, personal = Averaging(work, weigh, population), replace(work, personal=True, proximal=mu)
+    averaging = Averaging(work, weigh, population)
+    # All of the personal model is the client's own, so nothing of it is sent.
+    personal = replace(work, rule=LocalRule(proximal=mu, own=work.task.trainable + work.task.buffers))
 
     def round(state: ServerState, cohort: Cohort, engine: Engine, streams: Streams) -> tuple[ServerState, RoundOutcome]:
         samples = {}

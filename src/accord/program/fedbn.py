@@ -16,6 +16,7 @@ from accord.core.task import Task
 from accord.program.base import ClientId, Program
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
+from accord.program.local_rule import LocalRule
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
@@ -62,4 +63,4 @@ def fedbn(
     Raises:
         StudyError: as in `own_names`.
     """
-    return fedavg(replace(work, kept=own_names(work.task, patterns)), weigh, population)
+    return fedavg(replace(work, rule=LocalRule(own=own_names(work.task, patterns))), weigh, population)

@@ -11,6 +11,7 @@ from accord.core.checks import positive
 from accord.program.base import ClientId, Program
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
+from accord.program.local_rule import LocalRule
 
 
 def fedprox(work: ClientWork, weigh: Callable[[ClientId], float], population: int, mu: float) -> Program:
@@ -23,4 +24,4 @@ def fedprox(work: ClientWork, weigh: Callable[[ClientId], float], population: in
         mu: weight of the proximal term, > 0.
     """
     positive(mu=mu)
-    return fedavg(replace(work, proximal=mu), weigh, population)
+    return fedavg(replace(work, rule=LocalRule(proximal=mu)), weigh, population)

@@ -28,14 +28,11 @@ from accord.data import sampling
 from accord.data.federated import Rows
 from accord.privacy import clipping, noise
 from accord.privacy.plan import PrivacyPlan
+from accord.program.local_rule import PLAIN, LocalRule, RoundEnd
 from accord.program.optimizers import Optimizer, OptimizerState
 
 # Numbers held at once by per-sample gradients: bounds memory (256 MB in float32), not the result.
 _PER_SAMPLE_NUMBERS = 2**26
-
-
-CONTROL = "control/"
-"""Before a parameter's name: its control variate, the server's in what is shared, the client's in what it carries."""
 
 
 NOTHING: Mapping[str, Tensor] = MappingProxyType({})
@@ -54,10 +51,7 @@ class ClientWork:
         local_steps: steps; None where local_epochs is given.
         plan: the privacy plan, None without privacy.
         dtype: of parameters and features.
-        proximal: mu, the pull of each step back to the round's parameters: mu (w - w_round) is added to the gradient.
-        control: whether each step is corrected by control variates (SCAFFOLD).
-        personal: whether the client trains a model of its own, which it keeps and does not send.
-        kept: names of parameters and buffers that each client keeps to itself.
+        rule: what the program adds to gradients, and what the client carries from round to round.
     """
 
     task: Task
@@ -67,16 +61,15 @@ class ClientWork:
     local_steps: int | None
     plan: PrivacyPlan | None
     dtype: torch.dtype = torch.float32
-    proximal: float = 0.0
-    control: bool = False
-    personal: bool = False
-    kept: tuple[str, ...] = ()
+    rule: LocalRule = PLAIN
 
     def __post_init__(self) -> None:
         if (self.local_epochs is None) == (self.local_steps is None):
             raise ValueError("give exactly one of local_epochs and local_steps")
-        if self.control and self.optimizer.plain_rate is None:
-            raise StudyError("control variates (scaffold) need plain SGD: training.optimizer sgd without momentum")
+        if self.rule.needs_plain_sgd and self.optimizer.plain_rate is None:
+            raise StudyError(
+                f"{type(self.rule).__name__} needs plain SGD: training.optimizer sgd, no momentum, no weight_decay"
+            )
         plan = self.plan
         if plan is None:
             return
@@ -94,19 +87,11 @@ class ClientWork:
         return self.plan if self.plan is not None and self.plan.unit in ("sample", "batch") else None
 
     @property
-    def carries(self) -> bool:
-        """Whether a client keeps anything from round to round."""
-        return self.control or self.personal or bool(self.kept)
-
-    @property
     def sent(self) -> tuple[str, ...]:
-        """Names of what a client sends: what is trained, without privacy the buffers, and control variates."""
-        if self.personal:
-            return ()
-        kept = set(self.kept)
+        """Names of what a client sends: what is trained, without privacy the buffers, and what its rule sends."""
+        own = set(self.rule.own)
         names = self.task.trainable + (self.task.buffers if self.plan is None else ())
-        sent = tuple(name for name in names if name not in kept)
-        return sent + tuple(CONTROL + name for name in self.task.trainable if self.control)
+        return tuple(name for name in names if name not in own) + self.rule.sent(self.task.trainable)
 
     def steps(self, n: int) -> int:
         """Local steps a client with `n` rows takes in a round: what it does, and what it is charged."""
@@ -130,14 +115,14 @@ class ClientState(NamedTuple):
         trainable: what is trained.
         rest: what only travels: buffers, frozen parameters.
         optimizer: the optimiser's state.
-        correction: added to every gradient, by name; empty where there is none.
-        anchor: what a proximal term pulls back to, by name; empty where there is none.
+        offset: what the rule adds to every gradient of the round, by name; empty where it adds nothing.
+        anchor: the round's parameters, by name; empty where the rule does not read them.
     """
 
     trainable: Params
     rest: Params
     optimizer: OptimizerState
-    correction: Params
+    offset: Params
     anchor: Params
 
 
@@ -187,21 +172,22 @@ def sent_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Pa
 
 def start(work: ClientWork, shared: Params, carried: Mapping[str, Tensor] = NOTHING) -> ClientState:
     """A client's state before its first step, from the round's parameters and what the client carries."""
-    own = {
-        name: carried.get(name, value) if work.personal or name in work.kept else value
-        for name, value in shared.items()
-        if not name.startswith(CONTROL)
-    }
-    trainable = {name: own[name] for name in work.task.trainable}
-    rest = {name: value for name, value in own.items() if name not in trainable}
-    correction = {}
-    if work.control:
-        correction = {
-            name: shared[CONTROL + name] - carried.get(CONTROL + name, torch.zeros_like(value))
-            for name, value in trainable.items()
-        }
-    anchor = {name: shared[name] for name in trainable} if work.proximal else {}
-    return ClientState(trainable, rest, work.optimizer.init(trainable), correction, anchor)
+    rule, model = work.rule, _model_part(work.rule, shared)
+    own = {name: carried.get(name, value) for name, value in model.items() if name in rule.own}
+    trainable = {name: own.get(name, shared[name]) for name in work.task.trainable}
+    rest = {name: own.get(name, value) for name, value in model.items() if name not in trainable}
+    offset = {}
+    if rule.has_offset:
+        before = rule.values(carried)
+        client = {name: before.get(name, torch.zeros_like(value)) for name, value in trainable.items()}
+        offset = rule.offset(rule.values(shared), client)
+    anchor = {name: shared[name] for name in trainable} if rule.anchored else {}
+    return ClientState(trainable, rest, work.optimizer.init(trainable), offset, anchor)
+
+
+def _model_part(rule: LocalRule, shared: Params) -> Params:
+    """What is shared, without the values that go with the rule."""
+    return {name: value for name, value in shared.items() if not (rule.prefix and name.startswith(rule.prefix))}
 
 
 def divisor(work: ClientWork, n: int) -> float:
@@ -235,22 +221,13 @@ def step(
         PrivacyError: the plan asks for noise and none was handed over, or the other way round.
     """
     gradients, rest = _gradients(work, state, batch, divisor, noise)
-    gradients = pulled(work, gradients, state.trainable, state.correction, state.anchor)
+    if work.rule.corrects:
+        # Added after clipping and noise: it depends on the client's rows through noised or released values alone.
+        correction = work.rule.correction(state.trainable, state.anchor, state.offset)
+        gradients = p.add(gradients, correction) if correction else gradients
     trainable, optimizer = work.optimizer.update(gradients, state.optimizer, state.trainable)
-    new = ClientState(trainable, rest, optimizer, state.correction, state.anchor)
+    new = ClientState(trainable, rest, optimizer, state.offset, state.anchor)
     return new if live is None else _where(live, new, state)
-
-
-def pulled(work: ClientWork, gradients: Params, params: Params, correction: Params, anchor: Params) -> Params:
-    """Gradients with the correction and the proximal term: g + c - c_i + mu (w - w_round).
-
-    Both depend on the client's data through noised or already released values alone, so they come after the noise.
-    """
-    if correction:
-        gradients = p.add(gradients, correction)
-    if anchor:
-        gradients = {name: g + work.proximal * (params[name] - anchor[name]) for name, g in gradients.items()}
-    return gradients
 
 
 def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, noise: Params | None) -> Finished:
@@ -269,32 +246,21 @@ def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, noi
     if (work.plan is not None and work.plan.unit == "local") != (noise is not None):
         raise PrivacyError("privacy.unit local adds noise to what is sent, and nothing else does")
     own = state.trainable | {name: value for name, value in state.rest.items() if name in work.task.buffers}
-    if work.personal:
-        return Finished({}, own, True)
-    carried = {name: own[name] for name in work.kept}
-    update = {name: own[name] - shared[name] for name in work.sent if not name.startswith(CONTROL)}
-    if work.control:
-        changed = _control(work, state, shared, steps)
-        carried |= {CONTROL + name: value for name, (_, value) in changed.items()}
-        update |= {CONTROL + name: change for name, (change, _) in changed.items()}
+    rule = work.rule
+    carried = {name: own[name] for name in rule.own}
+    beside = set(rule.sent(work.task.trainable))
+    update = {name: own[name] - shared[name] for name in work.sent if name not in beside}
+    if rule.prefix:
+        begun = {name: shared[name] for name in work.task.trainable}
+        rate = work.optimizer.plain_rate
+        end = RoundEnd(state.trainable, begun, rule.values(shared), state.offset, max(1, steps), rate)
+        after = rule.finish(end)
+        carried |= {rule.prefix + name: value for name, value in after.carried.items()}
+        update |= {rule.prefix + name: value for name, value in after.sent.items()}
     if work.plan is None or work.plan.unit in ("sample", "batch"):
         return Finished(update, carried, True)
     clipped, within = clipping.clip_by(update, work.plan.clip_norm, work.plan.per_layer)
     return Finished(clipped if noise is None else p.add(clipped, noise), carried, bool(within))
-
-
-def _control(work: ClientWork, state: ClientState, shared: Params, steps: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Each control variate's change and new value: c_i+ = c_i - c + (x - y) / (K eta), Karimireddy et al. 2020,
-    arXiv 1910.06378, Algorithm 1, option II."""
-    rate = work.optimizer.plain_rate
-    if rate is None:
-        raise StudyError("control variates (scaffold) need plain SGD: training.optimizer sgd without momentum")
-    found = {}
-    for name, pull in state.correction.items():
-        old = shared[CONTROL + name] - pull
-        new = (shared[name] - state.trainable[name]) / (max(1, steps) * rate) - pull
-        found[name] = (new - old, new)
-    return found
 
 
 def _gradients(
@@ -356,4 +322,4 @@ def _where(live: Tensor, new: ClientState, old: ClientState) -> ClientState:
         torch.where(live > 0, new.optimizer.steps, old.optimizer.steps),
     )
     trainable, rest = choose(new.trainable, old.trainable), choose(new.rest, old.rest)
-    return ClientState(trainable, rest, optimizer, old.correction, old.anchor)
+    return ClientState(trainable, rest, optimizer, old.offset, old.anchor)

@@ -22,7 +22,9 @@ from accord.engines.stacked.network import stack_network
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.local import ClientWork
+from accord.program.local_rule import LocalRule
 from accord.program.optimizers import adam, sgd
+from accord.program.scaffold import ControlVariates
 from conftest import shares
 from engines.contract import SEED, close, reference
 
@@ -210,8 +212,8 @@ def test_time_is_told_by_stage() -> None:
     [
         {"optimizer": adam(0.1)},
         {"optimizer": sgd(0.1, 0.9)},
-        {"proximal": 0.1},
-        {"control": True},
+        {"rule": LocalRule(proximal=0.1)},
+        {"rule": ControlVariates()},
         {"plan": PrivacyPlan("sample", 0.7, 0.5, 1e-3, expected_size=8, per_layer=True)},
         {"plan": PrivacyPlan("batch", 0.7, 0.5, 1e-3, expected_size=8)},
     ],

@@ -13,6 +13,7 @@ from accord.data.federated import FederatedData
 from accord.engines.vectorised.chunk_work import RoundContext, mapped_chunk, stacked_chunk, sums_laid
 from accord.engines.vectorised.chunks import draw
 from accord.engines.vectorised.engine import Vectorised
+from accord.program.local_rule import LocalRule
 from accord.program.optimizers import sgd
 from engines.contract import SIZES, STREAMS, close, make_plan, make_work, reference_update
 
@@ -80,4 +81,4 @@ def test_what_is_summed_in_the_kernels_layout(task: Callable[..., Task]) -> None
     assert all(sums_laid(make_work(made, unit)) for unit in (None, "sample", "batch", "client"))
     assert not sums_laid(make_work(made, "local"))
     assert not sums_laid(make_work(made, "client", plan=make_plan("client", per_layer=True)))
-    assert not sums_laid(make_work(made, None, kept=made.trainable[:1]))
+    assert not sums_laid(make_work(made, None, rule=LocalRule(own=made.trainable[:1])))

@@ -111,7 +111,7 @@ def sums_laid(work: ClientWork) -> bool:
     """Whether updates are summed in the kernels' layout: where `local.finish` only subtracts and clips whole."""
     plan = work.plan
     whole = plan is None or plan.unit in ("sample", "batch") or (plan.unit == "client" and not plan.per_layer)
-    return whole and not work.carries
+    return whole and not work.rule.carries
 
 
 def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> ChunkResult:
@@ -197,7 +197,7 @@ def mapped_chunk(context: RoundContext, chunk: Chunk) -> ChunkResult:
 def _entered(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Stack:
     """Where each client starts: at the round's parameters, or at what it carries."""
     stack = {name: _copies(value, len(chunk.clients)) for name, value in kernels.start.items()}
-    if context.work.personal or context.work.kept:
+    if context.work.rule.own:
         own = kernels.step.network.enter(_stack([context.start(client).trainable for client in chunk.clients]))
         for name, value in stack.items():
             value.copy_(own[name])
@@ -206,19 +206,17 @@ def _entered(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Stack:
 
 def _pull(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Callable[[Stack], Stack] | None:
     """What is added to the gradients of a chunk's first clients beside the loss's, in the kernels' layout."""
-    work = context.work
-    correction: Stack = {}
-    if work.control:
-        corrections = [context.start(client).correction for client in chunk.clients]
-        correction = kernels.step.network.enter(_stack(corrections))
-    if not correction and not work.proximal:
+    rule = context.work.rule
+    if not rule.corrects:
         return None
-    anchor = kernels.start if work.proximal else {}
+    offset: Stack = {}
+    if rule.has_offset:
+        offset = kernels.step.network.enter(_stack([context.start(client).offset for client in chunk.clients]))
+    anchor = kernels.start if rule.anchored else {}
 
     def pull(now: Stack) -> Stack:
         live = len(next(iter(now.values())))
-        part = {name: value[:live] for name, value in correction.items()}
-        return local.pulled(work, p.zeros_like(now), now, part, anchor)
+        return rule.correction(now, anchor, {name: value[:live] for name, value in offset.items()})
 
     return pull
 
@@ -244,7 +242,7 @@ def _finished(
         for i, client in enumerate(chunk.clients):
             drawn = local.sent_noise(work, context.shared, streams[i])
             done = local.finish(work, ends[i], context.shared, int(chunk.steps[i]), drawn)
-            if work.carries:
+            if work.rule.carries:
                 with torch.inference_mode(False):  # what is made under it can never be trained on
                     kept = {name: value.clone() for name, value in done.carried.items()}
                 context.carried[client] = context.carried.get(client, {}) | kept

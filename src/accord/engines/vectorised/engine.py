@@ -194,7 +194,7 @@ class Vectorised:
         is too short to pay for compiling."""
         table, plan = self._data.data.train, work.local_plan
         fits = (
-            work.optimizer.plain_rate is not None and not work.proximal and sums_laid(work),
+            work.optimizer.plain_rate is not None and not work.rule.corrects and sums_laid(work),
             plan is None or (plan.unit == "sample" and not plan.per_layer),
             not work.task.regression,  # the loss is compiled in
             table.x.dtype in (torch.uint8, torch.float32) and work.dtype == torch.float32,
