@@ -20,7 +20,7 @@ from accord.engines.registry import reproducible_arithmetic
 from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared
 from accord.program.base import Cohort
-from accord.program.build import draw_cohort
+from accord.program.cohorts import draw_cohort
 from accord.program.evaluate import evaluate
 
 HERE = Path(__file__).parent

@@ -5,7 +5,7 @@ from accord.core.params import Params
 from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared
 from accord.program.base import Cohort, RoundOutcome
-from accord.program.build import draw_cohort
+from accord.program.cohorts import draw_cohort
 
 
 def played(study: Study) -> tuple[Prepared, Params, list[RoundOutcome]]:

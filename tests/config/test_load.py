@@ -13,7 +13,7 @@ from accord.config.base import Section
 from accord.config.data import DigitsData
 from accord.config.load import dump_study, load_study, make_study, parse_study
 from accord.config.partition import IidPartition
-from accord.config.program import CyclicProgram
+from accord.config.programs.cyclic import CyclicProgram
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS
 from accord.core.errors import RequestError, StudyError

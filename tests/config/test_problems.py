@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from accord.config.problems import Problem, got, nearest, problems, unknown_key
-from accord.config.program import CyclicProgram
+from accord.config.programs.cyclic import CyclicProgram
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS
 from accord.config.training import Training

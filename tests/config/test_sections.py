@@ -3,7 +3,8 @@ from typing import Literal
 from accord.config.compose import COMPOSES
 from accord.config.engine import SequentialEngine
 from accord.config.privacy import SamplePrivacy
-from accord.config.program import CyclicProgram, FedAvgProgram
+from accord.config.programs.cyclic import CyclicProgram
+from accord.config.programs.fedavg import FedAvgProgram
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS, choices, settings, shape
 from accord.config.training import Training

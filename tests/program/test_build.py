@@ -1,29 +1,21 @@
-"""From study to plan: the accountant gets the training n, noise meets the target for every client, cohorts repeat."""
+"""From study to plan: the accountant gets the training n, and noise meets the target for every client."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from accord.config.schema import Study
-from accord.core.errors import PrivacyError, StudyError
+from accord.core.errors import PrivacyError
 from accord.core.streams import bind
 from accord.core.task import Task
 from accord.orchestration.prepare import prepare
 from accord.privacy.ledger import Ledger, Spent
 from accord.privacy.plan import PrivacyPlan
-from accord.program.base import Cohort
-from accord.program.build import (
-    check_cohort,
-    draw_cohort,
-    due_steps,
-    make_optimizer,
-    make_plan,
-    make_work,
-    participations,
-)
+from accord.program.build import make_plan
+from accord.program.client_work import make_work
+from accord.program.cohorts import draw_cohort, due_steps
 
 STREAMS = bind(0)
 SIZES = np.array([40, 100, 55, 300])
@@ -57,7 +49,7 @@ def test_a_study_with_a_target_never_runs_out(small_study: Callable[..., Study],
     study = small_study(privacy=sample(), program=program)
     plan = make_plan(study, SIZES, STREAMS)
     assert plan is not None
-    work, ledger = make_work(study, task(), plan), Ledger.open(plan, SIZES)
+    work, ledger = make_work(study.training, task(), plan), Ledger.open(plan, SIZES)
     for round in range(1, 10):
         due = due_steps(work, SIZES, draw_cohort(study, 4, round, STREAMS))
         assert ledger.admit(due) == tuple(due)
@@ -95,78 +87,6 @@ def test_client_unit_is_accounted_for_the_cohorts_it_draws(
     assert plan is not None
     assert (plan.sampling, plan.expected_size) == (sampling, expected)
     assert 4.9 < plan.epsilon(4, 3) <= 5.0
-
-
-def test_cohorts_repeat_and_have_their_size(small_study: Callable[..., Study]) -> None:
-    study = small_study(program={"name": "fedavg", "cohort_size": 3})
-    drawn = [draw_cohort(study, 50, round, STREAMS) for round in range(1, 30)]
-    assert drawn == [draw_cohort(study, 50, round, STREAMS) for round in range(1, 30)]
-    assert all(len(set(cohort)) == 3 for cohort in drawn)
-    assert len(set(drawn)) > 20
-    assert draw_cohort(small_study(), 4, 1, STREAMS) == (0, 1, 2, 3)
-
-
-def test_poisson_cohorts_come_at_their_rate(small_study: Callable[..., Study]) -> None:
-    study = small_study(program={"name": "fedavg", "cohort_size": 10, "cohort_sampling": "poisson"})
-    sizes = [len(draw_cohort(study, 100, round, STREAMS)) for round in range(1, 401)]
-    assert abs(np.mean(sizes) - 10) < 4 * np.sqrt(100 * 0.1 * 0.9 / 400)
-    assert abs(np.var(sizes) - 9) < 3
-
-
-def test_participations_are_what_will_be_drawn(small_study: Callable[..., Study]) -> None:
-    study = small_study(program={"name": "fedavg", "rounds": 20, "cohort_size": 3})
-    counts = np.zeros(10, dtype=int)
-    for round in range(1, 21):
-        counts[list(draw_cohort(study, 10, round, STREAMS))] += 1
-    assert participations(study, 10, STREAMS).tolist() == counts.tolist()
-
-
-def test_cohort_and_quorum_must_fit_the_population(small_study: Callable[..., Study]) -> None:
-    check_cohort(small_study(program={"name": "fedavg", "cohort_size": 4}), 4)
-    with pytest.raises(StudyError, match=r"program.cohort_size 5 is larger than the population of 4 clients"):
-        check_cohort(small_study(program={"name": "fedavg", "cohort_size": 5}), 4)
-    with pytest.raises(StudyError, match=r"program.min_clients 9"):
-        check_cohort(small_study(program={"name": "cyclic", "min_clients": 9}), 4)
-
-
-def test_work_carries_what_training_says(small_study: Callable[..., Study], task: Callable[..., Task]) -> None:
-    study = small_study(training={"batch_size": "full", "local_steps": 3, "dtype": "float64"})
-    work = make_work(study, task(), None)
-    assert (work.batch_size, work.local_epochs, work.local_steps, work.dtype) == (None, None, 3, torch.float64)
-    assert make_work(small_study(), task(), None).local_epochs == 1
-
-
-WEIGHTS: list[tuple[dict[str, Any], tuple[float, float]]] = [
-    ({}, (50 / 300, 250 / 300)),
-    ({"weights": "uniform"}, (0.5, 0.5)),
-    ({"weight_cap": 100}, (0.5 / 1.5, 1 / 1.5)),
-]
-
-
-@pytest.mark.parametrize(("weights", "shares"), WEIGHTS)
-def test_weights_by_size_uniform_and_capped(
-    small_study: Callable[..., Study], weights: dict[str, Any], shares: tuple[float, float]
-) -> None:
-    run = prepare(
-        small_study(
-            data={"name": "synthetic", "train_rows": 300, "test_rows": 30},
-            partition={"name": "size", "partition_sizes": [50, 250]},
-            program={"name": "fedavg", "rounds": 1} | weights,
-            training={"batch_size": "full", "dtype": "float64"},
-        )
-    )
-    state, _ = run.program.round(run.program.init(run.initial), Cohort(1, (0, 1)), run.engine, run.streams)
-    updates = [r.update for r in run.engine.run_cohort(run.work, [0, 1], run.initial, 1)]
-    for name, before in run.initial.items():
-        expected = shares[0] * updates[0][name] + shares[1] * updates[1][name]
-        torch.testing.assert_close(state.params[name] - before, expected, rtol=1e-9, atol=1e-12)
-
-
-def test_optimizers_by_name(small_study: Callable[..., Study]) -> None:
-    w = {"w": torch.tensor([1.0])}
-    adam = make_optimizer(small_study(training={"optimizer": "adam", "learning_rate": 0.5}).training)
-    after, _ = adam.update({"w": torch.tensor([100.0])}, adam.init(w), w)
-    assert float(after["w"]) == pytest.approx(0.5, abs=1e-6)
 
 
 def test_a_target_out_of_reach_says_so(small_study: Callable[..., Study]) -> None:

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from accord.communication.wire import message_bytes
-from accord.config.robust import (
+from accord.config.programs.robust import (
     GeometricMedianProgram,
     KrumProgram,
     MedianProgram,
     MultiKrumProgram,
-    RobustProgram,
+    RobustSection,
     TrimmedMeanProgram,
 )
+from accord.config.training import Training
 from accord.core import params as p
 from accord.core.errors import DivergedError, Fault, PrivacyError, StudyError
 from accord.core.params import Params
@@ -28,10 +29,11 @@ from accord.engines.sequential import Sequential
 from accord.privacy.plan import PrivacyPlan
 from accord.program import robust_rules as rules
 from accord.program.base import ClientResult, Cohort
+from accord.program.context import ProgramContext
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
-from accord.program.robust import make_robust, make_rule, robust
+from accord.program.robust import build, make_rule, robust
 
 SIZES = [12, 30, 7, 20, 16, 9, 25]
 EVERYONE = tuple(range(len(SIZES)))
@@ -72,14 +74,14 @@ class Spoilt(Sequential):
     ],
 )
 def test_the_rule_of_the_updates_is_added(
-    section: RobustProgram,
+    section: RobustSection,
     rule: Callable[[Tensor, Tensor], Tensor],
     federation: Callable[..., FederatedData],
     task: Callable[..., Task],
 ) -> None:
     data, work = federation(SIZES), make_work(task())
     engine, start = Sequential(data, STREAMS), work.task.init(torch.float64)
-    program = make_robust(section, work, np.array(SIZES))
+    program = build(section, ProgramContext(work, np.array(SIZES), Training()))
     state, outcome = program.round(program.init(start), Cohort(3, EVERYONE), engine, STREAMS)
     results = list(engine.run_cohort(work, EVERYONE, start, 3))
     updates = torch.stack([p.flatten(result.update) for result in results])
@@ -116,7 +118,7 @@ def test_a_client_that_sends_nan_is_dropped_and_counted(
     data, work = federation(SIZES), make_work(task())
     start, engine = work.task.init(torch.float64), Spoilt(data, STREAMS)
     engine.spoilt = (1, 4)
-    program = make_robust(MedianProgram(name="median"), work, np.array(SIZES))
+    program = build(MedianProgram(name="median"), ProgramContext(work, np.array(SIZES), Training()))
     state, outcome = program.round(program.init(start), Cohort(1, EVERYONE), engine, STREAMS)
     without, _ = program.round(program.init(start), Cohort(1, (0, 2, 3, 5, 6)), engine, STREAMS)
     assert outcome.measures == {"dropped": 2}
@@ -130,7 +132,7 @@ def test_nobody_left_is_divergence_and_too_few_a_fault(
     data, work = federation(SIZES), make_work(task())
     engine = Spoilt(data, STREAMS)
     engine.spoilt = EVERYONE
-    program = make_robust(KrumProgram(name="krum"), work, np.array(SIZES))
+    program = build(KrumProgram(name="krum"), ProgramContext(work, np.array(SIZES), Training()))
     start = program.init(work.task.init(torch.float64))
     with pytest.raises(DivergedError, match=r"round 2: no client sent finite numbers; lower training\.learning_rate"):
         program.round(start, Cohort(2, EVERYONE), engine, STREAMS)
@@ -141,7 +143,7 @@ def test_nobody_left_is_divergence_and_too_few_a_fault(
 
 def test_an_empty_cohort_changes_nothing(federation: Callable[..., FederatedData], task: Callable[..., Task]) -> None:
     work = make_work(task())
-    program = make_robust(KrumProgram(name="krum"), work, np.array(SIZES))
+    program = build(KrumProgram(name="krum"), ProgramContext(work, np.array(SIZES), Training()))
     start = program.init(work.task.init(torch.float64))
     state, outcome = program.round(start, Cohort(1, ()), Sequential(federation(SIZES), STREAMS), STREAMS)
     assert all(torch.equal(value, start.params[name]) for name, value in state.params.items())
@@ -153,7 +155,7 @@ def test_frozen_parameters_stay(federation: Callable[..., FederatedData], task: 
     made.model.get_submodule("0").requires_grad_(False)
     frozen = Task(made.model, 3)
     work = make_work(frozen)
-    program = make_robust(MedianProgram(name="median"), work, np.array(SIZES))
+    program = build(MedianProgram(name="median"), ProgramContext(work, np.array(SIZES), Training()))
     start = program.init(frozen.init(torch.float64))
     state, outcome = program.round(start, Cohort(1, EVERYONE), Sequential(federation(SIZES), STREAMS), STREAMS)
     assert torch.equal(state.params["0.weight"], start.params["0.weight"])
@@ -167,9 +169,9 @@ def test_unit_client_is_refused_and_unit_sample_is_not(
     plan = PrivacyPlan("client", 0.1, 2.0, 1e-3, sampling="everyone")
     section = MedianProgram(name="median")
     with pytest.raises(PrivacyError, match=r"privacy\.unit client needs a noised sum"):
-        make_robust(section, make_work(task(), plan), np.array(SIZES))
+        build(section, ProgramContext(make_work(task(), plan), np.array(SIZES), Training()))
     work = make_work(task(), PrivacyPlan("sample", 1.0, 1.0, 1e-3, expected_size=8))
-    program = make_robust(section, work, np.array(SIZES))
+    program = build(section, ProgramContext(work, np.array(SIZES), Training()))
     start = program.init(work.task.init(torch.float64))
     state, outcome = program.round(start, Cohort(1, EVERYONE), Sequential(federation(SIZES), STREAMS), STREAMS)
     assert not torch.equal(state.params["2.weight"], start.params["2.weight"])
@@ -183,9 +185,9 @@ def test_unit_client_is_refused_and_unit_sample_is_not(
         (TrimmedMeanProgram(name="trimmed_mean", trim=0.1), "trim 0.1 leaves out nothing of fewer than 10"),
     ],
 )
-def test_a_population_too_small_is_refused(section: RobustProgram, message: str, task: Callable[..., Task]) -> None:
+def test_a_population_too_small_is_refused(section: RobustSection, message: str, task: Callable[..., Task]) -> None:
     with pytest.raises(StudyError, match=message):
-        make_robust(section, make_work(task()), np.array(SIZES))
+        build(section, ProgramContext(make_work(task()), np.array(SIZES), Training()))
 
 
 def test_a_rule_is_a_function_of_updates_and_weights() -> None:

@@ -17,14 +17,8 @@ from accord.config.imbalance import Imbalance
 from accord.config.model import MlpModel, Model
 from accord.config.partition import IidPartition, Partition
 from accord.config.privacy import ClientPrivacy, Privacy
-from accord.config.program import (
-    AveragingSection,
-    FedAvgProgram,
-    FedNovaProgram,
-    FedSgdProgram,
-    Program,
-    ScaffoldProgram,
-)
+from accord.config.programs import AveragingSection, Program
+from accord.config.programs.fedavg import FedAvgProgram
 from accord.config.sweep import Sweep
 from accord.config.tracking import TensorBoardTracking, Trackers
 from accord.config.training import Training
@@ -68,23 +62,9 @@ class Study(Section):
             )
         if self.privacy is not None:
             self._composes(self.privacy)
-        if isinstance(self.program, FedSgdProgram):
-            training = self.training
-            if (
-                training.batch_size != "full"
-                or training.local_epochs not in (None, 1)
-                or training.local_steps not in (None, 1)
-            ):
-                raise ValueError(
-                    "program fedsgd takes one step on all of a client's rows; set training.batch_size to full"
-                )
-        plain = self.training.optimizer == "sgd" and not self.training.momentum and not self.training.weight_decay
-        if isinstance(self.program, ScaffoldProgram) and not plain:
-            raise ValueError("program scaffold needs plain SGD: training.optimizer sgd, no momentum, no weight_decay")
-        if isinstance(self.program, FedNovaProgram) and (
-            self.training.optimizer != "sgd" or self.training.weight_decay
-        ):
-            raise ValueError("program fednova needs training.optimizer sgd without weight_decay")
+        refused = self.program.refuse_training(self.training)
+        if refused is not None:
+            raise ValueError(refused)
         return self
 
     def _composes(self, privacy: Privacy) -> None:

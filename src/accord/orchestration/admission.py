@@ -1,6 +1,5 @@
 """Which clients of a cohort may take part in a round: those whose privacy budget allows it."""
 
-from accord.config.robust import RobustSection
 from accord.orchestration.charging import paid
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.run_state import Stop
@@ -28,9 +27,8 @@ def admit(
     admitted = ledger.admit(steps)
     spent = ledger.plan.unit == "client" and ledger.exhausted()
     program = prepared.study.program
-    quorum = program.min_clients or -(-len(steps) // 2)
-    if isinstance(program, RobustSection):
-        quorum = max(quorum, program.fewest())  # with fewer its rule says nothing
+    # With fewer than `fewest` clients a robust rule says nothing.
+    quorum = max(program.min_clients or -(-len(steps) // 2), program.fewest())
     few = len(admitted) < min(quorum, len(steps))
     if not spent and not few:
         return admitted, None

@@ -17,7 +17,7 @@ from accord.fairness.groups import Grouping
 from accord.orchestration.early_stopping import kept_round, watched
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.run_state import RunState, Stop
-from accord.program.build import make_optimizer
+from accord.program.client_work import make_optimizer
 from accord.program.evaluate import Judged, JudgedNumbers, judge
 from accord.program.fine_tuning import draw_clients, fine_tune
 from accord.program.local import ClientWork

@@ -16,7 +16,7 @@ from accord.orchestration.engine import check_per_sample, prepare_engine
 from accord.orchestration.evaluation_set import hold_out_rows, sensitive_groups
 from accord.orchestration.fingerprint import fingerprint_of
 from accord.orchestration.prepared import Prepared
-from accord.program import build, study_task
+from accord.program import client_work, cohorts, registry, study_task
 from accord.records.ledger_file import JointLedger
 from accord.records.trackers import check_trackers
 
@@ -52,7 +52,7 @@ def prepare(
         if federated is None:
             federated = prepare_data(study.data, study.partition, study.imbalance, study.seed, rows)
     sizes = federated.train.sizes()
-    build.check_cohort(study, len(sizes))
+    cohorts.check_cohort(study, len(sizes))
     federated = hold_out_rows(study.evaluation, federated, study.seed)
     pinned = pin(study.model.pretrained, study.model.pretrained_sha256)
     study = study.model_copy(update={"model": study.model.model_copy(update=pinned)})
@@ -64,7 +64,7 @@ def prepare(
     if accounts.plan is not None:
         check_stated(data)
         study_task.check_stateless(study.model.name, task, data, accounts.streams("trial", 0, 0))
-    work = build.make_work(study, task, accounts.plan)
+    work = client_work.make_work(study.training, task, accounts.plan)
     check_per_sample(work, data.train)
     device = pick_device(study.engine.device)
     initial = {key: value.to(device) for key, value in task.init(work.dtype).items()}
@@ -74,7 +74,7 @@ def prepare(
         name=name,
         federated=federated,
         work=work,
-        program=build.make_program(study, work, sizes),
+        program=registry.make_program(study, work, sizes),
         engine=prepare_engine(study, federated, accounts.streams, work, initial, timed),
         ledger=accounts.ledger,
         streams=accounts.streams,

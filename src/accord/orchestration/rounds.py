@@ -17,7 +17,7 @@ from accord.orchestration.round_outcome import check_outcome, make_record
 from accord.orchestration.run_state import EARLY_STOPPING, RunState, Stop, save
 from accord.orchestration.scoring import score_model
 from accord.program.base import Cohort
-from accord.program.build import draw_cohort, due_steps
+from accord.program.cohorts import draw_cohort, due_steps
 from accord.records import store
 from accord.records.round_record import RoundRecord
 from accord.records.trackers import open_trackers

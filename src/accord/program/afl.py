@@ -10,11 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from accord.config.programs.afl import AflProgram
 from accord.core.checks import positive
 from accord.core.params import Params
 from accord.core.streams import Streams
 from accord.program.averaging import apply_update, outcome_of
 from accord.program.base import Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 
 MIXTURE = "mixture"
@@ -63,3 +65,8 @@ def afl(work: ClientWork, population: int, mixture_learning_rate: float) -> Prog
         return ServerState(apply_update(state.params, summed.total), {MIXTURE: after}), outcome
 
     return Program(init, round)
+
+
+def build(section: AflProgram, context: ProgramContext) -> Program:
+    """The program that a study's section names."""
+    return afl(context.work, context.population, section.mixture_learning_rate)

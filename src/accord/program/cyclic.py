@@ -7,10 +7,12 @@ One round is one pass over the cohort. Each hop goes through the server: one mes
 from typing import Literal
 
 from accord.communication.wire import message_bytes
+from accord.config.programs.cyclic import CyclicProgram
 from accord.core.errors import PrivacyError
 from accord.core.streams import Streams
 from accord.program.averaging import apply_update
 from accord.program.base import SERVER, Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 
 
@@ -43,3 +45,8 @@ def cyclic(work: ClientWork, order: Literal["fixed", "shuffled"] = "fixed") -> P
         return ServerState(params), RoundOutcome(samples, steps, there * size, there * size, 2 * there)
 
     return Program(ServerState, round)
+
+
+def build(section: CyclicProgram, context: ProgramContext) -> Program:
+    """The program that a study's section names."""
+    return cyclic(context.work, section.order)

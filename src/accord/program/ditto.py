@@ -8,11 +8,13 @@ grad F_k(v_k) + lambda (v_k - w), w the model it was sent. v_k stays with the cl
 from collections.abc import Callable
 from dataclasses import replace
 
+from accord.config.programs.ditto import DittoProgram
 from accord.core.checks import positive
 from accord.core.errors import PrivacyError
 from accord.core.streams import Streams
 from accord.program.averaging import Averaging, apply_update
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule
 
@@ -45,3 +47,8 @@ def ditto(work: ClientWork, weigh: Callable[[ClientId], float], population: int,
         return ServerState(apply_update(state.params, mean), extra), replace(outcome, samples=both)
 
     return Program(averaging.start, round)
+
+
+def build(section: DittoProgram, context: ProgramContext) -> Program:
+    """The program that a study's section names."""
+    return ditto(context.work, context.weigh(section), context.population, section.mu)

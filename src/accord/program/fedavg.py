@@ -7,9 +7,11 @@ w <- w + sum_k (n_k / n) (w_k - w). FedSGD is the same of one step on all of a c
 
 from collections.abc import Callable
 
+from accord.config.programs.base import AveragingSection
 from accord.core.streams import Streams
 from accord.program.averaging import Averaging, apply_update
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 
 
@@ -28,3 +30,8 @@ def fedavg(work: ClientWork, weigh: Callable[[ClientId], float], population: int
         return ServerState(apply_update(state.params, mean), extra), outcome
 
     return Program(averaging.start, round)
+
+
+def build(section: AveragingSection, context: ProgramContext) -> Program:
+    """The program that a study's section names: FedAvg's, or FedSGD's."""
+    return fedavg(context.work, context.weigh(section), context.population)

@@ -11,9 +11,11 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from accord.config.programs.fedbn import FedBnProgram
 from accord.core.errors import StudyError
 from accord.core.task import Task
 from accord.program.base import ClientId, Program
+from accord.program.context import ProgramContext
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule
@@ -64,3 +66,8 @@ def fedbn(
         StudyError: as in `own_names`.
     """
     return fedavg(replace(work, rule=LocalRule(own=own_names(work.task, patterns))), weigh, population)
+
+
+def build(section: FedBnProgram, context: ProgramContext) -> Program:
+    """The program that a study's section names."""
+    return fedbn(context.work, context.weigh(section), context.population, section.local_layers)

@@ -8,10 +8,12 @@ w <- w + tau_eff sum_k p_k d_k, d_k = update_k / ||a_k||_1, tau_eff = sum_k p_k 
 
 from collections.abc import Callable, Mapping
 
+from accord.config.programs.fednova import FedNovaProgram
 from accord.core.errors import StudyError
 from accord.core.streams import Streams
 from accord.program.averaging import apply_update, outcome_of
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 
 
@@ -52,3 +54,9 @@ def fednova(
         return ServerState(apply_update(state.params, summed.total)), outcome
 
     return Program(ServerState, round)
+
+
+def build(section: FedNovaProgram, context: ProgramContext) -> Program:
+    """The program that a study's section names."""
+    steps = {client: context.work.steps(int(n)) for client, n in enumerate(context.sizes)}
+    return fednova(context.work, context.weigh(section), steps, context.training.momentum)

@@ -19,11 +19,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from accord.config.programs.fedopt import FedOptProgram
 from accord.core.checks import non_negative, positive
 from accord.core.params import Params
 from accord.core.streams import Streams
 from accord.program.averaging import Averaging, apply_update
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 
 ServerOptimizer = Literal["adam", "yogi", "adagrad", "sgd"]
@@ -86,3 +88,17 @@ def _second(server_optimizer: ServerOptimizer, v: Tensor, square: Tensor, beta2:
     if server_optimizer == "yogi":
         return v - (1 - beta2) * square * torch.sign(v - square)
     return beta2 * v + (1 - beta2) * square
+
+
+def build(section: FedOptProgram, context: ProgramContext) -> Program:
+    """The program that a study's section names."""
+    return fedopt(
+        context.work,
+        context.weigh(section),
+        context.population,
+        section.server_optimizer,
+        section.server_learning_rate,
+        section.server_momentum,
+        section.beta2,
+        section.tau,
+    )

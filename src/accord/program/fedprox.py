@@ -7,8 +7,10 @@ MLSys 2020, arXiv 1812.06127, equation 2: each client minimises F_k(w) + mu/2 ||
 from collections.abc import Callable
 from dataclasses import replace
 
+from accord.config.programs.fedprox import FedProxProgram
 from accord.core.checks import positive
 from accord.program.base import ClientId, Program
+from accord.program.context import ProgramContext
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule
@@ -25,3 +27,8 @@ def fedprox(work: ClientWork, weigh: Callable[[ClientId], float], population: in
     """
     positive(mu=mu)
     return fedavg(replace(work, rule=LocalRule(proximal=mu)), weigh, population)
+
+
+def build(section: FedProxProgram, context: ProgramContext) -> Program:
+    """The program that a study's section names."""
+    return fedprox(context.work, context.weigh(section), context.population, section.mu)

@@ -10,6 +10,7 @@ beyond 1, whatever q is.
 
 from dataclasses import replace
 
+from accord.config.programs.qffl import QfflProgram
 from accord.core import params as p
 from accord.core.checks import non_negative, positive
 from accord.core.errors import StudyError
@@ -17,6 +18,7 @@ from accord.core.streams import Streams
 from accord.program.afl import LOSS_BYTES
 from accord.program.averaging import apply_update, outcome_of
 from accord.program.base import Cohort, CohortSum, Engine, Program, RoundOutcome, ServerState
+from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 
 _LEAST_LOSS = 1e-10
@@ -58,3 +60,8 @@ def qffl(work: ClientWork, q: float, learning_rate: float) -> Program:
         return ServerState(apply_update(state.params, step)), outcome
 
     return Program(ServerState, round)
+
+
+def build(section: QfflProgram, context: ProgramContext) -> Program:
+    """The program that a study's section names."""
+    return qffl(context.work, section.q, context.training.learning_rate)

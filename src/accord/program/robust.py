@@ -4,20 +4,18 @@ w <- w + rule(w_1 - w, ..., w_n - w). Each rule names its paper and equation.
 """
 
 from collections.abc import Callable
-from typing import assert_never
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.communication.wire import message_bytes
-from accord.config.robust import (
+from accord.config.programs.robust import (
     GeometricMedianProgram,
     KrumProgram,
     MedianProgram,
     MultiKrumProgram,
-    RobustProgram,
+    RobustSection,
     TrimmedMeanProgram,
 )
 from accord.core import params as p
@@ -26,6 +24,7 @@ from accord.core.streams import Streams
 from accord.program import robust_rules as rules
 from accord.program.averaging import apply_update
 from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 
 Rule = Callable[[Tensor, Tensor], Tensor]
@@ -89,38 +88,39 @@ def robust(work: ClientWork, rule: Rule, weigh: Callable[[ClientId], float] = la
     return Program(ServerState, round)
 
 
-def make_rule(section: RobustProgram) -> Rule:
+_RULES: dict[type[RobustSection], Callable[[Any], Rule]] = {
+    MedianProgram: lambda section: lambda updates, weights: rules.median(updates),
+    TrimmedMeanProgram: lambda section: lambda updates, weights: rules.trimmed_mean(updates, section.trim),
+    KrumProgram: lambda section: lambda updates, weights: rules.krum(updates, section.malicious),
+    MultiKrumProgram: lambda section: (
+        lambda updates, weights: rules.multi_krum(updates, section.malicious, section.keep)
+    ),
+    GeometricMedianProgram: lambda section: (
+        lambda updates, weights: rules.geometric_median(updates, weights, section.smoothing, section.iterations)
+    ),
+}
+
+
+def make_rule(section: RobustSection) -> Rule:
     """The rule a section names."""
-    match section:
-        case MedianProgram():
-            return lambda updates, weights: rules.median(updates)
-        case TrimmedMeanProgram(trim=trim):
-            return lambda updates, weights: rules.trimmed_mean(updates, trim)
-        case KrumProgram(malicious=malicious):
-            return lambda updates, weights: rules.krum(updates, malicious)
-        case MultiKrumProgram(malicious=malicious, keep=keep):
-            return lambda updates, weights: rules.multi_krum(updates, malicious, keep)
-        case GeometricMedianProgram(smoothing=smoothing, iterations=iterations):
-            return lambda updates, weights: rules.geometric_median(updates, weights, smoothing, iterations)
-        case _:
-            assert_never(section)
+    return _RULES[type(section)](section)
 
 
-def make_robust(section: RobustProgram, work: ClientWork, sizes: NDArray[np.int64]) -> Program:
-    """The program a section names, over clients with `sizes` training rows.
+def build(section: RobustSection, context: ProgramContext) -> Program:
+    """The program that a study's section names.
 
     Raises:
         StudyError: the population is too small for the rule.
         PrivacyError: unit `client`.
     """
-    if len(sizes) < section.fewest():
+    if context.population < section.fewest():
         raise StudyError(
-            f"program {section.name} over a population of {len(sizes)} clients: {section.why()}; "
+            f"program {section.name} over a population of {context.population} clients: {section.why()}; "
             "deal the data to more clients (partition.num_partitions), or change that setting"
         )
 
     def weigh(client: ClientId) -> float:
         by_size = isinstance(section, GeometricMedianProgram) and section.weights == "size"
-        return float(sizes[client]) if by_size else 1.0
+        return float(context.sizes[client]) if by_size else 1.0
 
-    return robust(work, make_rule(section), weigh)
+    return robust(context.work, make_rule(section), weigh)

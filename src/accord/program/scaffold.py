@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from accord.config.programs.scaffold import ScaffoldProgram
 from accord.core import params as p
 from accord.core.checks import positive
 from accord.core.errors import StudyError
@@ -16,6 +17,7 @@ from accord.core.params import Params
 from accord.core.streams import Streams
 from accord.program.averaging import Averaging, apply_update
 from accord.program.base import Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule, RoundEnd, RuleResult
 
@@ -78,3 +80,8 @@ def scaffold(work: ClientWork, population: int, server_learning_rate: float = 1.
         return ServerState(apply_update(state.params, step), extra), outcome
 
     return Program(init, round)
+
+
+def build(section: ScaffoldProgram, context: ProgramContext) -> Program:
+    """The program that a study's section names."""
+    return scaffold(context.work, context.population, section.server_learning_rate)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from accord.config.program import Program
+from accord.config.programs import Program
 from accord.config.schema import Study
 from accord.reports.words.program_text import program_text
 

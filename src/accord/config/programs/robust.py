@@ -5,21 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Count, Fraction, Section, Whole
+from accord.config.base import Count, Fraction, Whole
+from accord.config.programs.base import UPDATES, ProgramSection
 
 
-class RobustSection(Section):
+class RobustSection(ProgramSection):
     """What the robust means share."""
 
-    rounds: Count = 10
-    cohort_size: Count | None = None
-    """Clients sampled for a round, exactly so many without replacement; null takes the whole population."""
-    min_clients: Count | None = None
-    """Quorum: the run stops early where the ledger leaves fewer clients of a cohort than this; null takes half."""
-
-    def fewest(self) -> int:
-        """The fewest clients in a round that the rule can do its work with."""
-        return 1
+    builder = "accord.program.robust:build"
+    units = UPDATES
 
     @model_validator(mode="after")
     def _enough(self) -> "RobustSection":
@@ -29,15 +23,15 @@ class RobustSection(Section):
                 raise ValueError(f"{name} {value} is too few clients: {self.why()}")
         return self
 
-    def why(self) -> str:
-        """Why `fewest` clients are needed, for messages."""
-        return f"the rule needs {self.fewest()}"
-
 
 class MedianProgram(RobustSection):
     """The median of the updates, coordinate by coordinate (Yin et al. 2018)."""
 
     name: Literal["median"]
+
+    def describe(self) -> str:
+        """The algorithm with its source."""
+        return "Coordinate-wise median of the updates (Yin et al. 2018)"
 
 
 class TrimmedMeanProgram(RobustSection):
@@ -55,6 +49,10 @@ class TrimmedMeanProgram(RobustSection):
         """Names the setting."""
         return f"trim {self.trim:g} leaves out nothing of fewer than {self.fewest()}"
 
+    def describe(self) -> str:
+        """The algorithm with its source."""
+        return f"Coordinate-wise mean of the updates, {self.trim:.0%} trimmed at either end (Yin et al. 2018)"
+
 
 class KrumSection(RobustSection):
     """What Krum and Multi-Krum share."""
@@ -70,11 +68,19 @@ class KrumSection(RobustSection):
         """Names the setting."""
         return f"malicious {self.malicious} needs 2 * {self.malicious} + 3 = {self.fewest()}"
 
+    def allowed(self) -> str:
+        """How many malicious clients, in words."""
+        return f"{self.malicious:,} malicious client{'' if self.malicious == 1 else 's'}"
+
 
 class KrumProgram(KrumSection):
     """The one update that is nearest to its neighbours (Blanchard et al. 2017)."""
 
     name: Literal["krum"]
+
+    def describe(self) -> str:
+        """The algorithm with its source."""
+        return f"Krum (Blanchard et al. 2017), {self.allowed()} allowed for"
 
 
 class MultiKrumProgram(KrumSection):
@@ -94,6 +100,10 @@ class MultiKrumProgram(KrumSection):
             return super().why()
         return f"keep {self.keep} beside malicious {self.malicious} needs {self.fewest()}"
 
+    def describe(self) -> str:
+        """The algorithm with its source."""
+        return f"Multi-Krum (Blanchard et al. 2017), {self.allowed()} allowed for"
+
 
 class GeometricMedianProgram(RobustSection):
     """The point with the least sum of distances to the updates (RFA, Pillutla et al. 2022)."""
@@ -106,6 +116,6 @@ class GeometricMedianProgram(RobustSection):
     smoothing: Fraction = 1e-6
     """An update counts as met where it is nearer than this share of the median distance."""
 
-
-RobustProgram = MedianProgram | TrimmedMeanProgram | KrumProgram | MultiKrumProgram | GeometricMedianProgram
-"""Any robust mean: members of the `program` section's union."""
+    def describe(self) -> str:
+        """The algorithm with its source."""
+        return "Geometric median of the updates (RFA, Pillutla et al. 2022)"

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from accord.config.robust import KrumProgram, MultiKrumProgram, RobustProgram, TrimmedMeanProgram
+from accord.config.programs import Program
+from accord.config.programs.robust import KrumProgram, MultiKrumProgram, TrimmedMeanProgram
 
-SECTION: TypeAdapter[RobustProgram] = TypeAdapter(RobustProgram)
+SECTION: TypeAdapter[Program] = TypeAdapter(Program)
 
 
 def test_each_rule_knows_the_fewest_clients_it_works_with() -> None:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from accord.config.program import FedAvgProgram, FedOptProgram, Program
+from accord.config.programs import Program
+from accord.config.programs.fedavg import FedAvgProgram
+from accord.config.programs.fedopt import FedOptProgram
 
 
 def test_their_possible_neighbours_are_taken() -> None:

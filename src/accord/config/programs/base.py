@@ -1,0 +1,117 @@
+"""What every program says in a study file: its rounds, its cohorts, and what the rest of Accord asks of it.
+
+A section states, in one place, all that others need to know of its program: which function builds it, which privacy
+units it composes with and why not with the others, what it asks of `training`, and its description in words.
+`compose`, `schema`, the registry of programs and the reports read it off the section. None of them names a program.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from accord.config.base import Count, Section
+from accord.config.training import Training
+
+Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
+
+ALL = ("sample", "batch", "client", "local")
+"""Every privacy unit."""
+STEPS = ("sample", "batch")
+"""Units that noise local steps, so that all that is sent afterwards is post-processing."""
+UPDATES = ("sample", "batch", "local")
+"""Units whose noise is on an update before the server sees it: what the server makes of it is post-processing."""
+
+
+class ProgramSection(Section):
+    """What every program says of its rounds, and of itself.
+
+    Attributes:
+        builder: `module:function` that makes the program of the section and a `ProgramContext`.
+        units: the privacy units it composes with; what is not named is refused.
+        why_not: why it does not compose with the others, for messages.
+    """
+
+    builder: ClassVar[str]
+    units: ClassVar[tuple[str, ...]] = ()
+    why_not: ClassVar[str] = "no sum of clipped updates is formed"
+
+    name: str
+    rounds: Count = 10
+    cohort_size: Count | None = None
+    """Clients sampled for a round (expected number under Poisson sampling); null takes the whole population."""
+    min_clients: Count | None = None
+    """Quorum: the run stops early where the ledger leaves fewer clients of a cohort than this; null takes half."""
+
+    @property
+    def poisson_cohorts(self) -> bool:
+        """Whether each client is drawn independently."""
+        return False
+
+    def fewest(self) -> int:
+        """The fewest clients of a round that the program can do its work with."""
+        return 1
+
+    def why(self) -> str:
+        """Why `fewest` clients are needed, for messages."""
+        return f"the rule needs {self.fewest()}"
+
+    def refuse_training(self, training: Training) -> str | None:
+        """Why the program cannot do with this `training`, in one line; None where it can."""
+        return None
+
+    def describe(self) -> str:
+        """The algorithm with its source, as the start of a sentence in the report."""
+        return f"Program {self.name}"
+
+    def describe_rounds(self, rounds: str, who: str) -> str:
+        """What happens in a round, in a sentence.
+
+        Args:
+            rounds: how many, such as `10 rounds`.
+            who: which clients take part, as a clause.
+        """
+        return f"{self.describe()}: in each of {rounds} {who}{self.describe_weights()}."
+
+    def describe_weights(self) -> str:
+        """How updates are weighed, as the end of a sentence; empty where nothing is said of it."""
+        return ""
+
+
+class SampledSection(ProgramSection):
+    """Programs whose cohort may also be drawn client by client."""
+
+    cohort_sampling: Literal["fixed", "poisson"] = "fixed"
+    """`fixed`: exactly cohort_size clients without replacement; `poisson`: each client independently."""
+
+    @property
+    def poisson_cohorts(self) -> bool:
+        """Whether each client is drawn independently."""
+        return self.cohort_sampling == "poisson"
+
+    @model_validator(mode="after")
+    def _sampled(self) -> "SampledSection":
+        if self.cohort_sampling == "poisson" and self.cohort_size is None:
+            raise ValueError("cohort_sampling poisson needs a cohort_size (the expected number of clients)")
+        return self
+
+
+class AveragingSection(SampledSection):
+    """Programs that take a weighted mean of updates."""
+
+    weights: Literal["size", "uniform"] = "size"
+    """Weigh an update by its client's rows, or all alike."""
+    weight_cap: Count | None = None
+    """Rows beyond which a client weighs no more: weight min(n, cap)/cap, at most 1."""
+
+    @model_validator(mode="after")
+    def _weighed(self) -> "AveragingSection":
+        if self.weight_cap is not None and self.weights != "size":
+            raise ValueError("weight_cap bounds weights by size; set weights to size or drop weight_cap")
+        return self
+
+    def describe_weights(self) -> str:
+        """How updates are weighed."""
+        if self.weights == "uniform":
+            return ", and updates are weighed alike"
+        cap = f", {self.weight_cap:,} rows at most" if self.weight_cap else ""
+        return f", and updates are weighed by their client's rows{cap}"
