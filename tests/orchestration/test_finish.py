@@ -126,5 +126,5 @@ def test_without_fairness_there_are_no_groups(small_study: Callable[..., Study],
 def test_a_stop_is_told(small_study: Callable[..., Study], tmp_path: Path) -> None:
     prepared = prepare(small_study())
     result = conclude(prepared, tmp_path, begin(prepared, tmp_path), Stop("budget", "round 1 would"), None)
-    assert (result["status"], result["reason"], result["rounds"]) == ("stopped", "budget", 0)
-    assert result["samples_per_second"] == 0.0
+    assert (result.status, result.reason, result.rounds) == ("stopped", "budget", 0)
+    assert result.samples_per_second == 0.0

@@ -7,7 +7,9 @@ from typing import Any
 
 from accord.config.load import make_study
 from accord.records.round_record import RoundRecord, TestScores
+from accord.records.run_result import RunResult
 from accord.reports.compare.comparison import Comparison, FinishedRun, compared
+from reports.results import column, over_clients, privacy, result_json
 
 
 def record(number: int, accuracy: float | None) -> RoundRecord:
@@ -28,7 +30,7 @@ def record(number: int, accuracy: float | None) -> RoundRecord:
 
 
 def group(accuracy: float | None, n: int = 50) -> dict[str, Any]:
-    return {"n": n, "accuracy": accuracy, "too_small": n < 30}
+    return {"n": n, "accuracy": accuracy, "intervals": {}, "too_small": n < 30}
 
 
 def fairness(groups: dict[str, dict[str, Any]], gap: float) -> dict[str, Any]:
@@ -36,7 +38,9 @@ def fairness(groups: dict[str, dict[str, Any]], gap: float) -> dict[str, Any]:
     worst = min((each["accuracy"], name) for name, each in groups.items() if each["accuracy"] is not None)
     return {
         "groups": groups,
-        "columns": {column: {} for column in columns},
+        "columns": {each: column() for each in columns},
+        "headline_column": next(iter(columns)),
+        "confidence": 0.95,
         "worst_group": worst[1],
         "worst_group_accuracy": worst[0],
         "accuracy_gap": gap,
@@ -60,26 +64,18 @@ def ran(
     if epsilon is not None:
         sections.setdefault("privacy", {"unit": "sample", "epsilon": math.ceil(epsilon), "delta": 1e-5})
     study = make_study({"data": "digits", "seed": seed, **sections})
-    values: dict[str, Any] = {
-        "accord": "0.2.0",
-        "study": "digits",
-        "status": "done",
-        "reason": None,
-        "message": None,
-        "rounds": 3,
-        "planned_rounds": 3,
+    found = {
         "test": {"accuracy": accuracy, "loss": None if accuracy is None else 1 - accuracy, "n": 100},
-        "privacy": None if epsilon is None else {"epsilon": epsilon},
+        "privacy": None if epsilon is None else privacy(epsilon),
         "fairness": judged,
-        "clients": {"worst_decile": 0.5},
-        "communication": {"uplink_bytes": 2048, "downlink_bytes": 4096},
+        "clients": over_clients(0.5),
         "seconds": 2.0 + seed,
-        "versions": {"accord": "0.2.0"},
-        "data": {"name": "digits", "classes": 10} | (data or {}),
     }
+    values = result_json(**found | (result or {}))
+    values["data"] |= data or {}
     scores = [0.3, 0.6, accuracy] if curve is None else curve
     rounds = tuple(record(number, each) for number, each in enumerate(scores, start=1))
-    return FinishedRun(Path(folder or f"runs/s{seed}"), study, values | (result or {}), rounds)
+    return FinishedRun(Path(folder or f"runs/s{seed}"), study, RunResult.from_json(values), rounds)
 
 
 def three_sides() -> Comparison:

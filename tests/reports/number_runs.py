@@ -11,6 +11,7 @@ from accord.records.round_record import RoundRecord, TestScores
 from accord.reports.compare.comparison import FinishedRun
 from accord.reports.scoring import SCORINGS
 from accord.reports.sweep.folder import Row, SweepFolder, measures_of
+from reports.results import over_clients, privacy, result
 
 VARIANCE = 5900.0
 """Of the targets; their deviation is 77."""
@@ -107,29 +108,23 @@ def ran(mse: float, seed: int, epsilon: float | None = None, judged: dict[str, A
     """A run that ended with these figures, for comparisons."""
     private = {"unit": "sample", "epsilon": math.ceil(epsilon), "delta": 1e-3} if epsilon else None
     study = make_study({"data": "diabetes", "model": "linear", "seed": seed, "privacy": private})
-    values: dict[str, Any] = {
-        "accord": "0.2.0",
-        "study": "diabetes",
-        "task": "regression",
-        "status": "done",
-        "reason": None,
-        "message": None,
-        "rounds": 2,
-        "planned_rounds": 2,
-        "test": scores(mse).as_json(),
-        "privacy": None if epsilon is None else {"epsilon": epsilon},
-        "fairness": judged,
-        "clients": spread(1.1 * mse),
-        "communication": {"uplink_bytes": 2048, "downlink_bytes": 4096},
-        "seconds": 2.0 + seed,
-        "versions": {"accord": "0.2.0"},
-        "data": {"name": "diabetes", "classes": 0},
-    }
+    value = result(
+        study="diabetes",
+        task="regression",
+        rounds=2,
+        planned_rounds=2,
+        test=scores(mse).as_json(),
+        privacy=None if epsilon is None else privacy(epsilon),
+        fairness=judged,
+        clients=over_clients(None) | spread(1.1 * mse),
+        seconds=2.0 + seed,
+        data={"name": "diabetes", "about": "442 patients.", "train_rows": 353, "test_rows": 89, "classes": 0},
+    )
     rounds = tuple(
         RoundRecord(number, (0,), (0,), (), 10, 1, scores(each), None, None, 10, 20, 2)
         for number, each in enumerate((2 * mse, mse), start=1)
     )
-    return FinishedRun(Path(f"runs/{epsilon}-{seed}"), study, values, rounds)
+    return FinishedRun(Path(f"runs/{epsilon}-{seed}"), study, value, rounds)
 
 
 def sweep(errors: Mapping[float, tuple[float, ...]], *, private: bool = False, groups: bool = False) -> SweepFolder:

@@ -11,20 +11,21 @@ from accord.reports.intervals import t_interval
 from accord.reports.scoring import ACCURACY, BIAS, LOSS, MAE, MSE, R2, RMSE, SCORINGS, Score, headline, scoring
 from accord.reports.words import formatting as words
 from reports.number_runs import scores
+from reports.results import result
 
 ALL = [ACCURACY, LOSS, RMSE, MAE, R2, MSE, BIAS]
 
 
 def test_a_result_says_what_it_is_scored_by_and_older_ones_have_labels() -> None:
-    assert scoring({"task": "regression"}) is SCORINGS["regression"]
-    assert scoring({"task": "classification"}) is scoring({}) is SCORINGS["classification"]
-    assert [score.name for score in scoring({"task": "regression"}).scores] == ["rmse", "mae", "r2"]
-    assert [score.name for score in scoring({}).scores] == ["accuracy", "loss"]
+    assert scoring(result(task="regression")) is SCORINGS["regression"]
+    assert scoring(result(task="classification")) is scoring(result()) is SCORINGS["classification"]
+    assert [score.name for score in scoring(result(task="regression")).scores] == ["rmse", "mae", "r2"]
+    assert [score.name for score in scoring(result()).scores] == ["accuracy", "loss"]
 
 
 def test_over_all_rows_the_local_score_is_what_groups_are_compared_with() -> None:
-    assert scoring({}).overall({"test": {"accuracy": 0.9, "loss": 0.1}}) == 0.9
-    assert SCORINGS["regression"].overall({"test": scores(3600.0).as_json()}) == 3600.0
+    assert scoring(result()).overall(result(test={"accuracy": 0.9, "loss": 0.1, "n": 9})) == 0.9
+    assert SCORINGS["regression"].overall(result(test=scores(3600.0).as_json())) == 3600.0
 
 
 @pytest.mark.parametrize("score", ALL, ids=lambda score: score.name)

@@ -36,9 +36,9 @@ def compare(
     if len(runs) < 2:
         raise StudyError("name two or more run folders: accord compare RUN RUN")
     opened = [open_run(run) for run in runs]
-    ended = [FinishedRun(run.folder, run.study, run.result, run.rounds) for run in opened if run.result is not None]
+    ended = [FinishedRun(run.folder, run.study, run.outcome, run.rounds) for run in opened if run.outcome is not None]
     if len(ended) < len(opened):
-        unfinished = next(run.folder for run in opened if run.result is None)
+        unfinished = next(run.folder for run in opened if run.outcome is None)
         raise RunFolderError(
             f"{unfinished}: the run has not ended; go on with accord run --resume, or leave it out of the comparison"
         )

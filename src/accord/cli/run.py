@@ -115,9 +115,10 @@ def _show(result: dict[str, Any], as_json: bool) -> int:
     else:
         from rich.console import Console
 
+        from accord.records.run_result import RunResult
         from accord.reports.run.terminal import result_table
 
-        Console().print(result_table(result))
+        Console().print(result_table(RunResult.from_json(result)))
         print(f"report: {Path(result['run']) / 'report.html'}")
     if result["status"] == "stopped":
         again = (

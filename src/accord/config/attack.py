@@ -1,5 +1,9 @@
-"""The `attack` section: clients that send what they should not, to see what the program survives."""
+"""The `attack` section: clients that send what they should not, to see what the program survives.
 
+Each attack describes itself in a sentence, which reports show.
+"""
+
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +18,10 @@ class AttackSection(Section):
     """Share of the population that is malicious, drawn once for the run."""
     clients: Annotated[tuple[Whole, ...], Field(min_length=1)] | None = None
     """The malicious clients by number, instead of a share."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What a malicious client does, in a sentence."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "AttackSection":
@@ -31,6 +39,10 @@ class SignFlipAttack(AttackSection):
     scale: Positive = 1.0
     """How much longer than the true update the flipped one is."""
 
+    def describe(self) -> str:
+        """What a malicious client does, in a sentence."""
+        return f"Each sends its update times −{self.scale:g}."
+
 
 class ScaledAttack(AttackSection):
     """A malicious client sends its update times scale (model replacement, Bagdasaryan et al. 2020)."""
@@ -38,6 +50,10 @@ class ScaledAttack(AttackSection):
     name: Literal["scaled"]
     scale: Positive = 10.0
     """How much longer than the true update the sent one is."""
+
+    def describe(self) -> str:
+        """What a malicious client does, in a sentence."""
+        return f"Each sends its update times {self.scale:g}."
 
 
 class GaussianAttack(AttackSection):
@@ -47,11 +63,19 @@ class GaussianAttack(AttackSection):
     std: Positive = 1.0
     """Standard deviation of each number sent."""
 
+    def describe(self) -> str:
+        """What a malicious client does, in a sentence."""
+        return f"Each sends Gaussian noise of standard deviation {self.std:g} instead of its update."
+
 
 class LabelFlipAttack(AttackSection):
     """A malicious client trains on label classes - 1 - y where y is true (as in Fang et al. 2020)."""
 
     name: Literal["label_flip"]
+
+    def describe(self) -> str:
+        """What a malicious client does, in a sentence."""
+        return "Each trains on the last label in place of the first, and so on (classes − 1 − label)."
 
 
 class AlieAttack(AttackSection):
@@ -60,6 +84,14 @@ class AlieAttack(AttackSection):
     name: Literal["alie"]
     z: NonNegative | None = None
     """Standard deviations from the mean; null takes the most that a majority hides, from the paper's Algorithm 3."""
+
+    def describe(self) -> str:
+        """What a malicious client does, in a sentence."""
+        off = "as many as a majority hides" if self.z is None else f"{self.z:g}"
+        return (
+            f"All send the mean of their own updates less some standard deviations, {off} (“a little is enough”, "
+            "Baruch et al. 2019)."
+        )
 
 
 Attack = Annotated[

@@ -17,3 +17,12 @@ class Section(BaseModel):
     """What every section is: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """A number and its noun, for descriptions.
+
+    >>> counted(1, "shard"), counted(2000, "class", "classes")
+    ('1 shard', '2,000 classes')
+    """
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

@@ -1,10 +1,14 @@
-"""The `model` section: what is trained."""
+"""The `model` section: what is trained.
 
+Each network describes itself in a sentence, which reports show.
+"""
+
+from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Count, Positive, Section
+from accord.config.base import Count, Positive, Section, counted
 
 Patterns = tuple[str, ...]
 """Names with wildcards as in a shell: `layer1.*`."""
@@ -37,6 +41,14 @@ class ModelSection(Section):
     lora: Lora | None = None
     """Low-rank factors on dense layers; null trains the layers themselves."""
 
+    @abstractmethod
+    def describe(self, output: str) -> str:
+        """The network in a sentence.
+
+        Args:
+            output: what it predicts: `the classes`, or `the number predicted`.
+        """
+
     @model_validator(mode="after")
     def _adaptable(self) -> "ModelSection":
         if self.pretrained is None and self.pretrained_except:
@@ -53,11 +65,19 @@ class LogisticModel(ModelSection):
 
     name: Literal["logistic"]
 
+    def describe(self, output: str) -> str:
+        """The network in a sentence."""
+        return "Softmax regression: one dense layer from the input to the classes."
+
 
 class LinearModel(ModelSection):
     """Linear regression: one dense layer from the flattened input to a number, trained by squared error."""
 
     name: Literal["linear"]
+
+    def describe(self, output: str) -> str:
+        """The network in a sentence."""
+        return "Linear regression: one dense layer from the input to the number predicted."
 
 
 class MlpModel(ModelSection):
@@ -67,17 +87,31 @@ class MlpModel(ModelSection):
     hidden: tuple[Count, ...] = (64,)
     """Width of each hidden layer."""
 
+    def describe(self, output: str) -> str:
+        """The network in a sentence."""
+        if not self.hidden:
+            return f"A single dense layer from the input to {output}."
+        return f"A multilayer perceptron with ReLU and hidden layers of width {_widths(self.hidden)}."
+
 
 class TfpCnnModel(ModelSection):
     """The network of TensorFlow Privacy's MNIST example, 26,010 parameters; images of 1x28x28."""
 
     name: Literal["tfp_cnn"]
 
+    def describe(self, output: str) -> str:
+        """The network in a sentence."""
+        return "The convolutional network of TensorFlow Privacy's MNIST example, 26,010 parameters."
+
 
 class McmahanCnnModel(ModelSection):
     """The CNN of McMahan et al. 2017, 1,663,370 parameters; images of 1x28x28."""
 
     name: Literal["mcmahan_cnn"]
+
+    def describe(self, output: str) -> str:
+        """The network in a sentence."""
+        return "The convolutional network of McMahan et al. 2017, 1,663,370 parameters."
 
 
 class Resnet18Model(ModelSection):
@@ -91,6 +125,15 @@ class Resnet18Model(ModelSection):
     width: Count = 64
     """Channels of the first stage; the other three have 2, 4 and 8 times as many."""
 
+    def describe(self, output: str) -> str:
+        """The network in a sentence."""
+        stem = "a 3×3 stem" if self.stem == "small" else "ImageNet's 7×7 stem"
+        width, groups = counted(self.width, "channel"), counted(self.groups, "group")
+        return (
+            f"ResNet-18 (He et al. 2016) with {stem}, {width} in its first stage, and group norm of {groups} in "
+            "place of batch norm."
+        )
+
 
 class LstmModel(ModelSection):
     """Tokens through an embedding and LSTM layers; the last state predicts the class."""
@@ -103,6 +146,13 @@ class LstmModel(ModelSection):
     vocabulary: Count | None = None
     """How many different tokens there are; null takes the number of classes, as the next character needs."""
 
+    def describe(self, output: str) -> str:
+        """The network in a sentence."""
+        return (
+            f"An LSTM over tokens: an embedding of {counted(self.embedding, 'number')}, then layers of width "
+            f"{_widths(self.hidden)}."
+        )
+
 
 class CustomModel(ModelSection):
     """A user's own network: `function(input_shape=..., classes=..., **settings)` returns a torch module."""
@@ -111,6 +161,14 @@ class CustomModel(ModelSection):
     function: str
     """`module:function`."""
     settings: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+
+    def describe(self, output: str) -> str:
+        """The network in a sentence."""
+        return f"The user's own network, {self.function}."
+
+
+def _widths(hidden: tuple[int, ...]) -> str:
+    return ", ".join(f"{width:,}" for width in hidden)
 
 
 Model = Annotated[

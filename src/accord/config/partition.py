@@ -1,20 +1,42 @@
-"""The `partition` section: who holds which rows."""
+"""The `partition` section: which client has which rows.
 
+Each variety describes itself in a sentence, which reports show. No other file names the varieties one by one, but for
+the one that deals the rows.
+"""
+
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Count, Flag, Positive, Section, Whole
+from accord.config.base import Count, Flag, Positive, Section, Whole, counted
 
 
-class IidPartition(Section):
+class PartitionSection(Section):
+    """What every partition says of itself."""
+
+    @abstractmethod
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence.
+
+        Args:
+            clients: how many there are, such as `10 clients`.
+            target: what a row carries: `label`, or `target` in a regression.
+        """
+
+
+class IidPartition(PartitionSection):
     """Rows shuffled and cut into equal parts."""
 
     name: Literal["iid"]
     num_partitions: Count = 10
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        return f"The training rows are shuffled and dealt in equal parts to {clients}."
 
-class DirichletPartition(Section):
+
+class DirichletPartition(PartitionSection):
     """Each class dealt to the clients in proportions drawn from Dirichlet(alpha) (Yurochkin et al. 2019)."""
 
     name: Literal["dirichlet"]
@@ -26,16 +48,28 @@ class DirichletPartition(Section):
     self_balancing: Flag = True
     """Whether a client that holds more than its fair share of rows gets no more of the classes still to come."""
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        return (
+            f"The training rows are dealt to {clients} with label skew: each class is shared out in proportions drawn "
+            f"from Dirichlet(α = {self.alpha:g})."
+        )
 
-class ShardPartition(Section):
+
+class ShardPartition(PartitionSection):
     """Rows sorted by label, cut into shards, each client dealt so many shards (McMahan et al. 2017)."""
 
     name: Literal["shard"]
     num_partitions: Count = 10
     num_shards_per_partition: Count = 2
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        shards = counted(self.num_shards_per_partition, "shard")
+        return f"The training rows are sorted by {target} and cut into shards; each of {clients} holds {shards}."
 
-class PathologicalPartition(Section):
+
+class PathologicalPartition(PartitionSection):
     """Each client holds rows of exactly so many classes."""
 
     name: Literal["pathological"]
@@ -43,15 +77,24 @@ class PathologicalPartition(Section):
     num_classes_per_partition: Count = 2
     class_assignment_mode: Literal["random", "deterministic", "first-deterministic"] = "random"
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        classes = counted(self.num_classes_per_partition, "class", "classes")
+        return f"Each of {clients} holds rows of {classes} only."
 
-class SizePartition(Section):
+
+class SizePartition(PartitionSection):
     """Rows shuffled and cut into parts of the sizes given; the sizes add up to the training rows."""
 
     name: Literal["size"]
     partition_sizes: tuple[Count, ...] = Field(min_length=1)
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        return f"The training rows are shuffled and cut into parts of given sizes for {clients}."
 
-class LinearPartition(Section):
+
+class LinearPartition(PartitionSection):
     """Rows shuffled; client k of K, counted from 1, holds a share proportional to k."""
 
     name: Literal["linear"]
@@ -59,8 +102,12 @@ class LinearPartition(Section):
     min_partition_size: Whole = 0
     """Rows dealt to every client before the rest are shared out."""
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        return _grown(clients, "k")
 
-class SquarePartition(Section):
+
+class SquarePartition(PartitionSection):
     """Rows shuffled; client k of K, counted from 1, holds a share proportional to the square of k."""
 
     name: Literal["square"]
@@ -68,8 +115,12 @@ class SquarePartition(Section):
     min_partition_size: Whole = 0
     """Rows dealt to every client before the rest are shared out."""
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        return _grown(clients, "k²")
 
-class ExponentialPartition(Section):
+
+class ExponentialPartition(PartitionSection):
     """Rows shuffled; client k of K, counted from 1, holds a share proportional to e to the power of k."""
 
     name: Literal["exponential"]
@@ -77,8 +128,12 @@ class ExponentialPartition(Section):
     min_partition_size: Whole = 0
     """Rows dealt to every client before the rest are shared out."""
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        return _grown(clients, "eᵏ")
 
-class InnerDirichletPartition(Section):
+
+class InnerDirichletPartition(PartitionSection):
     """Clients of given or skewed sizes, the labels of each drawn from its own Dirichlet(alpha) (Acar et al. 2021)."""
 
     name: Literal["inner-dirichlet"]
@@ -110,27 +165,63 @@ class InnerDirichletPartition(Section):
             raise ValueError("size_sigma belongs to quantity log-normal")
         return self
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        return (
+            f"The training rows are dealt to {clients} {self._sizes()}, with label skew: the labels of each are in "
+            f"proportions of its own, drawn from Dirichlet(α = {self.alpha:g})."
+        )
 
-class NaturalPartition(Section):
+    def _sizes(self) -> str:
+        """How many rows the clients have."""
+        if self.partition_sizes is not None:
+            return "of given sizes"
+        return {
+            "even": "in equal numbers",
+            "linear": "in numbers that grow as k, the client's own number",
+            "square": "in numbers that grow as k², k being the client's own number",
+            "exponential": "in numbers that grow as eᵏ, k being the client's own number",
+            "dirichlet": f"in numbers drawn from Dirichlet({self.size_alpha:g})",
+            "log-normal": f"in numbers drawn from a log-normal distribution (σ = {self.size_sigma:g})",
+        }[self.quantity]
+
+
+class NaturalPartition(PartitionSection):
     """One client for each value of a column."""
 
     name: Literal["natural"]
     partition_by: str
     """A group column of the data, or `label`."""
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        return f"One client for each value of “{self.partition_by}”: {clients}."
 
-class ContiguousPartition(Section):
+
+class ContiguousPartition(PartitionSection):
     """Rows in the order of the file, cut into equal parts."""
 
     name: Literal["contiguous"]
     num_partitions: Count = 10
 
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        return f"The training rows are cut into equal parts in the order of the file, for {clients}."
 
-class SortedPartition(Section):
+
+class SortedPartition(PartitionSection):
     """Rows sorted by label (ties in file order), cut into equal parts."""
 
     name: Literal["sorted"]
     num_partitions: Count = 10
+
+    def describe(self, clients: str, target: str) -> str:
+        """How rows are dealt, in a sentence."""
+        return f"The training rows are sorted by {target} and cut into equal parts for {clients}."
+
+
+def _grown(clients: str, share: str) -> str:
+    return f"The training rows are shuffled and dealt to {clients}, the k-th holding a share proportional to {share}."
 
 
 Partition = Annotated[

@@ -8,13 +8,21 @@ from pydantic import AfterValidator, Field
 from accord.config.base import Flag, Section
 
 
-class TensorBoardTracking(Section):
+class TrackingSection(Section):
+    """What every tracker says of itself."""
+
+    def describe(self) -> str:
+        """Where rounds are shown beside the run folder's own events, in words; empty for a tracker of these alone."""
+        return ""
+
+
+class TensorBoardTracking(TrackingSection):
     """TensorBoard's event files in the run folder."""
 
     name: Literal["tensorboard"]
 
 
-class WandbTracking(Section):
+class WandbTracking(TrackingSection):
     """Weights & Biases; needs the extra `wandb`. Its key is taken from WANDB_API_KEY alone."""
 
     name: Literal["wandb"]
@@ -28,8 +36,12 @@ class WandbTracking(Section):
     """Send rounds as they end, or keep them in the run folder for `wandb sync`; null does as WANDB_MODE says, and
     keeps them where that is not set."""
 
+    def describe(self) -> str:
+        """Where rounds are shown, in words."""
+        return f"{_sent(self.online)}, for Weights & Biases (project {self.project})"
 
-class MlflowTracking(Section):
+
+class MlflowTracking(TrackingSection):
     """MLflow; needs the extra `mlflow`. Its server is taken from MLFLOW_TRACKING_URI alone."""
 
     name: Literal["mlflow"]
@@ -37,6 +49,14 @@ class MlflowTracking(Section):
     """The experiment that the run is filed under; made where there is none of the name."""
     online: Flag = False
     """Send rounds to the server as they end; otherwise they are kept in a file store in the run folder."""
+
+    def describe(self) -> str:
+        """Where rounds are shown, in words."""
+        return f"{_sent(self.online)}, for MLflow (experiment {self.experiment})"
+
+
+def _sent(online: bool) -> str:
+    return "sent as it ended" if online else "kept in the run folder"
 
 
 Tracking = Annotated[TensorBoardTracking | WandbTracking | MlflowTracking, Field(discriminator="name")]

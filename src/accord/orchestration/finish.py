@@ -1,6 +1,5 @@
 """A run's end: the model judged on the test set, by group, and client by client, and `result.json` put together."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from accord.orchestration.run_state import RunState, Stop
 from accord.orchestration.scoring import scores_of
 from accord.program.evaluate import Judged, JudgedNumbers, count_groups, judge
 from accord.records import result, store
+from accord.records.run_result import RunResult
 
 MOST_CLIENTS = 1000
 """Beyond so many clients their groups are written as quantiles, not one by one."""
@@ -34,8 +34,8 @@ QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def conclude(
-    prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None, twin: Mapping[str, Any] | None
-) -> dict[str, Any]:
+    prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None, twin: RunResult | None
+) -> RunResult:
     """Judges the model where the run stands; writes `clients.json`.
 
     Args:
@@ -46,7 +46,7 @@ def conclude(
         twin: the result of the run without privacy, None where there was none.
 
     Returns:
-        What `result.json` is to hold.
+        What the run came to.
     """
     study, data = prepared.study, prepared.federated.data
     judged = judge(prepared.work.task, progress.final, data.test, study.evaluation.batch_size)
@@ -54,7 +54,7 @@ def conclude(
     if clients is not None and prepared.groups:
         store.write_json(folder / "clients.json", _groups_by_client(prepared, judged))
     own = personal(prepared, progress.final, progress.carried, judged) if study.evaluation.per_client else None
-    return {
+    values = {
         "accord": versions()["accord"],
         "run": str(folder),
         "study": prepared.name,
@@ -72,7 +72,7 @@ def conclude(
         "personal": own,
         "fine_tune": fine_tuned(prepared, progress.final, judged),
         "early_stopping": stopped_early(prepared, progress, stop),
-        "twin": {"test": twin["test"]} if twin else None,
+        "twin": {"test": twin.test.as_json()} if twin else None,
         **result.totals(progress.records, progress.resumes),
         "released": result.released(
             prepared.work.plan,
@@ -94,6 +94,7 @@ def conclude(
         "seed": study.seed,
         "versions": versions(),
     }
+    return RunResult.from_json(values)
 
 
 def _groups_by_client(prepared: Prepared, judged: Judged | JudgedNumbers) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from accord.core.params import Params
 from accord.orchestration.run_state import last_checkpoint, saved_params
 from accord.records import checkpoints, store
 from accord.records.round_record import RoundRecord
+from accord.records.run_result import RunResult, read_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +27,7 @@ class Run:
     Attributes:
         folder: where the records are.
         study: as resolved.
-        result: what `result.json` holds; None for a run that was killed and not resumed.
+        outcome: what it came to, as a typed value; None for a run that was killed and not resumed.
         rounds: one record a finished round.
         params: the model's parameters after the last finished round (of an unfinished run: at its last
             checkpoint), on the CPU.
@@ -33,16 +35,20 @@ class Run:
 
     folder: Path
     study: Study
-    result: dict[str, Any] | None
+    outcome: RunResult | None
     rounds: tuple[RoundRecord, ...]
     params: Params
+
+    @cached_property
+    def result(self) -> dict[str, Any] | None:
+        """What `result.json` holds; None for a run that was killed and not resumed."""
+        return None if self.outcome is None else self.outcome.as_json()
 
     def plot(self) -> "Figure":
         """Accuracy, loss and epsilon by round as a matplotlib figure."""
         from accord.reports.charts.figures import overview
 
-        unfinished = {"privacy": None, "fairness": None, "twin": None}
-        return overview(self.folder.name, self.result or unfinished, self.rounds)
+        return overview(self.folder.name, self.outcome, self.rounds)
 
 
 def open_run(folder: Path | str) -> Run:
@@ -55,9 +61,10 @@ def open_run(folder: Path | str) -> Run:
     if not (folder / "study.yaml").is_file():
         raise RunFolderError(f"{folder}: not a run folder (it has no study.yaml)")
     study = load_study(folder / "study.yaml")
-    values = store.read_json(folder / "result.json") if (folder / "result.json").exists() else None
-    if values is not None:
-        values["run"] = str(folder)  # where it is now: it may have been moved or copied since
+    outcome = read_result(folder)
+    if outcome is not None:
+        # Where it is now: it may have been moved or copied since.
+        outcome = outcome.model_copy(update={"run": str(folder)})
     try:
         rounds = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
     except (KeyError, TypeError) as error:
@@ -66,9 +73,9 @@ def open_run(folder: Path | str) -> Run:
         ) from error
     model = folder / "model.safetensors"
     params = (
-        checkpoints.load_model(model) if values and model.exists() else saved_params(last_checkpoint(folder).tensors)
+        checkpoints.load_model(model) if outcome and model.exists() else saved_params(last_checkpoint(folder).tensors)
     )
-    return Run(folder, study, values, rounds, params)
+    return Run(folder, study, outcome, rounds, params)
 
 
 def make_default_folder(name: str) -> Path:
@@ -97,21 +104,21 @@ def write_report(folder: Path | str) -> Path:
     from accord.reports.run.page import render  # brings matplotlib: half a second that training need not wait for
 
     done = open_run(folder)
-    if done.result is None:
+    if done.outcome is None:
         raise RunFolderError(
             f"{folder}: the run has not ended ({len(done.rounds)} of {done.study.program.rounds} rounds); "
             f"go on with: accord run --resume {shlex.quote(str(folder))}"
         )
     path = done.folder / "report.html"
-    ledger = store.read_lines(done.folder / "ledger.jsonl") if done.result["privacy"] else []
+    ledger = store.read_lines(done.folder / "ledger.jsonl") if done.outcome.privacy else []
     partition = store.read_json(done.folder / "partition.json")
     page = render(
         study=done.study,
-        name=done.result["study"],
+        name=done.outcome.study,
         rounds=done.rounds,
         ledger=ledger,
         partition=partition,
-        result=done.result,
+        result=done.outcome,
     )
     store.write_text(path, page)
     return path

@@ -48,7 +48,7 @@ def run(
         timed: a stopwatch, such as `accord.core.timing.Stopwatch()`: told where the time goes.
 
     Returns:
-        The finished run. One that stopped early (budget, interrupt) says so in `result["status"]`.
+        The finished run. One that stopped early (budget, interrupt) says so in `outcome.status`.
 
     Raises:
         RequestError: the study, the data or the folder is wrong; nothing was written.
@@ -89,7 +89,7 @@ def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound
     """
     folder = Path(folder)
     done = open_run(folder)
-    if done.result is not None and done.result["status"] == "done":
+    if done.outcome is not None and done.outcome.done:
         if not (folder / "report.html").exists():
             write_report(folder)  # the disk may have filled between the result and the report
         return done
@@ -149,13 +149,13 @@ def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Tim
     twin = prepare(study, f"{prepared.name} without privacy", prepared.federated, timed)
     if (folder / "study.yaml").exists() and checkpoints.latest(folder) is not None:
         done = open_run(folder)
-        if done.result is not None and done.result["status"] == "done":
+        if done.outcome is not None and done.outcome.done:
             return done
         start = resume_from(twin, folder, last_checkpoint(folder))
     else:
         start = begin(twin, store.create_folder(folder) if not folder.exists() else folder)
     ended = _execute(twin, folder, start, on_round, "twin", timed)
-    if ended.result is not None and ended.result["status"] != "done":
+    if ended.outcome is not None and not ended.outcome.done:
         raise KeyboardInterrupt
     return ended
 
@@ -168,8 +168,8 @@ def _end(
     kept = kept_round(prepared, progress.records)
     checkpoints.save_model(folder / "model.safetensors", params, {"study": prepared.name, "round": kept})
     with timed("evaluation"):
-        values = conclude(prepared, folder, progress, stop, twin.result if twin else None)
+        outcome = conclude(prepared, folder, progress, stop, twin.outcome if twin else None)
     with timed("records"):
-        store.write_json(folder / "result.json", values)
+        store.write_json(folder / "result.json", outcome.as_json())
         write_report(folder)
-    return Run(folder, prepared.study, values, progress.records, params)
+    return Run(folder, prepared.study, outcome, progress.records, params)

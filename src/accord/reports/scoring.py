@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from accord.records.round_record import TestScores
+from accord.records.run_result import RunResult
 from accord.reports.intervals import Interval
 from accord.reports.words import formatting as words
 
@@ -235,10 +236,9 @@ class Scoring:
         error turned over."""
         return self.scores[:2]
 
-    def overall(self, result: Mapping[str, Any]) -> float | None:
+    def overall(self, result: RunResult) -> float | None:
         """`local` over all test rows."""
-        value: float | None = result["test"][self.over_rows]
-        return value
+        return result.test.score(self.over_rows)
 
     @property
     def numbers(self) -> bool:
@@ -345,9 +345,9 @@ SCORINGS: Mapping[str, Scoring] = {each.task: each for each in (_CLASSES, _NUMBE
 """Task to what it is scored by."""
 
 
-def scoring(result: Mapping[str, Any]) -> Scoring:
+def scoring(result: RunResult) -> Scoring:
     """What a run's `result.json` is scored by."""
-    return SCORINGS[result.get("task", _CLASSES.task)]
+    return SCORINGS[result.task]
 
 
 def headline(test: TestScores) -> str:

@@ -19,12 +19,12 @@ from accord.config.load import dump_study, load_study
 from accord.core.errors import RunFolderError, StoppedEarly
 from accord.core.versions import versions
 from accord.records import store
+from accord.records.run_result import read_result
 from accord.reports.sweep.folder import (
     ENDED,
     Row,
     SweepFolder,
     is_sweep,
-    read_result,
     read_row,
     read_sweep,
     write_tables,
@@ -146,7 +146,7 @@ def _ended(folder: Path, run: PlannedRun) -> bool:
     result = read_result(there)
     if result is None or not (there / "report.html").exists():
         return False
-    if result["status"] == "stopped" and result["reason"] == "interrupted":
+    if result.interrupted:
         return False
     return digest_of(load_study(there / "study.yaml")) == run.digest
 

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from accord.records.run_result import ClientsResult
 from accord.reports.charts import figures
 from accord.reports.charts.drawing import DARK, LIGHT, THEMES, Theme, svg
 from accord.reports.scoring import MSE
+from reports.examples import clients_of, result_of
+from reports.results import over_clients
 
 Make = Callable[[str], dict[str, Any]]
 
@@ -22,16 +25,16 @@ def _texts(figure: Figure | None) -> list[str]:
 @pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
 def test_scores_end_in_their_last_value_beside_the_twin(make: Make, theme: Theme) -> None:
     example = make("private")
-    texts = _texts(figures.scores_figure(example["rounds"], example["result"], "accuracy", theme))
+    texts = _texts(figures.scores_figure(example["rounds"], result_of(example), "accuracy", theme))
     last = example["rounds"][-1].test
     assert {f"{last.accuracy:.1%}", "96.1%", "without privacy", "round"} <= set(texts)
-    texts = _texts(figures.scores_figure(example["rounds"], example["result"], "loss", theme))
+    texts = _texts(figures.scores_figure(example["rounds"], result_of(example), "loss", theme))
     assert {f"{last.loss:.3f}", "0.132"} <= set(texts)
 
 
 def test_the_curve_is_that_of_the_records(make: Make) -> None:
     example = make("plain")
-    figure = figures.scores_figure(example["rounds"], example["result"], "accuracy", LIGHT)
+    figure = figures.scores_figure(example["rounds"], result_of(example), "accuracy", LIGHT)
     assert figure is not None
     line = figure.axes[0].lines[0]
     assert list(np.asarray(line.get_xdata())) == [record.round for record in example["rounds"]]
@@ -42,7 +45,7 @@ def test_the_curve_is_that_of_the_records(make: Make) -> None:
 def test_a_loss_of_any_size_has_room(make: Make) -> None:
     example = make("plain")
     rounds = [replace(record, test=replace(record.test, loss=2.5e36)) for record in example["rounds"]]
-    figure = figures.scores_figure(rounds, example["result"], "loss", LIGHT)  # a warning would be an error
+    figure = figures.scores_figure(rounds, result_of(example), "loss", LIGHT)  # a warning would be an error
     assert figure is not None
     low, high = figure.axes[0].get_ylim()
     assert low < 2.5e36 < high
@@ -50,22 +53,22 @@ def test_a_loss_of_any_size_has_room(make: Make) -> None:
 
 def test_nothing_is_drawn_where_nothing_was_scored(make: Make) -> None:
     example = make("bare")
-    assert figures.scores_figure(example["rounds"], example["result"], "loss", LIGHT) is None
-    assert figures.scores_figure([], example["result"], "accuracy", LIGHT) is None
-    assert figures.epsilon_rounds_figure(example["rounds"], example["result"], LIGHT) is None
+    assert figures.scores_figure(example["rounds"], result_of(example), "loss", LIGHT) is None
+    assert figures.scores_figure([], result_of(example), "accuracy", LIGHT) is None
+    assert figures.epsilon_rounds_figure(example["rounds"], result_of(example), LIGHT) is None
 
 
 def test_epsilon_by_round_names_worst_median_least_and_budget(make: Make) -> None:
     example = make("private")
-    texts = _texts(figures.epsilon_rounds_figure(example["rounds"], example["result"], LIGHT))
+    texts = _texts(figures.epsilon_rounds_figure(example["rounds"], result_of(example), LIGHT))
     assert {"worst 1.96", "median 1.39", "least 0.813", "budget 2.00"} <= set(texts)
     example["result"]["privacy"]["budget"] = None
-    assert "budget" not in " ".join(_texts(figures.epsilon_rounds_figure(example["rounds"], example["result"], LIGHT)))
+    assert "budget" not in " ".join(_texts(figures.epsilon_rounds_figure(example["rounds"], result_of(example), LIGHT)))
 
 
 def test_one_account_is_one_line(make: Make) -> None:
     example = make("client_unit")
-    texts = _texts(figures.epsilon_rounds_figure(example["rounds"], example["result"], LIGHT))
+    texts = _texts(figures.epsilon_rounds_figure(example["rounds"], result_of(example), LIGHT))
     assert "every client 1.34" in texts
     assert not any(text.startswith("median") for text in texts)
 
@@ -80,9 +83,9 @@ def test_epsilon_by_client_has_a_bar_each_or_a_sorted_curve() -> None:
 
 
 def test_client_spread(make: Make) -> None:
-    texts = _texts(figures.client_spread_figure(make("private")["result"]["clients"], LIGHT))
+    texts = _texts(figures.client_spread_figure(clients_of(make("private")), LIGHT))
     assert {"mean", "worst tenth"} <= set(texts)
-    alike = {"min": 0.5, "max": 0.5, "mean": 0.5, "std": 0.0, "worst_decile": None}
+    alike = ClientsResult(**over_clients(0.5) | {"std": 0.0, "worst_decile": None})
     assert "worst tenth" not in _texts(figures.client_spread_figure(alike, LIGHT))
 
 
@@ -120,24 +123,24 @@ def test_a_partition_of_one_client_and_of_many_classes() -> None:
 
 
 def test_every_run_has_an_overview(example: dict[str, Any]) -> None:
-    figure = figures.overview(example["name"], example["result"], example["rounds"])
+    figure = figures.overview(example["name"], result_of(example), example["rounds"])
     private = example["result"]["privacy"] is not None and len(example["rounds"]) > 0
     assert len(figure.axes) == 1 + private + (example["result"]["fairness"] is not None)
-    assert svg(figure, "t") == svg(figures.overview(example["name"], example["result"], example["rounds"]), "t")
+    assert svg(figure, "t") == svg(figures.overview(example["name"], result_of(example), example["rounds"]), "t")
 
 
 def test_errors_are_drawn_as_numbers(make: Make) -> None:
     example = make("numbers")
-    figure = figures.scores_figure(example["rounds"], example["result"], "rmse", LIGHT)
+    figure = figures.scores_figure(example["rounds"], result_of(example), "rmse", LIGHT)
     assert figure is not None
     texts = {text.get_text() for text in figure.axes[0].texts}
     assert {"54.88", "53.85", "without privacy"} <= texts
     low, high = figure.axes[0].get_ylim()
     assert low < 53.85
     assert high > 99
-    spread = figures.client_spread_figure(example["result"]["clients"], LIGHT, MSE)
+    spread = figures.client_spread_figure(clients_of(example), LIGHT, MSE)
     assert spread.axes[0].xaxis.get_major_formatter()(3600.0) == "3600"
-    assert len(figures.overview(example["name"], example["result"], example["rounds"]).axes) == 3
+    assert len(figures.overview(example["name"], result_of(example), example["rounds"]).axes) == 3
 
 
 def test_a_partition_without_labels_shows_how_many_rows_each_holds(make: Make) -> None:

@@ -1,6 +1,7 @@
 """Which runs are one study, what differs, and differences against their definition."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,10 +182,8 @@ def test_errors_are_compared_and_never_with_accuracies() -> None:
 
 def test_sides_judged_on_other_rows_are_said_of_numbers_too() -> None:
     other = number_runs.ran(3000.0, 1, 8.0)
-    data = {"name": "houses", "classes": 0}
-    found = compared(
-        [number_runs.ran(3000.0, 1), type(other)(other.folder, other.study, {**other.result, "data": data}, ())]
-    )
+    houses = other.result.model_copy(update={"data": other.result.data.model_copy(update={"name": "houses"})})
+    found = compared([number_runs.ran(3000.0, 1), replace(other, result=houses, rounds=())])
     (note,) = (note for note in found.notes if "different test sets" in note)
     assert "(diabetes, 89 rows, each with a number to predict; houses, 89 rows" in note
     assert "their errors cannot be compared" in note

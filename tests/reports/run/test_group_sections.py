@@ -1,13 +1,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from accord.records.run_result import RunResult
 from accord.reports.run.group_sections import groups
+from reports.examples import result_of
 
 Make = Callable[[str], dict[str, Any]]
 
 
 def test_every_column_has_figures_measures_and_gaps(make: Make) -> None:
-    section = groups(make("private")["result"])
+    section = groups(result_of(make("private")))
     assert section is not None
     intro, sex, crossed = section.parts
     assert "95% intervals" in intro.text[0]
@@ -23,7 +25,7 @@ def test_every_column_has_figures_measures_and_gaps(make: Make) -> None:
 
 
 def test_small_groups_are_tagged_and_empty_ones_named(make: Make) -> None:
-    section = groups(make("private")["result"])
+    section = groups(result_of(make("private")))
     assert section is not None
     crossed = section.parts[2]
     tags = {row[0].text: row[0].tag for row in crossed.tables[0].rows}
@@ -34,7 +36,7 @@ def test_small_groups_are_tagged_and_empty_ones_named(make: Make) -> None:
 
 
 def test_without_a_positive_label_only_accuracy_is_defined(make: Make) -> None:
-    section = groups(make("many_class")["result"])
+    section = groups(result_of(make("many_class")))
     assert section is not None
     assert "undefined (–)" in section.parts[0].text[0]
     measures, gaps = section.parts[1].tables
@@ -43,11 +45,11 @@ def test_without_a_positive_label_only_accuracy_is_defined(make: Make) -> None:
 
 
 def test_without_groups_there_is_no_section(make: Make) -> None:
-    assert groups(make("plain")["result"]) is None
+    assert groups(result_of(make("plain"))) is None
 
 
 def test_a_rate_of_few_rows_is_marked_by_itself(make: Make) -> None:
-    section = groups(make("judged")["result"])
+    section = groups(result_of(make("judged")))
     assert section is not None
     assert "A rate marked “few”" in section.parts[0].text[0]
     measures = section.parts[1].tables[0]
@@ -58,7 +60,7 @@ def test_a_rate_of_few_rows_is_marked_by_itself(make: Make) -> None:
 
 
 def test_an_interval_that_does_not_hold_its_gap_is_said(make: Make) -> None:
-    section = groups(make("judged")["result"])
+    section = groups(result_of(make("judged")))
     assert section is not None
     _, sex, crossed = section.parts
     assert not sex.text
@@ -70,6 +72,6 @@ def test_an_interval_that_does_not_hold_its_gap_is_said(make: Make) -> None:
 def test_matrices_left_out_are_said_to_be(make: Make) -> None:
     result = make("judged")["result"]
     result["fairness"]["confusion"] = {"class_names": [], "note": "left out: 26 classes are more than 20"}
-    section = groups(result)
+    section = groups(RunResult.from_json(result))
     assert section is not None
     assert "Confusion matrices are left out: 26 classes are more than 20." in section.parts[0].text[0]

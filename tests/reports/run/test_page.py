@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from accord.config.schema import Study
-from accord.reports.run.page import render
+from reports.examples import rendered
 
 Make = Callable[[str], dict[str, Any]]
 Page = Callable[[str], str]
@@ -163,7 +163,7 @@ def test_every_group_too_small_leaves_no_worst_group(make: Make) -> None:
         group["too_small"] = True
     for column in fairness["columns"].values():
         column["worst_group"] = None
-    text = Reader(render(**example)).text()
+    text = Reader(rendered(example)).text()
     assert "Worst group" not in text
     assert "Worst tenth of clients" in text
 
@@ -175,7 +175,7 @@ def test_the_study_in_it_can_be_run_again(page: Page, make: Make) -> None:
 
 def test_the_same_run_gives_the_same_bytes(make: Make) -> None:
     example = make("private")
-    assert render(**copy.deepcopy(example)) == render(**example)
+    assert rendered(copy.deepcopy(example)) == rendered(example)
 
 
 def test_it_stays_small_for_many_clients(page: Page) -> None:
@@ -186,7 +186,7 @@ def test_the_card_says_whose_epsilon_it_is_on_a_joint_ledger(make: Make) -> None
     example = make("private")
     own = {"min": 0.5, "median": 0.6, "max": 0.701}
     example["result"]["privacy"]["joint"] = {"ledger": "/data/<b>.ledger", "run": "5f0c", "runs": 2, "own": own}
-    text = Reader(render(**example)).text()
+    text = Reader(rendered(example)).text()
     for said in ("ε = 1.96", "2 runs on the ledger <b>.ledger together", "this run by itself 0.701"):
         assert said in text
 

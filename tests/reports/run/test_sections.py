@@ -3,13 +3,15 @@ from dataclasses import replace
 from typing import Any
 
 from accord.reports.run import sections
+from reports.examples import result_of
+from reports.results import over_clients, result
 
 Make = Callable[[str], dict[str, Any]]
 
 
 def test_learning_has_both_curves_and_every_round(make: Make) -> None:
     example = make("private")
-    (part,) = sections.learning(example["rounds"], example["result"]).parts
+    (part,) = sections.learning(example["rounds"], result_of(example)).parts
     assert [plot.title for plot in part.plots] == ["Accuracy", "Loss"]
     assert "96.1%" in part.plots[0].alt
     assert len(part.tables[0].rows) == 20
@@ -19,7 +21,7 @@ def test_learning_has_both_curves_and_every_round(make: Make) -> None:
 def test_very_many_rounds_are_thinned_and_keep_the_last(make: Make) -> None:
     example = make("plain")
     rounds = [replace(example["rounds"][0], round=r) for r in range(1, 1004)]
-    (part,) = sections.learning(rounds, example["result"]).parts
+    (part,) = sections.learning(rounds, result_of(example)).parts
     assert len(part.tables[0].rows) <= sections.MOST_ROUND_ROWS
     assert part.tables[0].rows[-1][0].text == "1,003"
     assert "every 11 rounds" in part.tables[0].caption
@@ -37,7 +39,7 @@ def test_spent_is_the_last_line_of_each_client_and_0_for_who_never_took_part() -
 def test_privacy_counts_rounds_and_refusals_by_client(make: Make) -> None:
     example = make("private")
     example["ledger"][-1] |= {"clients": [0, 1], "refused": [3]}
-    section = sections.privacy(example["rounds"], example["ledger"], example["partition"], example["result"])
+    section = sections.privacy(example["rounds"], example["ledger"], example["partition"], result_of(example))
     rows = section.parts[0].tables[0].rows
     took, refused = [row[2].text for row in rows], [row[3].text for row in rows]
     assert took[:4] == ["20", "20", "19", "19"]
@@ -46,7 +48,7 @@ def test_privacy_counts_rounds_and_refusals_by_client(make: Make) -> None:
 
 def test_privacy_of_one_account_says_so(make: Make) -> None:
     example = make("client_unit")
-    section = sections.privacy(example["rounds"], example["ledger"], example["partition"], example["result"])
+    section = sections.privacy(example["rounds"], example["ledger"], example["partition"], result_of(example))
     assert "one account" in section.parts[0].text[0]
     assert [plot.title for plot in section.parts[0].plots] == ["ε by round"]
     assert not section.parts[0].tables
@@ -54,7 +56,7 @@ def test_privacy_of_one_account_says_so(make: Make) -> None:
 
 def test_many_clients_get_no_table(make: Make) -> None:
     example = make("crowd")
-    section = sections.privacy(example["rounds"], example["ledger"], example["partition"], example["result"])
+    section = sections.privacy(example["rounds"], example["ledger"], example["partition"], result_of(example))
     assert not section.parts[0].tables
     held = sections.holdings(example["partition"])
     assert not held.parts[0].tables
@@ -70,14 +72,12 @@ def test_holdings_list_every_label(make: Make) -> None:
 
 
 def test_clients_are_left_out_where_they_were_not_judged(make: Make) -> None:
-    assert sections.clients(make("bare")["result"]) is None
-    result = make("plain")["result"]
-    result["clients"] |= dict.fromkeys(("mean", "std", "min", "max", "worst_decile"))
-    assert sections.clients(result) is None
+    assert sections.clients(result_of(make("bare"))) is None
+    assert sections.clients(result(clients=over_clients(None))) is None
 
 
 def test_stages_are_shares_of_the_whole_run_longest_first(make: Make) -> None:
-    (part,) = sections.cost(make("plain")["result"]).parts
+    (part,) = sections.cost(result_of(make("plain"))).parts
     bars = [row[2].bar for row in part.tables[0].rows]
     assert all(bar is not None and 0 <= bar <= 1 for bar in bars)
     assert bars == sorted(bars, key=lambda bar: -(bar or 0.0))
@@ -85,16 +85,16 @@ def test_stages_are_shares_of_the_whole_run_longest_first(make: Make) -> None:
 
 
 def test_released_lists_what_and_how(make: Make) -> None:
-    (part,) = sections.released(make("private")["result"]).parts
+    (part,) = sections.released(result_of(make("private"))).parts
     assert [cell.text for cell in part.tables[0].rows[0]] == [
         "model after each round",
         "made from the clients' updates",
     ]
-    assert not sections.released({"released": []}).parts[0].tables
+    assert not sections.released(result(released=[])).parts[0].tables
 
 
 def test_versions(make: Make) -> None:
-    assert ("torch", "2.13.0+cpu") in sections.versions(make("plain")["result"])
+    assert ("torch", "2.13.0+cpu") in sections.versions(result_of(make("plain")))
 
 
 JOINT = {"ledger": "/data/adult.ledger", "run": "5f0c", "runs": 3, "own": {"min": 0.5, "median": 0.6, "max": 0.701}}
@@ -106,7 +106,7 @@ def test_on_a_joint_ledger_clients_are_shown_by_what_this_run_charged(make: Make
     example["result"]["privacy"]["joint"] = JOINT
     for line in example["ledger"]:
         line["own"] = {client: value / 2 for client, value in line["epsilon"].items()}
-    section = sections.privacy(example["rounds"], example["ledger"], example["partition"], example["result"])
+    section = sections.privacy(example["rounds"], example["ledger"], example["partition"], result_of(example))
     (part,) = section.parts
     assert [plot.title for plot in part.plots] == ["ε by round", "ε by client, this run by itself"]
     assert "3 runs on the ledger adult.ledger together" in part.plots[0].caption
@@ -121,7 +121,7 @@ def test_on_a_joint_ledger_clients_are_shown_by_what_this_run_charged(make: Make
 
 def test_errors_have_two_curves_and_three_columns(make: Make) -> None:
     example = make("numbers")
-    section = sections.learning(example["rounds"], example["result"])
+    section = sections.learning(example["rounds"], result_of(example))
     (part,) = section.parts
     assert section.title == "Errors by round"
     assert [plot.title for plot in part.plots] == ["RMSE", "MAE"]

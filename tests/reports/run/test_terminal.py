@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
+from accord.records.run_result import RunResult
 from accord.reports.run.terminal import bar, budget_table, partition_table, result_table
+from reports.examples import result_of
 
 Make = Callable[[str], dict[str, Any]]
 
@@ -21,7 +23,7 @@ def _lines(table: RenderableType, width: int = 80, **settings: Any) -> list[str]
 
 @pytest.mark.parametrize("width", [80, 60])
 def test_every_result_fits_and_says_nothing_undefined(example: dict[str, Any], width: int) -> None:
-    lines = _lines(result_table(example["result"]), width)
+    lines = _lines(result_table(result_of(example)), width)
     assert max(map(cell_len, lines)) <= width
     text = " ".join(lines)
     assert "None" not in text
@@ -36,7 +38,7 @@ def test_every_partition_fits(example: dict[str, Any], width: int) -> None:
 
 @pytest.mark.parametrize("width", [80, 60])
 def test_a_private_result_at_a_glance(make: Make, width: int) -> None:
-    text = "\n".join(line.rstrip() for line in _lines(result_table(make("private")["result"]), width))
+    text = "\n".join(line.rstrip() for line in _lines(result_table(result_of(make("private"))), width))
     for said in (
         "digits-private · done · 20 rounds",
         "90.0%   96.1% without privacy, −6.1 points",
@@ -54,33 +56,33 @@ def test_a_private_result_at_a_glance(make: Make, width: int) -> None:
 
 
 def test_a_stopped_run_says_so_and_why_first(make: Make) -> None:
-    lines = _lines(result_table(make("stopped")["result"]))
+    lines = _lines(result_table(result_of(make("stopped"))))
     assert "stopped early" in lines[0]
     assert lines[1].startswith("Stopped early after 7 of 20 rounds: the privacy budget")
 
 
 def test_without_privacy_or_groups(make: Make) -> None:
-    text = "\n".join(_lines(result_table(make("plain")["result"])))
+    text = "\n".join(_lines(result_table(result_of(make("plain")))))
     assert "ε = ∞, no guarantee" in text
     assert "Worst group" not in text
     assert "on 360 test rows" in text
 
 
 def test_one_account_is_every_clients(make: Make) -> None:
-    text = "\n".join(_lines(result_table(make("client_unit")["result"])))
+    text = "\n".join(_lines(result_table(result_of(make("client_unit")))))
     assert "every client" in text
     assert "median" not in text
 
 
 def test_faults_are_told_where_there_were_any(make: Make) -> None:
     result = make("plain")["result"]
-    assert "Faults" not in "\n".join(_lines(result_table(result)))
+    assert "Faults" not in "\n".join(_lines(result_table(RunResult.from_json(result))))
     result["faults"] = {"dropped": 2, "timed_out": 0, "recovered": 1}
-    assert "2 dropped, 1 recovered" in "\n".join(_lines(result_table(result)))
+    assert "2 dropped, 1 recovered" in "\n".join(_lines(result_table(RunResult.from_json(result))))
 
 
 def test_names_are_never_read_as_markup(make: Make) -> None:
-    text = "\n".join(_lines(result_table(make("hostile")["result"]), 160))
+    text = "\n".join(_lines(result_table(result_of(make("hostile"))), 160))
     assert "<script>" in text
     assert "[/" not in text
 
@@ -113,7 +115,7 @@ def test_budget_table_lines_up() -> None:
 
 
 def test_what_was_judged_beside_accuracy_is_told(make: Make) -> None:
-    text = "\n".join(line.rstrip() for line in _lines(result_table(make("judged")["result"])))
+    text = "\n".join(line.rstrip() for line in _lines(result_table(result_of(make("judged")))))
     for said in (
         "judged · done · 12 rounds",
         "round 9  by loss on 40 rows held out; ended at round 12 of 30",
@@ -130,18 +132,20 @@ def test_on_a_joint_ledger_both_epsilons_are_told_and_which_one_holds(make: Make
     result = make("private")["result"]
     own = {"min": 0.5, "median": 0.6, "max": 0.701}
     result["privacy"]["joint"] = {"ledger": "/data/adult.ledger", "run": "5f0c", "runs": 3, "own": own}
-    lines = _lines(result_table(result), width)
+    lines = _lines(result_table(RunResult.from_json(result)), width)
     assert max(map(cell_len, lines)) <= width
     text = " ".join(" ".join(lines).split())
     for said in ("ε 1.96 of 2.00", "ε of 3 runs on the ledger adult.ledger together", "this run ε 0.701 by itself"):
         assert said in text
     result["privacy"]["joint"]["runs"] = 1
-    assert "ε of the first run on the ledger adult.ledger" in " ".join(" ".join(_lines(result_table(result))).split())
+    assert "ε of the first run on the ledger adult.ledger" in " ".join(
+        " ".join(_lines(result_table(RunResult.from_json(result)))).split()
+    )
 
 
 @pytest.mark.parametrize("width", [80, 60])
 def test_errors_at_a_glance(make: Make, width: int) -> None:
-    text = "\n".join(line.rstrip() for line in _lines(result_table(make("numbers")["result"]), width))
+    text = "\n".join(line.rstrip() for line in _lines(result_table(result_of(make("numbers"))), width))
     for said in (
         "RMSE              54.88   53.85 without privacy, +1.03",
         "  MAE             43.90",
@@ -152,7 +156,7 @@ def test_errors_at_a_glance(make: Make, width: int) -> None:
         "Worst tenth, MSE  5,400   of 10 clients, mean 3,600",
     ):
         assert said in text
-    text = "\n".join(line.rstrip() for line in _lines(result_table(make("numbers_judged")["result"]), width))
+    text = "\n".join(line.rstrip() for line in _lines(result_table(result_of(make("numbers_judged"))), width))
     assert "Own models, MSE   3,300    mean of 9 clients, 3,600 shared" in text
     assert "Fine-tuned, MSE   3,100    mean of 9 clients, 3,600 before" in text
 

@@ -26,6 +26,7 @@ from accord.reports.sweep.folder import (
 )
 from made_sweeps import made
 from reports import number_runs as numbers
+from reports.results import over_clients, result_json
 
 GRID: dict[str, list[Any]] = {"training.learning_rate": [0.1, 0.5], "privacy": [None, {"unit": "sample", "epsilon": 1}]}
 
@@ -102,19 +103,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def result(status: str, reason: str | None) -> dict[str, object]:
-    return {
-        "status": status,
-        "reason": reason,
-        "message": reason and f"for its {reason}",
-        "rounds": 3,
-        "test": {"accuracy": 0.75, "loss": None, "n": 9},
-        "privacy": None,
-        "fairness": None,
-        "clients": None,
-        "communication": {"uplink_bytes": 10, "downlink_bytes": 20, "messages": 2},
-        "seconds": 0.5,
-    }
+def result(status: str, reason: str | None) -> dict[str, Any]:
+    return result_json(status=status, reason=reason, message=reason and f"for its {reason}")
 
 
 def test_each_run_has_the_status_its_folder_shows(folder: Path) -> None:
@@ -167,11 +157,8 @@ def test_errors_have_columns_of_their_own() -> None:
 
 
 def test_what_a_run_is_scored_by_is_read_off_its_folder(folder: Path) -> None:
-    fairness = {"worst_group": "sex=Male", "worst_group_mse": 4100.0, "mse_gap": 900.0, "bias_gap": 22.0}
-    made_of = {"task": "regression", "test": numbers.scores(3600.0).as_json(), "fairness": fairness}
-    store.write_json(
-        folder / "runs/run-1/result.json", result("done", None) | made_of | {"clients": {"worst_decile": 5.0}}
-    )
+    scored = {"test": numbers.scores(3600.0).as_json(), "fairness": numbers.fairness(), "clients": over_clients(5.0)}
+    store.write_json(folder / "runs/run-1/result.json", result_json(task="regression", **scored))
     sweep = read_sweep(folder)
     assert (sweep.rows[0].task, sweep.rows[1].task) == ("regression", "classification")
     assert sweep.scoring.task == "regression"

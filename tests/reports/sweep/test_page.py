@@ -8,10 +8,12 @@ from accord.reports.sweep.folder import summary
 from accord.reports.sweep.page import best_point, render
 from made_sweeps import made
 from reports import number_runs as numbers
+from reports.results import result
 
 VERSIONS = {"accord": "0.0.1", "torch": "2"}
 GRID: dict[str, list[Any]] = {"training.learning_rate": [0.1, 0.5], "privacy.epsilon": [1, 4]}
-EXAMPLE = {"data": {"about": "Gaussian <classes>."}}
+DATA = {"name": "synthetic", "about": "Gaussian <classes>.", "train_rows": 9, "test_rows": 9, "classes": 2}
+EXAMPLE = result(data=DATA)
 
 
 def page(**kinds: Any) -> str:

@@ -5,12 +5,13 @@ import pytest
 
 from accord.config.schema import Study
 from accord.reports.words.description import in_words
+from reports.examples import result_of
 
 Make = Callable[[str], dict[str, Any]]
 
 
 def _texts(example: dict[str, Any]) -> dict[str, str]:
-    passages = in_words(example["study"], example["result"], example["partition"])
+    passages = in_words(example["study"], result_of(example), example["partition"])
     return {passage.topic: passage.text for passage in passages}
 
 
@@ -126,7 +127,7 @@ def test_settings_show_in_the_words(make: Make, sections: dict[str, Any], topic:
 def test_what_else_is_judged_is_told(make: Callable[[str], dict[str, Any]]) -> None:
     def told(kind: str) -> dict[str, str]:
         example = make(kind)
-        passages = in_words(example["study"], example["result"], example["partition"])
+        passages = in_words(example["study"], result_of(example), example["partition"])
         return {passage.topic: passage.text for passage in passages}
 
     assert "Evaluation" not in told("plain")

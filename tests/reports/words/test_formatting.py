@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.reports.words import formatting as words
+from reports.results import result
 
 UNDEFINED = [None, math.nan]
 
@@ -63,16 +64,14 @@ def test_points_keep_the_sign_and_the_size(value: float) -> None:
 
 
 def test_a_run_that_is_done_did_not_stop() -> None:
-    assert words.stopped({"status": "done"}) is None
+    assert words.stopped(result()) is None
 
 
 @pytest.mark.parametrize(
     ("reason", "said"), [("budget", "privacy budget"), ("quorum", "quorum"), ("interrupted", "interrupted")]
 )
 def test_a_stopped_run_says_why(reason: str, said: str) -> None:
-    text = words.stopped(
-        {"status": "stopped", "reason": reason, "rounds": 3, "planned_rounds": 9, "message": "Look here."}
-    )
+    text = words.stopped(result(status="stopped", reason=reason, planned_rounds=9, message="Look here."))
     assert text is not None
     assert "after 3 of 9 rounds" in text
     assert said in text

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from accord.data.partition_summary import label_shares
 from accord.records.partition_record import Holders, holders
 from accord.records.round_record import RoundRecord
+from accord.records.run_result import ClientsResult, RunResult
 from accord.reports.charts.drawing import (
     COLUMN,
     DATA,
@@ -32,9 +33,10 @@ from accord.reports.charts.drawing import (
     spread,
     write,
 )
-from accord.reports.charts.group_figures import column_label, draw_scores, groups_of
-from accord.reports.scoring import ACCURACY, Score, scoring
+from accord.reports.charts.group_figures import draw_scores
+from accord.reports.scoring import ACCURACY, SCORINGS, Score, scoring
 from accord.reports.words import formatting as words
+from accord.reports.words.labels import client_label, column_label
 
 MOST_BARS = 40
 """Clients beyond which epsilon is drawn as a sorted curve, not as bars."""
@@ -108,12 +110,12 @@ def _scores(rounds: Sequence[RoundRecord], of: str, on: str = "test") -> list[tu
     return [(number, value) for number, value in scored if words.known(value)]
 
 
-def _twin(result: Mapping[str, Any], of: str) -> float | None:
-    value: float | None = result["twin"]["test"][of] if result["twin"] else None
+def _twin(result: RunResult, of: str) -> float | None:
+    value = result.twin.test.score(of) if result.twin else None
     return value if words.known(value) else None
 
 
-def scores_figure(rounds: Sequence[RoundRecord], result: Mapping[str, Any], of: str, theme: Theme) -> Figure | None:
+def scores_figure(rounds: Sequence[RoundRecord], result: RunResult, of: str, theme: Theme) -> Figure | None:
     """One of the test scores by round, the twin's final value dashed; None where no round was scored."""
     points = _scores(rounds, of)
     if not points:
@@ -121,7 +123,8 @@ def scores_figure(rounds: Sequence[RoundRecord], result: Mapping[str, Any], of: 
     score = next(score for score in scoring(result).scores if score.name == of)
     figure = paper(230, theme)
     axes = panel(figure, theme, left=44, top=10, right=58, bottom=42)
-    held, kept = _scores(rounds, of, "validation"), (result.get("early_stopping") or {}).get("kept_round")
+    held, stopping = _scores(rounds, of, "validation"), result.early_stopping
+    kept = stopping.kept_round if stopping else None
     _draw_scores(axes, theme, points, _twin(result, of), rounds[-1].round, score, held, kept)
     return figure
 
@@ -156,13 +159,13 @@ def _draw_budget(axes: Axes, theme: Theme, highest: float, budget: float | None)
         write(axes, (0, budget), f"budget {words.epsilon(budget)}", theme.orange, ROW, up=8)
 
 
-def epsilon_rounds_figure(rounds: Sequence[RoundRecord], result: Mapping[str, Any], theme: Theme) -> Figure | None:
+def epsilon_rounds_figure(rounds: Sequence[RoundRecord], result: RunResult, theme: Theme) -> Figure | None:
     """epsilon after each round: worst, median and least client, and the budget; None without privacy."""
-    if not any(record.epsilon for record in rounds) or not result["privacy"]:
+    if not any(record.epsilon for record in rounds) or not result.privacy:
         return None
     figure = paper(230, theme)
     axes = panel(figure, theme, left=40, top=10, right=94, bottom=42)
-    _draw_epsilon_rounds(axes, theme, rounds, result["privacy"]["budget"])
+    _draw_epsilon_rounds(axes, theme, rounds, result.privacy.budget)
     return figure
 
 
@@ -207,13 +210,13 @@ def _corners(heights: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.unique(np.concatenate([even, levels]))
 
 
-def client_spread_figure(clients: Mapping[str, Any], theme: Theme, score: Score = ACCURACY) -> Figure:
+def client_spread_figure(clients: ClientsResult, theme: Theme, score: Score = ACCURACY) -> Figure:
     """A score over clients on one line: least to greatest, mean with one deviation, worst tenth."""
     figure = paper(112, theme)
     axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)
     axes.grid(visible=False)
     axes.set_yticks([])
-    low, high, mean, std = (clients[of] for of in ("min", "max", "mean", "std"))
+    low, high, mean, std = (each or 0.0 for each in (clients.min, clients.max, clients.mean, clients.std))
     axes.set_ylim(0, 1)
     room = 0.04 * score.room((low, high), 0.02)
     axes.set_xlim(low - room, high + room)
@@ -224,7 +227,7 @@ def client_spread_figure(clients: Mapping[str, Any], theme: Theme, score: Score 
     band = [max(low, mean - std), min(high, mean + std)]
     axes.plot(band, [0.42, 0.42], color=theme.blue, alpha=0.35, linewidth=9, solid_capstyle="butt")
     axes.plot([mean], [0.42], "o", color=theme.blue, markersize=9)
-    tenth: float | None = clients["worst_decile"]
+    tenth: float | None = clients.worst_decile
     if tenth is not None:
         axes.plot([tenth], [0.42], "D", color=theme.orange, markersize=7, clip_on=False)
         write(axes, (tenth, 0.42), "worst tenth", theme.orange, DATA, up=-20, side="center")
@@ -233,11 +236,6 @@ def client_spread_figure(clients: Mapping[str, Any], theme: Theme, score: Score 
 
 
 # --- who holds what -----------------------------------------------------------------------------------
-
-
-def client_label(client: Mapping[str, Any], longest: int = 14) -> str:
-    """A client's name, or its number where it has none."""
-    return words.plain(client["name"] or f"client {client['client']}", longest)
 
 
 def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
@@ -333,13 +331,14 @@ def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
 # --- a run at a glance --------------------------------------------------------------------------------
 
 
-def overview(study_name: str, result: Mapping[str, Any], rounds: Sequence[RoundRecord]) -> Figure:
+def overview(study_name: str, result: RunResult | None, rounds: Sequence[RoundRecord]) -> Figure:
     """Test score by round, epsilon by round and score by group side by side: what `Run.plot()` returns."""
-    fairness, theme, told = result["fairness"], LIGHT, scoring(result)
-    private = bool(result["privacy"]) and any(record.epsilon for record in rounds)
-    column = fairness["headline_column"] if fairness else ""
-    groups = groups_of(fairness, column) if fairness else {}
-    panels = 1 + private + bool(groups)
+    told = scoring(result) if result else SCORINGS["classification"]
+    fairness, theme = result.fairness if result else None, LIGHT
+    terms = result.privacy if result and any(record.epsilon for record in rounds) else None
+    column = fairness.headline_column if fairness else ""
+    groups = fairness.groups_of(column) if fairness else {}
+    panels = 1 + (terms is not None) + bool(groups)
     height = max(300.0, 130.0 + 39 * min(len(groups), _OVERVIEW_GROUPS))
     figure = paper(height, theme, width=360 * panels)
 
@@ -356,10 +355,11 @@ def overview(study_name: str, result: Mapping[str, Any], rounds: Sequence[RoundR
     points = _scores(rounds, score.name)
     axes = place(0, f"Test {score.in_text} by round", 60)
     if points:
-        _draw_scores(axes, theme, points, _twin(result, score.name), rounds[-1].round, score)
-    if private:
-        _draw_epsilon_rounds(place(1, "ε by round", 92), theme, rounds, result["privacy"]["budget"])
-    if groups:
+        twin = _twin(result, score.name) if result else None
+        _draw_scores(axes, theme, points, twin, rounds[-1].round, score)
+    if terms:
+        _draw_epsilon_rounds(place(1, "ε by round", 92), theme, rounds, terms.budget)
+    if result and groups:
         axes = place(panels - 1, f"{local.title} by {column_label(column)}", 24)
         draw_scores(axes, theme, column, groups, told.overall(result), _OVERVIEW_GROUPS, local)
     return figure

@@ -1,79 +1,34 @@
 """Figures of measures by sensitive group: a dot with its interval for each, hollow where it is too small."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from accord.records.run_result import FairnessResult, GroupResult
 from accord.reports.charts.drawing import COLUMN, ROW, Theme, height_of, panel, paper, write
 from accord.reports.scoring import ACCURACY, BIAS, Score
 from accord.reports.words import formatting as words
+from accord.reports.words.labels import group_label
 
 MOST_GROUPS = 40
 """Groups of a column drawn; of more, those that fare worst."""
 
 
-def column_of(fairness: Mapping[str, Any], group: str) -> str:
-    """The column a group's full name, such as `sex*race=Female, Black`, starts with."""
-    columns: Iterable[str] = fairness["columns"]
-    return max((column for column in columns if group.startswith(f"{column}=")), key=len)
-
-
-def groups_of(fairness: Mapping[str, Any], column: str) -> dict[str, Mapping[str, Any]]:
-    """The groups of one column that have test rows: full name to measures."""
-    groups = fairness["groups"].items()
-    return {name: group for name, group in groups if group["n"] and column_of(fairness, name) == column}
-
-
-def interval(measured: Mapping[str, Any], of: str) -> list[float] | None:
-    """The interval [low, high] of one measure; None where it is undefined."""
-    ends: list[float] | None = (measured.get("intervals") or {}).get(of)
-    return ends if words.span(ends) != words.DASH else None
-
-
-def few(group: Mapping[str, Any]) -> frozenset[str]:
-    """The rates of a group that rest on too few rows to say: all of a small group's, a TPR of few positive rows."""
-    told: Iterable[str] | None = group.get("too_small_rates")
-    if told is None:  # a result of an earlier version
-        return frozenset(group["intervals"]) if group["too_small"] else frozenset()
-    return frozenset(told)
-
-
-def column_label(column: str, longest: int = 40) -> str:
-    """A column's name on one line.
-
-    >>> column_label("sex*race")
-    'sex × race'
-    """
-    return words.plain(column.replace("*", " × "), longest)
-
-
-def group_label(name: str, column: str, longest: int = 40) -> str:
-    """A group's name without its column's, on one line.
-
-    >>> group_label("sex*race=Female, White", "sex*race")
-    'Female, White'
-    """
-    return words.plain(name.removeprefix(f"{column}="), longest)
-
-
-def worst_first(
-    groups: Mapping[str, Mapping[str, Any]], most: int, score: Score = ACCURACY
-) -> list[tuple[str, Mapping[str, Any]]]:
+def worst_first(groups: Mapping[str, GroupResult], most: int, score: Score = ACCURACY) -> list[tuple[str, GroupResult]]:
     """The `most` groups that fare worst, in that order; those of which it is not known come last."""
-    return sorted(groups.items(), key=lambda item: score.ill(item[1][score.name]))[:most]
+    return sorted(groups.items(), key=lambda item: score.ill(item[1].score(score.name)))[:most]
 
 
-def _dot(axes: Axes, theme: Theme, group: Mapping[str, Any], of: str, y: float, colour: str, marker: str) -> None:
-    value = group[of]
+def _dot(axes: Axes, theme: Theme, group: GroupResult, of: str, y: float, colour: str, marker: str) -> None:
+    value = group.score(of)
     if not words.known(value):
         return
-    ends = interval(group, of)
+    ends = group.interval(of)
     if ends is not None:
         axes.plot(ends, [y, y], color=colour, linewidth=1.6, solid_capstyle="round", clip_on=False)
-    fill = theme.paper if of in few(group) else colour
+    fill = theme.paper if of in group.few else colour
     axes.plot(
         [value], [y], marker, color=colour, markerfacecolor=fill, markersize=6.5, markeredgewidth=1.6, clip_on=False
     )
@@ -83,7 +38,7 @@ def _draw_groups(
     axes: Axes,
     theme: Theme,
     column: str,
-    groups: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, GroupResult],
     marks: Mapping[str, tuple[str, str]],
     most: int = MOST_GROUPS,
     score: Score = ACCURACY,
@@ -97,8 +52,8 @@ def _draw_groups(
     for i, (name, group) in enumerate(rows):
         top = depth * i
         write(axes, (0, top + 9), group_label(name, column), theme.ink, ROW)
-        small = "too small to say, " if group["too_small"] else ""
-        write(axes, (1, top + 9), f"{small}n = {words.count(group['n'])}", theme.soft, ROW, side="right")
+        small = "too small to say, " if group.too_small else ""
+        write(axes, (1, top + 9), f"{small}n = {words.count(group.n)}", theme.soft, ROW, side="right")
         for k, (of, (colour, marker)) in enumerate(marks.items()):
             _dot(axes, theme, group, of, top + 24 + 9 * k, colour, marker)
         if i:
@@ -108,10 +63,10 @@ def _draw_groups(
 
 
 def groups_figure(
-    fairness: Mapping[str, Any], column: str, overall: float | None, theme: Theme, score: Score = ACCURACY
+    fairness: FairnessResult, column: str, overall: float | None, theme: Theme, score: Score = ACCURACY
 ) -> Figure:
     """A score of each group of a column with its interval; a dashed line at that of all rows together."""
-    groups = groups_of(fairness, column)
+    groups = fairness.groups_of(column)
     figure = paper(39 * min(len(groups), MOST_GROUPS) + 50, theme)
     axes = panel(figure, theme, left=3, top=20, right=3, bottom=30)
     draw_scores(axes, theme, column, groups, overall, score=score)
@@ -122,7 +77,7 @@ def draw_scores(
     axes: Axes,
     theme: Theme,
     column: str,
-    groups: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, GroupResult],
     overall: float | None,
     most: int = MOST_GROUPS,
     score: Score = ACCURACY,
@@ -138,7 +93,7 @@ def _level(axes: Axes, theme: Theme, at: float, name: str) -> None:
     write(axes, (at, 1), name, theme.soft, COLUMN, up=8, side="center")
 
 
-def bias_figure(fairness: Mapping[str, Any], column: str, score: Score, theme: Theme) -> Figure | None:
+def bias_figure(fairness: FairnessResult, column: str, score: Score, theme: Theme) -> Figure | None:
     """How far predictions lie above or below the target in each group; None where the target is no number.
 
     Args:
@@ -147,8 +102,8 @@ def bias_figure(fairness: Mapping[str, Any], column: str, score: Score, theme: T
         score: by which the worst come first.
         theme: its colours.
     """
-    groups = groups_of(fairness, column)
-    if not any(words.known(group.get(BIAS.name)) for group in groups.values()):
+    groups = fairness.groups_of(column)
+    if not any(words.known(group.score(BIAS.name)) for group in groups.values()):
         return None
     figure = paper(39 * min(len(groups), MOST_GROUPS) + 50, theme)
     axes = panel(figure, theme, left=3, top=20, right=3, bottom=30)
@@ -158,11 +113,11 @@ def bias_figure(fairness: Mapping[str, Any], column: str, score: Score, theme: T
     return figure
 
 
-def rates_figure(fairness: Mapping[str, Any], column: str, theme: Theme) -> Figure | None:
+def rates_figure(fairness: FairnessResult, column: str, theme: Theme) -> Figure | None:
     """Selection, true positive and false positive rates of each group; None where there are none."""
-    groups = groups_of(fairness, column)
+    groups = fairness.groups_of(column)
     marks = {"selection_rate": (theme.blue, "o"), "tpr": (theme.green, "s"), "fpr": (theme.orange, "^")}
-    if not any(words.known(group.get(of)) for group in groups.values() for of in marks):
+    if not any(words.known(group.score(of)) for group in groups.values() for of in marks):
         return None
     figure = paper(57 * min(len(groups), MOST_GROUPS) + 56, theme)
     axes = panel(figure, theme, left=3, top=26, right=3, bottom=30)

@@ -1,6 +1,6 @@
 """Small figures side by side, one for each group of a column: how sure it is and how right, what is taken for what."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,12 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
+from accord.records.run_result import CalibrationResult, FairnessResult, FineTuneResult, GroupResult, OverClients
 from accord.reports.charts.drawing import DATA, FRAME, WIDTH, Drawing, Theme, panel, paper, write
-from accord.reports.charts.group_figures import group_label, groups_of, worst_first
+from accord.reports.charts.group_figures import worst_first
 from accord.reports.scoring import ACCURACY, Score
 from accord.reports.words import formatting as words
+from accord.reports.words.labels import group_label
 
 MOST_TILES = 6
 """Groups of a column drawn; of more, those with the lowest accuracy."""
@@ -22,12 +24,12 @@ _HEAD = 34.0
 """Points above a tile for its name."""
 _SHARES = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
 
-Member = tuple[str, Mapping[str, Any]]
+Member = tuple[str, GroupResult]
 
 
-def measured(fairness: Mapping[str, Any], column: str, of: str) -> list[Member]:
+def measured(fairness: FairnessResult, column: str, of: str) -> list[Member]:
     """The groups of a column for which `of` was measured, lowest accuracy first."""
-    groups = {name: group for name, group in groups_of(fairness, column).items() if group.get(of)}
+    groups = {name: group for name, group in fairness.groups_of(column).items() if getattr(group, of)}
     return worst_first(groups, len(groups))
 
 
@@ -52,7 +54,7 @@ def _tiles(
             bottom=(rows - 1 - row) * height + bottom,
         )
         axes.grid(visible=False)
-        few = "few rows, " if group["too_small"] else ""
+        few = "few rows, " if group.too_small else ""
         label = group_label(name, column, 22 if across == 2 else 15)
         write(axes, (0, 1), label, theme.ink, FRAME, up=23, bold=True)
         write(axes, (0, 1), f"{few}{note}", theme.orange if few else theme.soft, FRAME, up=9)
@@ -63,12 +65,12 @@ def _tiles(
 # --- calibration --------------------------------------------------------------------------------------
 
 
-def _draw_reliability(axes: Axes, theme: Theme, told: Mapping[str, Any], largest: float, from_: float) -> None:
+def _draw_reliability(axes: Axes, theme: Theme, told: CalibrationResult, largest: float, from_: float) -> None:
     """Accuracy over confidence by bin: a dot's area is its bin's rows, the dashed line is where the two agree."""
-    bins = told["reliability"]
-    held = [i for i, n in enumerate(bins["n"]) if n]
-    sure, right = ([bins[of][i] for i in held] for of in ("confidence", "accuracy"))
-    area = [5 + largest * bins["n"][i] / max(bins["n"]) for i in held]
+    bins = told.reliability
+    filled = [i for i, n in enumerate(bins.n) if n]
+    sure, right = ([each[i] or 0.0 for i in filled] for each in (bins.confidence, bins.accuracy))
+    area = [5 + largest * bins.n[i] / max(bins.n) for i in filled]
     axes.set_xlim(from_, 1.0)
     axes.set_ylim(0.0, 1.0)
     axes.plot([0, 1], [0, 1], color=theme.soft, linewidth=1, dashes=(3, 3), zorder=0.5)
@@ -77,13 +79,13 @@ def _draw_reliability(axes: Axes, theme: Theme, told: Mapping[str, Any], largest
     axes.scatter(sure, right, s=area, color=theme.blue, linewidth=0, clip_on=False, zorder=3)
 
 
-def _lowest(told: Mapping[str, Any]) -> float:
+def _lowest(told: CalibrationResult) -> float:
     """Where the axis of confidence starts: no lower than needed."""
-    least = min(value for value in told["reliability"]["confidence"] if value is not None)
+    least = min(value for value in told.reliability.confidence if value is not None)
     return float(min(0.5, np.floor(10 * least) / 10))
 
 
-def reliability_figure(told: Mapping[str, Any], theme: Theme) -> Figure:
+def reliability_figure(told: CalibrationResult, theme: Theme) -> Figure:
     """The reliability diagram of all rows (DeGroot and Fienberg 1983)."""
     figure = paper(260, theme)
     axes = panel(figure, theme, left=44, top=14, right=16, bottom=45)
@@ -96,16 +98,17 @@ def reliability_figure(told: Mapping[str, Any], theme: Theme) -> Figure:
     return figure
 
 
-def reliability_tiles(fairness: Mapping[str, Any], column: str, theme: Theme) -> Figure | None:
+def reliability_tiles(fairness: FairnessResult, column: str, theme: Theme) -> Figure | None:
     """The reliability diagram of each group; None where calibration was not measured."""
     members = measured(fairness, column, "calibration")[:MOST_TILES]
-    if not members:
+    calibrations = [group.calibration for _, group in members if group.calibration]
+    if not calibrations:
         return None
-    notes = [f"error {words.decimal(group['calibration']['expected_calibration_error'])}" for _, group in members]
-    start = min(_lowest(group["calibration"]) for _, group in members)
+    notes = [f"error {words.decimal(each.expected_calibration_error)}" for each in calibrations]
+    start = min(map(_lowest, calibrations))
     figure, tiles = _tiles(members, column, notes, theme, across=3, left=30, bottom=30)
-    for axes, (_, group) in zip(tiles, members, strict=True):
-        _draw_reliability(axes, theme, group["calibration"], 60.0, start)
+    for axes, each in zip(tiles, calibrations, strict=True):
+        _draw_reliability(axes, theme, each, 60.0, start)
         axes.xaxis.set_major_locator(FixedLocator([start, 1.0]))
         axes.yaxis.set_major_locator(FixedLocator([0.0, 0.5, 1.0]))
         axes.xaxis.set_major_formatter(_SHARES)
@@ -119,21 +122,21 @@ def reliability_tiles(fairness: Mapping[str, Any], column: str, theme: Theme) ->
 # --- confusion ----------------------------------------------------------------------------------------
 
 
-def confusion_tiles(fairness: Mapping[str, Any], column: str, theme: Theme) -> Figure | None:
+def confusion_tiles(fairness: FairnessResult, column: str, theme: Theme) -> Figure | None:
     """What each label was taken for in each group: the darker, the larger the share of the label's rows.
 
     Right predictions are blue, on the diagonal, wrong ones orange. None where no matrix was kept.
     """
     members = measured(fairness, column, "confusion")[:MOST_TILES]
-    if not members:
+    if not members or fairness.confusion is None:
         return None
-    names = fairness["confusion"]["class_names"]
+    names = fairness.confusion.class_names
     numbered = len(names) <= MOST_NUMBERED
-    notes = [f"n = {words.count(group['n'])}" for _, group in members]
+    notes = [f"n = {words.count(group.n)}" for _, group in members]
     left, bottom = (58.0, 34.0) if numbered else (14.0, 20.0)
     figure, tiles = _tiles(members, column, notes, theme, across=2 if numbered else 3, left=left, bottom=bottom)
     for axes, (_, group) in zip(tiles, members, strict=True):
-        _draw_confusion(axes, theme, np.array(group["confusion"]), names if numbered else ())
+        _draw_confusion(axes, theme, np.array(group.confusion), names if numbered else ())
     return figure
 
 
@@ -163,26 +166,31 @@ def _draw_confusion(axes: Axes, theme: Theme, matrix: Any, names: Sequence[str])
 # --- before and after fine-tuning ---------------------------------------------------------------------
 
 
-def before_after_figure(told: Mapping[str, Any], theme: Theme, score: Score = ACCURACY) -> Figure:
+def before_after_figure(told: FineTuneResult, theme: Theme, score: Score = ACCURACY) -> Figure:
     """A score over clients on a line each: least to greatest, mean with one deviation, worst tenth."""
     figure = paper(168, theme)
     axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)
     axes.grid(visible=False)
     axes.set_yticks([])
     axes.set_ylim(-0.35, 2)
-    low, high = (pick(told[of][end] for of in ("before", "after")) for pick, end in ((min, "min"), (max, "max")))
+    spreads = ((1.2, told.before, "before"), (0.1, told.after, "after fine-tuning"))
+    low, high = _ends([spread for _, spread, _ in spreads])
     room = 0.04 * score.room((low, high), 0.02)
     axes.set_xlim(low - room, high + room)
     axes.xaxis.set_major_formatter(FuncFormatter(score.tick))
-    for y, of, name in ((1.2, "before", "before"), (0.1, "after", "after fine-tuning")):
-        spread = told[of]
-        ends = [spread["min"], spread["max"]]
+    for y, spread, name in spreads:
+        ends, mean, std = _ends([spread]), spread.mean or 0.0, spread.std or 0.0
         axes.plot(ends, [y, y], "|-", color=theme.soft, linewidth=1.2, markersize=11, clip_on=False)
-        band = [max(ends[0], spread["mean"] - spread["std"]), min(ends[1], spread["mean"] + spread["std"])]
+        band = [max(ends[0], mean - std), min(ends[1], mean + std)]
         axes.plot(band, [y, y], color=theme.blue, alpha=0.35, linewidth=9, solid_capstyle="butt")
-        axes.plot([spread["mean"]], [y], "o", color=theme.blue, markersize=9)
-        axes.plot([spread["worst_decile"]], [y], "D", color=theme.orange, markersize=7, clip_on=False)
+        axes.plot([mean], [y], "o", color=theme.blue, markersize=9)
+        axes.plot([spread.worst_decile or 0.0], [y], "D", color=theme.orange, markersize=7, clip_on=False)
         write(axes, (low, y), name, theme.ink, DATA, up=22, bold=True)
-        shown = f"mean {score.shown(spread['mean'])}, worst tenth {score.shown(spread['worst_decile'])}"
+        shown = f"mean {score.shown(spread.mean)}, worst tenth {score.shown(spread.worst_decile)}"
         write(axes, (high, y), shown, theme.soft, DATA, up=22, side="right")
     return figure
+
+
+def _ends(spreads: Sequence[OverClients]) -> tuple[float, float]:
+    """The least and the greatest over the clients."""
+    return min(each.min or 0.0 for each in spreads), max(each.max or 0.0 for each in spreads)

@@ -14,10 +14,11 @@ from typing import Any
 from accord.config.schema import Study
 from accord.core.errors import StudyError
 from accord.records.round_record import RoundRecord
-from accord.reports.charts.group_figures import column_of, group_label
+from accord.records.run_result import RunResult
 from accord.reports.intervals import Interval, t_interval
 from accord.reports.scoring import Scoring, scoring
 from accord.reports.words import formatting as words
+from accord.reports.words.labels import group_label
 
 
 def measures_of(told: Scoring) -> dict[str, tuple[str, ...]]:
@@ -45,7 +46,7 @@ class FinishedRun:
 
     folder: Path
     study: Study
-    result: Mapping[str, Any]
+    result: RunResult
     rounds: Sequence[RoundRecord]
 
     @property
@@ -55,10 +56,7 @@ class FinishedRun:
 
     def value(self, measure: str) -> float | None:
         """One of `measures_of` its scoring; None where the run has none."""
-        found: Any = self.result
-        for key in measures_of(self.scoring)[measure]:
-            found = found.get(key) if found else None
-        return found if isinstance(found, int | float) else None
+        return self.result.figure(*measures_of(self.scoring)[measure])
 
 
 @dataclass(frozen=True)
@@ -247,11 +245,11 @@ def _groups(runs: Sequence[FinishedRun], confidence: float) -> tuple[dict[str, d
     values: dict[str, dict[str, list[float | None]]] = {}
     small = set()
     for run in runs:
-        fairness, score = run.result["fairness"] or {"groups": {}}, run.scoring.local
-        for name, group in fairness["groups"].items():
-            column = column_of(fairness, name)
-            values.setdefault(column, {}).setdefault(group_label(name, column), []).append(group[score.name])
-            if group["too_small"]:
+        fairness, score = run.result.fairness, run.scoring.local
+        for name, group in fairness.groups.items() if fairness else ():
+            column = fairness.column_of(name) if fairness else ""
+            values.setdefault(column, {}).setdefault(group_label(name, column), []).append(group.score(score.name))
+            if group.too_small:
                 small.add(name)
     found = {
         column: {name: t_interval(each, confidence) for name, each in groups.items()}
@@ -299,8 +297,8 @@ def _difference(first: Arm, side: Arm, confidence: float) -> Difference:
 
 def _test_set(side: Arm) -> tuple[str, int, str]:
     """Name and rows of what a side was judged on, and what they carry."""
-    data = side.runs[0].result["data"]
-    return str(data["name"]), int(side.runs[0].result["test"]["n"]), words.labelled(data).removeprefix("in ")
+    data = side.runs[0].result.data
+    return data.name, side.runs[0].result.test.n, words.labelled(data).removeprefix("in ")
 
 
 def _unlike(a: Arm, b: Arm) -> bool:
@@ -356,7 +354,7 @@ def _stopped(sides: Sequence[Arm]) -> list[str]:
         f"{side.label}, seed {run.study.seed}: {words.stopped(run.result)}"
         for side in sides
         for run in side.runs
-        if run.result["status"] != "done"
+        if run.result.status != "done"
     ]
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from functools import partial
 
 from accord.reports.charts.drawing import THEMES
-from accord.reports.charts.group_figures import column_label
 from accord.reports.compare import figures
 from accord.reports.compare import text as cw
 from accord.reports.compare.comparison import Arm, Comparison
@@ -14,6 +13,7 @@ from accord.reports.run import sections
 from accord.reports.run.page import Card, environment
 from accord.reports.words import formatting as words
 from accord.reports.words.description import Passage
+from accord.reports.words.labels import column_label
 
 _MOST_CARDS = 8
 _COST = ("uplink_bytes", "downlink_bytes", "seconds", "rounds")
@@ -40,7 +40,7 @@ def render(comparison: Comparison) -> str:
             sections=[part for part in parts if part is not None],
             command=words.plain(f"accord compare {shlex.join(folders)}", 4000),
             versions=sections.versions(result),
-            accord=words.plain(result["accord"]),
+            accord=words.plain(result.accord),
             themes={theme.name: asdict(theme) for theme in THEMES},
         )
     )
@@ -53,7 +53,7 @@ def _counts(comparison: Comparison) -> str:
 
 def _names(comparison: Comparison) -> list[str]:
     """The studies' names, each once."""
-    found = dict.fromkeys(words.plain(side.runs[0].result["study"], 40) for side in comparison.sides)
+    found = dict.fromkeys(words.plain(side.runs[0].result.study, 40) for side in comparison.sides)
     return list(found)[:3]
 
 

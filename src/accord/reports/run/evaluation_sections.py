@@ -1,109 +1,108 @@
 """What the report says of calibration, of fine-tuning at the clients and of early stopping."""
 
 from collections.abc import Mapping
-from typing import Any
 
+from accord.records.run_result import OverClients, RunResult
 from accord.reports.charts import small_multiples as tiles
-from accord.reports.layout import Cell, Grid, Part, Section, plot
+from accord.reports.layout import Grid, Part, Section, cells, plot
 from accord.reports.scoring import Score, scoring
 from accord.reports.words import formatting as words
 
-_SPREAD = ("mean", "std", "worst_decile", "min", "max")
 
-
-def calibration(result: Mapping[str, Any]) -> Section | None:
+def calibration(result: RunResult) -> Section | None:
     """How sure the model is and how right; None where that was not measured."""
-    told = result.get("calibration")
+    told = result.calibration
     if not told:
         return None
-    error = words.decimal(told["expected_calibration_error"])
+    error = words.decimal(told.expected_calibration_error)
     plots = plot(
         "reliability",
         "Reliability",
         "Share of rows that are right, by how sure the model is of its label. A dot's area is its bin's rows; on the "
         "dashed line the two agree, below it the model is surer than it is right.",
-        f"Reliability diagram in {words.count(told['bins'], 'bin')}; expected calibration error {error}.",
+        f"Reliability diagram in {words.count(told.bins, 'bin')}; expected calibration error {error}.",
         lambda theme: tiles.reliability_figure(told, theme),
     )
     facts = (
         ("Expected calibration error", error),
-        ("Largest of a bin", words.decimal(told["maximum_calibration_error"])),
-        ("Brier score", words.decimal(told["brier"])),
-        ("Log loss, nats", words.decimal(told["log_loss"])),
+        ("Largest of a bin", words.decimal(told.maximum_calibration_error)),
+        ("Brier score", words.decimal(told.brier)),
+        ("Log loss, nats", words.decimal(told.log_loss)),
     )
     text = (
-        f"On {words.count(result['test']['n'], 'test row')}, in {words.count(told['bins'], 'bin')} of equal width. "
+        f"On {words.count(result.test.n, 'test row')}, in {words.count(told.bins, 'bin')} of equal width. "
         "The expected error is the mean distance of confidence from accuracy, over the rows; few rows in a bin make it "
         "larger than it is."
     )
     return Section("calibration", "Calibration", (Part("", (text,), plots, facts),), "result.json")
 
 
-def fine_tuning(result: Mapping[str, Any]) -> Part | None:
+def fine_tuning(result: RunResult) -> Part | None:
     """The scores over clients before and after each trains the model further; None where that was not asked for."""
-    told = result.get("fine_tune")
-    if not told or not told["clients"]:
+    told = result.fine_tune
+    if not told or not told.clients:
         return None
     score = scoring(result).local
-    amount = words.count(told["steps"], "step") if told["steps"] else words.count(told["epochs"], "epoch")
-    clients = words.count(told["clients"], "client")
+    amount = words.count(told.steps, "step") if told.steps else words.count(told.epochs, "epoch")
+    clients = words.count(told.clients, "client")
     text = (
         f"The final model on the test rows of {clients}, before and after each trains it further on its own training "
-        f"rows: {amount} at a learning rate of {told['learning_rate']:g}, as plain local training. It does better at "
-        f"{words.count(told['improved'])} and worse at {words.count(told['worsened'])} of them."
+        f"rows: {amount} at a learning rate of {told.learning_rate:g}, as plain local training. It does better at "
+        f"{words.count(told.improved)} and worse at {words.count(told.worsened)} of them."
     )
-    if told["diverged"]:
-        text += f" At {words.count(told['diverged'], 'client')} its parameters are no longer finite."
-    if told["too_small"]:
-        text += f" {words.count(told['too_small'], 'client')} had too few test rows to say much."
+    if told.diverged:
+        text += f" At {words.count(told.diverged, 'client')} its parameters are no longer finite."
+    if told.too_small:
+        text += f" {words.count(told.too_small, 'client')} had too few test rows to say much."
     plots = plot(
         "fine-tuning",
         "Before and after fine-tuning",
         "From the least to the greatest over clients; the band is one standard deviation around the mean, the diamond "
         "the worst tenth.",
-        f"{score.title} over {clients}: mean {score.shown(told['before']['mean'])} before and "
-        f"{score.shown(told['after']['mean'])} after fine-tuning.",
+        f"{score.title} over {clients}: mean {score.shown(told.before.mean)} before and "
+        f"{score.shown(told.after.mean)} after fine-tuning.",
         lambda theme: tiles.before_after_figure(told, theme, score),
     )
-    grid = _over_clients(told, score, {"before": "Before", "after": "After"})
+    grid = _over_clients(score, {"Before": told.before, "After": told.after})
     return Part("Before and after fine-tuning", (text,), plots, (), (grid,))
 
 
-def _over_clients(told: Mapping[str, Any], score: Score, models: Mapping[str, str]) -> Grid:
+def _over_clients(score: Score, models: Mapping[str, OverClients]) -> Grid:
     head = ("", "Mean", "Deviation", "Worst tenth", "Least", "Greatest")
     rows = tuple(
-        (Cell(name), *(Cell(score.shown(told[of][measure])) for measure in _SPREAD)) for of, name in models.items()
+        cells(name, *(score.shown(value) for value in (over.mean, over.std, over.worst_decile, over.min, over.max)))
+        for name, over in models.items()
     )
     return Grid("Over clients", head, rows, "lrrrrr")
 
 
-def personal(result: Mapping[str, Any]) -> Part | None:
+def personal(result: RunResult) -> Part | None:
     """The scores over clients of the shared model and of what each keeps for itself; None where no client keeps any."""
-    told = result.get("personal")
+    told = result.personal
     if not told:
         return None
     text = (
         f"The shared model, and each client's own (with the layers or the model that it keeps to itself), on the test "
-        f"rows of {words.count(told['clients'], 'client')} that took part. The own model does better at "
-        f"{words.count(told['improved'])} and worse at {words.count(told['worsened'])} of them."
+        f"rows of {words.count(told.clients, 'client')} that took part. The own model does better at "
+        f"{words.count(told.improved)} and worse at {words.count(told.worsened)} of them."
     )
-    if told["too_small"]:
-        text += f" {words.count(told['too_small'], 'client')} had too few test rows to say much."
-    grid = _over_clients(told, scoring(result).local, {"shared": "Shared", "own": "Own"})
+    if told.too_small:
+        text += f" {words.count(told.too_small, 'client')} had too few test rows to say much."
+    grid = _over_clients(scoring(result).local, {"Shared": told.shared, "Own": told.own})
     return Part("Shared and own models", (text,), (), (), (grid,))
 
 
-def early_stopping(result: Mapping[str, Any]) -> str | None:
+def early_stopping(result: RunResult) -> str | None:
     """One sentence on when the run ended and which round's model is kept; None without early stopping."""
-    told = result.get("early_stopping")
+    told = result.early_stopping
     if not told:
         return None
-    held = words.count(told["n"], "test row")
-    kept = f"the model of round {words.count(told['kept_round'])} is kept, and judged on the other test rows"
-    if told["stopped"]:
-        waited = words.count(told["patience"], "evaluation")
+    held = words.count(told.n, "test row")
+    kept = f"the model of round {words.count(told.kept_round)} is kept, and judged on the other test rows"
+    if told.stopped:
+        waited = words.count(told.patience, "evaluation")
         return (
-            f"Ended early, after {words.count(result['rounds'])} of {words.count(result['planned_rounds'], 'round')}: "
-            f"no better {told['metric']} on {held} held out in {waited} in a row; {kept}."
+            f"Ended early, after {words.count(result.rounds)} of {words.count(result.planned_rounds, 'round')}: "
+            f"no better {told.metric} on {held} held out in {waited} in a row; {kept}."
         )
-    return f"By {told['metric']} on {held} held out, {kept}."
+    return f"By {told.metric} on {held} held out, {kept}."

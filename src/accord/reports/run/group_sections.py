@@ -1,50 +1,51 @@
 """The report's section on sensitive groups: figures, measures and gaps of every column."""
 
 from collections.abc import Mapping
-from typing import Any
 
+from accord.records.run_result import ColumnResult, FairnessResult, GroupResult, RunResult
 from accord.reports.charts import group_figures
 from accord.reports.charts import small_multiples as tiles
 from accord.reports.layout import Cell, Grid, Part, Plot, Section, plot
 from accord.reports.scoring import BIAS, Score, Scoring, scoring
 from accord.reports.words import formatting as words
+from accord.reports.words import labels
 
 
-def groups(result: Mapping[str, Any]) -> Section | None:
+def groups(result: RunResult) -> Section | None:
     """Measures and gaps of every group column; None where the study names no groups."""
-    fairness = result["fairness"]
+    fairness = result.fairness
     if not fairness:
         return None
     told = scoring(result)
-    level = f"{100 * fairness['confidence']:.4g}%"
-    text = [f"On {words.count(result['test']['n'], 'test row')}, with {level} intervals."]
-    if fairness["positive"] is None and not told.numbers:
+    level = f"{100 * fairness.confidence:.4g}%"
+    text = [f"On {words.count(result.test.n, 'test row')}, with {level} intervals."]
+    if fairness.positive is None and not told.numbers:
         text.append("No label counts as selected here, so selection, true and false positive rates are undefined (–).")
-    if any(group["too_small"] for group in fairness["groups"].values()):
+    if any(group.too_small for group in fairness.groups.values()):
         text.append(
             "Groups marked “too small to say” are drawn hollow: their figures are mostly chance, "
             "and no conclusion should rest on them."
         )
-    if any(group_figures.few(group) and not group["too_small"] for group in fairness["groups"].values()):
+    if any(group.few and not group.too_small for group in fairness.groups.values()):
         text.append(
             "A rate marked “few” is as uncertain, such as a true positive rate of few positive rows; it too is "
             "drawn hollow."
         )
-    note = (fairness.get("confusion") or {}).get("note")
+    note = fairness.confusion and fairness.confusion.note
     if note:
         text.append(f"Confusion matrices are {words.plain(note, 200)}.")
     parts = [Part(text=(" ".join(text),))]
-    parts += [_column(fairness, name, k, told, told.overall(result)) for k, name in enumerate(fairness["columns"])]
+    parts += [_column(fairness, name, k, told, told.overall(result)) for k, name in enumerate(fairness.columns)]
     return Section("groups", "Groups", tuple(parts), "result.json")
 
 
-def _column(fairness: Mapping[str, Any], column: str, number: int, told: Scoring, overall: float | None) -> Part:
+def _column(fairness: FairnessResult, column: str, number: int, told: Scoring, overall: float | None) -> Part:
     score = told.local
-    members = group_figures.groups_of(fairness, column)
-    title = group_figures.column_label(column, 60)
-    worst = fairness["columns"][column]["worst_group"]
+    members = fairness.groups_of(column)
+    title = labels.column_label(column, 60)
+    worst = fairness.columns[column].worst_group
     lowest = f" {score.worst.capitalize()} of those large enough to say: {words.plain(worst, 60)}." if worst else ""
-    few = sum(group["too_small"] for group in members.values())
+    few = sum(group.too_small for group in members.values())
     some = f"{words.count(few, 'group')} too small to say." if few else "All groups are large enough to say."
     cut = ""
     if len(members) > group_figures.MOST_GROUPS:
@@ -72,23 +73,23 @@ def _column(fairness: Mapping[str, Any], column: str, number: int, told: Scoring
     )
     plots += _calibrated(fairness, column, title, number) + _confused(fairness, column, title, number)
     empty = [
-        group_figures.group_label(name, column)
-        for name, group in fairness["groups"].items()
-        if not group["n"] and group_figures.column_of(fairness, name) == column
+        labels.group_label(name, column)
+        for name, group in fairness.groups.items()
+        if not group.n and fairness.column_of(name) == column
     ]
     more = f" and {len(empty) - 8} more" if len(empty) > 8 else ""
     text: tuple[str, ...] = (f"Without a test row, and so left out: {'; '.join(empty[:8])}{more}.",) if empty else ()
-    text += _biased(fairness["columns"][column], told)
+    text += _biased(fairness.columns[column], told)
     tables = (_measures(members, column, title, told), _gaps(fairness, column, title, told))
     return Part(title, text, plots, (), tables)
 
 
-def _drawn(fairness: Mapping[str, Any], column: str, of: str) -> str:
+def _drawn(fairness: FairnessResult, column: str, of: str) -> str:
     many = len(tiles.measured(fairness, column, of))
     return f" Of {many} groups, the lowest {tiles.MOST_TILES} are drawn." if many > tiles.MOST_TILES else ""
 
 
-def _calibrated(fairness: Mapping[str, Any], column: str, title: str, number: int) -> tuple[Plot, ...]:
+def _calibrated(fairness: FairnessResult, column: str, title: str, number: int) -> tuple[Plot, ...]:
     return plot(
         f"calibration-{number}",
         f"Calibration by {title}",
@@ -99,7 +100,7 @@ def _calibrated(fairness: Mapping[str, Any], column: str, title: str, number: in
     )
 
 
-def _confused(fairness: Mapping[str, Any], column: str, title: str, number: int) -> tuple[Plot, ...]:
+def _confused(fairness: FairnessResult, column: str, title: str, number: int) -> tuple[Plot, ...]:
     return plot(
         f"confusion-{number}",
         f"Confusion by {title}",
@@ -110,11 +111,11 @@ def _confused(fairness: Mapping[str, Any], column: str, title: str, number: int)
     )
 
 
-def _biased(gaps: Mapping[str, Any], told: Scoring) -> tuple[str, ...]:
+def _biased(gaps: ColumnResult, told: Scoring) -> tuple[str, ...]:
     """Says so where a gap lies outside its own interval."""
     outside = []
     for gap in told.gaps:
-        ends, value = group_figures.interval(gaps, gap.name), gaps[gap.name]
+        ends, value = gaps.interval(gap.name), gaps.score(gap.name)
         if ends is not None and words.known(value) and not ends[0] <= value <= ends[1]:
             outside.append(gap.title.lower())
     if not outside:
@@ -125,17 +126,17 @@ def _biased(gaps: Mapping[str, Any], told: Scoring) -> tuple[str, ...]:
     )
 
 
-def _measures(members: Mapping[str, Mapping[str, Any]], column: str, title: str, told: Scoring) -> Grid:
+def _measures(members: Mapping[str, GroupResult], column: str, title: str, told: Scoring) -> Grid:
     first, *others = told.group
-    scores = [first, *(of for of in others if any(words.known(group.get(of.name)) for group in members.values()))]
-    calibrated = any(group.get("calibration") for group in members.values())
+    scores = [first, *(of for of in others if any(words.known(group.score(of.name)) for group in members.values()))]
+    calibrated = any(group.calibration for group in members.values())
     rows = tuple(
         (
             Cell(
-                group_figures.group_label(name, column, 120),
-                tag="too small to say" if group["too_small"] else "",
+                labels.group_label(name, column, 120),
+                tag="too small to say" if group.too_small else "",
             ),
-            Cell(words.count(group["n"])),
+            Cell(words.count(group.n)),
             *(_score(group, of) for of in scores),
             *((_error(group),) if calibrated else ()),
         )
@@ -145,24 +146,25 @@ def _measures(members: Mapping[str, Mapping[str, Any]], column: str, title: str,
     return Grid(f"Measures by {title}", head, rows, "l" + "r" * (len(head) - 1))
 
 
-def _score(group: Mapping[str, Any], of: Score) -> Cell:
-    tag = "few" if of.name in group_figures.few(group) and not group["too_small"] else ""
-    return Cell(of.shown(group.get(of.name)), of.span(group_figures.interval(group, of.name)), tag)
+def _score(group: GroupResult, of: Score) -> Cell:
+    tag = "few" if of.name in group.few and not group.too_small else ""
+    return Cell(of.shown(group.score(of.name)), of.span(group.interval(of.name)), tag)
 
 
-def _error(group: Mapping[str, Any]) -> Cell:
-    told = group.get("calibration") or {}
-    small = f"Brier {words.decimal(told['brier'])}" if told else ""
-    return Cell(words.decimal(told.get("expected_calibration_error")), small)
+def _error(group: GroupResult) -> Cell:
+    found = group.calibration
+    if found is None:
+        return Cell(words.DASH)
+    return Cell(words.decimal(found.expected_calibration_error), f"Brier {words.decimal(found.brier)}")
 
 
-def _gaps(fairness: Mapping[str, Any], column: str, title: str, told: Scoring) -> Grid:
-    gaps = fairness["columns"][column]
+def _gaps(fairness: FairnessResult, column: str, title: str, told: Scoring) -> Grid:
+    gaps = fairness.columns[column]
     rows = tuple(
         (
             Cell(gap.title, gap.about),
-            Cell(gap.shown(gaps[gap.name])),
-            Cell(gap.span(group_figures.interval(gaps, gap.name))),
+            Cell(gap.shown(gaps.score(gap.name))),
+            Cell(gap.span(gaps.interval(gap.name))),
         )
         for gap in told.gaps
     )

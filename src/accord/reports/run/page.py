@@ -15,12 +15,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from accord.config.schema import Study
 from accord.records.partition_record import holders
 from accord.records.round_record import RoundRecord
-from accord.reports.charts import group_figures
+from accord.records.run_result import PrivacyResult, RunResult
 from accord.reports.charts.drawing import THEMES
 from accord.reports.run import evaluation_sections as judging_sections
 from accord.reports.run import group_sections, sections
 from accord.reports.scoring import scoring
 from accord.reports.words import formatting as words
+from accord.reports.words import labels
 from accord.reports.words.description import in_words
 
 
@@ -57,7 +58,7 @@ def render(
     rounds: Sequence[RoundRecord],
     ledger: Sequence[Mapping[str, Any]],
     partition: Mapping[str, Any],
-    result: Mapping[str, Any],
+    result: RunResult,
 ) -> str:
     """The report of a run.
 
@@ -90,91 +91,91 @@ def render(
         cards=_cards(result),
         passages=in_words(study, result, partition),
         sections=[part for part in parts if part is not None],
-        run=words.plain(result["run"], 400),
+        run=words.plain(result.run, 400),
         study_yaml=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         versions=sections.versions(result),
-        accord=words.plain(result["accord"]),
+        accord=words.plain(result.accord),
         themes={theme.name: asdict(theme) for theme in THEMES},
     )
 
 
-def _summary(partition: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    privacy = result["privacy"]
-    kind = f"{privacy['unit']}-level differential privacy" if privacy else "no differential privacy"
+def _summary(partition: Mapping[str, Any], result: RunResult) -> str:
+    privacy = result.privacy
+    kind = f"{privacy.unit}-level differential privacy" if privacy else "no differential privacy"
     return ", ".join(
         (
-            words.plain(result["data"]["name"]),
+            words.plain(result.data.name),
             words.count(holders(partition).population, "client"),
-            words.count(result["rounds"], "round"),
+            words.count(result.rounds, "round"),
             kind,
         )
     )
 
 
-def _cards(result: Mapping[str, Any]) -> list[Card]:
-    sent = result["communication"]
+def _cards(result: RunResult) -> list[Card]:
+    sent = result.communication
     return [
         _score_card(result),
-        _privacy_card(result["privacy"]),
+        _privacy_card(result.privacy),
         *_worst_card(result),
         Card(
             "Sent by clients",
-            words.size(sent["uplink_bytes"]),
+            words.size(sent.uplink_bytes),
             (
-                f"{words.size(sent['downlink_bytes'])} sent to clients",
-                f"{words.count(sent['messages'], 'message')}; MB = 2²⁰ bytes",
+                f"{words.size(sent.downlink_bytes)} sent to clients",
+                f"{words.count(sent.messages, 'message')}; MB = 2²⁰ bytes",
             ),
         ),
     ]
 
 
-def _score_card(result: Mapping[str, Any]) -> Card:
-    test, twin = result["test"], result["twin"]
+def _score_card(result: RunResult) -> Card:
+    test, twin = result.test, result.twin
     told = scoring(result)
     first, *others = told.scores
-    shown, rows = first.shown(test[first.name]), words.count(test["n"], "test row")
+    shown, rows = first.shown(test.score(first.name)), words.count(test.n, "test row")
     if not twin:
-        beside = ", ".join(f"{each.in_text} {each.shown(test[each.name])}" for each in others)
+        beside = ", ".join(f"{each.in_text} {each.shown(test.score(each.name))}" for each in others)
         return Card(f"Test {first.in_text}", shown, (rows, beside))
-    other = twin["test"][first.name]
-    cost = first.change(test[first.name], other)
+    other = twin.test.score(first.name)
+    cost = first.change(test.score(first.name), other)
     return Card(f"Test {first.in_text}", shown, (f"{first.shown(other)} without privacy", f"{cost}, {rows}"))
 
 
-def _privacy_card(privacy: Mapping[str, Any] | None) -> Card:
+def _privacy_card(privacy: PrivacyResult | None) -> Card:
     if privacy is None:
         return Card("Privacy", "ε = ∞", ("no differential privacy",))
-    budget = privacy["budget"]
-    whose = "whole population" if privacy["unit"] == "client" else "worst client"
+    budget = privacy.budget
+    whose = "whole population" if privacy.unit == "client" else "worst client"
     of = f"{whose}, of a budget of {words.epsilon(budget)}" if budget else f"{whose}, no budget set"
-    joint = privacy.get("joint")
-    jointly = (words.joint_runs(joint), f"this run by itself {words.epsilon(joint['own']['max'])}") if joint else ()
+    joint = privacy.joint
+    jointly = (words.joint_runs(joint), f"this run by itself {words.epsilon(joint.own.max)}") if joint else ()
     return Card(
         "Privacy",
-        f"ε = {words.epsilon(privacy['epsilon'])}",
-        (of, *jointly, f"δ = {words.power(privacy['delta'])}, unit {words.plain(privacy['unit'])}"),
-        min(1.0, privacy["epsilon"] / budget) if budget else None,
+        f"ε = {words.epsilon(privacy.epsilon)}",
+        (of, *jointly, f"δ = {words.power(privacy.delta)}, unit {words.plain(privacy.unit)}"),
+        min(1.0, privacy.epsilon / budget) if budget else None,
     )
 
 
-def _worst_card(result: Mapping[str, Any]) -> list[Card]:
-    fairness, spread, told = result["fairness"], result["clients"], scoring(result)
-    worst = fairness["worst_group"] if fairness else None
-    if worst:
-        group, column = fairness["groups"][worst], group_figures.column_of(fairness, worst)
-        headline = group_figures.column_label(fairness["headline_column"], 30)
+def _worst_card(result: RunResult) -> list[Card]:
+    fairness, spread, told = result.fairness, result.clients, scoring(result)
+    worst = fairness.worst_group if fairness else None
+    if fairness and worst:
+        group, column = fairness.groups[worst], fairness.column_of(worst)
+        headline = labels.column_label(fairness.headline_column, 30)
         lines = (
-            f"{group_figures.column_label(column, 30)}: {group_figures.group_label(worst, column)}",
-            f"{told.local.span(group_figures.interval(group, told.local.name))}, {words.count(group['n'], 'row')}",
-            f"gap by {headline} {told.gap.apart(fairness[told.gap.name])}",
+            f"{labels.column_label(column, 30)}: {labels.group_label(worst, column)}",
+            f"{told.local.span(group.interval(told.local.name))}, {words.count(group.n, 'row')}",
+            f"gap by {headline} {told.gap.apart(fairness.score(told.gap.name))}",
         )
-        return [Card(f"Worst group{told.behind}", told.local.shown(group[told.local.name]), lines)]
-    if spread and words.known(spread["worst_decile"]):
+        return [Card(f"Worst group{told.behind}", told.local.shown(group.score(told.local.name)), lines)]
+    if spread and words.known(spread.worst_decile):
         return [
             Card(
                 f"Worst tenth of clients{told.behind}",
-                told.local.shown(spread["worst_decile"]),
-                (f"mean {told.local.shown(spread['mean'])} over clients",),
+                told.local.shown(spread.worst_decile),
+                (f"mean {told.local.shown(spread.mean)} over clients",),
             )
         ]
     return []

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from accord.records.partition_record import Holders, holders
 from accord.records.round_record import RoundRecord
+from accord.records.run_result import JointResult, PrivacyResult, RunResult
 from accord.reports.charts import figures
 from accord.reports.charts.drawing import Theme
 from accord.reports.layout import Cell, Grid, Part, Plot, Section, cells, plot
 from accord.reports.run import evaluation_sections as judging_sections
 from accord.reports.scoring import Scoring, scoring
 from accord.reports.words import formatting as words
+from accord.reports.words import labels
 
 MOST_CLIENT_ROWS = 200
 """Clients beyond which a table by client is summed up."""
@@ -25,19 +27,19 @@ MOST_ROUND_ROWS = 100
 # --- learning and privacy -----------------------------------------------------------------------------
 
 
-def learning(rounds: Sequence[RoundRecord], result: Mapping[str, Any]) -> Section:
+def learning(rounds: Sequence[RoundRecord], result: RunResult) -> Section:
     """The scores by round, beside the twin's final ones."""
-    twin, told = result["twin"], scoring(result)
+    twin, told = result.twin, scoring(result)
     beside = " The dashed line is where the same study without privacy ends." if twin else ""
-    rows = words.count(result["test"]["n"], "test row")
+    rows = words.count(result.test.n, "test row")
     plots: tuple[Plot, ...] = ()
     for score in told.main:
 
         def draw(theme: Theme, of: str = score.name) -> Figure | None:
             return figures.scores_figure(rounds, result, of, theme)
 
-        alt = f"{score.title} on the test rows by round, ending at {score.shown(result['test'][score.name])}"
-        alt += f"; without privacy {score.shown(twin['test'][score.name])}." if twin else "."
+        alt = f"{score.title} on the test rows by round, ending at {score.shown(result.test.score(score.name))}"
+        alt += f"; without privacy {score.shown(twin.test.score(score.name))}." if twin else "."
         plots += plot(score.name, score.title, f"{score.about}, on {rows}.{beside}", alt, draw)
     early = judging_sections.early_stopping(result)
     text = (*((early,) if early else ()), *(() if plots else ("No round of this run was scored.",)))
@@ -88,77 +90,77 @@ def privacy(
     rounds: Sequence[RoundRecord],
     ledger: Sequence[Mapping[str, Any]],
     partition: Mapping[str, Any],
-    result: Mapping[str, Any],
+    result: RunResult,
 ) -> Section:
     """epsilon by round and by client, and every number of the guarantee."""
-    terms = result["privacy"]
+    terms = result.privacy
     if terms is None:
         return Section("privacy", "Privacy", (Part(text=("This run was trained without differential privacy.",)),))
     plots = plot(
         "epsilon-rounds",
         "ε by round",
-        f"Over the clients, at δ = {words.power(terms['delta'])}. {_those_who_never_took_part(terms)}",
-        f"ε by round, ending at {words.epsilon(terms['epsilon'])} for the worst client.",
+        f"Over the clients, at δ = {words.power(terms.delta)}. {_those_who_never_took_part(terms)}",
+        f"ε by round, ending at {words.epsilon(terms.epsilon)} for the worst client.",
         lambda theme: figures.epsilon_rounds_figure(rounds, result, theme),
     )
     held = holders(partition)
     spent = spent_by_client(ledger, held.population)
-    budget = None if terms.get("joint") else terms["budget"]  # a joint budget bounds more than what is drawn
+    budget = None if terms.joint else terms.budget  # a joint budget bounds more than what is drawn
     text: tuple[str, ...] = ()
     tables: tuple[Grid, ...] = ()
     if spent is not None:
         plots += plot(
             "epsilon-clients",
-            "ε by client, this run by itself" if terms.get("joint") else "ε by client",
+            "ε by client, this run by itself" if terms.joint else "ε by client",
             f"What each has spent at the end of the run, {words.epsilon(max(spent))} at most.",
             f"ε of each of {words.count(len(spent), 'client')}, from {words.epsilon(min(spent))} to "
             f"{words.epsilon(max(spent))}.",
             lambda theme: figures.epsilon_clients_figure(spent, budget, theme),
         )
         tables = _by_client(spent, ledger, held, budget)
-    elif terms["unit"] == "client":
+    elif terms.unit == "client":
         text = ("The unit is the client, so the population has one account: its ε is every client's ε.",)
     return Section("privacy", "Privacy spent", (Part("", text, plots, _terms(terms), tables),), "ledger.jsonl")
 
 
-def _joint_terms(joint: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+def _joint_terms(joint: JointResult | None) -> tuple[tuple[str, str], ...]:
     if not joint:
         return ()
     return (
         ("That is ε of", words.joint_runs(joint)),
-        ("ε of this run by itself", words.epsilon(joint["own"]["max"])),
-        ("Joint ledger", words.plain(joint["ledger"], 400)),
-        ("Run in it", words.plain(joint["run"])),
+        ("ε of this run by itself", words.epsilon(joint.own.max)),
+        ("Joint ledger", words.plain(joint.ledger, 400)),
+        ("Run in it", words.plain(joint.run)),
     )
 
 
-def _those_who_never_took_part(terms: Mapping[str, Any]) -> str:
-    if terms.get("joint"):
-        return f"What earlier runs charged is counted in: {words.joint_runs(terms['joint'])}."
+def _those_who_never_took_part(terms: PrivacyResult) -> str:
+    if terms.joint:
+        return f"What earlier runs charged is counted in: {words.joint_runs(terms.joint)}."
     return "Clients that never took part count with 0."
 
 
-def _terms(terms: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _terms(terms: PrivacyResult) -> tuple[tuple[str, str], ...]:
     relation = {"add_remove": "add or remove one", "replace_one": "replace one"}
     sampling = {"poisson": "Poisson", "fixed": "fixed size, without replacement", "everyone": "everyone"}
     source = {"simulated": "simulated, from the study's seed"}
     accountants = {"rdp": "RDP (Rényi)", "pld": "PLD", "rdp2017": "RDP, conversion of 2017"}
     return (
-        ("Privacy unit", words.plain(terms["unit"])),
-        ("ε, worst client", words.epsilon(terms["epsilon"])),
-        *_joint_terms(terms.get("joint")),
-        ("Budget", words.epsilon(terms["budget"]) if words.known(terms["budget"]) else "none set"),
-        ("δ", words.power(terms["delta"])),
-        ("Accountant", accountants.get(terms["accountant"], words.plain(terms["accountant"]))),
+        ("Privacy unit", words.plain(terms.unit)),
+        ("ε, worst client", words.epsilon(terms.epsilon)),
+        *_joint_terms(terms.joint),
+        ("Budget", words.epsilon(terms.budget) if words.known(terms.budget) else "none set"),
+        ("δ", words.power(terms.delta)),
+        ("Accountant", accountants.get(terms.accountant, words.plain(terms.accountant))),
         (
             "Neighbouring relation",
-            relation.get(terms["neighbouring_relation"], words.plain(terms["neighbouring_relation"])),
+            relation.get(terms.neighbouring_relation, words.plain(terms.neighbouring_relation)),
         ),
-        ("Sampling", sampling.get(str(terms["sampling"]), words.plain(terms["sampling"]))),
-        ("Clip norm C", f"{terms['clip_norm']:g}"),
-        ("Sensitivity", f"{terms['sensitivity']:g}"),
-        ("Noise multiplier", f"{terms['noise_multiplier']:.4g} × C"),
-        ("Noise", source.get(str(terms["noise_source"]), words.plain(terms["noise_source"]))),
+        ("Sampling", sampling.get(str(terms.sampling), words.plain(terms.sampling))),
+        ("Clip norm C", f"{terms.clip_norm:g}"),
+        ("Sensitivity", f"{terms.sensitivity:g}"),
+        ("Noise multiplier", f"{terms.noise_multiplier:.4g} × C"),
+        ("Noise", source.get(str(terms.noise_source), words.plain(terms.noise_source))),
     )
 
 
@@ -176,7 +178,7 @@ def _by_client(
         np.add.at(refused, list(line["refused"]), 1)
     rows = tuple(
         (
-            Cell(figures.client_label(client, 40)),
+            Cell(labels.client_label(client, 40)),
             Cell(words.count(client["rows"])),
             Cell(words.count(took[i])),
             Cell(words.count(refused[i])),
@@ -192,37 +194,37 @@ def _by_client(
 # --- clients and what they hold -----------------------------------------------------------------------
 
 
-def clients(result: Mapping[str, Any]) -> Section | None:
+def clients(result: RunResult) -> Section | None:
     """Spread of the scores over clients, and of fine-tuning there; None where the model was not judged by client."""
     more = (judging_sections.personal(result), judging_sections.fine_tuning(result))
     parts = (*_spread(result), *(part for part in more if part))
     return Section("clients", f"{scoring(result).local.title} by client", parts, "result.json") if parts else None
 
 
-def _spread(result: Mapping[str, Any]) -> tuple[Part, ...]:
-    spread, told = result["clients"], scoring(result)
+def _spread(result: RunResult) -> tuple[Part, ...]:
+    spread, told = result.clients, scoring(result)
     score = told.local
-    if not spread or not words.known(spread["mean"]):
+    if not spread or not words.known(spread.mean):
         return ()
     plots = plot(
         "client-spread",
         f"{score.title} over clients",
         "From the least to the greatest; the band is one standard deviation around the mean.",
-        f"{score.title} over clients: from {score.shown(spread['min'])} to {score.shown(spread['max'])}, "
-        f"mean {score.shown(spread['mean'])}.",
+        f"{score.title} over clients: from {score.shown(spread.min)} to {score.shown(spread.max)}, "
+        f"mean {score.shown(spread.mean)}.",
         lambda theme: figures.client_spread_figure(spread, theme, score),
     )
     facts = (
-        ("Mean", score.shown(spread["mean"])),
-        ("Standard deviation", score.apart(spread["std"])),
-        ("Least", score.shown(spread["min"])),
-        ("Worst tenth, mean", score.shown(spread["worst_decile"])),
-        ("Greatest", score.shown(spread["max"])),
+        ("Mean", score.shown(spread.mean)),
+        ("Standard deviation", score.apart(spread.std)),
+        ("Least", score.shown(spread.min)),
+        ("Worst tenth, mean", score.shown(spread.worst_decile)),
+        ("Greatest", score.shown(spread.max)),
     )
-    text = f"The final model on the test rows of {words.count(spread['evaluated'])} of "
-    text += f"{words.count(spread['population'], 'client')}."
-    if spread["too_small"]:
-        text += f" {words.count(spread['too_small'], 'client')} had too few test rows to say much."
+    text = f"The final model on the test rows of {words.count(spread.evaluated)} of "
+    text += f"{words.count(spread.population, 'client')}."
+    if spread.too_small:
+        text += f" {words.count(spread.too_small, 'client')} had too few test rows to say much."
     text += f" The worst tenth are {told.worst_clients}, rounded down, at least one; every client weighs alike."
     return (Part("", (text,), plots, facts),)
 
@@ -276,7 +278,7 @@ def _holdings_table(partition: Mapping[str, Any], held: Holders) -> tuple[Grid, 
     head = ("Client", "Rows", "Test rows", *(words.plain(name, 24) for name in partition["class_names"]))
     rows = tuple(
         cells(
-            figures.client_label(client, 40),
+            labels.client_label(client, 40),
             words.count(client["rows"]),
             words.count(client["test_rows"]),
             *(words.count(n) for n in client["labels"]),
@@ -297,19 +299,19 @@ def _holdings_table(partition: Mapping[str, Any], held: Holders) -> tuple[Grid, 
 # --- released, cost, versions -------------------------------------------------------------------------
 
 
-def released(result: Mapping[str, Any]) -> Section:
+def released(result: RunResult) -> Section:
     """What left the clients, and how."""
-    rows = tuple(cells(words.plain(item["what"], 400), words.plain(item["how"], 400)) for item in result["released"])
+    rows = tuple(cells(words.plain(item.what, 400), words.plain(item.how, 400)) for item in result.released)
     if not rows:
         return Section("released", "What was released", (Part(text=("Nothing was recorded as released.",)),))
     table = Grid("What was released, and how", ("What", "How"), rows, "ll")
     return Section("released", "What was released", (Part(tables=(table,)),), "result.json")
 
 
-def cost(result: Mapping[str, Any]) -> Section:
+def cost(result: RunResult) -> Section:
     """Seconds by stage, bytes and faults."""
-    sent, faults, stages = result["communication"], result["faults"], result["seconds_by_stage"]
-    whole = max(result["seconds"] or 0.0, sum(stages.values()), 1e-9)
+    sent, faults, stages = result.communication, result.faults, result.seconds_by_stage
+    whole = max(result.seconds or 0.0, sum(stages.values()), 1e-9)
     rows = tuple(
         (
             Cell(words.plain(stage)),
@@ -319,15 +321,15 @@ def cost(result: Mapping[str, Any]) -> Section:
         for stage, seconds in sorted(stages.items(), key=lambda item: -item[1])
     )
     facts = (
-        ("Whole run", words.duration(result["seconds"])),
-        ("Samples per second", words.count(result["samples_per_second"])),
-        ("Peak memory", words.size((result["peak_rss_mb"] or float("nan")) * 2**20)),
-        ("Uplink", words.size(sent["uplink_bytes"])),
-        ("Downlink", words.size(sent["downlink_bytes"])),
-        ("Messages", words.count(sent["messages"])),
-        ("Dropped", words.count(faults["dropped"], "client")),
-        ("Timed out", words.count(faults["timed_out"], "client")),
-        ("Recovered", words.count(faults["recovered"], "client")),
+        ("Whole run", words.duration(result.seconds)),
+        ("Samples per second", words.count(result.samples_per_second)),
+        ("Peak memory", words.size((result.peak_rss_mb or float("nan")) * 2**20)),
+        ("Uplink", words.size(sent.uplink_bytes)),
+        ("Downlink", words.size(sent.downlink_bytes)),
+        ("Messages", words.count(sent.messages)),
+        ("Dropped", words.count(faults.dropped, "client")),
+        ("Timed out", words.count(faults.timed_out, "client")),
+        ("Recovered", words.count(faults.recovered, "client")),
     )
     table = Grid("Seconds by stage", ("Stage", "Time", "Share"), rows, "lrr")
     text = ("Bytes are those of the parameters sent. MB = 2²⁰ bytes, KB = 2¹⁰.",)
@@ -335,6 +337,6 @@ def cost(result: Mapping[str, Any]) -> Section:
     return Section("cost", "Seconds, bytes and faults", (part,), "result.json")
 
 
-def versions(result: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def versions(result: RunResult) -> tuple[tuple[str, str], ...]:
     """What the run was made with."""
-    return tuple((words.plain(name), words.plain(value)) for name, value in result["versions"].items())
+    return tuple((words.plain(name), words.plain(value)) for name, value in result.versions.items())

@@ -11,10 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from accord.records.partition_record import holders
-from accord.reports.charts.group_figures import column_label, column_of, group_label, interval
+from accord.records.run_result import (
+    CalibrationResult,
+    ClientsResult,
+    FairnessResult,
+    FineTuneResult,
+    PersonalResult,
+    PrivacyResult,
+    RunResult,
+)
 from accord.reports.scoring import Scoring, scoring
 from accord.reports.words import formatting as words
 from accord.reports.words.imbalance_text import kept
+from accord.reports.words.labels import column_label, group_label
 
 MOST_CLIENTS = 30
 """Clients beyond which the partition's table shows the first ones and a summary."""
@@ -22,7 +31,7 @@ _BAR = 12
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def result_table(result: Mapping[str, Any]) -> RenderableType:
+def result_table(result: RunResult) -> RenderableType:
     """A run's result at a glance: what, how much, and beside what.
 
     Args:
@@ -33,8 +42,8 @@ def result_table(result: Mapping[str, Any]) -> RenderableType:
         run stopped early.
     """
     why = words.stopped(result)
-    title = f"{words.plain(result['study'], 30)} · {'stopped early' if why else 'done'}"
-    title += f" · {words.count(result['rounds'], 'round')}"
+    title = f"{words.plain(result.study, 30)} · {'stopped early' if why else 'done'}"
+    title += f" · {words.count(result.rounds, 'round')}"
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -47,128 +56,118 @@ def result_table(result: Mapping[str, Any]) -> RenderableType:
     return Group(*parts, table)
 
 
-def _lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    sent, faults, told = result["communication"], result["faults"], scoring(result)
-    lost = ", ".join(
-        f"{words.count(faults[of])} {name}"
-        for of, name in (("dropped", "dropped"), ("timed_out", "timed out"), ("recovered", "recovered"))
-        if faults[of]
-    )
+def _lines(result: RunResult) -> list[tuple[str, str, str]]:
+    sent, faults, told = result.communication, result.faults.counts, scoring(result)
+    lost = ", ".join(f"{words.count(times)} {name}" for name, times in faults.items() if times)
     return [
         *_score_lines(result, told),
         *_stopping_lines(result),
-        *_calibration_lines(result.get("calibration")),
-        *_privacy_lines(result["privacy"]),
-        *_fairness_lines(result["fairness"], told),
-        *_client_lines(result["clients"], told),
-        *_personal_lines(result.get("personal"), told),
-        *_tuning_lines(result.get("fine_tune"), told),
-        ("Sent up", words.size(sent["uplink_bytes"]), f"{words.count(sent['messages'], 'message')}; MB = 2²⁰ bytes"),
-        ("Sent down", words.size(sent["downlink_bytes"]), ""),
+        *_calibration_lines(result.calibration),
+        *_privacy_lines(result.privacy),
+        *_fairness_lines(result.fairness, told),
+        *_client_lines(result.clients, told),
+        *_personal_lines(result.personal, told),
+        *_tuning_lines(result.fine_tune, told),
+        ("Sent up", words.size(sent.uplink_bytes), f"{words.count(sent.messages, 'message')}; MB = 2²⁰ bytes"),
+        ("Sent down", words.size(sent.downlink_bytes), ""),
         *([("Faults", words.count(sum(faults.values())), lost)] if lost else []),
-        ("Time", words.duration(result["seconds"]), f"{words.count(result['samples_per_second'])} samples/s"),
+        ("Time", words.duration(result.seconds), f"{words.count(result.samples_per_second)} samples/s"),
     ]
 
 
-def _score_lines(result: Mapping[str, Any], told: Scoring) -> list[tuple[str, str, str]]:
-    test, twin, first = result["test"], result["twin"], told.headline
-    note = f"on {words.count(test['n'], 'test row')}"
+def _score_lines(result: RunResult, told: Scoring) -> list[tuple[str, str, str]]:
+    test, twin, first = result.test, result.twin, told.headline
+    note = f"on {words.count(test.n, 'test row')}"
     if twin:
-        other = twin["test"][first.name]
-        note = f"{first.shown(other)} without privacy, {first.change(test[first.name], other)}"
-    beside = [(f"  {each.title}", each.shown(test[each.name]), "") for each in told.beside]
-    return [(first.title, first.shown(test[first.name]), note), *beside]
+        other = twin.test.score(first.name)
+        note = f"{first.shown(other)} without privacy, {first.change(test.score(first.name), other)}"
+    beside = [(f"  {each.title}", each.shown(test.score(each.name)), "") for each in told.beside]
+    return [(first.title, first.shown(test.score(first.name)), note), *beside]
 
 
-def _privacy_lines(privacy: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+def _privacy_lines(privacy: PrivacyResult | None) -> list[tuple[str, str, str]]:
     if privacy is None:
         return [("Privacy", "none", "ε = ∞, no guarantee")]
-    each = privacy["per_client"]
-    whose = "every client" if privacy["unit"] == "client" else "worst client"
-    budget = f"of {words.epsilon(privacy['budget'])}" if privacy["budget"] else "no budget"
-    lines = [
-        ("Privacy", f"ε {words.epsilon(privacy['epsilon'])}", f"{budget}, {whose}, δ = {words.power(privacy['delta'])}")
-    ]
-    if privacy["unit"] != "client":
-        spread = ", ".join(f"{of} {words.epsilon(each[of])}" for of in ("min", "median", "max"))
+    each = privacy.per_client
+    whose = "every client" if privacy.unit == "client" else "worst client"
+    budget = f"of {words.epsilon(privacy.budget)}" if privacy.budget else "no budget"
+    lines = [("Privacy", f"ε {words.epsilon(privacy.epsilon)}", f"{budget}, {whose}, δ = {words.power(privacy.delta)}")]
+    if privacy.unit != "client":
+        spread = ", ".join(f"{of} {words.epsilon(getattr(each, of))}" for of in ("min", "median", "max"))
         lines.append(("  per client", "", spread))
-    if joint := privacy.get("joint"):
+    if joint := privacy.joint:
         lines.append(("  joint", "", f"ε of {words.joint_runs(joint)}"))
-        lines.append(
-            ("  this run", f"ε {words.epsilon(joint['own']['max'])}", "by itself; the joint one is what holds")
-        )
-    terms = f"unit {words.plain(privacy['unit'])}, accountant {words.plain(privacy['accountant'])}"
+        lines.append(("  this run", f"ε {words.epsilon(joint.own.max)}", "by itself; the joint one is what holds"))
+    terms = f"unit {words.plain(privacy.unit)}, accountant {words.plain(privacy.accountant)}"
     return [*lines, ("  guarantee", "", terms)]
 
 
-def _fairness_lines(fairness: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
+def _fairness_lines(fairness: FairnessResult | None, told: Scoring) -> list[tuple[str, str, str]]:
     if not fairness:
         return []
     of = told.local
-    headline, worst = fairness["headline_column"], fairness["worst_group"]
+    headline, worst = fairness.headline_column, fairness.worst_group
     lines = [(f"Worst group{told.behind}", words.DASH, "every group is too small to say")]
     if worst:
-        group, column = fairness["groups"][worst], column_of(fairness, worst)
-        note = f"{group_label(worst, column, 30)} ({of.span(interval(group, of.name))}), "
-        lines = [(f"Worst group{told.behind}", of.shown(group[of.name]), f"{note}n = {words.count(group['n'])}")]
-    gaps = fairness["columns"][headline]
+        group, column = fairness.groups[worst], fairness.column_of(worst)
+        note = f"{group_label(worst, column, 30)} ({of.span(group.interval(of.name))}), "
+        lines = [(f"Worst group{told.behind}", of.shown(group.score(of.name)), f"{note}n = {words.count(group.n)}")]
+    gaps = fairness.columns[headline]
     for gap in told.gaps:
-        if gap.short and words.known(gaps[gap.name]):
-            ends = interval(gaps, gap.name)
+        if gap.short and words.known(value := gaps.score(gap.name)):
+            ends = gaps.interval(gap.name)
             between = f"({gap.span(ends)}) " if ends else ""
-            lines.append((f"  {gap.short}", gap.shown(gaps[gap.name]), f"{between}by {column_label(headline, 20)}"))
-    small = sum(group["too_small"] for group in fairness["groups"].values())
+            lines.append((f"  {gap.short}", gap.shown(value), f"{between}by {column_label(headline, 20)}"))
+    small = sum(group.too_small for group in fairness.groups.values())
     if small:
         lines.append(("", "", f"{words.count(small, 'group')} too small to say"))
     return lines
 
 
-def _client_lines(clients: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
-    if not clients or not words.known(clients["mean"]):
+def _client_lines(clients: ClientsResult | None, told: Scoring) -> list[tuple[str, str, str]]:
+    if not clients or not words.known(clients.mean):
         return []
-    note = f"of {words.count(clients['evaluated'], 'client')}, mean {told.local.shown(clients['mean'])}"
-    return [(f"Worst tenth{told.behind}", told.local.shown(clients["worst_decile"]), note)]
+    note = f"of {words.count(clients.evaluated, 'client')}, mean {told.local.shown(clients.mean)}"
+    return [(f"Worst tenth{told.behind}", told.local.shown(clients.worst_decile), note)]
 
 
-def _stopping_lines(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    told = result.get("early_stopping")
+def _stopping_lines(result: RunResult) -> list[tuple[str, str, str]]:
+    told = result.early_stopping
     if not told:
         return []
-    note = f"by {told['metric']} on {words.count(told['n'], 'row')} held out"
-    if told["stopped"]:
-        note += f"; ended at round {result['rounds']} of {result['planned_rounds']}"
-    return [("  kept", f"round {told['kept_round']}", note)]
+    note = f"by {told.metric} on {words.count(told.n, 'row')} held out"
+    if told.stopped:
+        note += f"; ended at round {result.rounds} of {result.planned_rounds}"
+    return [("  kept", f"round {told.kept_round}", note)]
 
 
-def _calibration_lines(told: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+def _calibration_lines(told: CalibrationResult | None) -> list[tuple[str, str, str]]:
     if not told:
         return []
-    note = f"expected error, {words.count(told['bins'], 'bin')}; Brier score {words.decimal(told['brier'])}"
-    return [("Calibration", words.decimal(told["expected_calibration_error"]), note)]
+    note = f"expected error, {words.count(told.bins, 'bin')}; Brier score {words.decimal(told.brier)}"
+    return [("Calibration", words.decimal(told.expected_calibration_error), note)]
 
 
-def _personal_lines(personal: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
+def _personal_lines(personal: PersonalResult | None, told: Scoring) -> list[tuple[str, str, str]]:
     if not personal:
         return []
-    note = (
-        f"mean of {words.count(personal['clients'], 'client')}, {told.local.shown(personal['shared']['mean'])} shared"
-    )
-    worst = f"{told.local.shown(personal['shared']['worst_decile'])} shared"
+    note = f"mean of {words.count(personal.clients, 'client')}, {told.local.shown(personal.shared.mean)} shared"
+    worst = f"{told.local.shown(personal.shared.worst_decile)} shared"
     return [
-        (f"Own models{told.behind}", told.local.shown(personal["own"]["mean"]), note),
-        ("  worst tenth", told.local.shown(personal["own"]["worst_decile"]), worst),
+        (f"Own models{told.behind}", told.local.shown(personal.own.mean), note),
+        ("  worst tenth", told.local.shown(personal.own.worst_decile), worst),
     ]
 
 
-def _tuning_lines(tuned: Mapping[str, Any] | None, told: Scoring) -> list[tuple[str, str, str]]:
-    if not tuned or not tuned["clients"]:
+def _tuning_lines(tuned: FineTuneResult | None, told: Scoring) -> list[tuple[str, str, str]]:
+    if not tuned or not tuned.clients:
         return []
-    before, after = tuned["before"], tuned["after"]
-    note = f"mean of {words.count(tuned['clients'], 'client')}, {told.local.shown(before['mean'])} before"
-    worst = f"{told.local.shown(before['worst_decile'])} before"
+    before, after = tuned.before, tuned.after
+    note = f"mean of {words.count(tuned.clients, 'client')}, {told.local.shown(before.mean)} before"
+    worst = f"{told.local.shown(before.worst_decile)} before"
     return [
-        (f"Fine-tuned{told.behind}", told.local.shown(after["mean"]), note),
-        ("  worst tenth", told.local.shown(after["worst_decile"]), worst),
+        (f"Fine-tuned{told.behind}", told.local.shown(after.mean), note),
+        ("  worst tenth", told.local.shown(after.worst_decile), worst),
     ]
 
 

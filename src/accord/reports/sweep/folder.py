@@ -15,6 +15,7 @@ from typing import Any
 from accord.config.sweep import shown
 from accord.core.errors import RunFolderError
 from accord.records import store
+from accord.records.run_result import RunResult, read_result
 from accord.reports.intervals import Interval, t_interval
 from accord.reports.scoring import SCORINGS, Scoring, scoring
 
@@ -164,11 +165,10 @@ def read_row(runs: Path, name: str, point: Mapping[str, Any], seed: int, errors:
     result, begun = read_result(runs / name), (runs / name).exists()
     if name in errors:
         result, status, reason = None, "failed", str(errors[name])
-    elif result is None or (result["status"] == "stopped" and result["reason"] == "interrupted"):
+    elif result is None or result.interrupted:
         result, status, reason = None, "unfinished" if begun else "waiting", ""
     else:
-        status, reason = result["status"], result["message"] or ""
-    fairness = (result or {}).get("fairness") or {}
+        status, reason = result.status, result.message or ""
     return Row(
         name=name,
         point=int(point["point"]),
@@ -177,34 +177,23 @@ def read_row(runs: Path, name: str, point: Mapping[str, Any], seed: int, errors:
         status=status,
         measures=_measures(result) if result else dict.fromkeys(_ALL),
         reason=reason,
-        worst_group=fairness.get("worst_group") or "",
-        rounds=result["rounds"] if result else None,
+        worst_group=(result and result.fairness and result.fairness.worst_group) or "",
+        rounds=result.rounds if result else None,
         task=scoring(result).task if result else None,
     )
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """A run's `result.json`; None where there is none."""
-    path = folder / "result.json"
-    return store.read_json(path) if path.exists() else None
-
-
-def _measures(result: Mapping[str, Any]) -> dict[str, float | None]:
+def _measures(result: RunResult) -> dict[str, float | None]:
     told = scoring(result)
-    privacy, clients = (result.get(part) or {} for part in ("privacy", "clients"))
-    sent = result["communication"]
     found = {
-        "epsilon": privacy.get("epsilon"),
-        "noise_multiplier": privacy.get("noise_multiplier"),
-        f"worst_client_decile{told.tenth}": clients.get("worst_decile"),
-        "uplink_bytes": sent["uplink_bytes"],
-        "downlink_bytes": sent["downlink_bytes"],
-        "seconds": result["seconds"],
+        "epsilon": result.figure("privacy", "epsilon"),
+        "noise_multiplier": result.figure("privacy", "noise_multiplier"),
+        f"worst_client_decile{told.tenth}": result.figure("clients", "worst_decile"),
+        "uplink_bytes": result.communication.uplink_bytes,
+        "downlink_bytes": result.communication.downlink_bytes,
+        "seconds": result.seconds,
     }
-    found |= {
-        name: (result.get(section) or {}).get(key)
-        for name, (section, key) in {**told.on_test, **told.on_groups}.items()
-    }
+    found |= {name: result.figure(*path) for name, path in {**told.on_test, **told.on_groups}.items()}
     return {name: found.get(name) for name in _ALL}
 
 

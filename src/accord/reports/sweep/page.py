@@ -5,8 +5,8 @@ Every figure is a mean over seeds with its 95% t-interval, and every run is in t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
+from accord.records.run_result import RunResult
 from accord.reports.charts.drawing import THEMES
 from accord.reports.run.page import Card, environment
 from accord.reports.sweep import sections as sweep_sections
@@ -16,7 +16,7 @@ from accord.reports.words import formatting as words
 from accord.reports.words.description import Passage
 
 
-def render(sweep: SweepFolder, study_yaml: str, example: Mapping[str, Any] | None, versions: Mapping[str, str]) -> str:
+def render(sweep: SweepFolder, study_yaml: str, example: RunResult | None, versions: Mapping[str, str]) -> str:
     """The report of a sweep.
 
     Args:
@@ -107,7 +107,7 @@ def best_point(sweep: SweepFolder) -> tuple[Row, ...] | None:
     return max(known, key=lambda each: score.ill(each[0]))[1] if known else None
 
 
-def _passages(sweep: SweepFolder, example: Mapping[str, Any] | None) -> tuple[Passage, ...]:
+def _passages(sweep: SweepFolder, example: RunResult | None) -> tuple[Passage, ...]:
     varied = [f"{axis_name(axis, sweep.paths)} over {_listed(values_of(sweep, axis))}" for axis in sweep.axes]
     what = "; ".join(varied) + ". Every combination is a point." if varied else "Only the seed: the study is one point."
     seeds = f"{words.count(len(sweep.seeds), 'seed')}: {_listed([str(seed) for seed in sweep.seeds])}. "
@@ -118,7 +118,7 @@ def _passages(sweep: SweepFolder, example: Mapping[str, Any] | None) -> tuple[Pa
         seeds += "One seed tells nothing of chance, so there are no intervals."
     passages = [Passage("What is varied", what), Passage("Seeds", seeds)]
     if example is not None:
-        passages.insert(0, Passage("Data", f"{words.plain(example['data']['about'], 600).rstrip('.')}."))
+        passages.insert(0, Passage("Data", f"{words.plain(example.data.about, 600).rstrip('.')}."))
     if len(sweep.points) > 1:
         text = "Points are compared on the test rows, so the best of many flatters itself a little; where the choice "
         passages.append(Passage("Choosing", text + "matters, run the chosen point again under other seeds."))

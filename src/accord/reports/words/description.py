@@ -1,29 +1,16 @@
 """The study in words: plain sentences on each of its topics, with the exact guarantee and its limits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any
 
 from accord.config.data import CsvData, DiabetesData
 from accord.config.evaluation import Evaluation
-from accord.config.partition import (
-    ContiguousPartition,
-    DirichletPartition,
-    ExponentialPartition,
-    IidPartition,
-    InnerDirichletPartition,
-    LinearPartition,
-    NaturalPartition,
-    Partition,
-    PathologicalPartition,
-    ShardPartition,
-    SizePartition,
-    SortedPartition,
-    SquarePartition,
-)
+from accord.config.partition import PartitionSection
 from accord.config.schema import Study
-from accord.config.tracking import MlflowTracking, TensorBoardTracking, Tracking, WandbTracking
+from accord.config.tracking import TrackingSection
 from accord.records.partition_record import Holders, holders
+from accord.records.run_result import PrivacyResult, RunResult
 from accord.reports.scoring import Scoring, scoring
 from accord.reports.words.attack_text import attacked
 from accord.reports.words.formatting import accountant, count, epsilon, known, labelled, plain, power
@@ -40,7 +27,7 @@ class Passage:
     text: str
 
 
-def in_words(study: Study, result: Mapping[str, Any], partition: Mapping[str, Any]) -> tuple[Passage, ...]:
+def in_words(study: Study, result: RunResult, partition: Mapping[str, Any]) -> tuple[Passage, ...]:
     """The study in plain sentences: data, clients, model, training, program, guarantee and its limits.
 
     Args:
@@ -49,7 +36,7 @@ def in_words(study: Study, result: Mapping[str, Any], partition: Mapping[str, An
         partition: who holds what.
     """
     held, told = holders(partition), scoring(result)
-    outside = "Outside the guarantee" if result["privacy"] else "What that means"
+    outside = "Outside the guarantee" if result.privacy else "What that means"
     return (
         Passage("Data", " ".join(filter(None, [_data(result), _units(study, told), kept(partition)]))),
         Passage("Who holds what", _holders(study.partition, held, "target" if told.numbers else "label")),
@@ -61,33 +48,24 @@ def in_words(study: Study, result: Mapping[str, Any], partition: Mapping[str, An
         Passage("Program", program_text(study.program, held.population)),
         *([Passage("Attack", attacked(study.attack))] if study.attack else []),
         *_evaluation(study.evaluation),
-        Passage("Privacy", " ".join(filter(None, [_privacy(result["privacy"]), _joint(result["privacy"])]))),
+        Passage("Privacy", " ".join(filter(None, [_privacy(result.privacy), _joint(result.privacy)]))),
         Passage(outside, _outside(study, result)),
         *_trackers(study.trackers),
     )
 
 
-def _trackers(trackers: tuple[Tracking, ...]) -> tuple[Passage, ...]:
+def _trackers(trackers: Sequence[TrackingSection]) -> tuple[Passage, ...]:
     """Where else the rounds are shown; nothing where that is the run folder's own events alone."""
-    told = []
-    for each in trackers:
-        match each:
-            case WandbTracking():
-                name, of = "Weights & Biases", f"project {plain(each.project, 60)}"
-            case MlflowTracking():
-                name, of = "MLflow", f"experiment {plain(each.experiment, 60)}"
-            case TensorBoardTracking():
-                continue
-        how = "sent as it ended" if each.online else "kept in the run folder"
-        told.append(f"What each round came to was {how}, for {name} ({of}).")
-    return (Passage("Trackers", " ".join(told)),) if told else ()
+    described = [plain(text) for each in trackers if (text := each.describe())]
+    sentences = [f"What each round came to was {text}." for text in described]
+    return (Passage("Trackers", " ".join(sentences)),) if sentences else ()
 
 
-def _data(result: Mapping[str, Any]) -> str:
-    data = result["data"]
+def _data(result: RunResult) -> str:
+    data = result.data
     return (
-        f"{plain(data['about'], 600).rstrip('.')}. {count(data['train_rows'])} rows are trained on and "
-        f"{count(data['test_rows'])} are kept for testing, {labelled(data)}."
+        f"{plain(data.about, 600).rstrip('.')}. {count(data.train_rows)} rows are trained on and "
+        f"{count(data.test_rows)} are kept for testing, {labelled(data)}."
     )
 
 
@@ -102,44 +80,8 @@ def _units(study: Study, told: Scoring) -> str:
     return f"Errors are fractions of the number's declared range, {low:g} to {high:g}."
 
 
-def _holders(chosen: Partition, held: Holders, target: str) -> str:
-    who = count(held.population, "client")
-    match chosen:
-        case IidPartition():
-            text = f"The training rows are shuffled and dealt in equal parts to {who}."
-        case DirichletPartition():
-            text = (
-                f"The training rows are dealt to {who} with label skew: each class is shared out in "
-                f"proportions drawn from Dirichlet(α = {chosen.alpha:g})."
-            )
-        case ShardPartition():
-            text = (
-                f"The training rows are sorted by {target} and cut into shards; each of {who} holds "
-                f"{count(chosen.num_shards_per_partition, 'shard')}."
-            )
-        case PathologicalPartition():
-            classes = count(chosen.num_classes_per_partition, "class", "classes")
-            text = f"Each of {who} holds rows of {classes} only."
-        case SizePartition():
-            text = f"The training rows are shuffled and cut into parts of given sizes for {who}."
-        case LinearPartition() | SquarePartition() | ExponentialPartition():
-            growth = {"linear": "k", "square": "k²", "exponential": "eᵏ"}[chosen.name]
-            text = (
-                f"The training rows are shuffled and dealt to {who}, the k-th holding a share proportional to {growth}."
-            )
-        case InnerDirichletPartition():
-            text = (
-                f"The training rows are dealt to {who} {_sizes(chosen)}, with label skew: the labels of each are in "
-                f"proportions of its own, drawn from Dirichlet(α = {chosen.alpha:g})."
-            )
-        case NaturalPartition():
-            text = f"One client for each value of “{plain(chosen.partition_by)}”: {who}."
-        case ContiguousPartition():
-            text = f"The training rows are cut into equal parts in the order of the file, for {who}."
-        case SortedPartition():
-            text = f"The training rows are sorted by {target} and cut into equal parts for {who}."
-        case _:
-            assert_never(chosen)
+def _holders(partition: PartitionSection, held: Holders, target: str) -> str:
+    text = plain(partition.describe(count(held.population, "client"), target), 400)
     if not held.population:
         return text
     low, high = held.fewest, held.most
@@ -148,33 +90,19 @@ def _holders(chosen: Partition, held: Holders, target: str) -> str:
     return f"{text} They hold from {count(low)} to {count(high)} rows, {count(held.median)} at the median."
 
 
-def _sizes(chosen: InnerDirichletPartition) -> str:
-    """How many rows the clients of this partition hold."""
-    if chosen.partition_sizes is not None:
-        return "of given sizes"
-    return {
-        "even": "in equal numbers",
-        "linear": "in numbers that grow as k, the client's own number",
-        "square": "in numbers that grow as k², k being the client's own number",
-        "exponential": "in numbers that grow as eᵏ, k being the client's own number",
-        "dirichlet": f"in numbers drawn from Dirichlet({chosen.size_alpha:g})",
-        "log-normal": f"in numbers drawn from a log-normal distribution (σ = {chosen.size_sigma:g})",
-    }[chosen.quantity]
-
-
-def _training(study: Study, result: Mapping[str, Any]) -> str:
+def _training(study: Study, result: RunResult) -> str:
     work = study.training
     if work.local_steps is not None:
         amount = count(work.local_steps, "local step")
     else:
         epochs = work.local_epochs or 1
         amount = "one pass over its rows" if epochs == 1 else f"{epochs} passes over its rows"
-    privacy = result["privacy"]
-    if privacy and privacy["unit"] in ("sample", "batch") and work.batch_size != "full" and work.local_steps is None:
+    privacy = result.privacy
+    if privacy and privacy.unit in ("sample", "batch") and work.batch_size != "full" and work.local_steps is None:
         amount = f"as many steps as {amount} would take,"
     if work.batch_size == "full":
         batches = "with all its rows in every step"
-    elif privacy and privacy["unit"] in ("sample", "batch"):
+    elif privacy and privacy.unit in ("sample", "batch"):
         batches = f"in batches drawn by Poisson sampling, {work.batch_size} rows expected in each"
     else:
         batches = f"in batches of {count(work.batch_size, 'row')}"
@@ -203,14 +131,14 @@ def _evaluation(judging: Evaluation) -> tuple[Passage, ...]:
     return (Passage("Evaluation", " ".join(facts)),) if facts else ()
 
 
-def _privacy(privacy: Mapping[str, Any] | None) -> str:
+def _privacy(privacy: PrivacyResult | None) -> str:
     if privacy is None:
         return "None. Nothing in this run is differentially private."
-    budget = f" of a budget of {epsilon(privacy['budget'])}" if known(privacy["budget"]) else ""
-    spent = f"ε = {epsilon(privacy['epsilon'])}{budget} at δ = {power(privacy['delta'])}"
-    by = accountant(privacy["accountant"])
-    relation = plain(privacy["neighbouring_relation"])
-    if privacy["unit"] == "client":
+    budget = f" of a budget of {epsilon(privacy.budget)}" if known(privacy.budget) else ""
+    spent = f"ε = {epsilon(privacy.epsilon)}{budget} at δ = {power(privacy.delta)}"
+    by = accountant(privacy.accountant)
+    relation = plain(privacy.neighbouring_relation)
+    if privacy.unit == "client":
         change = {
             "add_remove": "in one whole client, added or removed",
             "replace_one": "in one whole client, replaced by another",
@@ -219,76 +147,76 @@ def _privacy(privacy: Mapping[str, Any] | None) -> str:
             f"{_mechanism(privacy)} The models after every round together are (ε, δ)-differentially private, "
             f"where neighbouring populations differ {change}: {spent}, composed over the rounds by {by}."
         )
-    if privacy["unit"] == "local":
-        each = privacy["per_client"]
+    if privacy.unit == "local":
+        each = privacy.per_client
         return (
             f"{_mechanism(privacy)} What a client sends over the whole run is (ε, δ)-locally private, whatever rows it "
             f"holds: nobody need trust the server. Each client has an ε of its own, composed by {by} over the rounds "
-            f"it really took part in. The worst client spent {spent}, the median {epsilon(each['median'])}, the least "
-            f"{epsilon(each['min'])}."
+            f"it really took part in. The worst client spent {spent}, the median {epsilon(each.median)}, the least "
+            f"{epsilon(each.min)}."
         )
     change = {
         "add_remove": "in one row of that client, added or removed",
         "replace_one": "in one row of that client, replaced by another",
     }.get(relation, f"in one row of that client ({relation})")
-    each = privacy["per_client"]
+    each = privacy.per_client
     return (
         f"{_mechanism(privacy)} What a client sends over the whole run is (ε, δ)-differentially private, "
         f"where neighbouring data sets differ {change}. Each client has an ε of its own, composed by {by} "
         f"over the rounds it really took part in. The worst client spent {spent}, the median "
-        f"{epsilon(each['median'])}, the least {epsilon(each['min'])}."
+        f"{epsilon(each.median)}, the least {epsilon(each.min)}."
     )
 
 
-def _joint(privacy: Mapping[str, Any] | None) -> str:
+def _joint(privacy: PrivacyResult | None) -> str:
     """Whose epsilon the figures are, where several runs charge one ledger; nothing where the run has its own."""
-    joint = privacy and privacy.get("joint")
+    joint = privacy and privacy.joint
     if not joint:
         return ""
-    earlier = count(joint["runs"] - 1, "earlier run")
+    earlier = count(joint.runs - 1, "earlier run")
     return (
-        f"These figures count in what {earlier} on the same rows charged to the ledger {plain(joint['ledger'], 200)}: "
+        f"These figures count in what {earlier} on the same rows charged to the ledger {plain(joint.ledger, 200)}: "
         f"what holds for the data is the ε of all together. This run by itself comes to ε = "
-        f"{epsilon(joint['own']['max'])}. Runs that charge the ledger later raise what holds."
+        f"{epsilon(joint.own.max)}. Runs that charge the ledger later raise what holds."
     )
 
 
-def _mechanism(privacy: Mapping[str, Any]) -> str:
-    clip = f"{privacy['clip_norm']:g}"
-    noise = f"Gaussian noise of {privacy['noise_multiplier']:.3g} times that bound is added"
-    match privacy["unit"]:
+def _mechanism(privacy: PrivacyResult) -> str:
+    clip = f"{privacy.clip_norm:g}"
+    noise = f"Gaussian noise of {privacy.noise_multiplier:.3g} times that bound is added"
+    match privacy.unit:
         case "sample":
             return f"Each sample's gradient is clipped to L2 norm {clip}, and {noise} in every local step."
         case "batch":
             return (
                 f"Each batch's mean gradient is clipped to L2 norm {clip}, and {noise} in every local step. "
                 "One sample can turn a clipped mean around, so the sensitivity is twice the bound, "
-                f"{privacy['sensitivity']:g}, and is accounted so."
+                f"{privacy.sensitivity:g}, and is accounted so."
             )
         case "client":
             return f"Each client's whole update is clipped to L2 norm {clip}, and {noise} to the server's sum."
         case "local":
             return (
                 f"Each client clips its whole update to L2 norm {clip}, and {noise} before it leaves. Two updates can "
-                f"lie twice the bound apart, {privacy['sensitivity']:g}, and that is accounted."
+                f"lie twice the bound apart, {privacy.sensitivity:g}, and that is accounted."
             )
         case unit:
             return f"Unit {plain(unit)}: clipped to L2 norm {clip}, and {noise}."
 
 
-def _outside(study: Study, result: Mapping[str, Any]) -> str:
-    privacy = result["privacy"]
+def _outside(study: Study, result: RunResult) -> str:
+    privacy = result.privacy
     if privacy is None:
         return "Updates can reveal the rows they were computed from; no ε bounds how much."
     facts = []
-    if privacy["noise_source"] == "simulated":
+    if privacy.noise_source == "simulated":
         facts.append(
             "The noise comes from the study's seed, so that the run can be repeated: whoever knows the seed "
             "can take it away again. The guarantee is the mechanism's, not that of this simulation's files."
         )
-    if privacy["unit"] == "local":
+    if privacy.unit == "local":
         facts.append("Which clients took part, and how many rows each holds, is not hidden.")
-    elif privacy["unit"] == "client":
+    elif privacy.unit == "client":
         facts.append("What each client sends before the server adds noise is seen by the server.")
     else:
         facts.append(
@@ -303,7 +231,7 @@ def _outside(study: Study, result: Mapping[str, Any]) -> str:
     facts.append("This report's counts of who held what are exact, as only a simulation can show them.")
     facts.append(
         "Runs on the same rows that were not charged to the ledger are not counted in."
-        if privacy.get("joint")
+        if privacy.joint
         else "Settings chosen by looking at earlier runs are not charged."
     )
     if study.evaluation.twin:

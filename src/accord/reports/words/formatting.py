@@ -4,8 +4,9 @@ A value that is None or not a number is an en dash, so that nothing undefined is
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
+
+from accord.records.run_result import DataResult, JointResult, RunResult
 
 DASH = "–"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -16,7 +17,7 @@ _ACCOUNTANTS = {
 }
 
 
-def known(value: float | None) -> bool:
+def known(value: float | None) -> TypeGuard[float]:
     """Whether there is a number to print (infinity counts).
 
     >>> known(0.0), known(None), known(float("nan"))
@@ -163,39 +164,27 @@ def accountant(name: str) -> str:
     return _ACCOUNTANTS.get(name, f"the accountant {name}")
 
 
-def joint_runs(joint: Mapping[str, Any]) -> str:
-    """Of how many runs on which joint ledger epsilon is.
-
-    >>> joint_runs({"runs": 2, "ledger": "/data/adult.ledger"})
-    '2 runs on the ledger adult.ledger together'
-    """
-    runs = "the first run" if joint["runs"] == 1 else f"{count(joint['runs'])} runs"
-    together = "" if joint["runs"] == 1 else " together"
-    return f"{runs} on the ledger {plain(str(joint['ledger']).rpartition('/')[2], 40)}{together}"
+def joint_runs(joint: JointResult) -> str:
+    """Of how many runs on which joint ledger epsilon is: `2 runs on the ledger adult.ledger together`."""
+    runs = "the first run" if joint.runs == 1 else f"{count(joint.runs)} runs"
+    together = "" if joint.runs == 1 else " together"
+    return f"{runs} on the ledger {plain(str(joint.ledger).rpartition('/')[2], 40)}{together}"
 
 
-def labelled(data: Mapping[str, Any]) -> str:
-    """What rows carry, of `data` of a `result.json`.
-
-    >>> labelled({"classes": 10}), labelled({"classes": 0})
-    ('in 10 classes', 'each with a number to predict')
-    """
-    classes = data["classes"] if isinstance(data["classes"], int) else len(data["classes"])
+def labelled(data: DataResult) -> str:
+    """What the rows carry: `in 10 classes`, or `each with a number to predict`."""
+    classes = data.num_classes
     return f"in {count(classes, 'class', 'classes')}" if classes else "each with a number to predict"
 
 
-def stopped(result: Mapping[str, Any]) -> str | None:
-    """One sentence that says why a run stopped early; None for a run that is done.
-
-    >>> stopped({"status": "stopped", "reason": "budget", "rounds": 12, "planned_rounds": 20})
-    'Stopped early after 12 of 20 rounds: the privacy budget pays for no further round.'
-    """
-    if result["status"] == "done":
+def stopped(result: RunResult) -> str | None:
+    """One sentence that says why a run stopped early; None for a run that is done."""
+    if result.status == "done":
         return None
     reason = {
         "budget": "the privacy budget pays for no further round",
         "quorum": "fewer clients than the quorum were left",
         "interrupted": "it was interrupted",
-    }.get(result.get("reason") or "", "no reason was recorded")
-    text = f"Stopped early after {result['rounds']} of {count(result['planned_rounds'], 'round')}: {reason}."
-    return f"{text} {plain(result['message'], 400)}" if result.get("message") else text
+    }.get(result.reason or "", "no reason was recorded")
+    text = f"Stopped early after {result.rounds} of {count(result.planned_rounds, 'round')}: {reason}."
+    return f"{text} {plain(result.message, 400)}" if result.message else text

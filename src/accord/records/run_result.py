@@ -1,0 +1,434 @@
+"""A run's result as one frozen value; `result.json` is its form on the disk.
+
+`RunResult.from_json` checks what it reads and says in one line what is wrong. `as_json` gives back the same keys in the
+same order, those of newer versions included.
+
+What a model is scored by depends on its kind of task, so scores are no fields: `score(name)` looks them up. A new score
+needs no change here.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    Strict,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from accord.core.errors import RunFolderError
+from accord.records.store import read_json
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise PydanticCustomError("number", "must be a number")
+    return value
+
+
+Count = Annotated[int, Strict()]
+# Not float alone: 2 must be written as 2 again, and never as 2.0.
+Real = Annotated[int | float, PlainValidator(_number)]
+Flag = Annotated[bool, Strict()]
+Interval = tuple[Real, Real]
+"""Low and high end."""
+
+
+class Part(BaseModel):
+    """A part of a result: frozen, and written with the keys it was read with."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    _keys: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made = handler(value)
+        if isinstance(value, Mapping):
+            made._keys = tuple(value)
+        return made
+
+    @model_serializer(mode="wrap")
+    def _in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        return {key: values[key] for key in self._keys or values}
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """As JSON-ready values, with the keys it was read with."""
+        values: dict[str, JsonValue] = self.model_dump(mode="json", exclude_unset=True)
+        return values
+
+
+class Scored(Part):
+    """A part with scores beside its fields, by the names of the task kind."""
+
+    __pydantic_extra__: dict[str, Real | None] = Field(init=False)
+
+    def score(self, name: str) -> float | None:
+        """A score; None where it is undefined, or was not measured."""
+        return (self.__pydantic_extra__ or {}).get(name)
+
+
+class TestResult(Scored):
+    """The final model on the test rows.
+
+    Attributes:
+        n: test rows.
+    """
+
+    __test__: ClassVar[bool] = False  # not a pytest class
+
+    n: Count
+
+
+class TwinResult(Part):
+    """The model that was trained without privacy."""
+
+    test: TestResult
+
+
+class Reliability(Part):
+    """Rows, mean confidence and accuracy by bin; the latter two None in an empty bin."""
+
+    n: tuple[Count, ...]
+    confidence: tuple[Real | None, ...]
+    accuracy: tuple[Real | None, ...]
+
+
+class CalibrationResult(Part):
+    """How sure a model is and how right; `bins` is not given for a group."""
+
+    expected_calibration_error: Real
+    maximum_calibration_error: Real
+    brier: Real
+    log_loss: Real | None
+    reliability: Reliability
+    bins: Count = 0
+
+
+class EpsilonOverClients(Part):
+    """epsilon over the clients."""
+
+    min: Real
+    median: Real
+    max: Real
+
+
+class JointResult(Part):
+    """The joint ledger that epsilon is of, and what this run charged by itself."""
+
+    ledger: str
+    run: str
+    runs: Count
+    own: EpsilonOverClients
+
+
+class PrivacyResult(Part):
+    """The guarantee, and what it came to; `epsilon` is the worst client's."""
+
+    unit: str
+    epsilon: Real
+    delta: Real
+    accountant: str
+    noise_multiplier: Real
+    clip_norm: Real
+    sensitivity: Real
+    neighbouring_relation: str
+    sampling: str
+    budget: Real | None
+    per_client: EpsilonOverClients
+    joint: JointResult | None = None
+    noise_source: str
+
+
+class Measured(Scored):
+    """Scores with intervals; None where one is undefined."""
+
+    intervals: Mapping[str, Interval | None]
+
+    def interval(self, name: str) -> Interval | None:
+        """The low and high end of a score's interval."""
+        return self.intervals.get(name)
+
+
+class GroupResult(Measured):
+    """A sensitive group.
+
+    Attributes:
+        n: test rows.
+        too_small: whether it has too few rows to say.
+        too_small_rates: scores that rest on too few rows; None in results of earlier versions.
+        calibration: None without rows, and where it was not measured.
+        confusion: rows by label and prediction; None without rows, and where none was kept.
+    """
+
+    n: Count
+    too_small: Flag
+    too_small_rates: tuple[str, ...] | None = None
+    calibration: CalibrationResult | None = None
+    confusion: tuple[tuple[Count, ...], ...] | None = None
+
+    @property
+    def few(self) -> frozenset[str]:
+        """The scores that rest on too few rows to say: all of a small group's, a TPR of few positive rows."""
+        if self.too_small_rates is not None:
+            return frozenset(self.too_small_rates)
+        return frozenset(self.intervals) if self.too_small else frozenset()
+
+
+class ColumnResult(Measured):
+    """A column of groups; its scores are the gaps between them.
+
+    Attributes:
+        worst_group: of those large enough to say, without the column's name; None if none is.
+        too_small_groups: groups with too few rows to say.
+    """
+
+    worst_group: str | None
+    too_small_groups: tuple[str, ...]
+
+
+class ConfusionNames(Part):
+    """The labels of confusion matrices, or why there are none."""
+
+    class_names: tuple[str, ...]
+    note: str | None
+
+
+class FairnessResult(Part):
+    """Scores of groups, and the gaps between them.
+
+    Attributes:
+        groups: by flat name, such as `sex*race=Female, Black`.
+        columns: by column.
+        headline_column: whose gaps are the headline.
+        worst_group: flat name; None where every group is too small.
+        confidence: level of the intervals.
+        confusion: what confusion matrices are over; None without any.
+    """
+
+    groups: Mapping[str, GroupResult]
+    columns: Mapping[str, ColumnResult]
+    headline_column: str
+    worst_group: str | None
+    confidence: Real
+    confusion: ConfusionNames | None = None
+    positive: JsonValue = None
+
+    def score(self, name: str) -> float | None:
+        """A headline figure, such as a gap; None where it is undefined, or was not measured."""
+        value = (self.model_extra or {}).get(name)
+        return value if isinstance(value, int | float) else None
+
+    def column_of(self, group: str) -> str:
+        """The column that a group's flat name starts with."""
+        return max((column for column in self.columns if group.startswith(f"{column}=")), key=len)
+
+    def groups_of(self, column: str) -> dict[str, GroupResult]:
+        """The groups of a column that have test rows, by flat name."""
+        return {name: group for name, group in self.groups.items() if group.n and self.column_of(name) == column}
+
+
+class OverClients(Part):
+    """A score over clients, each client weighing the same; None where no client has test rows.
+
+    Attributes:
+        std: divided by the number of clients.
+        worst_decile: mean of the worst tenth.
+        measure: which score, where it is not accuracy.
+    """
+
+    mean: Real | None
+    std: Real | None
+    min: Real | None
+    max: Real | None
+    worst_decile: Real | None
+    measure: str = "accuracy"
+
+
+class ClientsResult(OverClients):
+    """The final model over clients, each on its share of the test rows."""
+
+    population: Count
+    evaluated: Count
+    too_small: Count
+
+
+class PersonalResult(Part):
+    """The shared model, and what clients keep to themselves, over the clients that keep any."""
+
+    clients: Count
+    shared: OverClients
+    own: OverClients
+    improved: Count
+    worsened: Count
+    too_small: Count
+
+
+class FineTuneResult(Part):
+    """The final model before and after each client trained it further."""
+
+    clients: Count
+    epochs: Count | None
+    steps: Count | None
+    learning_rate: Real
+    before: OverClients
+    after: OverClients
+    improved: Count
+    worsened: Count
+    diverged: Count
+    too_small: Count
+
+
+class EarlyStoppingResult(Part):
+    """What the rows held out decided; `best` is the score on them in `kept_round`."""
+
+    stopped: Flag
+    kept_round: Count
+    best: Real | None
+    metric: str
+    patience: Count
+    min_delta: Real
+    n: Count
+
+
+class CommunicationResult(Part):
+    """Bytes and messages over all rounds."""
+
+    uplink_bytes: Count
+    downlink_bytes: Count
+    messages: Count
+
+
+class FaultsResult(Part):
+    """Clients lost, and how often the run was resumed."""
+
+    dropped: Count
+    timed_out: Count
+    recovered: Count
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Each kind of fault, in words, and how often it came up."""
+        return {"dropped": self.dropped, "timed out": self.timed_out, "recovered": self.recovered}
+
+
+class ReleasedItem(Part):
+    """What left the clients or was computed from their data, and under which terms."""
+
+    what: str
+    how: str
+
+
+class DataResult(Part):
+    """The data set; `classes` is 0 in a regression, and lists names in results of earlier versions."""
+
+    name: str
+    about: str
+    train_rows: Count
+    test_rows: Count
+    classes: Count | tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """How many labels there are; 0 where a number is predicted."""
+        return self.classes if isinstance(self.classes, int) else len(self.classes)
+
+
+class RunResult(Part):
+    """What a run came to; see docs/run-folder.md for each key."""
+
+    accord: str
+    run: str
+    study: str
+    task: str = "classification"
+    status: str
+    reason: str | None
+    message: str | None
+    rounds: Count
+    planned_rounds: Count
+    test: TestResult
+    calibration: CalibrationResult | None = None
+    privacy: PrivacyResult | None
+    fairness: FairnessResult | None
+    clients: ClientsResult | None
+    personal: PersonalResult | None = None
+    fine_tune: FineTuneResult | None = None
+    early_stopping: EarlyStoppingResult | None = None
+    twin: TwinResult | None
+    communication: CommunicationResult
+    faults: FaultsResult
+    seconds: Real
+    seconds_by_stage: Mapping[str, Real]
+    samples: Count = 0
+    samples_per_second: Real
+    peak_rss_mb: Real | None
+    released: tuple[ReleasedItem, ...]
+    data: DataResult
+    seed: Count = 0
+    versions: Mapping[str, str]
+
+    @property
+    def done(self) -> bool:
+        """Whether the run came to its end."""
+        return self.status == "done"
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was interrupted, and can go on."""
+        return self.status == "stopped" and self.reason == "interrupted"
+
+    def figure(self, *path: str) -> float | None:
+        """The number under these keys, such as `"test", "accuracy"`; None where there is none."""
+        found: object = self
+        for key in path:
+            scored = isinstance(found, Scored | FairnessResult) and key not in type(found).model_fields
+            found = found.score(key) if scored else getattr(found, key, None)  # type: ignore[attr-defined]
+        return found if isinstance(found, int | float) else None
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any], source: str = "result.json") -> "RunResult":
+        """Reads the value.
+
+        Args:
+            value: what `result.json` holds.
+            source: the file, for the message.
+
+        Raises:
+            RunFolderError: a key is missing, or holds something of the wrong kind.
+        """
+        try:
+            return RunResult.model_validate(value)
+        except ValidationError as error:
+            raise RunFolderError(f"{source}: no result of a run ({_first(error)}); restore the file") from error
+
+
+def read_result(folder: Path) -> RunResult | None:
+    """What a run folder's `result.json` holds; None where there is none.
+
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    path = folder / "result.json"
+    return RunResult.from_json(read_json(path), str(path)) if path.exists() else None
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, in a line."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}: {' '.join(first['msg'].split())}{more}"

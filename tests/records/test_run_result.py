@@ -1,0 +1,127 @@
+"""The typed result: the same JSON back, lookups by name, and one line where the file is damaged."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import accord
+from accord.config.schema import Study
+from accord.core.errors import RunFolderError
+from accord.records.run_result import DataResult, FairnessResult, GroupResult, RunResult, read_result
+from reports.examples import EXAMPLES
+from reports.results import column, result, result_json
+
+GROUP = {"n": 9, "accuracy": 0.5, "intervals": {"accuracy": [0.1, 0.2], "tpr": None}, "too_small": True}
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
+def test_a_result_is_written_as_it_was_read_to_the_byte(kind: str) -> None:
+    read = EXAMPLES[kind]()["result"]
+    assert json.dumps(RunResult.from_json(read).as_json()) == json.dumps(read)
+
+
+def test_keys_of_a_newer_version_stay_in_their_place() -> None:
+    newer = {"first": [1, {"a": None}], **result_json(), "last": 2}
+    newer["test"] = {"balanced_accuracy": 0.5, **newer["test"]}
+    newer["communication"] = {"codec": "none", **newer["communication"]}
+    assert json.dumps(RunResult.from_json(newer).as_json()) == json.dumps(newer)
+    assert RunResult.from_json(newer).test.score("balanced_accuracy") == 0.5
+
+
+def test_whole_numbers_stay_whole() -> None:
+    text = json.dumps(RunResult.from_json(result_json(seconds=2, peak_rss_mb=2.0)).as_json())
+    assert '"seconds": 2,' in text
+    assert '"peak_rss_mb": 2.0,' in text
+
+
+def test_a_run_writes_what_it_returns(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    run = accord.run(small_study(), tmp_path / "run")
+    text = (run.folder / "result.json").read_text()
+    assert run.outcome is not None
+    assert json.dumps(run.result, indent=2) + "\n" == text
+    assert read_result(run.folder) == run.outcome
+    assert run.outcome.test.score("accuracy") == json.loads(text)["test"]["accuracy"]
+    assert read_result(tmp_path) is None
+
+
+def test_figures_are_found_by_their_keys() -> None:
+    found = result(fairness=fairness_json())
+    assert found.figure("test", "accuracy") == 0.75
+    assert found.figure("fairness", "accuracy_gap") == 0.25
+    assert found.figure("communication", "uplink_bytes") == 2048
+    assert found.figure("seconds") == 2.0
+    assert found.figure("privacy", "epsilon") is None
+    assert found.figure("test", "unheard_of") is None
+    assert found.figure("study") is None
+
+
+def fairness_json() -> dict[str, Any]:
+    columns = {"a": column(), "a=b": column(accuracy_gap=0.25)}
+    groups = {"a=x": GROUP, "a=b=c": GROUP, "a=b=empty": {**GROUP, "n": 0}}
+    return {
+        "groups": groups,
+        "columns": columns,
+        "accuracy_gap": 0.25,
+        "headline_column": "a",
+        "worst_group": None,
+        "confidence": 0.95,
+    }
+
+
+def test_groups_belong_to_the_longest_column_that_their_name_starts_with() -> None:
+    fairness = FairnessResult.model_validate(fairness_json())
+    assert fairness.column_of("a=b=c") == "a=b"
+    assert list(fairness.groups_of("a=b")) == ["a=b=c"]  # the other has no rows
+    assert list(fairness.groups_of("a")) == ["a=x"]
+    assert fairness.columns["a=b"].score("accuracy_gap") == 0.25
+
+
+def test_what_rests_on_few_rows() -> None:
+    assert GroupResult.model_validate(GROUP).few == {"accuracy", "tpr"}  # of an earlier version
+    assert GroupResult.model_validate({**GROUP, "too_small_rates": ["tpr"]}).few == {"tpr"}
+    assert GroupResult.model_validate({**GROUP, "too_small": False}).few == set()
+
+
+def test_an_interval_that_is_undefined_is_none() -> None:
+    group = GroupResult.model_validate(GROUP)
+    assert group.interval("accuracy") == (0.1, 0.2)
+    assert group.interval("tpr") is None
+    assert group.interval("unheard_of") is None
+
+
+def test_classes_of_an_earlier_version_are_counted() -> None:
+    about = {"name": "digits", "about": "", "train_rows": 1, "test_rows": 1}
+    assert DataResult.model_validate({**about, "classes": ["a", "b"]}).num_classes == 2
+    assert DataResult.model_validate({**about, "classes": 10}).num_classes == 10
+
+
+def test_a_result_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        result().rounds = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda value: value.pop("rounds"), "rounds: Field required"),
+        (lambda value: value["test"].update(n="many"), "test.n: Input should be a valid integer"),
+        (lambda value: value["test"].update(accuracy="high"), "test.accuracy: must be a number"),
+        (lambda value: value["test"].update(accuracy=True), "test.accuracy: must be a number"),
+        (lambda value: value["test"].update(loss=float("nan")), "test.loss: must be a number"),
+        (lambda value: value.update(faults=[]), "faults: Input should be a valid dictionary"),
+        (lambda value: value.update(released=[{"what": "x"}]), "released.0.how: Field required"),
+        (lambda value: value.update(seconds=None, rounds=None), r"rounds: .* \(and 1 more\)"),
+    ],
+)
+def test_a_damaged_file_is_refused_in_one_line(damage: Callable[[Any], None], told: str, tmp_path: Path) -> None:
+    value = result_json()
+    damage(value)
+    (tmp_path / "result.json").write_text(json.dumps(value))
+    with pytest.raises(RunFolderError, match=told) as caught:
+        read_result(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "result.json") in str(caught.value)
