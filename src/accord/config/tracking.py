@@ -38,7 +38,9 @@ class WandbTracking(TrackingSection):
 
     def describe(self) -> str:
         """Where rounds are shown, in words."""
-        return f"{_sent(self.online)}, for Weights & Biases (project {self.project})"
+        how = "sent or kept as WANDB_MODE says" if self.online is None else _sent(self.online)
+        project = f"project {self.project}" if self.project else "the project of WANDB_PROJECT, else accord"
+        return f"{how}, for Weights & Biases ({project})"
 
 
 class MlflowTracking(TrackingSection):

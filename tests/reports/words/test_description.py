@@ -109,6 +109,11 @@ def test_every_partition_has_its_words(make: Make, partition: dict[str, Any], sa
             "Trackers",
             "What each round came to was sent as it ended, for Weights & Biases (project p).",
         ),
+        (
+            {"trackers": [{"name": "wandb"}]},
+            "Trackers",
+            "was sent or kept as WANDB_MODE says, for Weights & Biases (the project of WANDB_PROJECT, else accord).",
+        ),
         ({"trackers": [{"name": "mlflow"}]}, "Trackers", "kept in the run folder, for MLflow (experiment accord)"),
         ({"program": {"name": "fedavg", "cohort_size": 3, "weights": "uniform"}}, "Program", "3 of 8 clients"),
         (
