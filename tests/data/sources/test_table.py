@@ -96,8 +96,118 @@ def test_what_is_not_stated_is_read_off_and_told(load: Load) -> None:
 
 
 def test_classes_that_are_numbers_sort_as_numbers(load: Load) -> None:
-    text = "age,pay\n1,10\n2,9\n3,nan\n"
-    assert load(text, categorical=[]).class_names == ("9", "10", "nan")
+    text = "age,pay\n1,10\n2,9\n3,100\n"
+    assert load(text, categorical=[]).class_names == ("9", "10", "100")
+
+
+# --- classes by name ----------------------------------------------------------------------------------
+
+
+def test_numbers_that_are_equal_are_one_class(load: Load) -> None:
+    text = "age,sex,pay\n1,1,0\n2,2,1\n3,1.0,1\n4,2,0.0\n"
+    data = load(text, test=text.replace(",0\n", ",0.0\n").replace(",1\n", ",1.00\n"), categorical=[], groups=["sex"])
+    assert data.class_names == ("0", "1")
+    assert data.train.y.tolist() == data.test.y.tolist() == [0, 1, 1, 0]
+    assert group(data, "sex") == ["1", "2", "1", "2"]
+
+
+def test_codes_that_begin_with_a_zero_are_texts_and_stated_names_stay_apart(load: Load) -> None:
+    text = "age,ward,pay\n1,01,low\n2,1,high\n3,1.10,low\n4,1.1,high\n"
+    assert load(text, categorical=["ward"]).train.x.shape[1] == 1 + 4
+    stated = load(text, categories={"ward": ["01", "1", "1.1", "1.10"]}, categorical=[])
+    assert stated.train.x[:, 1:].argmax(1).tolist() == [0, 1, 3, 2]
+    matched = load(text.replace("1.10", "1.0"), categories={"ward": ["01", "1", "1.1"]}, categorical=[])
+    assert matched.train.x[:, 1:].argmax(1).tolist() == [0, 1, 1, 2]
+
+
+def test_test_labels_that_no_training_row_has_stop_the_run(load: Load) -> None:
+    test = PEOPLE.replace("low", "low.").replace("high", "high.")
+    with pytest.raises(DataError, match=r"held\.csv: pay: 5 test rows have 'high\.', 'low\.', which no training row"):
+        load(test=test)
+    stated = STATED | {"categories": STATED["categories"] | {"pay": ["low", "high", "none"]}}
+    assert load(test=PEOPLE.replace("low", "none"), **stated).test.y.tolist() == [2, 1, 1, 2, 2]
+
+
+def test_integer_labels_are_coded(load: Load) -> None:
+    text = "age,pay\n1,20240101\n2,20240102\n3,20240101\n"
+    data = load(text, categorical=[])
+    assert (data.class_names, data.train.y.tolist()) == (("20240101", "20240102"), [0, 1, 0])
+
+
+@pytest.mark.parametrize("mark", ["nan", "NaN", "None", "<NA>", "NaT", ""])
+def test_what_pandas_writes_for_a_missing_value_is_missing(load: Load, mark: str) -> None:
+    for column, text in (("sex", PEOPLE.replace(",f,", f",{mark},")), ("pay", PEOPLE.replace("low", mark))):
+        with pytest.raises(DataError, match=f"line 2: {column} is missing; .*data.categories.{column}"):
+            load(text, missing_values=["-"], groups=["sex"])
+    named = load(PEOPLE.replace("guard", mark), categories={"job": ["clerk", "cook", mark]})
+    assert named.train.x[3, 3] == 1
+
+
+# --- a frame's index ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [None, "a", "Unnamed: 0"])
+def test_a_frames_index_is_no_feature(load: Load, tmp_path: Path, name: str | None) -> None:
+    frame = pd.read_csv(io.StringIO(PEOPLE))
+    text = frame.to_csv() if name is None else frame.rename_axis(name).to_csv()
+    data = load(text, groups=["sex"], **STATED)
+    if name == "a":
+        assert data.train.x.shape[1] == 7  # a name of one's own: text alone cannot say that it was an index
+        return
+    assert torch.equal(data.train.x, load(groups=["sex"], **STATED).train.x)
+    assert data.about.endswith("The frame's index (Unnamed: 0) is no feature.")
+    again = pd.read_csv(io.StringIO(text)).to_csv()  # written and read twice
+    assert torch.equal(load(again, groups=["sex"], **STATED).train.x, data.train.x)
+    assert load(text, features=["Unnamed: 0", "age"], **STATED).train.x[:, 0].tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_an_index_of_a_frame_in_parquet_is_no_feature(tmp_path: Path) -> None:
+    frame = pd.read_csv(io.StringIO(PEOPLE))
+    frame.index = pd.Index([3, 1, 4, 2, 0])
+    for index in (None, "patient"):
+        path = tmp_path / "people.parquet"
+        frame.rename_axis(index).to_parquet(path)
+        section = {"name": "csv", "path": str(path), "test_path": str(path), "target": "pay", **STATED}
+        data = load_csv(CsvData.model_validate(section | {"groups": ["sex"]}))
+        assert data.train.x.shape[1] == 1 + 3 + 2
+        assert "__index_level_0__" in data.about or "patient" in data.about
+    grouped = load_csv(CsvData.model_validate(section | {"groups": ["patient"]}))
+    assert len(grouped.train.groups["patient"].names) == 5
+
+
+def test_a_comma_at_each_lines_end_is_no_column(load: Load) -> None:
+    plain = load(groups=["sex"], **STATED)
+    for text in (PEOPLE.replace("\n", ",\n"), PEOPLE.replace("\n", ",\n").replace("pay,\n", "pay\n")):
+        assert torch.equal(load(text, groups=["sex"], **STATED).train.x, plain.train.x)
+    with pytest.raises(DataError, match=r"line 3 has 'x' in a column without a name"):
+        load(PEOPLE.replace("\n", ",\n").replace("high,\n", "high,x\n", 1))
+    with pytest.raises(DataError, match="line 4 has 5 fields, expected 6"):
+        load(PEOPLE.replace("\n", ",\n").replace("60,cook,f,Bonn,high,", "60,cook,f,Bonn,high"))
+    with pytest.raises(DataError, match="column 2 has no name"):
+        load(PEOPLE.replace("job", ""))
+
+
+# --- whole numbers that a float64 does not hold -------------------------------------------------------
+
+
+def test_whole_numbers_beyond_2_to_the_53_are_categories_or_refused(load: Load, tmp_path: Path) -> None:
+    ids = [2**53, 2**53 + 1, 2**53 + 2, 2**53]
+    frame = pd.DataFrame({"id": ids, "pay": ["low", "high", "low", "high"]})
+    path = tmp_path / "ids.parquet"
+    frame.to_parquet(path)
+    section = {"name": "csv", "path": str(path), "test_path": str(path), "target": "pay"}
+    message = "id 9007199254740993 is above 2\\^53, .*add 'id' to data.categorical"
+    with pytest.raises(DataError, match=f"row 2: {message}"):
+        load_csv(CsvData.model_validate(section))
+    with pytest.raises(DataError, match=f"line 3: {message}"):
+        load(frame.to_csv(index=False), categorical=[])
+    for data in (
+        load_csv(CsvData.model_validate(section | {"categorical": ["id"]})),
+        load(frame.to_csv(index=False), categorical=["id"]),
+    ):
+        assert data.train.x.argmax(1).tolist() == [0, 1, 2, 0]
+    exact = load(f"id,pay\n{2**53},low\n{2**54},high\n", categorical=[])
+    assert exact.train.x[:, 0].tolist() == [0, 1]
 
 
 def test_features_choose_the_columns_and_their_order(load: Load) -> None:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from accord.config.data import CsvData
 from accord.core.errors import DataError, StudyError
 from accord.core.streams import stream
+from accord.data.class_names import check_test_labels, spellings
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
+from accord.data.missing import MISSING_TEXTS
 from accord.data.sources.table_file import Coded, Frame, Numbers, joined, open_table, recoded
 from accord.data.sources.target import scaled_target
 
@@ -69,18 +71,22 @@ def load_csv(settings: CsvData) -> DataSet:
     """
     paths = [Path(each).expanduser() for each in (settings.path, settings.test_path) if each is not None]
     files = [open_table(path, settings.delimiter, settings.columns) for path in paths]
-    layout = _layout(settings, files[0].names)
+    layout = _layout(settings, files[0].names, files[0].index)
+    marks = MISSING_TEXTS.union(settings.missing_values)
     numbers, texts = layout.read_as_numbers(), layout.read_as_texts()
     for path, file in zip(paths[1:], files[1:], strict=True):
         if lost := [name for name in (*texts, *numbers) if name not in file.names]:
             raise DataError(f"data.test_path: {path} has no column {lost[0]!r}{_nearest(lost[0], file.names)}")
-    frames = [file.read(numbers, texts, settings.missing_values) for file in files]
+    frames = [file.read(numbers, texts, marks) for file in files]
     frame = frames[0] if len(frames) == 1 else joined(frames[0], frames[1])
-    frame, kept = _without_missing(settings, layout, frame)
+    frame, kept = _without_missing(settings, layout, frame, marks)
     train, test = _cut(settings, kept, frames[0].rows)
     derived: list[str] = []
     x = _features(settings, layout, frame, train, test, derived)
     y, names = _numeric_target(settings, frame, kept) if layout.regression else _target(settings, frame, kept, derived)
+    if not layout.regression and settings.target not in settings.categories:
+        mend = f"name them in data.categories.{settings.target} where this is meant"
+        check_test_labels(y[train], y[test], names, f"{paths[-1]}: {settings.target}", mend)
     groups = {name: _group(settings, layout, name, frame, kept, derived) for name in layout.groups}
 
     def table(part: NDArray[np.float32], rows: Rows) -> Table:
@@ -89,6 +95,8 @@ def load_csv(settings: CsvData) -> DataSet:
 
     width = x[0].shape[1]
     about = f"Your own table, {' and '.join(path.name for path in paths)}: {settings.target} from {width} features."
+    if index := [name for name in files[0].index if settings.features is None and name != settings.target]:
+        about += f" The frame's index ({', '.join(index)}) is no feature."
     about += _TOLD.get(settings.missing, "")
     return DataSet("csv", table(x[0], train), table(x[1], test), names, about, tuple(dict.fromkeys(derived)))
 
@@ -100,8 +108,8 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}? (it has: {listed})" if close else f" (it has: {listed})"
 
 
-def _layout(settings: CsvData, there: Sequence[str]) -> _Layout:
-    """Sorts the columns by what they are.
+def _layout(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> _Layout:
+    """Sorts the columns by what they are; the index of a frame is a feature only where the study names it.
 
     Raises:
         StudyError: a column is not there, or is two things that do not go together.
@@ -117,7 +125,9 @@ def _layout(settings: CsvData, there: Sequence[str]) -> _Layout:
             raise StudyError(f"data.{key}: {settings.path} has no column {lost[0]!r}{_nearest(lost[0], there)}")
     groups = tuple(dict.fromkeys([*settings.groups, *settings.bins]))
     aside = {settings.target} | (set() if settings.keep_protected else set(groups))
-    features = settings.features if settings.features is not None else tuple(n for n in there if n not in aside)
+    features = settings.features
+    if features is None:
+        features = tuple(name for name in there if name not in aside and name not in index)
     for column in features:
         if column == settings.target:
             raise StudyError(f"data.features: {column!r} is the target; leave it out")
@@ -139,13 +149,12 @@ def _layout(settings: CsvData, there: Sequence[str]) -> _Layout:
     return _Layout(settings.target, regression, numbers, categories, groups, tuple(settings.bins))
 
 
-def _without_missing(settings: CsvData, layout: _Layout, frame: Frame) -> tuple[Frame, Rows]:
+def _without_missing(settings: CsvData, layout: _Layout, frame: Frame, marks: frozenset[str]) -> tuple[Frame, Rows]:
     """Treats missing values as told.
 
     Returns:
         The frame, a missing text as code -1 or filled in, a missing number as NaN or filled in; and the rows kept.
     """
-    marks = set(settings.missing_values)
     texts = {}
     for name, column in frame.texts.items():
         named = settings.categories.get(name, ())  # a value that the study names is not missing
@@ -167,13 +176,14 @@ def _without_missing(settings: CsvData, layout: _Layout, frame: Frame) -> tuple[
     first = {name: int(where.argmax()) for name, where in absent.items() if where.any()}
     if first:
         worst = min(first, key=lambda name: first[name])
-        raise DataError(f"{frame.place(first[worst])}: {worst} is missing; {_mend(settings, worst)}")
+        raise DataError(f"{frame.place(first[worst])}: {worst} is missing; {_mend(settings, worst, worst in texts)}")
     return frame, np.arange(frame.rows)
 
 
-def _mend(settings: CsvData, column: str) -> str:
+def _mend(settings: CsvData, column: str, text: bool) -> str:
     if settings.missing == "refuse":
-        return "mend it, or set data.missing to drop, category or value"
+        named = f"; where it is a value, name it in data.categories.{column}" if text else ""
+        return f"mend it, or set data.missing to drop, category or value{named}"
     if column == settings.target:
         return "a row without its target teaches nothing, set data.missing to drop"
     return f"give data.fill a value for {column!r}, or set data.missing to drop"
@@ -258,8 +268,11 @@ def _values(
 ) -> GroupColumn:
     """A column of texts, coded by the values that the study names, or else by those that occur, sorted."""
     column, stated = frame.texts[name], settings.categories.get(name)
-    occurring = np.unique(column.codes[rows])
-    occurring = occurring[occurring >= 0]
+    occurring = _occurring(column, rows)
+    one = spellings((column.values[code] for code in occurring.tolist()), stated)
+    if any(value != spelling for value, spelling in one.items()):
+        column = recoded(column, [one.get(value, value) for value in column.values])
+        occurring = _occurring(column, rows)
     if stated is None:
         if len(occurring) > MOST_VALUES:
             other = "set data.target_kind to number" if key == "target" else f"leave it out of data.{key}"
@@ -284,6 +297,12 @@ def _values(
         names = tuple(known)
     code_of = np.array([known.get(value, -1) for value in column.values] + [known.get(MISSING, -1)], dtype=np.int64)
     return GroupColumn(code_of[column.codes], names)
+
+
+def _occurring(column: Coded, rows: Rows) -> Rows:
+    """The codes of the values that rows have."""
+    occurring = np.unique(column.codes[rows])
+    return occurring[occurring >= 0]
 
 
 def _by_number_then_text(value: str) -> tuple[float, str]:

@@ -6,7 +6,9 @@ are turned into arrays piece by piece, so that a long file never stands in memor
 
 import csv
 import io
+import json
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +22,11 @@ from accord.core.errors import DataError
 from accord.data.sources.places import read_bytes
 
 _AT_ONCE = 50_000  # rows held as Python objects
+_INDEX = re.compile(r"Unnamed: \d+(\.\d+)?|__index_level_\d+__")
+"""What pandas calls a frame's index that has no name: read from text, and in Parquet."""
+_WHOLE = re.compile(r"[+-]?\d+")
+MOST_EXACT = 2**53
+"""The whole number up to which a float64 holds every one."""
 
 Numbers = NDArray[np.float64]
 
@@ -55,9 +62,15 @@ class Frame:
 
 
 class TableFile(Protocol):
-    """A file that holds a table."""
+    """A file that holds a table.
+
+    Attributes:
+        names: its columns, in order.
+        index: those of them that are the index of the pandas frame that was written, not its data.
+    """
 
     names: tuple[str, ...]
+    index: tuple[str, ...]
 
     def read(self, numbers: Sequence[str], texts: Sequence[str], missing: Collection[str]) -> Frame:
         """Reads some columns.
@@ -101,21 +114,21 @@ class TextTable:
         first = next(self._pieces(1, headed=False), None)
         if first is None:
             raise DataError(f"{path}: the file is empty; it needs a line of column names and rows below it")
-        self.names = tuple(name.strip() for name in (first[0] if columns is None else columns))
+        self.names = tuple(columns) if columns is not None else _headings(path, first[0])
+        self.index = tuple(name for name in self.names if _INDEX.fullmatch(name))
 
     def read(self, numbers: Sequence[str], texts: Sequence[str], missing: Collection[str]) -> Frame:
         """See `TableFile.read`."""
         known: dict[str, dict[str, int]] = {name: {} for name in texts}
         found: dict[str, list[Numbers]] = {name: [] for name in numbers}
         codes: dict[str, list[NDArray[np.int64]]] = {name: [] for name in texts}
-        missing, width, done = frozenset(missing), len(self.names), 0
+        missing, surplus, done = frozenset(missing), None, 0
         for rows in self._pieces(_AT_ONCE, self._headed):
-            if odd := [index for index, row in enumerate(rows) if len(row) != width]:
-                raise DataError(
-                    f"{self.place(done + odd[0])} has {len(rows[odd[0]])} fields, expected {width}; mend the line, "
-                    "or set data.delimiter to what separates its fields"
-                )
-            fields = dict(zip(self.names, zip(*rows, strict=True), strict=True))
+            if surplus is None:
+                # A comma at each line's end makes a field that no column has: the first row says whether there is one.
+                surplus = len(rows[0]) - len(self.names) if not any(map(str.strip, rows[0][len(self.names) :])) else 0
+            self._check_widths(rows, max(0, surplus), done)
+            fields = dict(zip(self.names, zip(*rows, strict=True), strict=False))
             for name in numbers:
                 found[name].append(self._numbers(name, fields[name], missing, done))
             for name in texts:
@@ -125,6 +138,21 @@ class TextTable:
             raise DataError(f"{self.path}: holds no rows")
         coded = {name: _stripped(np.concatenate(codes[name]), tuple(known[name])) for name in texts}
         return Frame(done, {name: np.concatenate(found[name]) for name in numbers}, coded, self.place)
+
+    def _check_widths(self, rows: Sequence[Sequence[str]], surplus: int, before: int) -> None:
+        """Refuses a row with too few fields or too many, or with a value where no column is."""
+        width = len(self.names)
+        for index, row in enumerate(rows):
+            if len(row) != width + surplus:
+                raise DataError(
+                    f"{self.place(before + index)} has {len(row)} fields, expected {width + surplus}; mend the line, "
+                    "or set data.delimiter to what separates its fields"
+                )
+            if surplus and any(map(str.strip, row[width:])):
+                raise DataError(
+                    f"{self.place(before + index)} has {row[width]!r} in a column without a name; give the column a "
+                    "name in the first line"
+                )
 
     def place(self, row: int) -> str:
         """The file and the line a row ends on; read again, since lines are asked for only to say what is wrong."""
@@ -160,7 +188,32 @@ class TextTable:
         for row in strange.tolist():
             if fields[row].strip() not in missing:
                 raise DataError(no_number(self.place(before + row), name, fields[row].strip()))
+        for row in np.flatnonzero(np.abs(values) >= MOST_EXACT).tolist():
+            field = fields[row].strip()
+            if _WHOLE.fullmatch(field) and int(field) != int(values[row]):
+                raise DataError(_not_exact(self.place(before + row), name, field))
         return values
+
+
+def _headings(path: Path, fields: Sequence[str]) -> tuple[str, ...]:
+    """The columns' names, from a file's first line.
+
+    Columns without a name at the start are a frame's index, which pandas writes so. They get the names that
+    `pandas.read_csv` gives them. Columns without a name at the end come of a comma at the line's end: they are none.
+
+    Raises:
+        DataError: a column between two others has no name.
+    """
+    names = [field.strip() for field in fields]
+    while len(names) > 1 and not names[-1]:
+        names.pop()
+    named = next((at for at, name in enumerate(names) if name), len(names))
+    for at in range(named):
+        name = f"Unnamed: {at}"
+        names[at] = f"{name}.1" if name in names else name
+    if "" in names:
+        raise DataError(f"{path}: column {names.index('') + 1} has no name; give it one in the first line")
+    return tuple(names)
 
 
 class ParquetTable:
@@ -177,6 +230,13 @@ class ParquetTable:
         except (ArrowException, OSError) as error:
             raise DataError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})") from error
         self.names = tuple(self._table.schema_arrow.names)
+        self.index = tuple(name for name in self.names if name in self._indexes() or _INDEX.fullmatch(name))
+
+    def _indexes(self) -> frozenset[str]:
+        """The columns that pandas wrote as the frame's index, which `pandas.read_parquet` makes its index again."""
+        described = (self._table.schema_arrow.metadata or {}).get(b"pandas")
+        found = json.loads(described).get("index_columns", []) if described else []
+        return frozenset(each for each in found if isinstance(each, str))  # a range is no column
 
     def read(self, numbers: Sequence[str], texts: Sequence[str], missing: Collection[str]) -> Frame:
         """See `TableFile.read`; nulls and NaN are missing."""
@@ -202,7 +262,12 @@ class ParquetTable:
         kind = column.type
         if not (types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
             raise DataError(f"{self.path}: column {name!r} holds {kind}, no numbers; add it to data.categorical")
-        values = np.asarray(column.cast(float64()).to_numpy(), dtype=np.float64)
+        values = np.asarray(column.cast(float64(), safe=False).to_numpy(), dtype=np.float64)
+        if not types.is_floating(kind):
+            for row in np.flatnonzero(np.abs(values) >= MOST_EXACT).tolist():
+                exact = column[row].as_py()
+                if exact != int(values[row]):
+                    raise DataError(_not_exact(self.place(row), name, str(exact)))
         if np.isinf(values).any():
             raise DataError(no_number(self.place(int(np.isinf(values).argmax())), name, "inf"))
         return values
@@ -225,6 +290,14 @@ def no_number(place: str, column: str, value: str) -> str:
     return (
         f"{place}: {column} {value!r} is no finite number; mend it, add it to data.missing_values, or "
         f"{column!r} to data.categorical"
+    )
+
+
+def _not_exact(place: str, column: str, value: str) -> str:
+    """What to say of a whole number that a float64 does not hold."""
+    return (
+        f"{place}: {column} {value} is above 2^53, so as a number it would be rounded; add {column!r} to "
+        "data.categorical, or leave it out of data.features"
     )
 
 

@@ -1,0 +1,80 @@
+"""Classes and groups by their names: spellings of one number, and labels of test rows that no training row has."""
+
+import re
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+import numpy as np
+
+from accord.core.errors import DataError
+from accord.data.federated import Rows
+
+# A number as it is written. A leading zero makes a code of it: "01" and "1" are two departments.
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d{1,3})?")
+_MOST_NAMED = 5
+
+
+def as_number(text: str) -> Decimal | None:
+    """The number that a text writes, exactly; None where it is none, or begins with a zero as codes do.
+
+    >>> as_number("1.0") == as_number("1"), as_number("01")
+    (True, None)
+    """
+    return Decimal(text) if _NUMBER.fullmatch(text) else None
+
+
+def spellings(values: Iterable[str], stated: Sequence[str] | None = None) -> dict[str, str]:
+    """Each value to the one spelling of it, so that 1 and 1.0 are one class.
+
+    Args:
+        values: those that occur.
+        stated: the names that the study gives. A value that is none of them takes the spelling of the one that is the
+            same number. Without them, values are compared as numbers where all of them are, and the shortest spelling
+            is taken.
+
+    >>> spellings(["1", "1.0", "2"]), spellings(["1", "1.0", "a"])
+    ({'1': '1', '1.0': '1', '2': '2'}, {'1': '1', '1.0': '1.0', 'a': 'a'})
+    >>> spellings(["1.0", "x"], ["0", "1"])
+    {'1.0': '1', 'x': 'x'}
+    """
+    values = list(values)
+    if stated is not None:
+        known = {number: name for name in reversed(stated) if (number := as_number(name)) is not None}
+        found = {value: as_number(value) for value in values if value not in stated}
+        return {value: value if (n := found.get(value)) is None else known.get(n, value) for value in values}
+    numbers = {value: as_number(value) for value in values}
+    if None in numbers.values():
+        return {value: value for value in values}
+    shortest: dict[Decimal | None, str] = {}
+    for value in sorted(values, key=lambda value: (len(value), value)):
+        shortest.setdefault(numbers[value], value)
+    return {value: shortest[numbers[value]] for value in values}
+
+
+def check_test_labels(train: Rows, test: Rows, names: Sequence[str], where: str, mend: str) -> None:
+    """Refuses test rows of classes that no training row has: they would all be counted wrong.
+
+    Args:
+        train: labels of the training rows, shape `[n]`.
+        test: labels of the test rows, shape `[m]`.
+        names: what each label means.
+        where: what the message begins with.
+        mend: what to do where this is meant.
+
+    Raises:
+        DataError: there are such rows; it names their classes.
+    """
+    seen = np.unique(train)
+    unseen = np.setdiff1d(test, seen)
+    if not len(unseen):
+        return
+    rows = int(np.isin(test, unseen).sum())
+    raise DataError(
+        f"{where}: {rows:,} test rows have {_listed(names, unseen)}, which no training row has (training rows have "
+        f"{_listed(names, seen)}); spell classes alike in both, or {mend}"
+    )
+
+
+def _listed(names: Sequence[str], codes: Rows) -> str:
+    shown = ", ".join(repr(names[code]) for code in codes[:_MOST_NAMED].tolist())
+    return shown + (f" and {len(codes) - _MOST_NAMED} more" if len(codes) > _MOST_NAMED else "")
