@@ -225,6 +225,132 @@ def test_what_cannot_be_read_is_refused_in_one_line(hand: Callable[[], DataSet],
     assert "\n" not in str(refused.value)
 
 
+# --- ids by their names -------------------------------------------------------------------------------
+
+
+def labelled(names: list[str], ids: list[int], groups: list[str] | None = None) -> Columns:
+    """A client's rows, with labels and groups as ids whose names its type has."""
+    columns = {"v": [float(each) for each in range(len(ids))], "y": ids, "g": ids}
+    return Columns(columns, {"y": ClassLabel(names), "g": ClassLabel(groups or names)})
+
+
+def test_ids_that_clients_number_otherwise_are_matched_by_name() -> None:
+    train = {"north": labelled(["no", "yes"], [0, 1]), "south": labelled(["yes", "no"], [0, 1])}
+    test = labelled(["maybe", "no", "yes"], [2, 1], ["yes", "no", "maybe"])
+    data = from_datasets(train, test, features=["v"], label="y", groups=["g"])
+    assert data.class_names == ("no", "yes", "maybe")
+    assert data.train.y.tolist() == [0, 1, 1, 0]
+    assert data.test.y.tolist() == [1, 0]
+    for part, expected in ((data.train, ["no", "yes", "yes", "no"]), (data.test, ["maybe", "no"])):
+        column = part.groups["g"]
+        assert [column.names[code] for code in column.codes] == expected
+    assert "class_names" not in data.derived
+    named = from_datasets(train, test, features=["v"], label="y", classes=["yes", "no", "maybe"])
+    assert named.train.y.tolist() == [1, 0, 0, 1]
+    renamed = from_datasets(train["north"], train["north"], features=["v"], label="y", classes=["well", "ill"])
+    assert (renamed.class_names, renamed.train.y.tolist()) == (("well", "ill"), [0, 1])
+
+
+def test_ids_without_names_beside_ids_with_names_are_refused() -> None:
+    bare = Columns({"v": [0.0, 1.0], "y": [0, 1]})
+    with pytest.raises(DataError, match="the labels of .* of client 0 have names in its type, those of .* client 1"):
+        from_datasets([labelled(["no", "yes"], [0, 1]), bare], bare, features=["v"], label="y")
+    with pytest.raises(DataError, match=r"test: y has -1 in row 0, but the names of its type run from 0 to 1"):
+        from_datasets(labelled(["a", "b"], [0, 1]), labelled(["a", "b"], [-1]), features=["v"], label="y")
+
+
+class Folder(TensorDataset):
+    """torchvision's ImageFolder: ids count the folders that are there."""
+
+    def __init__(self, classes: list[str], ids: list[int]) -> None:
+        super().__init__(torch.eye(3)[: len(ids)], torch.tensor(ids))
+        self.classes = classes
+
+
+def test_folders_of_torch_are_matched_by_name() -> None:
+    data = from_torch({"a": Folder(["cat", "dog"], [0, 1]), "b": Folder(["dog", "fox"], [0, 1])}, Folder(["fox"], [0]))
+    assert data.class_names == ("cat", "dog", "fox")
+    assert data.train.y.tolist() == [0, 1, 1, 2]
+    assert data.test.y.tolist() == [2]
+
+
+def test_labels_of_test_rows_alone_stop_the_run() -> None:
+    train, test = TensorDataset(torch.eye(2), torch.tensor([0, 1])), TensorDataset(torch.eye(2), torch.tensor([0, 5]))
+    with pytest.raises(DataError, match=r"1 test rows have '5', which no training row has .*hand over classes where"):
+        from_torch(train, test)
+    texts = [Columns({"v": [1.0, 2.0], "y": ["<=50K", last]}) for last in (">50K", ">50K.")]
+    with pytest.raises(DataError, match=r"1 test rows have '>50K\.', which no training row has"):
+        from_datasets(*texts, features=["v"], label="y")
+    assert from_datasets(*texts, features=["v"], label="y", classes=["<=50K", ">50K", ">50K."]).test.y.tolist() == [
+        0,
+        2,
+    ]
+
+
+def test_integer_labels_are_coded_and_equal_numbers_one_class() -> None:
+    dates = TensorDataset(torch.eye(2), torch.tensor([20240101, 20240102]))
+    data = from_torch(dates, dates)
+    assert (data.class_names, data.train.y.tolist()) == (("20240101", "20240102"), [0, 1])
+    rows = [Columns({"v": [1.0, 2.0], "y": labels}) for labels in ([0, 1], [0.0, 1.0], ["1", "0"], ["1.0", "0.0"])]
+    whole = from_datasets(rows[:2], rows[1], features=["v"], label="y")
+    assert (whole.class_names, whole.train.y.tolist(), whole.test.y.tolist()) == (("0", "1"), [0, 1, 0, 1], [0, 1])
+    texts = from_datasets(rows[2], rows[3], features=["v"], label="y")
+    assert (texts.class_names, texts.train.y.tolist(), texts.test.y.tolist()) == (("0", "1"), [1, 0], [1, 0])
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), "nan", "", "NaT"])
+def test_a_missing_group_or_label_is_never_a_text(gap: Any) -> None:
+    class Items(Dataset[tuple[torch.Tensor, Any, Any]]):
+        def __init__(self, label: Any, group: Any) -> None:
+            self.rows = [(torch.ones(1), "a", "x"), (torch.zeros(1), label, group)]
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, row: int) -> tuple[torch.Tensor, Any, Any]:
+            return self.rows[row]
+
+    for label, group, where in (("b", gap, "group g"), (gap, "x", "y")):
+        with pytest.raises(DataError, match=f"train: {where} has .* in row 1, which is a missing value"):
+            from_torch(Items(label, group), Items("b", "x"), groups={"g": 2})
+        columns = Columns({"v": [0.0, 1.0], "y": ["a", label], "g": ["x", group]})
+        with pytest.raises(DataError, match=f"column '{where[-1]}' has .* in row 1, which is a missing value"):
+            from_datasets(columns, columns, features=["v"], label="y", groups=["g"])
+
+
+# --- features of other kinds --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "sparse", "gradient"])
+def test_unusual_tensors_of_features_are_taken(kind: str) -> None:
+    def made(row: torch.Tensor) -> torch.Tensor:
+        if kind == "bfloat16":
+            return row.bfloat16()
+        return row.to_sparse() if kind == "sparse" else row.clone().requires_grad_()
+
+    class Items(Dataset[tuple[torch.Tensor, int]]):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+            return made(torch.eye(3)[row]), row % 2
+
+    assert from_torch(Items(), Items()).train.x.equal(torch.eye(3))
+
+
+def test_pictures_of_mixed_modes_become_coloured() -> None:
+    image = pytest.importorskip("PIL.Image")
+    grey = image.fromarray(np.full((4, 5), 51, np.uint8))
+    palette = image.fromarray(np.full((4, 5, 3), 255, np.uint8)).convert("P")
+    rows = Columns({"image": [grey, palette], "label": [0, 1]})
+    data = from_datasets(rows, rows, features="image", label="label")
+    assert data.train.x.shape == (2, 3, 4, 5)
+    assert data.train.x[:, :, 0, 0].tolist() == [[pytest.approx(0.2)] * 3, [1.0] * 3]
+    deep = image.fromarray(np.full((4, 5), 40_000, np.uint16))
+    with pytest.raises(DataError, match="column 'image', row 1: a picture of mode I;16"):
+        from_datasets(Columns({"image": [grey, deep], "label": [0, 1]}), rows, features="image", label="label")
+
+
 # --- runs ---------------------------------------------------------------------------------------------
 
 

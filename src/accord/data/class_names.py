@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accord.core.errors import DataError
 from accord.data.federated import Rows
@@ -73,6 +75,49 @@ def check_test_labels(train: Rows, test: Rows, names: Sequence[str], where: str,
         f"{where}: {rows:,} test rows have {_listed(names, unseen)}, which no training row has (training rows have "
         f"{_listed(names, seen)}); spell classes alike in both, or {mend}"
     )
+
+
+def coded_labels(
+    train: NDArray[Any], test: NDArray[Any], classes: Sequence[str] | None, where: str, mend: str
+) -> tuple[tuple[NDArray[Any], NDArray[Any]], list[str] | None]:
+    """Labels as codes from 0, and the names that were read off the rows.
+
+    Args:
+        train: labels of the training rows, texts or numbers, shape `[n]`.
+        test: labels of the test rows, shape `[m]`.
+        classes: what labels mean, in order. Then texts are matched with them, and whole numbers are codes already.
+        where: what the message begins with.
+        mend: how classes are stated.
+
+    Returns:
+        The codes of both parts; and the names, None where classes are given or labels are floating-point numbers, which
+        are to be predicted as such.
+
+    Raises:
+        DataError: a text is none of the classes, or without classes a test row has one that no training row has.
+    """
+    both = {"train": train, "test": test}
+    if all(labels.dtype.kind in "biu" for labels in both.values()) and classes is None:
+        values, codes = np.unique(np.concatenate([train, test]), return_inverse=True)
+        names = [str(int(value)) for value in values]
+    elif all(labels.dtype.kind == "U" for labels in both.values()):
+        texts = np.concatenate([train, test])
+        known, inverse = np.unique(texts, return_inverse=True)
+        one = spellings(known.tolist(), classes)
+        names = sorted(set(one.values())) if classes is None else list(classes)
+        code = {name: index for index, name in enumerate(names)}
+        for value in known.tolist():
+            if one[value] not in code:
+                part = "train" if value in train else "test"
+                raise DataError(f"{where}: {part}: label {value!r} is none of the classes ({', '.join(names)})")
+        codes = np.array([code[one[value]] for value in known.tolist()], dtype=np.int64)[inverse]
+    else:
+        return (train, test), None
+    coded = codes[: len(train)].astype(np.int64), codes[len(train) :].astype(np.int64)
+    if classes is not None:
+        return coded, None
+    check_test_labels(*coded, names, where, f"{mend} where this is meant")
+    return coded, names
 
 
 def _listed(names: Sequence[str], codes: Rows) -> str:

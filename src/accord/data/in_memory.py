@@ -6,7 +6,7 @@ as for any other data.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.core.errors import DataError
+from accord.data.class_names import coded_labels
+from accord.data.columns import dense, features_of_one_column, joined, one_column, scalars
 from accord.data.federated import DataSet, GroupColumn, Table
+from accord.data.id_names import agreed_names, in_words, stored_names, union
 from accord.data.sources.custom import checked
 
 CLIENT = "client"
@@ -81,18 +84,18 @@ def from_datasets(
     wanted = [features] if isinstance(features, str) else list(features)
     if not wanted:
         raise DataError(f"{where}: features names no column")
-    names = classes if classes is not None else _class_label(_first(train, where), label)
 
     def read(source: Any, place: str) -> Columns:
-        values = {name: _column(source, name, place) for name in dict.fromkeys([*wanted, label, *groups])}
+        columns = {name: _column(source, name, place) for name in dict.fromkeys([*wanted, label, *groups])}
         if isinstance(features, str):
-            x: NDArray[Any] = _of_one_column(values[features], f"{place}: column {features!r}")
+            x: NDArray[Any] = features_of_one_column(columns[features], f"{place}: column {features!r}")
         else:
-            x = np.stack([_scalars(values[name], f"{place}: column {name!r}") for name in wanted], axis=1)
-        found: Columns = {"x": x, "y": _plain(values[label], f"{place}: column {label!r}")}
-        return found | {f"group {name}": _plain(values[name], f"{place}: column {name!r}") for name in groups}
+            x = np.stack([scalars(columns[name], f"{place}: column {name!r}") for name in wanted], axis=1)
+        found: Columns = {"x": x, "y": one_column(columns[label], f"{place}: column {label!r}", classes or ())}
+        return found | {f"group {name}": one_column(columns[name], f"{place}: column {name!r}") for name in groups}
 
-    return _data_set(train, test, read, groups, names, where, about)
+    keys = {"y": label, **{f"group {name}": name for name in groups}}
+    return _data_set(_HandOver(train, test, read, keys, classes, where, about))
 
 
 def from_torch(
@@ -135,11 +138,15 @@ def from_torch(
 
     def read(source: Any, place: str) -> Columns:
         rows = _items(source, parts, place)
-        return {"x": _stack([row["x"] for row in rows], place)} | {
-            name: _plain([row[name] for row in rows], f"{place}: {name}") for name in parts if name != "x"
-        }
+        found: Columns = {"x": _stack([row["x"] for row in rows], place)}
+        for name in parts:
+            if name != "x":
+                named = classes or () if name == "y" else ()
+                found[name] = one_column([row[name] for row in rows], f"{place}: {name}", named)
+        return found
 
-    return _data_set(train, test, read, tuple(places), classes, where, about)
+    keys = {name: key for name, key in parts.items() if name != "x"}
+    return _data_set(_HandOver(train, test, read, keys, classes, where, about))
 
 
 def not_handed() -> NoReturn:
@@ -154,35 +161,90 @@ def not_handed() -> NoReturn:
     )
 
 
-def _data_set(
-    train: Any,
-    test: Any,
-    read: Callable[[Any, str], Columns],
-    groups: Sequence[str],
-    classes: Sequence[str] | None,
-    where: str,
-    about: str,
-) -> DataSet:
+@dataclass(frozen=True)
+class _HandOver:
+    """What was handed over, and how it is read.
+
+    Attributes:
+        train: one data set, or one a client.
+        test: likewise.
+        read: a source and where it stands, to its columns: `x`, `y` and `group NAME`.
+        keys: each column but `x` to where a source has it.
+        classes: the user's names of labels.
+        where: what messages begin with.
+        about: a sentence for the report.
+    """
+
+    train: Any
+    test: Any
+    read: Callable[[Any, str], Columns]
+    keys: Mapping[str, int | str]
+    classes: Sequence[str] | None
+    where: str
+    about: str
+
+
+def _data_set(given: _HandOver) -> DataSet:
     """Reads both parts and checks them as a user's own function's are."""
+    where = given.where
+    groups = [key.removeprefix("group ") for key in given.keys if key != "y"]
     if CLIENT in groups:
         raise DataError(f"{where}: groups has {CLIENT!r}, which names clients handed over one by one; rename it")
-    sources = {"train": _sources(train, f"{where}: train"), "test": _sources(test, f"{where}: test")}
-    columns, owners = {}, {}
-    for part, given in sources.items():
-        read_of = [read(source, f"{where}: {part}{_of(client)}") for client, source in given]
-        for name in read_of[0]:
-            columns[f"{name} {part}"] = _joined([each[name] for each in read_of], f"{where}: {part}: {name}")
-        owners[part] = [(client, len(each["y"])) for (client, _), each in zip(given, read_of, strict=True)]
-    names = _label_names([columns["y train"], columns["y test"]], classes)
-    parts: dict[str, Any] = {"class_names": names} if classes is not None or names else {}
+    columns, owners, label_names = _read(given)
+    classes = None if given.classes is None else [str(name) for name in given.classes]
+    if classes is None and label_names is not None:
+        classes = label_names
+    parts: dict[str, Any] = {} if classes is None else {"class_names": classes}
     for part in ("train", "test"):
         parts[f"x_{part}"] = columns[f"x {part}"]
-        parts[f"y_{part}"] = _label_codes(columns[f"y {part}"], names, f"{where}: {part}")
         parts[f"groups_{part}"] = {name: columns[f"group {name} {part}"] for name in groups}
-    data = checked(parts, where, "handed", about or f"Handed over in Python ({where}).")
-    if classes is None and not data.regression and "class_names" not in data.derived:
+    y, read_off = coded_labels(columns["y train"], columns["y test"], classes, where, "hand over classes")
+    parts["y_train"], parts["y_test"] = y
+    if read_off is not None:
+        parts["class_names"] = read_off
+    data = checked(parts, where, "handed", given.about or f"Handed over in Python ({where}).")
+    if read_off is not None:
         data = replace(data, derived=("class_names", *data.derived))
     return _with_clients(data, owners, where)
+
+
+def _read(given: _HandOver) -> tuple[dict[str, Any], dict[str, list[tuple[str | None, int]]], list[str] | None]:
+    """Both parts' columns, with ids by their names; each client's rows; and the labels' names, where ids have some.
+
+    Raises:
+        DataError: an item or a column cannot be read, or ids cannot be matched by name.
+    """
+    where = given.where
+    sources = [
+        (part, client, source, f"{where}: {part}{_of(client)}")
+        for part, all_of in (("train", given.train), ("test", given.test))
+        for client, source in _sources(all_of, f"{where}: {part}")
+    ]
+    read = [given.read(source, place) for _, _, source, place in sources]
+    label_names = None
+    for name, key in given.keys.items():
+        stored = {
+            place: stored_names(source, key, where)
+            for (*_, source, place), each in zip(sources, read, strict=True)
+            if np.asarray(each[name]).dtype.kind != "U"  # texts say what they mean
+        }
+        names = agreed_names(stored, given.classes if name == "y" else None, where) if stored else None
+        if names is None:
+            continue
+        label_names = union(names) if name == "y" else label_names
+        for (*_, place), each in zip(sources, read, strict=True):
+            each[name] = in_words(np.asarray(each[name]), names.get(place, ()), f"{place}: {name}")
+    columns = {
+        f"{name} {part}": joined(
+            [each[name] for (of, *_), each in zip(sources, read, strict=True) if of == part], f"{where}: {part}: {name}"
+        )
+        for part in ("train", "test")
+        for name in ("x", *given.keys)
+    }
+    owners: dict[str, list[tuple[str | None, int]]] = {"train": [], "test": []}
+    for (part, client, *_), each in zip(sources, read, strict=True):
+        owners[part].append((client, len(each["y"])))
+    return columns, owners, label_names
 
 
 def _with_clients(data: DataSet, owners: Mapping[str, list[tuple[str | None, int]]], where: str) -> DataSet:
@@ -245,55 +307,8 @@ def _sources(given: Any, where: str) -> list[tuple[str | None, Any]]:
     return found
 
 
-def _first(given: Any, where: str) -> Any:
-    return _sources(given, f"{where}: train")[0][1]
-
-
 def _of(client: str | None) -> str:
     return "" if client is None else f" of client {client}"
-
-
-def _joined(arrays: Sequence[Any], where: str) -> Any:
-    kinds = {(str(each.dtype).removeprefix("torch."), tuple(each.shape[1:])): None for each in arrays}
-    texts = all(isinstance(each, np.ndarray) and each.dtype.kind in "UO" for each in arrays)
-    if len(kinds) > 1 and not texts:
-        (one, first), (other, second) = list(kinds)[:2]
-        raise DataError(
-            f"{where}: a row is {list(first)} of {one} at one client and {list(second)} of {other} at another; "
-            "hand over one shape and type"
-        )
-    if isinstance(arrays[0], Tensor):
-        return torch.cat(list(arrays))
-    return np.concatenate(arrays)
-
-
-# --- labels -------------------------------------------------------------------------------------------
-
-
-def _class_label(source: Any, label: str) -> Sequence[str] | None:
-    """The names of a Hugging Face `ClassLabel`: part of the data set's type, not read off its rows."""
-    described = getattr(source, "features", None)
-    kind = described.get(label) if isinstance(described, Mapping) else None
-    names = getattr(kind, "names", None)
-    return None if names is None else [str(name) for name in names]
-
-
-def _label_names(labels: Sequence[Any], classes: Sequence[str] | None) -> list[str] | None:
-    """What labels mean: as given, or texts sorted; None for numbers that nobody named."""
-    if classes is not None:
-        return [str(name) for name in classes]
-    if any(isinstance(each, Tensor) or each.dtype.kind not in "UO" for each in labels):
-        return None
-    return sorted({str(value) for each in labels for value in each.tolist()})
-
-
-def _label_codes(labels: Any, names: Sequence[str] | None, where: str) -> Any:
-    if names is None or isinstance(labels, Tensor) or labels.dtype.kind not in "UO":
-        return labels
-    code = {name: index for index, name in enumerate(names)}
-    if strange := [value for value in labels.tolist() if value not in code]:
-        raise DataError(f"{where}: label {strange[0]!r} is none of the classes ({', '.join(names)})")
-    return np.array([code[value] for value in labels.tolist()], dtype=np.int64)
 
 
 # --- columns and items --------------------------------------------------------------------------------
@@ -310,47 +325,6 @@ def _column(source: Any, name: str, place: str) -> Any:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise DataError(f"{place}: no column {name!r}{hint} (it has: {', '.join(there)})")
     return source[name][:]
-
-
-def _of_one_column(values: Any, where: str) -> NDArray[Any]:
-    """Features `[n, ...]` from one column: pictures, lists of numbers, lists of tokens, or numbers."""
-    try:
-        rows = np.stack([np.asarray(value) for value in values])
-    except ValueError as error:
-        raise DataError(f"{where}: rows differ in shape; pad or resize them to one") from error
-    if rows.dtype == np.uint8 and rows.ndim in (3, 4):
-        # Pictures as they are stored: rows and columns first, colours last, a byte each.
-        first = rows[:, None] if rows.ndim == 3 else np.moveaxis(rows, 3, 1)
-        return np.ascontiguousarray(first, dtype=np.float32) / 255
-    if rows.ndim == 1:
-        return _scalars(rows, where)[:, None]
-    if rows.dtype.kind in "iu":
-        return rows.astype(np.int64)
-    if rows.dtype.kind not in "fb":
-        raise DataError(f"{where} holds {rows.dtype}; features are numbers, pictures or tokens")
-    return rows.astype(np.float32)
-
-
-def _scalars(values: Any, where: str) -> NDArray[np.float32]:
-    array = _plain(values, where)
-    if array.dtype.kind not in "iufb":
-        raise DataError(f"{where} holds texts; features are numbers, so code it first, or make it a group")
-    return array.astype(np.float32)
-
-
-def _plain(values: Any, where: str) -> NDArray[Any]:
-    """One number or text a row, shape `[n]`.
-
-    Raises:
-        DataError: a value is missing, or is neither.
-    """
-    array = np.asarray(values)
-    if array.shape != (len(values),):
-        raise DataError(f"{where} has shape {list(array.shape)}; it needs one value a row")
-    if array.dtype.kind == "O":
-        row = next((row for row, value in enumerate(array) if not isinstance(value, str)), 0)
-        raise DataError(f"{where} has {array[row]!r} in row {row}; give each row a text or a number")
-    return array
 
 
 def _items(source: Any, parts: Mapping[str, int | str], place: str) -> list[dict[str, Any]]:
@@ -381,7 +355,10 @@ def _parts(item: Any, parts: Mapping[str, int | str], place: str) -> Iterator[tu
             value = item[key]
         except (IndexError, KeyError, TypeError) as error:
             raise DataError(f"{place}: the item has no {key!r}, which {name} was to be") from error
-        yield name, value.item() if isinstance(value, Tensor) and not value.ndim else value
+        if isinstance(value, Tensor):
+            value = dense(value)
+            value = value if value.ndim or name == "x" else value.item()
+        yield name, value
 
 
 def _stack(rows: Sequence[Any], place: str) -> Tensor:
@@ -389,7 +366,7 @@ def _stack(rows: Sequence[Any], place: str) -> Tensor:
     if not all(isinstance(row, Tensor | np.ndarray) for row in rows):
         kind = next(type(row).__name__ for row in rows if not isinstance(row, Tensor | np.ndarray))
         raise DataError(f"{place}: features are a {kind}; make items of tensors (torchvision: ToTensor())")
-    tensors = [torch.as_tensor(row).detach().cpu() for row in rows]
+    tensors = [torch.as_tensor(row) for row in rows]
     kinds = {(row.dtype, tuple(row.shape)): number for number, row in reversed(list(enumerate(tensors)))}
     if len(kinds) > 1:
         number = sorted(kinds.values())[1]

@@ -128,7 +128,20 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "no rows": (rows(0), r"x_train is empty, shape \[0, 3\]"),
     "nan": (rows(x_train=NAN), "x_train has a value that is not finite in row 2"),
     "column of labels": (rows(y_train=np.zeros((6, 1), int)), r"y_train has shape \[6, 1\]; .* \[n\]"),
-    "real labels": (rows(y_test=np.zeros(4)), "y_test is torch.float64; return whole numbers"),
+    "real labels": (rows(y_test=np.full(4, 0.5)), "y_test is torch.float64; return whole numbers"),
+    "labels of test rows alone": (
+        rows(y_test=np.array([0, 1, 7, 7])),
+        r"2 test rows have '7', which no training row has \(training rows have '0', '1'\); .* return class_names where",
+    ),
+    "large labels": (rows(y_train=np.full(6, 2**63, np.uint64)), "y_train has 9223372036854775808, which is no int64"),
+    "missing group as a text": (
+        rows(groups_train={"site": np.array([*SIX[1:], "nan"])}, groups_test={"site": FOUR}),
+        r"groups_train\['site'\] has 'nan' in row 5, which is a missing value",
+    ),
+    "text and numbers as groups": (
+        rows(groups_train={"site": SIX}, groups_test={"site": [1, 2, 1, 2]}),
+        "group column 'site' is <U1 in groups_train, but int64 in groups_test; give texts or whole numbers in both",
+    ),
     "negative label": (rows(y_test=np.array([0, -1, 0, 1])), "y_test has the label -1 in row 1"),
     "counts": (rows(y_train=np.zeros(5, int)), "x_train has 6 rows, but y_train has 5"),
     "widths": (
@@ -150,7 +163,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
         r"groups_train\['site'\] has nan in row 5",
     ),
     "real group": (
-        rows(groups_train={"site": np.ones(6)}, groups_test={"site": np.ones(4)}),
+        rows(groups_train={"site": np.full(6, 0.5)}, groups_test={"site": np.ones(4)}),
         "holds float64; give each row a text or a whole number",
     ),
     "group called label": (rows(groups_train={"label": SIX}, groups_test={"label": FOUR}), "cannot name"),
@@ -225,3 +238,35 @@ def test_numbers_to_predict_that_are_refused(changes: dict[str, Any], message: s
     parts = {"x_train": np.zeros((4, 2)), "y_train": np.zeros(4), "x_test": np.zeros((4, 2)), "y_test": np.zeros(4)}
     with pytest.raises(DataError, match=message):
         checked(parts | changes, "here", "custom", "about")
+
+
+def test_integer_labels_are_coded(load: Load) -> None:
+    data = load(rows(y_train=np.array([20240101, 20240102] * 3), y_test=np.array([20240102] * 4)))
+    assert data.class_names == ("20240101", "20240102")
+    assert data.train.y.tolist() == [0, 1] * 3
+    assert data.test.y.tolist() == [1] * 4
+    assert data.derived == ("class_names",)
+
+
+def test_numbers_that_are_equal_are_one_class_and_one_group(load: Load) -> None:
+    groups = {"groups_train": {"site": [1, 1.0, 2, 2.0, 1, 2]}, "groups_test": {"site": np.array([1.0, 2, 2, 1])}}
+    data = load(rows(y_test=np.array([0.0, 1.0, 1.0, 0.0]), **groups))
+    assert (data.class_names, data.test.y.tolist()) == (("0", "1"), [0, 1, 1, 0])
+    assert data.train.groups["site"].names == data.test.groups["site"].names == ("1", "2")
+    texts = {"groups_train": {"site": ["1", "2"] * 3}, "groups_test": {"site": ["1.0", "2.0"] * 2}}
+    assert load(rows(**texts)).test.groups["site"].codes.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+@pytest.mark.parametrize("kind", ["bfloat16", "sparse", "csr", "gradient"])
+def test_unusual_tensors_are_taken_as_plain_ones(load: Load, kind: str) -> None:
+    x = torch.eye(6, 3)
+    made = {
+        "bfloat16": lambda: x.bfloat16(),
+        "sparse": lambda: x.to_sparse(),
+        "csr": lambda: x.to_sparse_csr(),
+        "gradient": lambda: x.clone().requires_grad_(),
+    }
+    data = load(rows(x_train=made[kind]()))
+    assert data.train.x.equal(x)
+    assert data.train.x.layout == torch.strided

@@ -214,3 +214,15 @@ def test_without_pillow_the_message_says_what_to_install(folder: Path, monkeypat
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
     with pytest.raises(DataError, match=r"pip install 'accord\[images\]'"):
         decode(folder / NAMES[0], CROP)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "RGBA", "LA"])
+def test_files_of_other_modes_are_converted_as_pillow_does(tmp_path: Path, mode: str) -> None:
+    drawn = draw(tmp_path / "image.png", 5, 18, 18, mode)
+    assert decode(tmp_path / "image.png", Crop(18, 18)).tolist() == drawn.transpose(2, 0, 1).tolist()
+
+
+def test_a_file_of_16_bits_is_refused_by_name(tmp_path: Path) -> None:
+    Image.fromarray(np.full((18, 18), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match=r"deep\.png: a picture of mode I;16; 8 bits a channel are taken"):
+        decode(tmp_path / "deep.png", Crop(18, 18))

@@ -11,12 +11,15 @@ from torch import Tensor
 from accord.config.data import CustomData
 from accord.core.errors import AccordError, DataError
 from accord.core.plugins import load_function
+from accord.data.class_names import coded_labels, spellings
+from accord.data.columns import dense, joined, one_column
 from accord.data.federated import DataSet, GroupColumn, Table
 
 _REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 _OPTIONAL = ("groups_train", "groups_test", "class_names")
 
 Groups = dict[str, GroupColumn]
+_INT64 = np.iinfo(np.int64)
 
 
 def load_custom(settings: CustomData) -> DataSet:
@@ -62,6 +65,7 @@ def checked(parts: Mapping[str, Any], where: str, name: str, about: str) -> Data
     regression = _tensor(parts["y_train"], f"{where}: y_train").is_floating_point()
     read = _numbers if regression else _labels
     y = {part: read(parts[f"y_{part}"], f"{where}: y_{part}") for part in ("train", "test")}
+    stated = parts.get("class_names")
     for part in ("train", "test"):
         if len(x[part]) != len(y[part]):
             raise DataError(f"{where}: x_{part} has {len(x[part])} rows, but y_{part} has {len(y[part])}")
@@ -70,12 +74,17 @@ def checked(parts: Mapping[str, Any], where: str, name: str, about: str) -> Data
             f"{where}: a row of x_train is {_kind(x['train'])}, but of x_test {_kind(x['test'])}; "
             "both parts need the same shape and type"
         )
-    if regression and parts.get("class_names") is not None:
+    if regression and stated is not None:
         raise DataError(
             f"{where}: there are class_names, but y_train is floating-point; return whole numbers, such as "
             "y.astype('int64'), or leave class_names out to predict numbers"
         )
-    names = () if regression else _class_names(parts.get("class_names"), y, where)
+    if not regression and stated is None:
+        (train_labels, test_labels), stated = coded_labels(
+            y["train"].numpy(), y["test"].numpy(), None, where, "return class_names"
+        )
+        y = {"train": torch.from_numpy(train_labels), "test": torch.from_numpy(test_labels)}
+    names = () if regression else _class_names(stated, y, where)
     groups = _groups(parts, y, where)
     # A value that no test row has is known from training rows alone.
     hidden = tuple(
@@ -113,13 +122,17 @@ def _parts(returned: Any, where: str) -> Mapping[str, Any]:
 
 def _tensor(value: Any, where: str) -> Tensor:
     if isinstance(value, Tensor):
-        return value.detach().cpu()
+        return dense(value)
     if not isinstance(value, np.ndarray):
         raise DataError(f"{where} is a {type(value).__name__}; return a torch tensor or a numpy array")
     if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
         raise DataError(f"{where} is an array of {value.dtype}; return numbers")
     # torch takes writable arrays in the machine's byte order with forward strides; others are copied.
     native = value.dtype.newbyteorder("=")
+    if value.dtype.kind == "u" and value.dtype.itemsize > 1:
+        if value.size and int(value.max()) > _INT64.max:
+            raise DataError(f"{where} has {int(value.max())}, which is no int64; return smaller numbers, or texts")
+        native = np.dtype(np.int64)  # torch has next to no arithmetic on unsigned numbers
     return torch.from_numpy(np.require(value, dtype=native, requirements=["C", "W"]))
 
 
@@ -157,6 +170,8 @@ def _labels(value: Any, where: str) -> Tensor:
     y = _tensor(value, where)
     if y.ndim != 1:
         raise DataError(f"{where} has shape {list(y.shape)}; it needs one label a row, shape [n]")
+    if y.is_floating_point() and bool((y.frac() == 0).all()):
+        y = y.to(torch.int64)  # 1.0 is the label 1
     if y.is_floating_point() or y.is_complex():
         raise DataError(f"{where} is {y.dtype}; return whole numbers, such as y.astype('int64')")
     y = y.to(torch.int64)
@@ -177,12 +192,9 @@ def _numbers(value: Any, where: str) -> Tensor:
 
 def _class_names(value: Any, y: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
     highest = max(int(labels.max()) for labels in y.values())
-    if value is None:
-        names = tuple(str(label) for label in range(highest + 1))
-    elif not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
         raise DataError(f"{where}: class_names is not a list of strings")
-    else:
-        names = tuple(value)
+    names = tuple(value)
     if highest >= len(names):
         raise DataError(
             f"{where}: labels run up to {highest}, but class_names has {len(names)}; name every label from 0"
@@ -212,30 +224,30 @@ def _groups(parts: Mapping[str, Any], y: Mapping[str, Tensor], where: str) -> di
             part: _column(given[part][name], len(y[part]), f"{where}: groups_{part}[{name!r}]")
             for part in ("train", "test")
         }
-        both = np.concatenate([values["train"], values["test"]])
-        names, codes = np.unique(both, return_inverse=True)
-        labels = tuple(str(value) for value in names)
+        try:
+            both = joined([values["train"], values["test"]], f"{where}: group {name!r}")
+        except DataError:
+            raise DataError(
+                f"{where}: group column {name!r} is {values['train'].dtype} in groups_train, but "
+                f"{values['test'].dtype} in groups_test; give texts or whole numbers in both"
+            ) from None
+        found, codes = np.unique(both, return_inverse=True)
+        one = spellings(map(str, found.tolist()))
+        ordered = list(dict.fromkeys(one.values()))
+        codes = np.array([ordered.index(one[str(value)]) for value in found.tolist()], dtype=np.int64)[codes]
         cut = len(values["train"])
-        out["train"][name] = GroupColumn(codes[:cut].astype(np.int64), labels)
-        out["test"][name] = GroupColumn(codes[cut:].astype(np.int64), labels)
+        out["train"][name] = GroupColumn(codes[:cut], tuple(ordered))
+        out["test"][name] = GroupColumn(codes[cut:], tuple(ordered))
     return out
 
 
 def _column(value: Any, rows: int, where: str) -> NDArray[Any]:
     """One value a row: an array of whole numbers or of text."""
-    if isinstance(value, Tensor):
-        array = value.detach().cpu().numpy()
-    else:  # as objects, since numpy would turn the missing value in ["a", nan] into the text "nan"
-        array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
-    if array.shape != (rows,):
-        raise DataError(f"{where} has shape {list(array.shape)}, expected one value for each of the {rows} rows")
-    if array.dtype.kind == "O":
-        strange = [row for row, item in enumerate(array) if not isinstance(item, (str, int, np.integer))]
-        if strange:
-            item = array[strange[0]]
-            raise DataError(f"{where} has {item!r} in row {strange[0]}; give each row a text or a whole number")
-        is_text = any(isinstance(item, str) for item in array)
-        return array.astype(np.str_ if is_text else np.int64)
+    if np.shape(value) != (rows,):
+        raise DataError(f"{where} has shape {list(np.shape(value))}, expected one value for each of the {rows} rows")
+    array = one_column(value, where)
+    if array.dtype.kind == "f" and (array % 1 == 0).all():
+        return array.astype(np.int64)  # 1.0 is the group 1
     if array.dtype.kind not in "biuU":
         raise DataError(f"{where} holds {array.dtype}; give each row a text or a whole number")
     return array

@@ -23,6 +23,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from accord.core.errors import DataError
+from accord.data.images import to_mode
 from accord.data.sources.places import cache_folder
 
 Bytes = NDArray[np.uint8]
@@ -33,7 +34,7 @@ _CHUNK = 64
 _ABANDONED = 3600
 """Seconds without a write after which a file being written is nobody's."""
 
-_VERSION = 1
+_VERSION = 2
 """Of what is cached: raised where the same images would be decoded to other pixels."""
 
 
@@ -184,7 +185,7 @@ def decode(path: Path, crop: Crop) -> Bytes:
                 )
             # As torchvision: halves round to the even number.
             left, top = round((width - crop.side) / 2), round((height - crop.side) / 2)
-            square = image.convert("RGB").crop((left, top, left + crop.side, top + crop.side))
+            square = to_mode(image, "RGB", str(path)).crop((left, top, left + crop.side, top + crop.side))
             scaled = square.resize((crop.size, crop.size), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
