@@ -90,6 +90,6 @@ def test_rows_of_tensors_are_taken_dense() -> None:
 
 def test_whole_numbers_of_one_client_and_floats_of_another_are_joined_where_they_are_equal() -> None:
     assert joined([np.array([1, 0]), np.array([1.0, 0.0])], "y").tolist() == [1, 0, 1, 0]
-    with pytest.raises(DataError, match="int64 at one client and .* of float64"):
+    with pytest.raises(DataError, match=r"int64 at one client and .* of float64"):
         joined([np.array([1, 0]), np.array([1.5, 0.0])], "y")
     assert joined([np.array(["a"]), np.array(["bcd"])], "y").tolist() == ["a", "bcd"]

@@ -230,7 +230,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(hand: Callable[[], DataSet],
 
 def labelled(names: list[str], ids: list[int], groups: list[str] | None = None) -> Columns:
     """A client's rows, with labels and groups as ids whose names its type has."""
-    columns = {"v": [float(each) for each in range(len(ids))], "y": ids, "g": ids}
+    columns: dict[str, Sequence[Any]] = {"v": [float(each) for each in range(len(ids))], "y": ids, "g": ids}
     return Columns(columns, {"y": ClassLabel(names), "g": ClassLabel(groups or names)})
 
 
@@ -253,7 +253,7 @@ def test_ids_that_clients_number_otherwise_are_matched_by_name() -> None:
 
 def test_ids_without_names_beside_ids_with_names_are_refused() -> None:
     bare = Columns({"v": [0.0, 1.0], "y": [0, 1]})
-    with pytest.raises(DataError, match="the labels of .* of client 0 have names in its type, those of .* client 1"):
+    with pytest.raises(DataError, match=r"the labels of .* of client 0 have names in its type, those of .* client 1"):
         from_datasets([labelled(["no", "yes"], [0, 1]), bare], bare, features=["v"], label="y")
     with pytest.raises(DataError, match=r"test: y has -1 in row 0, but the names of its type run from 0 to 1"):
         from_datasets(labelled(["a", "b"], [0, 1]), labelled(["a", "b"], [-1]), features=["v"], label="y")

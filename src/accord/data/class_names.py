@@ -53,7 +53,7 @@ def spellings(values: Iterable[str], stated: Sequence[str] | None = None) -> dic
     return {value: shortest[numbers[value]] for value in values}
 
 
-def check_test_labels(train: Rows, test: Rows, names: Sequence[str], where: str, mend: str) -> None:
+def check_test_labels(train: NDArray[Any], test: NDArray[Any], names: Sequence[str], where: str, mend: str) -> None:
     """Refuses test rows of classes that no training row has: they would all be counted wrong.
 
     Args:

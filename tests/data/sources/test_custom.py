@@ -249,11 +249,14 @@ def test_integer_labels_are_coded(load: Load) -> None:
 
 
 def test_numbers_that_are_equal_are_one_class_and_one_group(load: Load) -> None:
-    groups = {"groups_train": {"site": [1, 1.0, 2, 2.0, 1, 2]}, "groups_test": {"site": np.array([1.0, 2, 2, 1])}}
+    groups: dict[str, Any] = {
+        "groups_train": {"site": [1, 1.0, 2, 2.0, 1, 2]},
+        "groups_test": {"site": np.array([1.0, 2, 2, 1])},
+    }
     data = load(rows(y_test=np.array([0.0, 1.0, 1.0, 0.0]), **groups))
     assert (data.class_names, data.test.y.tolist()) == (("0", "1"), [0, 1, 1, 0])
     assert data.train.groups["site"].names == data.test.groups["site"].names == ("1", "2")
-    texts = {"groups_train": {"site": ["1", "2"] * 3}, "groups_test": {"site": ["1.0", "2.0"] * 2}}
+    texts: dict[str, Any] = {"groups_train": {"site": ["1", "2"] * 3}, "groups_test": {"site": ["1.0", "2.0"] * 2}}
     assert load(rows(**texts)).test.groups["site"].codes.tolist() == [0, 1, 0, 1]
 
 
