@@ -1,6 +1,7 @@
 """Judging against plain torch, and groups by name."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,12 +56,48 @@ def test_an_unknown_column_names_the_nearest(data: DataSet) -> None:
         groupings(data, ["sex*rase"])
 
 
-def test_positive_label() -> None:
-    assert positive_label(None, 2) == 1
-    assert positive_label(None, 10) is None
-    assert positive_label(8, 10) == 8
-    with pytest.raises(StudyError, match="positive 10 is not a label"):
-        positive_label(10, 10)
+def classes(*names: str, positive: str | None = None) -> DataSet:
+    table = Table(torch.zeros(len(names), 1), torch.arange(len(names)))
+    return DataSet("custom", table, table, names, "", positive=positive)
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "code"),
+    [
+        (("0", "1"), None, 1),
+        (("1.0", "0.0"), None, 0),
+        (("False", "True"), None, 1),
+        (("true", "false"), None, 0),
+        (("a", "b", "c"), None, None),
+        (("1", "2"), 1, 0),  # by its own name, not its number
+        (("1", "2"), "2", 1),
+        (("1.0", "2.0"), 2, 1),
+        (("no", "yes"), "no", 0),
+        (("False", "True"), True, 1),
+        (("false", "true"), False, 0),
+        (("a", "b", "c"), "b", 1),
+        (tuple(map(str, range(10))), 8, 8),
+    ],
+)
+def test_the_positive_class_goes_by_its_own_name(names: tuple[str, ...], given: Any, code: int | None) -> None:
+    assert positive_label(given, classes(*names)) == code
+
+
+@pytest.mark.parametrize("names", [("1", "2"), ("no", "yes"), ("-1", "1"), ("0", "2"), ("<=50K", ">50K")])
+def test_the_positive_class_is_never_guessed(names: tuple[str, ...]) -> None:
+    with pytest.raises(StudyError, match=r"which of the classes .* counts as selected is not stated") as refused:
+        positive_label(None, classes(*names))
+    assert all(repr(name) in str(refused.value) for name in names)
+    assert positive_label(None, classes(*names, positive=names[0])) == 0  # the data set's own
+
+
+def test_a_positive_class_that_is_none_lists_the_classes() -> None:
+    with pytest.raises(StudyError, match=r"fairness\.positive: no class is called '1' \(classes: 'no', 'yes'\)"):
+        positive_label(1, classes("no", "yes"))
+    with pytest.raises(StudyError, match=r"no class is called 'ye'; did you mean 'yes'\?"):
+        positive_label("ye", classes("no", "yes"))
+    with pytest.raises(StudyError, match="no class is called 'True'"):
+        positive_label(True, classes("0", "1"))
 
 
 def test_accuracy_counts_each_row_once(federation: Callable[..., FederatedData], task: Callable[..., Task]) -> None:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 
-from accord.config.base import Count, Flag, Fraction, NonNegative, Positive, Section, Whole
+from accord.config.base import Count, Flag, Fraction, NonNegative, Positive, Real, Section
 
 
 class Fairness(Section):
@@ -12,8 +12,8 @@ class Fairness(Section):
 
     groups: tuple[str, ...] = Field(min_length=1)
     """Group columns of the data, or `label`; `a*b` is their intersection."""
-    positive: Whole | None = None
-    """The label that counts as selected; null takes 1 for two classes and none for more."""
+    positive: Flag | StrictInt | Real | str | None = None
+    """The class that counts as selected, by its own name; null takes the data's own, or 1 of 0 and 1."""
     confidence: Annotated[float, Field(strict=True, gt=0, lt=0.9999)] = 0.95
     """Level of the intervals."""
     min_group_size: Count = 30

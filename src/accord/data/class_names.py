@@ -1,5 +1,6 @@
 """Classes and groups by their names: spellings of one number, and labels of test rows that no training row has."""
 
+import difflib
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.core.errors import DataError
+from accord.core.errors import DataError, StudyError
 from accord.data.federated import Rows
 
 # A number as it is written. A leading zero makes a code of it: "01" and "1" are two departments.
@@ -51,6 +52,34 @@ def spellings(values: Iterable[str], stated: Sequence[str] | None = None) -> dic
     for value in sorted(values, key=lambda value: (len(value), value)):
         shortest.setdefault(numbers[value], value)
     return {value: shortest[numbers[value]] for value in values}
+
+
+def class_code(given: bool | int | float | str, names: Sequence[str], setting: str) -> int:
+    """The code of a class that a study names.
+
+    Args:
+        given: its name; a number is the class that is this number, however it is written.
+        names: what each label means.
+        setting: the study's setting that names it.
+
+    Raises:
+        StudyError: no class has that name; it lists the names.
+
+    >>> class_code(1, ["0", "1.0"], "x"), class_code(True, ["False", "True"], "x"), class_code("b", ["a", "b"], "x")
+    (1, 1, 1)
+    """
+    text = str(given)
+    spelled = text if text in names else spellings([text], names)[text]
+    if isinstance(given, bool):
+        spelled = next((name for name in names if name.lower() == text.lower()), spelled)
+    if spelled in names:
+        return names.index(spelled)
+    near = difflib.get_close_matches(text, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise StudyError(
+        f"{setting}: no class is called {text!r}{hint} (classes: {_listed(names, np.arange(len(names)))}); give a "
+        "class's own name, not its number"
+    )
 
 
 def check_test_labels(train: NDArray[Any], test: NDArray[Any], names: Sequence[str], where: str, mend: str) -> None:

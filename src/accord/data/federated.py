@@ -167,6 +167,8 @@ class DataSet:
         about: one sentence for the report: what it is, where it came from, licence.
         derived: what else of this value was read off the training rows; refused under privacy.
         drawn: which rows the study's `imbalance` kept; None where it kept all.
+        positive: the class that its publisher's question asks for, such as an income of more than 50,000 dollars; None
+            where none is documented.
     """
 
     name: str
@@ -176,6 +178,7 @@ class DataSet:
     about: str
     derived: tuple[str, ...] = ()
     drawn: Drawn | None = None
+    positive: str | None = None
 
     def __post_init__(self) -> None:
         for part, table in (("training", self.train), ("test", self.test)):

@@ -42,4 +42,4 @@ def sensitive_groups(section: Fairness | None, data: DataSet) -> tuple[Mapping[s
     """
     if section is None:
         return {}, None
-    return groupings(data, section.groups), positive_label(section.positive, len(data.class_names))
+    return groupings(data, section.groups), positive_label(section.positive, data)

@@ -13,6 +13,7 @@ from torch import Tensor
 from accord.core.errors import StudyError
 from accord.core.params import Params
 from accord.core.task import Task
+from accord.data.class_names import class_code, spellings
 from accord.data.federated import DataSet, Rows, Table, refuse_numbers
 from accord.fairness.audit import ClientSpread, client_spread
 from accord.fairness.calibration import RowScores
@@ -175,19 +176,43 @@ def groupings(data: DataSet, columns: Sequence[str]) -> dict[str, Grouping]:
     return found
 
 
-def positive_label(positive: int | None, classes: int) -> int | None:
-    """The label that counts as selected: as given, else 1 of two classes, else none.
+def positive_label(positive: bool | int | float | str | None, data: DataSet) -> int | None:
+    """The label that counts as selected, as its code; None where none does.
+
+    Args:
+        positive: the class's own name, as the study gives it. None takes the class that the data set documents, or of
+            two classes 0 and 1 (or False and True) the second; of more than two classes none.
+        data: whose classes they are.
 
     Raises:
-        StudyError: a label the data does not have.
+        StudyError: no class has that name; or there are two classes of which neither is known to be the positive one.
+            Guessed wrong, every rate would be of the other class: of 1 for a good and 2 for a bad credit risk, of the
+            bad ones.
     """
+    names = data.class_names
+    if data.regression:
+        if positive is not None:
+            raise StudyError(
+                f"fairness.positive {positive} is a class, but the data's target is a number; leave it out"
+            )
+        return None
     if positive is None:
-        return 1 if classes == 2 else None
-    if not classes:
-        raise StudyError(f"fairness.positive {positive} is a label, but the data's target is a number; leave it out")
-    if positive >= classes:
-        raise StudyError(f"fairness.positive {positive} is not a label; the data has 0 to {classes - 1}")
-    return positive
+        if data.positive is not None:
+            return names.index(data.positive)
+        return _second_of_two(names) if len(names) == 2 else None
+    return class_code(positive, names, "fairness.positive")
+
+
+def _second_of_two(names: Sequence[str]) -> int:
+    """The code of 1 or True, where the classes are 0 and 1 or False and True."""
+    for meant in ({"0": 0, "1": 1}, {"false": 0, "true": 1}):
+        found = [meant.get(spelling.lower()) for spelling in (spellings([name], list(meant))[name] for name in names)]
+        if sorted(found, key=str) == [0, 1]:
+            return found.index(1)
+    raise StudyError(
+        f"fairness.positive: which of the classes {' and '.join(map(repr, names))} counts as selected is not stated, "
+        f"and it is not guessed; name it, such as fairness.positive={names[1]!r}"
+    )
 
 
 def count_groups(

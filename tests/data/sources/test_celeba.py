@@ -13,6 +13,7 @@ import accord
 from accord.config.data import CelebaData
 from accord.config.load import make_study
 from accord.core.errors import DataError
+from accord.data import prepare as prepare_data
 from accord.data.federated import DataSet
 from accord.data.load import load_data
 from accord.data.sources import pixels
@@ -126,7 +127,7 @@ def test_pixels_train_as_scaled_numbers_do(
     # One mechanism, one noise: the fingerprint, which noise follows, holds the features' bytes.
     monkeypatch.setattr(prepare, "fingerprint_of", lambda study, federated, task: "same")
     pixels_run = accord.run(study, tmp_path / "pixels")
-    monkeypatch.setattr(prepare, "load_data", lambda settings, seed: as_floats(load_data(settings, seed)))
+    monkeypatch.setattr(prepare_data, "load_data", lambda settings, seed: as_floats(load_data(settings, seed)))
     floats_run = accord.run(study, tmp_path / "floats")
     assert pixels_run.params.keys() == floats_run.params.keys()
     for name, value in pixels_run.params.items():

@@ -139,7 +139,7 @@ def load_adult(settings: AdultData) -> DataSet:
         f"UCI Adult census income (Becker and Kohavi 1996), {len(train):,} + {len(test):,} persons of the US "
         "census of 1994, CC BY 4.0."
     )
-    return DataSet("adult", train, test, _INCOMES, about)
+    return DataSet("adult", train, test, _INCOMES, about, positive=_INCOMES[1])
 
 
 def _table(path: Path, keep_protected: bool) -> Table:

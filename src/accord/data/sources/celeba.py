@@ -44,7 +44,7 @@ def load_celeba(settings: CelebaData) -> DataSet:
         "celebrities, for non-commercial research only."
     )
     parts = table(pixels[: len(train)], train), table(pixels[len(train) :], test)
-    return DataSet("celeba", *parts, label_names(settings.target), about)
+    return DataSet("celeba", *parts, label_names(settings.target), about, positive=settings.target)
 
 
 def count_celeba(settings: CelebaData) -> tuple[int, int]:

@@ -38,4 +38,5 @@ def load_celeba_attributes(settings: CelebaAttributesData) -> DataSet:
         f"CelebA (Liu, Luo, Wang and Tang 2015) without its images: {settings.target} from {from_others} of the 40 "
         "attributes of faces of celebrities, for non-commercial research only."
     )
-    return DataSet("celeba-attributes", table(train), table(test), label_names(settings.target), about)
+    names = label_names(settings.target)
+    return DataSet("celeba-attributes", table(train), table(test), names, about, positive=settings.target)

@@ -70,7 +70,8 @@ def load_occupancy(settings: OccupancyData) -> DataSet:
         "UCI Occupancy Detection (Candanedo and Feldheim 2016): air and light of an office room minute by minute in "
         "February 2015, CC BY 4.0."
     )
-    return DataSet("occupancy", table(ORIGIN.files[:1]), table(_TESTED[settings.test]), _CLASSES, about)
+    train, test = table(ORIGIN.files[:1]), table(_TESTED[settings.test])
+    return DataSet("occupancy", train, test, _CLASSES, about, positive=_CLASSES[1])
 
 
 def _read(path: Path, expected: int) -> list[Minute]:
