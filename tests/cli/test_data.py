@@ -25,6 +25,20 @@ def test_png_and_overrides(cli: Cli, study_file: StudyFile, tmp_path: Path) -> N
     assert (tmp_path / "who.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_no_file_is_written_over(cli: Cli, study_file: StudyFile, tmp_path: Path) -> None:
+    first = tmp_path / "study-partition.svg"
+    first.write_text("mine")
+    said = cli("data", "partition", study_file())
+    assert said.code == 0
+    assert first.read_text() == "mine"
+    assert said.out.splitlines()[-1] == "plot: study-partition-2.svg"
+    assert "<svg" in (tmp_path / "study-partition-2.svg").read_text()
+    said = cli("data", "partition", study_file(), "--plot", "study-partition.svg")
+    assert said.code == 2
+    assert "study-partition.svg: the file exists already" in said.err
+    assert first.read_text() == "mine"
+
+
 def test_json(cli: Cli, study_file: StudyFile, tmp_path: Path) -> None:
     said = cli("data", "partition", study_file(), "--json")
     assert sum(client["rows"] for client in json.loads(said.out)["clients"]) == 300

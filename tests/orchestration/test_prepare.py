@@ -25,7 +25,7 @@ REFUSED: list[tuple[dict[str, Any], type[AccordError], str]] = [
     ({"partition": {"name": "size", "partition_sizes": [100, 100]}}, DataError, "partition"),
     ({"partition": {"name": "iid", "num_partitions": 301}}, DataError, "client"),
     ({"fairness": {"groups": ["grup"]}}, StudyError, "did you mean 'group'"),
-    ({"fairness": {"groups": ["group"], "positive": 7}}, StudyError, "fairness.positive 7 is not a label"),
+    ({"fairness": {"groups": ["group"], "positive": 7}}, StudyError, "fairness.positive: no class is called '7'"),
     ({"model": {"name": "tfp_cnn"}}, StudyError, "tfp_cnn"),
 ]
 

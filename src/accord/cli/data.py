@@ -1,6 +1,7 @@
 """`accord data`: which data there is, and what a study's data looks like before anything is trained."""
 
 import contextlib
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -33,7 +34,11 @@ def partition(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Where to draw it (.svg or .png). [default: STUDY-partition.svg]"),
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Where to draw it (.svg or .png); must not exist. [default: STUDY-partition.svg]",
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout; draw only with --plot.")
@@ -52,9 +57,11 @@ def partition(
 
     settings = load_study(study, set_ or [])
     sys.path.insert(0, str(study.resolve().parent))  # a user's own functions lie beside the study
-    target = plot or (None if as_json else Path(f"{study.stem}-partition.svg"))
+    target = plot or (None if as_json else _unused(Path(f"{study.stem}-partition.svg")))
     if target is not None and target.suffix not in (".svg", ".png"):
         raise StudyError(f"--plot {target}: the file must end in .svg or .png")
+    if target is not None and target.exists():
+        raise StudyError(f"--plot {target}: the file exists already; remove it, or name another")
     with contextlib.redirect_stdout(sys.stderr):  # what a user's own function prints
         data = load_data(settings.data, settings.seed)
     federated = deal(data, settings.partition, settings.seed, settings.imbalance)
@@ -65,12 +72,23 @@ def partition(
         Console().print(partition_table(summary))
     if target is not None:
         try:
-            partition_figure(summary).savefig(target)
+            with target.open("xb") as file:  # never over a file that came meanwhile
+                partition_figure(summary).savefig(file, format=target.suffix[1:])
         except OSError as error:
             raise StudyError(f"--plot {target}: {error.strerror or error}; name a file that can be written") from error
         if not as_json:
             print(f"plot: {target}")
     return 0
+
+
+def _unused(path: Path) -> Path:
+    """The path, with the first number behind it that makes it a name of no file.
+
+    >>> _unused(Path("no-such-file.svg")).name
+    'no-such-file.svg'
+    """
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return path if not path.exists() else next(each for each in numbered if not each.exists())
 
 
 @app.command("list")

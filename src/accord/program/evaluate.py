@@ -193,7 +193,7 @@ def positive_label(positive: bool | int | float | str | None, data: DataSet) -> 
     if data.regression:
         if positive is not None:
             raise StudyError(
-                f"fairness.positive {positive} is a class, but the data's target is a number; leave it out"
+                f"fairness.positive {positive} is a label, but the data's target is a number; leave it out"
             )
         return None
     if positive is None:
