@@ -171,4 +171,4 @@ def peer(name: str, *arguments: str) -> Iterator[Peer]:
 
 def _accuracy(prepared: Prepared, params: Params) -> float:
     table = prepared.federated.data.test
-    return float(evaluate(prepared.work.task, params, table, 1000).correct.mean())
+    return float(evaluate(prepared.work.task, params, table, 1000).row_scores.mean())

@@ -12,8 +12,8 @@ from torch import nn
 
 from accord.config.load import make_study
 from accord.config.schema import Study
-from accord.core.task import Task
 from accord.data.federated import ClientRows, DataSet, FederatedData, Table
+from accord.tasks.task import Task
 
 DATA = os.environ.get("ACCORD_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="needs the real data sets: set ACCORD_DATA to their folder")
@@ -66,7 +66,7 @@ def small_study() -> Callable[..., Study]:
             "model": {"name": "logistic"},
             "training": {"learning_rate": 0.2, "batch_size": 10},
             "program": {"name": "fedavg", "rounds": 4},
-            "fairness": {"groups": ["group"], "bootstrap": 50},
+            "fairness": {"groups": ["group"]},
         }
         return make_study(base | sections)
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from accord.config.load import make_study
 from accord.config.schema import Study
-from accord.core.task import Task
 from accord.data.federated import ClientRows, DataSet, FederatedData, GroupColumn, Table
+from accord.tasks.task import Task
 
 
 def federation(sizes: list[int], features: int = 5, seed: int = 0) -> FederatedData:
@@ -45,6 +45,6 @@ def study(**sections: Any) -> Study:
         "model": {"name": "linear"},
         "training": {"learning_rate": 0.05, "batch_size": 10},
         "program": {"name": "fedavg", "rounds": 4},
-        "fairness": {"groups": ["group"], "bootstrap": 50},
+        "fairness": {"groups": ["group"]},
     }
     return make_study(base | sections)

@@ -10,7 +10,19 @@ from accord.cli.progress import Progress
 from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
 
 RECORD = RoundRecord(
-    3, (0,), (0,), (), 10, 1, TestScores(0.876, 0.3, 100), None, EpsilonSpread(0.1, 0.2, 1.234), 1, 1, 2, {}
+    3,
+    (0,),
+    (0,),
+    (),
+    10,
+    1,
+    TestScores({"accuracy": 0.876, "loss": 0.3}, 100),
+    None,
+    EpsilonSpread(0.1, 0.2, 1.234),
+    1,
+    1,
+    2,
+    {},
 )
 
 
@@ -36,7 +48,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_a_regression_the_error_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    test = TestScores(None, 3600.0, 89, 60.0, 50.0, 0.3)
+    test = TestScores({"rmse": 60.0, "loss": 3600.0, "mae": 50.0, "r2": 0.3}, 89)
     with Progress() as progress:
         progress.on_round("train", replace(RECORD, test=test), 10)
     assert capsys.readouterr().err == "training: round 3/10 rmse 60.00 ε 1.23\n"

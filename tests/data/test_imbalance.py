@@ -264,7 +264,7 @@ def test_a_run_records_and_reports_what_was_kept(tmp_path: Path) -> None:
             partition={"name": "iid", "num_partitions": 3},
             program={"name": "fedavg", "rounds": 1},
             imbalance={"group": "group", "value": "0", "share": share, "rows": 100, "test_rows_per_group": 40},
-            fairness={"groups": ["group"], "bootstrap": 10},
+            fairness={"groups": ["group"]},
         )
         return accord.run(study, tmp_path / str(share))
 

@@ -16,7 +16,6 @@ from accord.core import params as p
 from accord.core.errors import PrivacyError
 from accord.core.params import Params
 from accord.core.streams import NOISE, bind, stream
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
@@ -25,6 +24,7 @@ from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule
 from accord.program.optimizers import adam, sgd
 from accord.program.scaffold import CONTROL, ControlVariates
+from accord.tasks.task import Task
 
 SIZES = [12, 30, 7, 30, 41, 5, 18]
 SEED = 9

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from accord.core.errors import PrivacyError
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines import client_losses as losses
 from accord.engines.client_losses import client_losses
+from accord.tasks.task import Task
 from engines.contract import SIZES, make_work
 
 

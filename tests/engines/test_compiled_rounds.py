@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from accord.core.params import Params
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.vectorised import chunks
 from accord.engines.vectorised.engine import Vectorised
@@ -16,6 +15,7 @@ from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule
 from accord.program.optimizers import sgd
 from accord.program.scaffold import ControlVariates
+from accord.tasks.task import Task
 from engines.contract import SIZES, STREAMS, close, make_plan, make_work, reference_update
 
 FLOAT: dict[str, Any] = {"dtype": torch.float32, "optimizer": sgd(0.1)}

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import regressions
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.stacked.network import stack_network
@@ -18,6 +17,7 @@ from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.base import Engine
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 from engines.contract import SIZES, STREAMS, EngineContract, make_work
 
 

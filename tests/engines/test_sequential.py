@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from accord.core import params as p
 from accord.core.errors import ClientError
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.privacy.plan import PrivacyPlan
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 from engines.contract import SIZES, STREAMS, EngineContract, make_work
 
 

@@ -12,17 +12,16 @@ from scipy import stats
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
 from accord.core.errors import DataError
+from accord.fairness.audit import audit, client_spread, group_reports
 from accord.fairness.errors_by_group import (
+    ERRORS_BY_GROUP,
     ErrorSums,
-    audit_errors,
     error_gaps,
-    error_spread,
-    gap_intervals,
-    group_errors,
     mean_errors,
     standard_errors,
     sum_errors,
 )
+from accord.fairness.gaps import gap_intervals
 from accord.fairness.groups import Grouping
 
 NAMES = ("a", "b", "c")
@@ -76,7 +75,7 @@ def test_sums_add() -> None:
 def test_intervals_are_those_of_a_mean() -> None:
     grouping, y, predicted = draw()
     errors = predicted - y
-    report = group_errors(sum_errors(grouping, errors), 0.9, 30)["b"]
+    report = group_reports(sum_errors(grouping, errors), ERRORS_BY_GROUP, 0.9, 30)["b"]
     own = errors[grouping.codes == 1]
     for name, values in {"mse": own**2, "mae": np.abs(own), "bias": own}.items():
         expected = stats.norm.interval(0.9, loc=values.mean(), scale=stats.sem(values))
@@ -84,14 +83,14 @@ def test_intervals_are_those_of_a_mean() -> None:
 
 
 def test_errors_that_are_all_alike_have_an_interval_of_no_width() -> None:
-    report = group_errors(sums_of([0.1] * 50), 0.95, 30)["a"]
+    report = group_reports(sums_of([0.1] * 50), ERRORS_BY_GROUP, 0.95, 30)["a"]
     for name in ("mse", "mae", "bias"):
         low, high = report.intervals[name] or (math.nan, math.nan)
         assert low == pytest.approx(high, abs=1e-8)
 
 
 def test_an_interval_of_a_mean_of_squares_does_not_reach_below_0() -> None:
-    report = group_errors(sums_of([0.0, 0.0, 5.0]), 0.95, 30)["a"]
+    report = group_reports(sums_of([0.0, 0.0, 5.0]), ERRORS_BY_GROUP, 0.95, 30)["a"]
     assert report.intervals["mse"] is not None
     assert report.intervals["mse"][0] == 0.0
     assert report.intervals["bias"] is not None
@@ -100,52 +99,60 @@ def test_an_interval_of_a_mean_of_squares_does_not_reach_below_0() -> None:
 
 def test_groups_of_no_row_and_of_one() -> None:
     sums = sums_of([2.0, 1.0, 1.0], [0, 1, 1])
-    reports = group_errors(sums, 0.95, 1)
-    assert reports["a"].errors == {"mse": 4.0, "mae": 2.0, "bias": 2.0}
+    reports = group_reports(sums, ERRORS_BY_GROUP, 0.95, 1)
+    assert reports["a"].values == {"mse": 4.0, "mae": 2.0, "bias": 2.0}
     assert reports["a"].intervals == {"mse": None, "mae": None, "bias": None}
-    assert reports["c"].errors == {"mse": None, "mae": None, "bias": None}
+    assert reports["c"].values == {"mse": None, "mae": None, "bias": None}
     assert (reports["a"].too_small, reports["c"].too_small) == (False, True)
     assert error_gaps(sums)["mse_gap"] == 3.0  # c, without rows, is left out
-    found = gap_intervals(sums, confidence=0.95, resamples=10, rng=np.random.default_rng(0))
+    found = gap_intervals(ERRORS_BY_GROUP, sums, 0.95)
     assert found == {"mse_gap": None, "mae_gap": None, "bias_gap": None}
     assert error_gaps(sums_of([], [])) == {"mse_gap": None, "mae_gap": None, "bias_gap": None}
 
 
-def test_gap_intervals_are_near_those_of_rows_drawn_anew() -> None:
-    grouping, y, predicted = draw(900)
-    errors, rng = predicted - y, np.random.default_rng(1)
-    found = gap_intervals(sum_errors(grouping, errors), confidence=0.95, resamples=4000, rng=rng)
-    by_code = [errors[grouping.codes == code] for code in range(3)]
-    again = []
-    for _ in range(2000):
-        drawn = [rng.choice(own, len(own)) for own in by_code]
-        measures = [[np.mean(each**2), np.mean(np.abs(each)), np.mean(each)] for each in drawn]
-        again.append(np.ptp(measures, axis=0))
-    for name, ends in zip(
-        ("mse_gap", "mae_gap", "bias_gap"), np.quantile(again, [0.025, 0.975], axis=0).T, strict=True
-    ):
-        width = ends[1] - ends[0]
-        assert found[name] == pytest.approx(ends, abs=0.12 * width)
+def test_the_interval_of_a_gap_between_two_means_is_that_of_their_difference() -> None:
+    """MOVER of symmetrical intervals is the plain one: d ± z sqrt(se1² + se2²), at the confidence asked for."""
+    rng = np.random.default_rng(1)
+    one, two = rng.normal(3.0, 1.0, size=60), rng.normal(1.0, 2.0, size=40)
+    sums = sum_errors(Grouping("g", ("a", "b"), np.repeat([0, 1], [60, 40])), np.concatenate([one, two]))
+    for confidence in (0.8, 0.95):
+        z = stats.norm.ppf((1 + confidence) / 2)
+        half = z * math.hypot(stats.sem(one), stats.sem(two))
+        difference = one.mean() - two.mean()
+        found = gap_intervals(ERRORS_BY_GROUP, sums, confidence)["bias_gap"]
+        assert found == pytest.approx((difference - half, difference + half), rel=1e-9)
+
+
+def test_gaps_between_means_are_covered_as_often_as_they_say() -> None:
+    """Also of three groups, where pairs are taken together: at least as often."""
+    rng = np.random.default_rng(7)
+    deviations = np.array([1.0, 1.5, 2.0])
+    true = {"mse_gap": 3.0, "mae_gap": math.sqrt(2 / math.pi), "bias_gap": 0.0}
+    codes, hits = np.repeat([0, 1, 2], 150), dict.fromkeys(true, 0)
+    for _ in range(400):
+        sums = sum_errors(Grouping("g", NAMES, codes), rng.normal(size=450) * deviations[codes])
+        for name, ends in gap_intervals(ERRORS_BY_GROUP, sums, 0.9).items():
+            hits[name] += ends is not None and ends[0] <= true[name] <= ends[1]
+    assert all(count >= 336 for count in hits.values()), hits  # 360 less four standard deviations
 
 
 def test_the_report() -> None:
     grouping, y, predicted = draw()
     small = Grouping("h", ("p", "q"), (np.arange(400) < 3).astype(np.int64))
     columns = {"g": sum_errors(grouping, predicted - y), "h": sum_errors(small, predicted - y)}
-    told = audit_errors(
-        columns, confidence=0.95, min_group_size=30, resamples=100, rng=np.random.default_rng(0)
-    ).as_json()
-    assert (told["measure"], told["positive"], told["confusion"]) == ("mse", None, None)
+    told = audit(columns, ERRORS_BY_GROUP, confidence=0.95, min_group_size=30).as_json()
+    assert (told["measure"], told["positive"]) == ("mse", None)
     assert list(told["groups"]) == ["g=a", "g=b", "g=c", "h=p", "h=q"]
-    assert set(told["groups"]["g=a"]) == {"n", "mse", "mae", "bias", "intervals", "too_small"}
-    assert told["headline_column"] == "g"
-    assert told["mse_gap"] == told["columns"]["g"]["mse_gap"]
+    assert set(told["groups"]["g=a"]) == {"n", "mse", "mae", "bias", "intervals", "too_small", "too_small_rates"}
+    widest = max(told["columns"], key=lambda column: told["columns"][column]["mse_gap"])
+    assert told["headline_column"] == widest
+    assert told["mse_gap"] == told["columns"][widest]["mse_gap"]
     assert told["worst_group"] == "g=c"
     assert told["worst_group_mse"] == told["groups"]["g=c"]["mse"]
     assert told["columns"]["h"]["too_small_groups"] == ["q"]
     assert told["columns"]["h"]["worst_group"] == "p"
     with pytest.raises(DataError, match="no group columns"):
-        audit_errors({}, confidence=0.95, min_group_size=30, resamples=10, rng=np.random.default_rng(0))
+        audit({}, ERRORS_BY_GROUP, confidence=0.95, min_group_size=30)
 
 
 def test_rows_and_errors_are_as_many() -> None:
@@ -162,14 +169,14 @@ def test_standard_errors_shrink_with_the_root_of_the_rows() -> None:
 
 def test_the_spread_over_clients() -> None:
     sums, n = np.arange(20.0) * 10, np.full(20, 10)
-    spread = error_spread(np.append(sums, 0.0), np.append(n, 0), min_rows=11)
+    spread = client_spread(np.append(sums, 0.0), np.append(n, 0), lower_is_better=True, min_rows=11)
     assert (spread.clients, spread.without_rows, spread.too_small) == (20, 1, 20)
-    assert (spread.mean, spread.min, spread.max, spread.worst_10_percent) == (9.5, 0.0, 19.0, 18.5)
-    assert spread.standard_deviation == pytest.approx(np.arange(20).std())
-    lost = error_spread(np.array([1.0, np.inf]), np.array([1, 1]))
-    assert (lost.min, lost.mean, lost.max, lost.standard_deviation) == (1.0, None, None, None)
-    assert error_spread(np.zeros(1), np.zeros(1, dtype=np.int64)).mean is None
+    assert (spread.mean, spread.min, spread.max, spread.worst_decile) == (9.5, 0.0, 19.0, 18.5)
+    assert spread.std == pytest.approx(np.arange(20).std())
+    lost = client_spread(np.array([1.0, np.inf]), np.array([1, 1]), lower_is_better=True)
+    assert (lost.min, lost.mean, lost.max, lost.std) == (1.0, None, None, None)
+    assert client_spread(np.zeros(1), np.zeros(1, dtype=np.int64), lower_is_better=True).mean is None
     wrong: list[Any] = [np.array([-1.0]), np.array([np.nan]), np.zeros((1, 1))]
     for each in wrong:
-        with pytest.raises(DataError, match="give a sum >= 0"):
-            error_spread(each, np.array([1]))
+        with pytest.raises(DataError, match=r"must lie between 0 and|give one each"):
+            client_spread(each, np.array([1]), lower_is_better=True)

@@ -1,4 +1,4 @@
-"""Rates and gaps against Fairlearn, intervals against scipy, the bootstrap against resampling of rows."""
+"""Rates and gaps against Fairlearn, intervals against scipy and the coverage they promise."""
 
 import csv
 import gzip
@@ -19,7 +19,6 @@ from accord.fairness.groups import GroupCounts, Grouping, Integers, count, inter
 from accord.fairness.rates import (
     GAPS,
     RATES,
-    bootstrap_gaps,
     gap_intervals,
     gaps,
     rate_intervals,
@@ -55,7 +54,7 @@ FAIRLEARN: Mapping[str, Metric] = {
     "fnr": lambda y, p: fairlearn.false_negative_rate(y, p, pos_label=1),
 }
 FAIRLEARN_GAPS: Mapping[str, Callable[..., float]] = {
-    name: getattr(fairlearn, name) for name in GAPS if name != "accuracy_gap"
+    gap.name: getattr(fairlearn, gap.name) for gap in GAPS if gap.name != "accuracy_gap"
 }
 
 
@@ -132,7 +131,7 @@ def test_where_cells_are_empty_gaps_are_metric_frames_over_the_defined_rates(
     }
     mine = gaps(count(grouping, y, p, positive=1))
     for gap in GAPS:
-        assert agree(mine[gap], expected[gap]), gap
+        assert agree(mine[gap.name], expected[gap.name]), gap
 
 
 def test_fairlearn_takes_an_undefined_rate_for_zero_and_accord_leaves_it_out() -> None:
@@ -187,17 +186,17 @@ def test_without_a_positive_label_only_accuracy_is_known() -> None:
     assert all(rates(counts)[rate] == [None, None] for rate in RATES if rate != "accuracy")
     assert all(rate_intervals(counts, 0.9)[rate] == [None, None] for rate in RATES if rate != "accuracy")
     assert {name for name, gap in gaps(counts).items() if gap is not None} == {"accuracy_gap"}
-    intervals = gap_intervals(counts, confidence=0.95, resamples=100, rng=np.random.default_rng(0))
+    intervals = gap_intervals(counts, 0.95)
     assert {name for name, ends in intervals.items() if ends is not None} == {"accuracy_gap"}
 
 
 def test_a_single_group_has_no_gap() -> None:
     y, p = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0])
     counts = count(Grouping("g", ("only",), np.zeros(4, dtype=np.int64)), y, p, positive=1)
-    intervals = gap_intervals(counts, confidence=0.95, resamples=200, rng=np.random.default_rng(0))
+    intervals = gap_intervals(counts, 0.95)
     for name, gap in gaps(counts).items():
         assert gap == (1.0 if name.endswith("ratio") else 0.0)
-        assert intervals[name] == (gap, gap)
+        assert intervals[name] is None  # there is nothing to estimate
 
 
 def test_a_model_that_selects_nobody_has_no_ratio() -> None:
@@ -205,7 +204,7 @@ def test_a_model_that_selects_nobody_has_no_ratio() -> None:
     assert gaps(counts)["demographic_parity_ratio"] is None
     assert gaps(counts)["equalized_odds_ratio"] is None
     assert gaps(counts)["demographic_parity_difference"] == 0.0
-    intervals = gap_intervals(counts, confidence=0.95, resamples=50, rng=np.random.default_rng(0))
+    intervals = gap_intervals(counts, 0.95)
     assert intervals["demographic_parity_ratio"] is None
 
 
@@ -233,7 +232,7 @@ def test_a_level_that_is_none_is_refused(confidence: float) -> None:
     with pytest.raises(ValueError, match="confidence"):
         wilson(counts.correct, counts.n, confidence)
     with pytest.raises(ValueError, match="confidence"):
-        gap_intervals(counts, confidence=confidence, resamples=10, rng=np.random.default_rng(0))
+        gap_intervals(counts, confidence)
 
 
 def test_rate_intervals_stand_beside_their_own_rate() -> None:
@@ -252,52 +251,6 @@ def test_rate_intervals_stand_beside_their_own_rate() -> None:
     assert found["tpr"][1] == pytest.approx((expected.low, expected.high), abs=TOLERANCE)
 
 
-def resampled_by_rows(
-    grouping: Grouping, y: Integers, p: Integers, resamples: int, rng: np.random.Generator
-) -> dict[str, list[float]]:
-    """The bootstrap as one would write it first: draw row numbers within each group."""
-    members = [np.flatnonzero(grouping.codes == code) for code in range(len(grouping.names))]
-    found: dict[str, list[float]] = {name: [] for name in GAPS}
-    for _ in range(resamples):
-        again = np.concatenate([rng.choice(own, size=len(own)) for own in members if len(own)])
-        drawn = Grouping(grouping.column, grouping.names, grouping.codes[again])
-        for name, gap in gaps(count(drawn, y[again], p[again], positive=1)).items():
-            found[name].append(math.nan if gap is None else gap)
-    return found
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_the_bootstrap_on_counts_is_the_bootstrap_on_rows_in_distribution(classes: int) -> None:
-    rng = np.random.default_rng(11)
-    codes = np.repeat([0, 1, 2], [12, 40, 90])  # the fourth group has no rows
-    y = rng.integers(classes, size=codes.size)
-    p = np.where(rng.random(codes.size) < 0.7, y, rng.integers(classes, size=codes.size))
-    grouping = Grouping("g", NAMES, codes)
-    naive = resampled_by_rows(grouping, y, p, 1500, rng)
-    fast = bootstrap_gaps(count(grouping, y, p, positive=1), resamples=1500, rng=rng)
-    for name in GAPS:
-        slow = np.array(naive[name])
-        undefined = abs(int(np.isnan(slow).sum()) - int(np.isnan(fast[name]).sum()))
-        assert undefined < 30, name
-        test = stats.ks_2samp(slow[~np.isnan(slow)], fast[name][~np.isnan(fast[name])])
-        assert test.pvalue > 0.01, name
-
-
-def test_a_group_of_one_row_is_drawn_as_that_row() -> None:
-    y, p = np.array([1, 0, 0, 1]), np.array([1, 1, 0, 0])  # one row of each outcome
-    counts = count(Grouping("g", NAMES, np.arange(4)), y, p, positive=1)
-    for name, values in bootstrap_gaps(counts, resamples=50, rng=np.random.default_rng(0)).items():
-        assert set(values) == {gaps(counts)[name]}
-
-
-def test_the_same_generator_gives_the_same_intervals() -> None:
-    counts = GroupCounts("g", ("a", "b"), np.array([50, 40]), np.array([30, 35]))
-    first, second = (
-        gap_intervals(counts, confidence=0.95, resamples=300, rng=np.random.default_rng(9)) for _ in range(2)
-    )
-    assert first == second
-
-
 def simulated(rng: np.random.Generator, shares: Mapping[str, tuple[float, float]], n: int) -> GroupCounts:
     """Two groups of n rows, each labelled positive with probability 1/2, with the TPR and FPR given."""
     tpr, fpr = np.array(shares["tpr"]), np.array(shares["fpr"])
@@ -306,7 +259,7 @@ def simulated(rng: np.random.Generator, shares: Mapping[str, tuple[float, float]
     return GroupCounts("g", ("a", "b"), np.full(2, n), tp + tn, 1, tp, fp, tn, fn)
 
 
-def test_bootstrap_intervals_cover_a_real_gap_as_often_as_they_say() -> None:
+def test_intervals_cover_a_real_gap_as_often_as_they_say() -> None:
     rng = np.random.default_rng(2024)
     shares = {"tpr": (0.85, 0.6), "fpr": (0.1, 0.25)}
     true = {
@@ -318,11 +271,13 @@ def test_bootstrap_intervals_cover_a_real_gap_as_often_as_they_say() -> None:
     repeats, covered = 400, dict.fromkeys(true, 0)
     for _ in range(repeats):
         counts = simulated(rng, shares, n=800)
-        intervals = gap_intervals(counts, confidence=0.9, resamples=400, rng=rng)
+        intervals = gap_intervals(counts, 0.9)
         for name, gap in true.items():
             ends = intervals[name]
             covered[name] += ends is not None and ends[0] <= gap <= ends[1]
-    # A fair interval misses 10% of the time: 40 of 400, standard deviation 6. The bounds are 4 of those.
+    # A fair interval misses 10% of the time: 40 of 400, standard deviation 6. The bounds are 4 of those. Equalised odds
+    # shares the 10% between two gaps, so it may miss less often.
+    assert covered.pop("equalized_odds_difference") >= 336
     assert all(336 <= hits <= 384 for hits in covered.values()), covered
 
 

@@ -49,7 +49,7 @@ def same(a: accord.Run, b: accord.Run) -> bool:
 def test_it_ends_after_patience_and_keeps_the_best(restless: Callable[..., Study], tmp_path: Path) -> None:
     run = accord.run(restless(), tmp_path / "run")
     result = result_of(run)
-    losses = [record.validation.loss for record in run.rounds if record.validation]
+    losses = [record.validation["loss"] for record in run.rounds if record.validation]
     best = min(range(len(losses)), key=lambda i: losses[i] or 9.0)
     assert (result["status"], result["reason"]) == ("done", "early_stopping")
     assert result["rounds"] == len(losses) == best + 1 + 3 < 40
@@ -62,7 +62,7 @@ def test_it_ends_after_patience_and_keeps_the_best(restless: Callable[..., Study
     assert same(run, short)
     kept = run.rounds[best].test
     assert kept is not None
-    assert (result["test"]["accuracy"], result["test"]["n"]) == (kept.accuracy, 140)
+    assert (result["test"]["accuracy"], result["test"]["n"]) == (kept["accuracy"], 140)
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert f"Ended early, after {best + 4} of 40 rounds" in page
     assert "Stopped early" not in page
@@ -74,8 +74,8 @@ def test_held_out_rows_are_judged_apart(restless: Callable[..., Study]) -> None:
     held = prepared.federated.validation
     assert scores is not None
     assert held is not None
-    judged = evaluate(prepared.work.task, prepared.initial, held, 100)
-    assert (scores.accuracy, scores.n) == (judged.accuracy, 60)
+    evaluated = evaluate(prepared.work.task, prepared.initial, held, 100)
+    assert (scores["accuracy"], scores.n) == (evaluated.value("accuracy"), 60)
     assert len(prepared.groups["group"].codes) == 140
     assert validate(prepare(restless(evaluation={})), prepared.initial) is None
 

@@ -11,17 +11,18 @@ import pytest
 import accord
 from accord.config.schema import Study
 from accord.fairness.groups import GroupCounts
-from accord.orchestration import finish as module
-from accord.orchestration.finish import QUANTILES, client_fairness, client_quantiles, conclude
+from accord.orchestration import group_measures as module
+from accord.orchestration.finish import conclude
+from accord.orchestration.group_measures import QUANTILES, client_measures, client_quantiles, sums_by_column
 from accord.orchestration.prepare import prepare
 from accord.orchestration.run_state import Stop, begin
-from accord.program.evaluate import count_groups, evaluate
+from accord.program.evaluate import evaluate
 
 
 @pytest.fixture
 def run(small_study: Callable[..., Study], tmp_path: Path) -> accord.Run:
     data = {"name": "synthetic", "train_rows": 300, "test_rows": 400, "classes": 2, "separation": 0.5}
-    fairness = {"groups": ["group", "label"], "bootstrap": 50}
+    fairness = {"groups": ["group", "label"]}
     return accord.run(small_study(data=data, fairness=fairness), tmp_path / "run")
 
 
@@ -61,21 +62,23 @@ def test_clients_figures_are_plain_counts(run: accord.Run) -> None:
 def test_the_clients_counts_add_up_to_the_test_sets(run: accord.Run) -> None:
     prepared = prepare(run.study)
     table, shares = prepared.federated.data.test, prepared.federated.test
-    judged = evaluate(prepared.work.task, run.params, table, 100)
-    whole = count_groups(prepared.groups, table, judged, prepared.positive)
-    for column, counts in whole.items():
+    evaluated = evaluate(prepared.work.task, run.params, table, 100)
+    over_all = sums_by_column(prepared, evaluated, slice(None))
+    for column, counts in over_all.items():
         total: GroupCounts | None = None
         for client in range(6):
-            part = count_groups(prepared.groups, table, judged, prepared.positive, shares.rows(client))[column]
+            part = sums_by_column(prepared, evaluated, shares.rows(client))[column]
+            assert isinstance(part, GroupCounts)
             total = part if total is None else total + part
         assert total is not None
+        assert isinstance(counts, GroupCounts)
         assert total.to_json() == counts.to_json()
 
 
 def test_quantiles_are_those_over_the_clients_one_by_one(run: accord.Run) -> None:
     prepared = prepare(run.study)
-    judged = evaluate(prepared.work.task, run.params, prepared.federated.data.test, 100)
-    clients, told = client_fairness(prepared, judged), client_quantiles(prepared, judged)
+    evaluated = evaluate(prepared.work.task, run.params, prepared.federated.data.test, 100)
+    clients, told = client_measures(prepared, evaluated), client_quantiles(prepared, evaluated)
 
     def over(values: list[float | None]) -> dict[str, Any] | None:
         known = [value for value in values if value is not None]
@@ -119,8 +122,8 @@ def test_without_fairness_there_are_no_groups(small_study: Callable[..., Study],
     assert run.result["fairness"] is None
     assert not (run.folder / "clients.json").exists()
     prepared = prepare(run.study)
-    judged = evaluate(prepared.work.task, run.params, prepared.federated.data.test, 100)
-    assert client_fairness(prepared, judged) == []
+    evaluated = evaluate(prepared.work.task, run.params, prepared.federated.data.test, 100)
+    assert client_measures(prepared, evaluated) == []
 
 
 def test_a_stop_is_told(small_study: Callable[..., Study], tmp_path: Path) -> None:

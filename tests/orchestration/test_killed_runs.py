@@ -61,7 +61,7 @@ def test_a_killed_run_ends_where_it_would_have(kind: str, study_file: Callable[.
     sections = {
         "training": {"learning_rate": 0.1, "batch_size": 4, "local_epochs": 2},
         "program": {"name": "fedavg", "rounds": 16},
-        "fairness": {"groups": ["group"], "bootstrap": 50},
+        "fairness": {"groups": ["group"]},
     }
     study = study_file(**(sections | KINDS[kind]))
     reference = accord.run(accord.load_study(study), tmp_path / "reference", name="study").folder

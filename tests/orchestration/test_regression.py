@@ -170,9 +170,9 @@ def test_what_a_run_records(tmp_path: Path) -> None:
 
 def test_very_many_clients_are_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from accord.data import partition_summary as summary_module
-    from accord.orchestration import finish as conclude
+    from accord.orchestration import group_measures
 
-    monkeypatch.setattr(conclude, "MOST_CLIENTS", 5)
+    monkeypatch.setattr(group_measures, "MOST_CLIENTS", 5)
     monkeypatch.setattr(summary_module, "MOST_LISTED", 5)
     accord.run(regressions.study(), tmp_path / "run")
     told = json.loads((tmp_path / "run" / "partition.json").read_text())

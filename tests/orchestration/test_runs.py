@@ -105,7 +105,7 @@ def test_tensorboard_shows_the_rounds(run: accord.Run) -> None:
     events = EventAccumulator(str(run.folder / "tensorboard"))
     events.Reload()
     accuracy = [event.value for event in events.Scalars("test/accuracy")]
-    assert accuracy == pytest.approx([record.test.accuracy for record in run.rounds if record.test], abs=1e-6)
+    assert accuracy == pytest.approx([record.test["accuracy"] for record in run.rounds if record.test], abs=1e-6)
     assert len(events.Scalars("privacy/epsilon_max")) == 4
 
 

@@ -19,7 +19,7 @@ SECTIONS = {
     "training": {"learning_rate": 0.1, "batch_size": 4, "local_epochs": 2},
     "program": {"name": "fedavg", "rounds": 40},
     "privacy": {"unit": "sample", "epsilon": 4.0, "delta": 1e-4},
-    "fairness": {"groups": ["group"], "bootstrap": 50},
+    "fairness": {"groups": ["group"]},
 }
 
 

@@ -6,12 +6,12 @@ import torch
 
 from accord.core.params import Params
 from accord.core.streams import bind
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.program.base import Cohort, Program, RoundOutcome, ServerState
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 
 SIZES = [12, 30, 7, 20]
 STREAMS = bind(4)

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.program.afl import LOSS_BYTES, MIXTURE, afl, to_simplex
 from accord.program.base import Cohort
 from accord.program.fedavg import fedavg
+from accord.tasks.task import Task
 from program.programs import COHORTS, SIZES, STREAMS, close, make_work, run, updates
 
 

@@ -15,7 +15,6 @@ from accord.config.attack import AlieAttack, Attack, GaussianAttack, LabelFlipAt
 from accord.core import params as p
 from accord.core.errors import PrivacyError, StudyError
 from accord.core.streams import bind
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
@@ -37,6 +36,7 @@ from accord.program.base import ClientResult, Engine
 from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 
 SIZES = [12, 30, 7, 20, 16, 9, 25]
 COHORT = (4, 0, 6, 3, 1, 2)

@@ -11,7 +11,6 @@ import torch
 from accord.core import params as p
 from accord.core.errors import PrivacyError
 from accord.core.streams import SERVER_NOISE
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
@@ -20,6 +19,7 @@ from accord.privacy.plan import AdaptiveClipping, PrivacyPlan
 from accord.program.averaging import CLIP_NORM
 from accord.program.base import SERVER, Cohort
 from accord.program.fedavg import fedavg
+from accord.tasks.task import Task
 from program.programs import COHORTS, SIZES, STREAMS, close, make_work, run
 
 ADAPTIVE = AdaptiveClipping(target_quantile=0.6, learning_rate=0.3, count_noise=1.5)

@@ -7,11 +7,11 @@ import torch
 from accord.core import params as p
 from accord.core.params import Params
 from accord.core.streams import bind
-from accord.core.task import Task
 from accord.program.base import ClientResult, Cohort, CohortSum, ServerState
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 
 
 class EchoEngine:

@@ -9,13 +9,13 @@ import pytest
 from accord.config.schema import Study
 from accord.core.errors import PrivacyError
 from accord.core.streams import bind
-from accord.core.task import Task
 from accord.orchestration.prepare import prepare
 from accord.privacy.ledger import Ledger, Spent
 from accord.privacy.plan import PrivacyPlan
 from accord.program.build import make_plan
 from accord.program.client_work import make_work
 from accord.program.cohorts import draw_cohort, due_steps
+from accord.tasks.task import Task
 
 STREAMS = bind(0)
 SIZES = np.array([40, 100, 55, 300])

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from accord.config.schema import Study
-from accord.core.task import Task
 from accord.program.client_work import make_optimizer, make_work
+from accord.tasks.task import Task
 
 
 def test_work_carries_what_training_says(small_study: Callable[..., Study], task: Callable[..., Task]) -> None:

@@ -8,7 +8,6 @@ import torch
 
 from accord.core.errors import PrivacyError
 from accord.core.streams import bind
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.privacy.plan import PrivacyPlan
@@ -16,6 +15,7 @@ from accord.program.base import Cohort
 from accord.program.cyclic import cyclic
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 
 SIZES = [12, 30, 7]
 STREAMS = bind(4)

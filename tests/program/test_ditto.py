@@ -7,13 +7,13 @@ import torch
 
 from accord.core.errors import PrivacyError
 from accord.core.streams import stream
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.ditto import ditto
 from accord.program.fedavg import fedavg
+from accord.tasks.task import Task
 from program.programs import COHORTS, SIZES, STREAMS, close, make_work, run, size
 
 

@@ -1,4 +1,4 @@
-"""Judging against plain torch, and groups by name."""
+"""Evaluating against plain torch, and groups by name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from accord.core.errors import StudyError
-from accord.core.task import Task
 from accord.data.federated import DataSet, FederatedData, GroupColumn, Table
-from accord.program.evaluate import count_groups, evaluate, groupings, positive_label
+from accord.fairness.groups import count
+from accord.program.evaluate import evaluate, groupings, positive_label
+from accord.tasks.task import Task
 
 
 @pytest.fixture
@@ -31,22 +32,22 @@ def data() -> DataSet:
 def test_agrees_with_torch_whatever_the_batch(data: DataSet, task: Callable[..., Task], batch_size: int) -> None:
     made = task()
     params = made.init(torch.float64)
-    judged = evaluate(made, params, data.test, batch_size)
+    evaluated = evaluate(made, params, data.test, batch_size)
     logits = made.predict(params, data.test.x)
     loss = torch.nn.functional.cross_entropy(logits, data.test.y)
-    assert judged.loss == pytest.approx(float(loss), rel=1e-12)
-    assert (judged.predictions == logits.argmax(1).numpy()).all()
-    assert judged.accuracy == float((logits.argmax(1) == data.test.y).double().mean())
+    assert evaluated.loss == pytest.approx(float(loss), rel=1e-12)
+    assert (evaluated.predictions == logits.argmax(1).numpy()).all()
+    assert evaluated.value("accuracy") == float((logits.argmax(1) == data.test.y).double().mean())
 
 
 def test_groups_by_column_label_and_intersection(data: DataSet, task: Callable[..., Task]) -> None:
     found = groupings(data, ["sex", "label", "sex * race"])
     assert list(found) == ["sex", "label", "sex*race"]
     assert found["label"].names == ("x", "y", "z")
-    judged = evaluate(task(), task().init(torch.float64), data.test, 50)
-    counts = count_groups(found, data.test, judged, positive=1)
+    evaluated = evaluate(task(), task().init(torch.float64), data.test, 50)
+    counts = {name: count(each, evaluated.targets, evaluated.predictions, positive=1) for name, each in found.items()}
     assert all(int(c.n.sum()) == 101 for c in counts.values())
-    assert all(int(c.correct.sum()) == int(judged.correct.sum()) for c in counts.values())
+    assert all(int(c.correct.sum()) == int(evaluated.row_scores.sum()) for c in counts.values())
     naive = sum((data.test.groups["sex"].codes == 1) & (data.test.groups["race"].codes == 2))
     assert counts["sex*race"].n[counts["sex*race"].names.index("Male, C")] == naive
 
@@ -102,5 +103,5 @@ def test_a_positive_class_that_is_none_lists_the_classes() -> None:
 
 def test_accuracy_counts_each_row_once(federation: Callable[..., FederatedData], task: Callable[..., Task]) -> None:
     table = federation([20]).data.test
-    judged = evaluate(task(), task().init(torch.float64), table, 7)
-    assert len(judged.predictions) == len(judged.correct) == len(table)
+    evaluated = evaluate(task(), task().init(torch.float64), table, 7)
+    assert len(evaluated.predictions) == len(evaluated.row_scores) == len(table)

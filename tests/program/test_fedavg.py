@@ -11,7 +11,6 @@ from accord.communication.wire import message_bytes
 from accord.core import params as p
 from accord.core.errors import PrivacyError
 from accord.core.streams import SERVER_NOISE, bind
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.privacy import noise
@@ -21,6 +20,7 @@ from accord.program.base import SERVER, Cohort
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 
 SIZES = [12, 30, 7]
 STREAMS = bind(4)

@@ -9,11 +9,11 @@ from torch import nn
 
 from accord.communication.wire import message_bytes
 from accord.core.errors import StudyError
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.program.fedbn import fedbn, own_names
 from accord.program.local_rule import LocalRule
+from accord.tasks.task import Task
 from program.programs import COHORTS, SIZES, STREAMS, make_work, run, size
 
 

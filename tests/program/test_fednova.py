@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from accord.core.errors import StudyError
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.program.fedavg import fedavg
 from accord.program.fednova import fednova, reach
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 from program.programs import COHORTS, SIZES, close, make_work, run, size, updates
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.program.fedopt import ServerOptimizer, fedopt
+from accord.tasks.task import Task
 from program.programs import COHORTS, SIZES, close, make_work, run, size, updates
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.program.fedavg import fedavg
 from accord.program.fedprox import fedprox
+from accord.tasks.task import Task
 from program.programs import COHORTS, SIZES, close, make_work, run, size
 
 

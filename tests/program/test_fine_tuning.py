@@ -9,7 +9,6 @@ import torch
 
 from accord.core.errors import StudyError
 from accord.core.streams import bind
-from accord.core.task import Task
 from accord.data.federated import ClientRows, FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
@@ -19,6 +18,7 @@ from accord.program.evaluate import evaluate
 from accord.program.fine_tuning import check_clients, draw_clients, fine_tune
 from accord.program.local import ClientWork, schedule
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 
 SIZES = [10, 30, 7, 13]
 
@@ -36,7 +36,7 @@ def test_counts_are_those_of_a_plain_loop(
     made, own, streams = federation(SIZES), task(), bind(5)
     work = ClientWork(own, sgd(0.5), 8, 2, None, None, torch.float64)
     params = own.init(torch.float64)
-    correct = evaluate(own, params, made.data.test, 100).correct
+    correct = evaluate(own, params, made.data.test, 100).row_scores
     told = fine_tune(engine(made, streams), work, made, range(4), params, correct, 7)
     assert told.n.tolist() == [15] * 4
     for client in range(4):
@@ -64,7 +64,7 @@ def test_a_model_that_leaves_the_numbers_is_told(
     made, own = federation(SIZES), task()
     work = ClientWork(own, sgd(1e200, 0.0, 1e200), None, None, 3, None, torch.float64)
     params = own.init(torch.float64)
-    correct = evaluate(own, params, made.data.test, 100).correct
+    correct = evaluate(own, params, made.data.test, 100).row_scores
     assert not fine_tune(Sequential(made, bind(0)), work, made, [1], params, correct, 100).finite.any()
 
 

@@ -12,11 +12,11 @@ from accord.core import params as p
 from accord.core.errors import PrivacyError
 from accord.core.params import Params
 from accord.core.streams import stream
-from accord.core.task import Task
 from accord.privacy.plan import PrivacyPlan
 from accord.program import local
 from accord.program.local import Batch, ClientWork
 from accord.program.optimizers import adam, sgd
+from accord.tasks.task import Task
 
 N = 40
 DIVISOR = 8.0

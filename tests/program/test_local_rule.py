@@ -9,7 +9,6 @@ import torch
 from accord.core import params as p
 from accord.core.params import Params
 from accord.core.streams import bind
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
@@ -18,6 +17,7 @@ from accord.program.local import ClientWork
 from accord.program.local_rule import PLAIN, LocalRule, RoundEnd, RuleResult
 from accord.program.optimizers import adam, sgd
 from accord.program.scaffold import ControlVariates
+from accord.tasks.task import Task
 
 SIZES = [12, 30, 7]
 

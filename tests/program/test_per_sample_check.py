@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from accord.core.errors import PrivacyError
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.privacy.plan import PrivacyPlan
 from accord.program.per_sample_check import check_by_sample
+from accord.tasks.task import Task
 from program.programs import SIZES, make_work
 
 

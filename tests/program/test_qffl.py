@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from accord.core.params import add, all_finite, norm
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.program.fedavg import fedavg
 from accord.program.qffl import qffl
+from accord.tasks.task import Task
 from program.programs import COHORTS, SIZES, STREAMS, close, make_work, run, updates
 
 

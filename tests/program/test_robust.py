@@ -23,7 +23,6 @@ from accord.core import params as p
 from accord.core.errors import DivergedError, Fault, PrivacyError, StudyError
 from accord.core.params import Params
 from accord.core.streams import bind
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.privacy.plan import PrivacyPlan
@@ -34,6 +33,7 @@ from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
 from accord.program.robust import build, make_rule, robust
+from accord.tasks.task import Task
 
 SIZES = [12, 30, 7, 20, 16, 9, 25]
 EVERYONE = tuple(range(len(SIZES)))

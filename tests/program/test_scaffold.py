@@ -9,13 +9,13 @@ from accord.communication.wire import message_bytes
 from accord.core.errors import StudyError
 from accord.core.params import Params
 from accord.core.streams import stream
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
 from accord.program import local
 from accord.program.optimizers import sgd
 from accord.program.scaffold import CONTROL, scaffold
+from accord.tasks.task import Task
 from program.programs import COHORTS, SIZES, STREAMS, close, make_work, run
 
 RATE, SERVER_RATE = 0.1, 0.7

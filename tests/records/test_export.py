@@ -32,7 +32,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "partition": {"name": "iid", "num_partitions": 4},
         "model": {"name": "logistic"},
         "program": {"name": "fedavg", "rounds": 5, "cohort_size": 3, "min_clients": 1},
-        "fairness": {"groups": ["group", "group*label"], "bootstrap": 20},
+        "fairness": {"groups": ["group", "group*label"]},
         "evaluation": {"every": 2},
     }
 
@@ -277,7 +277,7 @@ def test_a_regressions_tables_have_errors(tmp_path: Path) -> None:
         partition={"name": "iid", "num_partitions": 3},
         model={"name": "linear"},
         program={"name": "fedavg", "rounds": 2},
-        fairness={"groups": ["sex"], "bootstrap": 20},
+        fairness={"groups": ["sex"]},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("accord.orchestration.runs.write_report", lambda folder: folder)

@@ -18,7 +18,7 @@ def test_round_trip(private: bool, judged: bool) -> None:
         refused=(2,),
         samples=120,
         steps=12,
-        test=TestScores(0.75, None, 40) if judged else None,
+        test=TestScores({"accuracy": 0.75, "loss": None}, 40) if judged else None,
         groups={"sex": {"Female": 0.7}} if judged else None,
         epsilon=EpsilonSpread(0.0, 0.5, 1.25) if private else None,
         uplink_bytes=100,
@@ -36,12 +36,12 @@ def test_finite() -> None:
 
 
 def test_lines_of_a_classification_keep_their_keys_and_a_regression_has_its_own() -> None:
-    scores = TestScores(0.75, None, 40)
+    scores = TestScores({"accuracy": 0.75, "loss": None}, 40)
     classified = RoundRecord(1, (0,), (0,), (), 1, 1, scores, None, None, 1, 1, 1, validation=scores)
     line = classified.as_json()
     assert line["test"] == line["validation"] == {"accuracy": 0.75, "loss": None, "n": 40}
     assert classified.by_group == "accuracy"
-    numbers = replace(classified, test=TestScores(None, 4.0, 40, 2.0, 1.5, None))
+    numbers = replace(classified, test=TestScores({"rmse": 2.0, "loss": 4.0, "mae": 1.5, "r2": None}, 40))
     line = json.loads(json.dumps(numbers.as_json()))
     assert line["test"] == {"accuracy": None, "loss": 4.0, "n": 40, "rmse": 2.0, "mae": 1.5, "r2": None}
     assert RoundRecord.from_json(line) == numbers

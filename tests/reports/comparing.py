@@ -20,7 +20,7 @@ def record(number: int, accuracy: float | None) -> RoundRecord:
         refused=(),
         samples=10,
         steps=1,
-        test=None if accuracy is None else TestScores(accuracy, 1 - accuracy, 100),
+        test=None if accuracy is None else TestScores({"accuracy": accuracy, "loss": 1 - accuracy}, 100),
         groups=None,
         epsilon=None,
         uplink_bytes=10,

@@ -143,7 +143,7 @@ def _records(rounds: int, clients: int, spent: list[list[float]] | None, top: fl
                 refused=(),
                 samples=1400,
                 steps=10 * clients,
-                test=TestScores(accuracy, 2.3 * math.exp(-number / 6) + 0.2, 360),
+                test=TestScores({"accuracy": accuracy, "loss": 2.3 * math.exp(-number / 6) + 0.2}, 360),
                 groups=None,
                 epsilon=spread,
                 uplink_bytes=clients * 19_240,
@@ -167,7 +167,7 @@ def _result(name: str, records: list[RoundRecord], clients: int) -> dict[str, An
         "message": None,
         "rounds": len(records),
         "planned_rounds": len(records),
-        "test": {"accuracy": last.accuracy, "loss": last.loss, "n": last.n},
+        "test": last.as_json(),
         "privacy": None,
         "fairness": None,
         "clients": {
@@ -368,7 +368,7 @@ def bare_run() -> Example:
     """Everything that may be missing is: one round, no scores by client, no loss."""
     example = plain_run()
     record = _records(1, 8, None, 0.5)[0]
-    test = TestScores(0.11, None, 360)
+    test = TestScores({"accuracy": 0.11, "loss": None}, 360)
     example["rounds"] = [RoundRecord(**{**record.__dict__, "test": test})]
     example["result"] |= {"clients": None, "rounds": 1, "planned_rounds": 1, "released": []}
     example["result"]["test"] = {"accuracy": 0.11, "loss": None, "n": 360}
@@ -382,6 +382,10 @@ def empty_run() -> Example:
     example["result"] |= {"rounds": 0, "twin": None, "seconds_by_stage": {}}
     example["result"]["privacy"] |= {"epsilon": 0.0, "per_client": {"min": 0.0, "median": 0.0, "max": 0.0}}
     return example
+
+
+def _lower(test: TestScores) -> dict[str, float | None]:
+    return {**test.scores, "accuracy": (test["accuracy"] or 0) - 0.02}
 
 
 def judged_run() -> Example:
@@ -440,7 +444,7 @@ def judged_run() -> Example:
         },
     }
     example["rounds"] = [
-        replace(record, validation=TestScores(record.test.accuracy - 0.02, record.test.loss, 40))
+        replace(record, validation=TestScores(_lower(record.test), 40))
         for record in example["rounds"]
         if record.test is not None
     ]

@@ -20,8 +20,10 @@ VARIANCE = 5900.0
 def scores(mse: float | None, n: int = 89, mae: float | None = None) -> TestScores:
     """An error's other forms; of one that is not known (the model has diverged), none."""
     if mse is None:
-        return TestScores(None, None, n, None, None, None)
-    return TestScores(None, mse, n, math.sqrt(mse), mae or 0.8 * math.sqrt(mse), 1 - mse / VARIANCE)
+        return TestScores({"rmse": None, "loss": None, "mae": None, "r2": None}, n)
+    return TestScores(
+        {"rmse": math.sqrt(mse), "loss": mse, "mae": mae or 0.8 * math.sqrt(mse), "r2": 1 - mse / VARIANCE}, n
+    )
 
 
 def group(mse: float, bias: float, n: int = 60) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def sweep(errors: Mapping[float, tuple[float, ...]], *, private: bool = False, g
     for point, (setting, each) in enumerate(errors.items(), 1):
         for seed, mse in enumerate(each):
             test = scores(mse)
-            found: dict[str, float | None] = {"mse": mse, "rmse": test.rmse, "mae": test.mae, "r2": test.r2}
+            found: dict[str, float | None] = {"mse": mse, **{name: test[name] for name in ("rmse", "mae", "r2")}}
             found |= {"epsilon": setting if private else None, "uplink_bytes": 2**20, "seconds": 1.5}
             found |= {"mse_gap": 0.1 * mse, "worst_group_mse": 1.1 * mse, "bias_gap": 2.0} if groups else {}
             told = {name: found.get(name) for name in measures_of(SCORINGS["regression"])}

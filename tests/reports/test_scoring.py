@@ -83,4 +83,4 @@ def test_room_is_relative_to_what_errors_are() -> None:
 def test_a_rounds_headline_tells_an_error_even_of_a_model_that_has_diverged() -> None:
     assert headline(scores(3600.0)) == "rmse 60.00"
     assert headline(scores(None)) == "rmse –"
-    assert headline(TestScores(0.5, None, 10)) == "acc 50.0%"
+    assert headline(TestScores({"accuracy": 0.5, "loss": None}, 10)) == "acc 50.0%"

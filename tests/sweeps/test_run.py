@@ -52,7 +52,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "training": {"learning_rate": 0.2, "batch_size": 10},
         "program": {"name": "fedavg", "rounds": 3},
         "privacy": {"unit": "sample", "epsilon": 3.0, "delta": 1e-4},
-        "fairness": {"groups": ["group"], "bootstrap": 20},
+        "fairness": {"groups": ["group"]},
         "sweep": GRID,
     }
     (folder / "study.yaml").write_text(yaml_text.write(study))

@@ -1,6 +1,6 @@
 """The `fairness` and `evaluation` sections: how the model is judged."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictInt, field_validator, model_validator
 
@@ -18,8 +18,16 @@ class Fairness(Section):
     """Level of the intervals."""
     min_group_size: Count = 30
     """Groups with fewer test rows are flagged as too small to say."""
-    bootstrap: Count = 1000
-    """Resamples behind the intervals of gaps."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_bootstrap(cls, values: Any) -> Any:
+        # Intervals of gaps were bootstrapped once. Studies and run folders of that time still name the resamples.
+        return (
+            {name: value for name, value in values.items() if name != "bootstrap"}
+            if isinstance(values, dict)
+            else values
+        )
 
     @field_validator("groups")
     @classmethod

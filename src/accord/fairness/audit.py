@@ -1,15 +1,20 @@
-"""The fairness report: rates by group, gaps by column, worst group; and the spread over clients."""
+"""The fairness report: measures by group, gaps by column, worst group; and the spread over clients.
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+One report serves every kind of task: what is measured comes in as a `GroupMeasures` value.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from accord.core import checks
 from accord.core.errors import DataError
-from accord.fairness.groups import GroupCounts, Integers
-from accord.fairness.rates import Interval, denominators, gap_intervals, gaps, rate_intervals, rates
+from accord.fairness.gaps import gap_intervals, gap_values
+from accord.fairness.groups import Integers
+from accord.fairness.measures import Floats, Gap, GroupMeasures, Interval, Sums
 
 
 def _ends(intervals: Mapping[str, Interval | None]) -> dict[str, list[float] | None]:
@@ -22,15 +27,15 @@ class GroupReport:
 
     Attributes:
         n: rows.
-        rates: each of `rates.RATES`; None where it is undefined.
-        intervals: the Wilson interval of each rate; None where the rate is.
+        values: each of the measures; None where it is undefined.
+        intervals: the interval of each; None where the measure or its interval is undefined.
         too_small: fewer rows than the smallest group one can speak about.
-        too_small_rates: rates that rest on fewer rows than that, such as the TPR of a group with few positive rows;
+        too_small_rates: measures that rest on fewer rows than that, such as the TPR of a group with few positive rows;
             all of them where the group is too small. Those without any row are undefined, and not among them.
     """
 
     n: int
-    rates: Mapping[str, float | None]
+    values: Mapping[str, float | None]
     intervals: Mapping[str, Interval | None]
     too_small: bool
     too_small_rates: tuple[str, ...] = ()
@@ -39,7 +44,7 @@ class GroupReport:
         """The group as JSON-ready values."""
         return {
             "n": self.n,
-            **self.rates,
+            **self.values,
             "intervals": _ends(self.intervals),
             "too_small": self.too_small,
             "too_small_rates": list(self.too_small_rates),
@@ -51,9 +56,9 @@ class ColumnReport:
     """One group column.
 
     Attributes:
-        gaps: each of `rates.GAPS`; None where it is undefined. Groups that are too small are in them.
-        intervals: the percentile bootstrap interval of each gap; None where the gap is undefined.
-        worst_group: the group of lowest accuracy among those not too small; None if all are.
+        gaps: each of the gaps; None where it is undefined. Groups that are too small are in them.
+        intervals: the interval of each gap, which holds it; None where the gap or its interval is undefined.
+        worst_group: the worst group among those not too small; None if all are.
         too_small_groups: groups that are too small, those without a row included.
     """
 
@@ -77,188 +82,218 @@ class FairnessReport:
     """Measures of every column and group.
 
     Attributes:
+        measure: the measure by which the worst group is found, such as `accuracy`.
         groups: by flat name, such as `sex=Female` or `sex*race=Female, Black`.
         columns: by column, in the order given.
-        headline_column: the first column; its gaps are the headline.
-        worst_group: flat name of the lowest accuracy over all columns' groups that are not too small;
-            the first of them in a tie; None if all are too small.
-        worst_group_accuracy: its accuracy.
+        headline_columns: by gap, the column where it is widest; the first of them in a tie. Its figure is the headline.
+        headline_column: that of the first gap.
+        worst_group: flat name of the worst group over all columns among those not too small; the first of them in a
+            tie; None if all are too small.
+        worst_group_value: its measure.
         confidence: level of the intervals.
         positive: the label that counts as positive, None where there is none.
     """
 
+    measure: str
     groups: Mapping[str, GroupReport]
     columns: Mapping[str, ColumnReport]
+    headline_columns: Mapping[str, str]
     headline_column: str
     worst_group: str | None
-    worst_group_accuracy: float | None
+    worst_group_value: float | None
     confidence: float
     positive: int | None
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON-ready values."""
+        """The report as JSON-ready values; `worst_group_value` by its measure, such as `worst_group_accuracy`."""
         return {
+            "measure": self.measure,
             "groups": {name: group.as_json() for name, group in self.groups.items()},
             "columns": {name: column.as_json() for name, column in self.columns.items()},
             "headline_column": self.headline_column,
-            **self.columns[self.headline_column].gaps,
+            "headline_columns": dict(self.headline_columns),
+            **{gap: self.columns[column].gaps[gap] for gap, column in self.headline_columns.items()},
             "worst_group": self.worst_group,
-            "worst_group_accuracy": self.worst_group_accuracy,
+            f"worst_group_{self.measure}": self.worst_group_value,
             "confidence": self.confidence,
             "positive": self.positive,
         }
 
 
-def group_reports(counts: GroupCounts, confidence: float, min_group_size: int) -> dict[str, GroupReport]:
-    """Each group's rates with Wilson intervals at `confidence`, and whether it or one of them rests on fewer rows than
-    `min_group_size`."""
-    values, intervals, rests_on = rates(counts), rate_intervals(counts, confidence), denominators(counts)
+def group_reports(
+    sums: Sums, measures: GroupMeasures[Sums], confidence: float, min_group_size: int
+) -> dict[str, GroupReport]:
+    """Each group's measures with intervals at `confidence`, and what rests on fewer rows than `min_group_size`."""
+    checks.open_unit(confidence=confidence)
+    values, rests_on = measures.values(sums), measures.denominators(sums)
+    intervals = measures.intervals(sums, confidence)
     return {
         name: GroupReport(
-            n=int(counts.n[i]),
-            rates={rate: by_group[i] for rate, by_group in values.items()},
-            intervals={rate: by_group[i] for rate, by_group in intervals.items()},
-            too_small=int(counts.n[i]) < min_group_size,
-            too_small_rates=tuple(rate for rate, n in rests_on.items() if 0 < n[i] < min_group_size),
+            n=int(sums.n[i]),
+            values={measure: _finite(values[measure][i]) for measure in measures.names},
+            intervals={measure: _interval(*(ends[i] for ends in intervals[measure])) for measure in measures.names},
+            too_small=int(sums.n[i]) < min_group_size,
+            too_small_rates=tuple(measure for measure, n in rests_on.items() if 0 < n[i] < min_group_size),
         )
-        for i, name in enumerate(counts.names)
+        for i, name in enumerate(sums.names)
     }
 
 
-def _worst(groups: Mapping[str, GroupReport]) -> tuple[str | None, float | None]:
-    """Name and accuracy of the least accurate group that is not too small; the first in a tie."""
-    accuracies = [
-        (accuracy, name)
-        for name, group in groups.items()
-        if not group.too_small and (accuracy := group.rates["accuracy"]) is not None
-    ]
-    if not accuracies:
-        return None, None
-    accuracy, name = min(accuracies, key=lambda pair: pair[0])
-    return name, accuracy
-
-
-def _check_columns(counts_by_column: Mapping[str, GroupCounts]) -> None:
-    if not counts_by_column:
-        raise DataError("fairness: no group columns to audit; name at least one in fairness.groups")
-    for column, counts in counts_by_column.items():
-        if column != counts.column:
-            raise DataError(f"fairness: the counts given as column {column!r} are those of {counts.column!r}")
-    positives = {column: counts.positive for column, counts in counts_by_column.items()}
-    if len(set(positives.values())) > 1:
-        raise DataError(f"fairness: the columns must share one positive label, got {positives}")
-
-
 def audit(
-    counts_by_column: Mapping[str, GroupCounts],
-    *,
-    confidence: float,
-    min_group_size: int,
-    resamples: int,
-    rng: np.random.Generator,
+    sums_by_column: Mapping[str, Sums], measures: GroupMeasures[Sums], *, confidence: float, min_group_size: int
 ) -> FairnessReport:
     """Measures every column's groups.
 
     Args:
-        counts_by_column: column to its counts, all with the same positive label; the first is the headline.
+        sums_by_column: column to its sums, such as counts, all with the same positive label.
+        measures: what is measured of them.
         confidence: level of every interval, strictly between 0 and 1.
         min_group_size: groups with fewer rows are flagged as too small to say, at least 1.
-        resamples: bootstrap resamples behind the intervals of gaps.
-        rng: where they come from; columns draw in the order given.
 
     Raises:
-        DataError: there is no column, or the counts do not belong together.
+        DataError: there is no column, or the sums do not belong together.
         ValueError: an argument is out of range.
     """
     checks.open_unit(confidence=confidence)
-    checks.positive(min_group_size=min_group_size, resamples=resamples)
-    _check_columns(counts_by_column)
+    checks.positive(min_group_size=min_group_size)
+    _check_columns(sums_by_column)
     groups: dict[str, GroupReport] = {}
     columns: dict[str, ColumnReport] = {}
-    for column, counts in counts_by_column.items():
-        own = group_reports(counts, confidence, min_group_size)
+    for column, sums in sums_by_column.items():
+        own = group_reports(sums, measures, confidence, min_group_size)
         groups |= {f"{column}={name}": group for name, group in own.items()}
         columns[column] = ColumnReport(
-            gaps=gaps(counts),
-            intervals=gap_intervals(counts, confidence=confidence, resamples=resamples, rng=rng),
-            worst_group=_worst(own)[0],
+            gaps=gap_values(measures, sums),
+            intervals=gap_intervals(measures, sums, confidence),
+            worst_group=_worst(own, measures)[0],
             too_small_groups=tuple(name for name, group in own.items() if group.too_small),
         )
-    worst_group, worst_group_accuracy = _worst(groups)
-    headline = next(iter(counts_by_column))
+    worst_group, worst_group_value = _worst(groups, measures)
+    headlines = {gap.name: _widest(gap, columns) for gap in measures.gaps}
     return FairnessReport(
+        measure=measures.ranked_by,
         groups=groups,
         columns=columns,
-        headline_column=headline,
+        headline_columns=headlines,
+        headline_column=headlines[measures.gaps[0].name],
         worst_group=worst_group,
-        worst_group_accuracy=worst_group_accuracy,
+        worst_group_value=worst_group_value,
         confidence=confidence,
-        positive=counts_by_column[headline].positive,
+        positive=next(iter(sums_by_column.values())).positive,
     )
+
+
+def _check_columns(sums_by_column: Mapping[str, Sums]) -> None:
+    if not sums_by_column:
+        raise DataError("fairness: no group columns to audit; name at least one in fairness.groups")
+    for column, sums in sums_by_column.items():
+        if column != sums.column:
+            raise DataError(f"fairness: the counts given as column {column!r} are those of {sums.column!r}")
+    positives = {column: sums.positive for column, sums in sums_by_column.items()}
+    if len(set(positives.values())) > 1:
+        raise DataError(f"fairness: the columns must share one positive label, got {positives}")
+
+
+def _widest(gap: Gap, columns: Mapping[str, ColumnReport]) -> str:
+    """The column where a gap is widest, the first in a tie and where it is defined nowhere."""
+    known = [(value, column) for column, report in columns.items() if (value := report.gaps[gap.name]) is not None]
+    if not known:
+        return next(iter(columns))
+    # The gap of a ratio is the wider the further it lies below 1. `max` and `min` both take the first of a tie.
+    return (max if gap.form == "difference" else min)(known, key=lambda pair: pair[0])[1]
+
+
+def _worst(groups: Mapping[str, GroupReport], measures: GroupMeasures[Any]) -> tuple[str | None, float | None]:
+    """Name and measure of the worst group that is not too small; the first in a tie."""
+    known = [
+        (value, name)
+        for name, group in groups.items()
+        if not group.too_small and (value := group.values[measures.ranked_by]) is not None
+    ]
+    if not known:
+        return None, None
+    value, name = (max if measures.lower_is_better else min)(known, key=lambda pair: pair[0])
+    return name, value
 
 
 @dataclass(frozen=True)
 class ClientSpread:
-    """How test accuracy differs over clients; every client weighs the same, whatever its rows.
+    """How a score differs over clients; every client weighs the same, whatever its rows.
 
     Attributes:
         clients: clients with test rows; all figures are over these.
         without_rows: clients without, left out.
         too_small: of `clients`, how many have fewer test rows than one can speak about.
-        mean: mean of the clients' accuracies; this and the rest are None where no client has test rows.
-        standard_deviation: over the clients, divided by their number.
-        min: lowest accuracy.
-        max: highest accuracy.
-        worst_10_percent: mean accuracy of the least accurate tenth (rounded down, at least one client).
+        mean: mean of the clients' scores. This and the rest are None where no client has test rows, and where a figure
+            is not finite.
+        std: standard deviation over the clients, divided by their number.
+        min: lowest score.
+        max: highest score.
+        worst_decile: mean score of the worst tenth of clients (rounded down, at least one client).
     """
 
     clients: int
     without_rows: int
     too_small: int
-    mean: float | None
-    standard_deviation: float | None
-    min: float | None
-    max: float | None
-    worst_10_percent: float | None
+    mean: float | None = None
+    std: float | None = None
+    min: float | None = None
+    max: float | None = None
+    worst_decile: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The spread as JSON-ready values."""
-        return asdict(self)
+    def as_json(self) -> dict[str, float | None]:
+        """What results hold of the spread, by name."""
+        names: Iterable[str] = ("mean", "std", "min", "max", "worst_decile")
+        return {name: getattr(self, name) for name in names}
 
 
-def client_spread(correct: Integers, n: Integers, *, min_rows: int = 30) -> ClientSpread:
-    """The spread of test accuracy over clients (the measures of Li et al. 2020, "Fair resource allocation").
+def client_spread(
+    sums: Integers | Floats, n: Integers, *, lower_is_better: bool, most: float = math.inf, min_rows: int = 30
+) -> ClientSpread:
+    """The spread over clients of their mean scores (the measures of Li et al. 2020, "Fair resource allocation").
 
     Args:
-        correct: rows predicted right, shape `[clients]`.
+        sums: of each client's scores over its rows, such as rows predicted right, shape `[clients]`; may be infinite.
         n: test rows, shape `[clients]`; clients with 0 are left out and counted.
+        lower_is_better: whether the worst clients are those with the highest scores, as of errors.
+        most: the largest score of a row; each score is at least 0.
         min_rows: clients with fewer test rows are counted as too small to say, at least 1.
 
     Raises:
-        DataError: shapes differ, or no rows could give such counts.
+        DataError: shapes differ, or no rows could give such sums.
 
-    >>> spread = client_spread(np.array([90, 50, 0]), np.array([100, 100, 0]))
-    >>> spread.mean, spread.worst_10_percent, spread.without_rows
+    >>> spread = client_spread(np.array([90, 50, 0]), np.array([100, 100, 0]), lower_is_better=False, most=1)
+    >>> spread.mean, spread.worst_decile, spread.without_rows
     (0.7, 0.5, 1)
     """
     checks.positive(min_rows=min_rows)
-    if correct.ndim != 1 or correct.shape != n.shape:
-        raise DataError(f"fairness: {correct.shape} correct counts but {n.shape} row counts; give one each a client")
-    if bool((correct < 0).any() or (correct > n).any()):
-        raise DataError("fairness: a client's correct rows must lie between 0 and its rows")
-    held = n > 0
-    clients = int(held.sum())
-    without, small = len(n) - clients, int((n[held] < min_rows).sum())
+    if sums.ndim != 1 or sums.shape != n.shape:
+        raise DataError(f"fairness: {sums.shape} sums of scores but {n.shape} row counts; give one each a client")
+    # Written so that a sum that is not a number fails too.
+    if not bool(((sums >= 0) & (sums <= np.where(n > 0, most * np.maximum(n, 1), 0))).all()):
+        raise DataError(f"fairness: a client's sum of scores must lie between 0 and {most:g} for each of its rows")
+    with_rows = n > 0
+    clients = int(with_rows.sum())
+    without, small = len(n) - clients, int((n[with_rows] < min_rows).sum())
     if not clients:
-        return ClientSpread(0, without, small, None, None, None, None, None)
-    accuracy = np.sort(correct[held] / n[held])
+        return ClientSpread(0, without, small)
+    means = np.sort(sums[with_rows] / n[with_rows])
+    tenth = max(1, clients // 10)
     return ClientSpread(
         clients=clients,
         without_rows=without,
         too_small=small,
-        mean=float(accuracy.mean()),
-        standard_deviation=float(accuracy.std()),
-        min=float(accuracy[0]),
-        max=float(accuracy[-1]),
-        worst_10_percent=float(accuracy[: max(1, clients // 10)].mean()),
+        mean=_finite(means.mean()),
+        std=_finite(means.std()) if np.isfinite(means).all() else None,
+        min=_finite(means[0]),
+        max=_finite(means[-1]),
+        worst_decile=_finite((means[-tenth:] if lower_is_better else means[:tenth]).mean()),
     )
+
+
+def _interval(low: float, high: float) -> Interval | None:
+    return (float(low), float(high)) if np.isfinite(low) and np.isfinite(high) else None
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,8 +1,8 @@
-"""Rates by group and gaps between groups, from counts, each with an interval.
+"""Rates by group from counts, each with an interval; and the gaps that are made of them.
 
-Names and values are Fairlearn's (`MetricFrame`, `method="between_groups"`, `agg="worst_case"`), with one
-difference: a rate without a denominator (the TPR of a group without positive labels) is undefined here
-and left out of gaps, where Fairlearn takes it for 0 and so reports a gap that nobody measured. Rates:
+Names and values are Fairlearn's (`MetricFrame`, `method="between_groups"`, `agg="worst_case"`), with one difference. A
+rate without a denominator, such as the TPR of a group without positive labels, is undefined here and left out of gaps.
+Fairlearn takes it for 0 and so reports a gap that nobody measured. Rates:
 
     accuracy = correct / n              tpr = tp / (tp + fn)      fpr = fp / (fp + tn)
     selection_rate = (tp + fp) / n      fnr = fn / (tp + fn)
@@ -16,41 +16,37 @@ Gaps, over the groups g whose rate is defined:
     equal_opportunity_difference  = max_g tpr - min_g tpr
     accuracy_gap                  = max_g accuracy - min_g accuracy
 
-Demographic parity: Dwork et al. 2012; equalised odds and equal opportunity: Hardt, Price and Srebro 2016,
-definitions 2.1 and 2.2.
+Demographic parity: Dwork et al. 2012; equalised odds and equal opportunity: Hardt, Price and Srebro 2016, definitions
+2.1 and 2.2.
 
-A gap is a maximum over noisy rates, so it is biased upwards: groups treated exactly alike show a gap
-above 0, the larger the smaller the groups and the more of them. The bootstrap repeats that bias, so the
-lower end of a difference's interval is above 0 even for equal groups: it is no test of "no gap".
+A gap is a maximum over noisy rates, so it is biased upwards: groups treated exactly alike show a gap above 0, the
+larger the smaller the groups and the more of them. Read its interval (`gaps`), which reaches down to 0 unless two
+groups differ by more than chance explains.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from accord.core import checks
+from accord.fairness import gaps as _gaps
 from accord.fairness.groups import GroupCounts, Integers
-
-Floats = NDArray[np.float64]
-Interval = tuple[float, float]
-"""Lower and upper end."""
+from accord.fairness.measures import Ends, Floats, Gap, GroupMeasures, Interval
 
 RATES = ("accuracy", "selection_rate", "tpr", "fpr", "fnr")
 GAPS = (
-    "demographic_parity_difference",
-    "demographic_parity_ratio",
-    "equalized_odds_difference",
-    "equalized_odds_ratio",
-    "equal_opportunity_difference",
-    "accuracy_gap",
+    Gap("accuracy_gap", ("accuracy",)),
+    Gap("demographic_parity_difference", ("selection_rate",)),
+    Gap("demographic_parity_ratio", ("selection_rate",), "ratio"),
+    Gap("equalized_odds_difference", ("tpr", "fpr")),
+    Gap("equalized_odds_ratio", ("tpr", "fpr"), "ratio"),
+    Gap("equal_opportunity_difference", ("tpr",)),
 )
 
 
-def wilson(successes: Integers, trials: Integers, confidence: float) -> tuple[Floats, Floats]:
+def wilson(successes: Integers, trials: Integers, confidence: float) -> Ends:
     """The score interval of a proportion (Wilson 1927, without continuity correction), vectorised.
 
     With k successes of n, p = k/n and z the normal quantile of (1 + confidence) / 2, the ends are
@@ -85,8 +81,9 @@ def wilson(successes: Integers, trials: Integers, confidence: float) -> tuple[Fl
     return low, high
 
 
-def _fractions(arrays: Mapping[str, Integers]) -> dict[str, tuple[Integers, Integers]]:
+def _fractions(counts: GroupCounts) -> dict[str, tuple[Integers, Integers]]:
     """Numerator and denominator of each rate that the counts can give."""
+    arrays = counts.arrays()
     n, correct = arrays["n"], arrays["correct"]
     if "tp" not in arrays:
         return {"accuracy": (correct, n)}
@@ -100,66 +97,24 @@ def _fractions(arrays: Mapping[str, Integers]) -> dict[str, tuple[Integers, Inte
     }
 
 
-def _divide(numerator: Floats | Integers, denominator: Floats | Integers) -> Floats:
-    """The quotient, NaN where the denominator is 0 or NaN."""
-    out = np.full(np.shape(denominator), np.nan)
-    return np.divide(numerator, denominator, out=out, where=denominator > 0)
+def rate_values(counts: GroupCounts) -> dict[str, Floats]:
+    """Each of `RATES`, shape `[groups]`; NaN where the denominator is 0, or where there is no positive label."""
+    fractions = _fractions(counts)
+    found = {}
+    for name in RATES:
+        undefined = np.full(len(counts.names), np.nan)
+        if name in fractions:
+            numerator, denominator = fractions[name]
+            np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+        found[name] = undefined
+    return found
 
 
-def _rates(arrays: Mapping[str, Integers]) -> dict[str, Floats]:
-    return {name: _divide(*fraction) for name, fraction in _fractions(arrays).items()}
-
-
-def _difference(rates: Floats) -> Floats:
-    # fmax and fmin pass over NaN: a group whose rate is undefined is left out.
-    return np.asarray(np.fmax.reduce(rates, axis=-1) - np.fmin.reduce(rates, axis=-1))
-
-
-def _ratio(rates: Floats) -> Floats:
-    return _divide(np.asarray(np.fmin.reduce(rates, axis=-1)), np.asarray(np.fmax.reduce(rates, axis=-1)))
-
-
-def _gaps(rates: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Gaps of shape `[...]` from rates of shape `[..., groups]`; NaN where undefined."""
-    found = {"accuracy_gap": _difference(rates["accuracy"])}
-    if "tpr" in rates:
-        selection, tpr, fpr = rates["selection_rate"], rates["tpr"], rates["fpr"]
-        found |= {
-            "demographic_parity_difference": _difference(selection),
-            "demographic_parity_ratio": _ratio(selection),
-            "equalized_odds_difference": np.fmax(_difference(tpr), _difference(fpr)),
-            "equalized_odds_ratio": np.fmin(_ratio(tpr), _ratio(fpr)),
-            "equal_opportunity_difference": _difference(tpr),
-        }
-    undefined = np.full(found["accuracy_gap"].shape, np.nan)
-    return {name: found.get(name, undefined) for name in GAPS}
-
-
-def _value(number: float) -> float | None:
-    return None if math.isnan(number) else float(number)
-
-
-def quantiles(values: Floats, levels: Sequence[float]) -> dict[str, Any] | None:
-    """How many values are finite, and their quantiles by level; None where none is.
-
-    >>> quantiles(np.array([0.0, math.nan, 1.0]), [0.5])
-    {'clients': 2, 'quantiles': {'0.5': 0.5}}
-    """
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return None
-    found = np.quantile(known, levels).tolist()
-    return {"clients": len(known), "quantiles": dict(zip(map(str, levels), found, strict=True))}
-
-
-def rates(counts: GroupCounts) -> dict[str, list[float | None]]:
-    """Each of `RATES`, one value a group in the order of `counts.names`.
-
-    None where the denominator is 0, and for all but `accuracy` where there is no positive label.
-    """
-    found = _rates(counts.arrays())
-    absent = [math.nan] * len(counts.names)
-    return {name: [_value(rate) for rate in found.get(name, absent)] for name in RATES}
+def rate_ends(counts: GroupCounts, confidence: float) -> dict[str, Ends]:
+    """The Wilson interval of each of `RATES`, shape `[groups]`; NaN where the rate is."""
+    undefined = np.full(len(counts.names), np.nan)
+    found: dict[str, Ends] = dict.fromkeys(RATES, (undefined, undefined))
+    return found | {name: wilson(*fraction, confidence) for name, fraction in _fractions(counts).items()}
 
 
 def denominators(counts: GroupCounts) -> dict[str, Integers]:
@@ -169,83 +124,49 @@ def denominators(counts: GroupCounts) -> dict[str, Integers]:
     >>> {rate: rows.tolist() for rate, rows in denominators(counts).items()}
     {'accuracy': [10, 20]}
     """
-    return {name: trials for name, (_, trials) in _fractions(counts.arrays()).items()}
+    return {name: trials for name, (_, trials) in _fractions(counts).items()}
+
+
+RATES_BY_GROUP: GroupMeasures[GroupCounts] = GroupMeasures(
+    names=RATES,
+    gaps=GAPS,
+    ranked_by="accuracy",
+    lower_is_better=False,
+    values=rate_values,
+    intervals=rate_ends,
+    denominators=denominators,
+)
+
+
+def rates(counts: GroupCounts) -> dict[str, list[float | None]]:
+    """Each of `RATES`, one value a group in the order of `counts.names`; None where `rate_values` has NaN."""
+    return {
+        name: [None if math.isnan(value) else value for value in values.tolist()]
+        for name, values in rate_values(counts).items()
+    }
 
 
 def rate_intervals(counts: GroupCounts, confidence: float) -> dict[str, list[Interval | None]]:
     """The Wilson interval of each of `RATES`, one a group; None where the rate is."""
-    found: dict[str, list[Interval | None]] = {name: [None] * len(counts.names) for name in RATES}
-    for name, (successes, trials) in _fractions(counts.arrays()).items():
-        low, high = wilson(successes, trials, confidence)
-        found[name] = [(float(a), float(b)) if some else None for a, b, some in zip(low, high, trials > 0, strict=True)]
-    return found
+    return {
+        name: [
+            None if math.isnan(low) else (low, high)
+            for low, high in zip(*(each.tolist() for each in ends), strict=True)
+        ]
+        for name, ends in rate_ends(counts, confidence).items()
+    }
 
 
 def gaps(counts: GroupCounts) -> dict[str, float | None]:
-    """Each of `GAPS`; None where no group's rate is defined, or a ratio is 0/0.
-
-    Groups with no rows, or none in a rate's denominator, are left out of that rate's gaps. A single group
-    has differences of 0 and ratios of 1.
+    """Each of `GAPS` by name; None where no group's rate is defined, or a ratio is 0/0.
 
     >>> counts = GroupCounts("sex", ("Female", "Male"), np.array([10, 20]), np.array([8, 18]))
     >>> round(gaps(counts)["accuracy_gap"], 3)
     0.1
     """
-    return {name: _value(float(gap)) for name, gap in _gaps(_rates(counts.arrays())).items()}
+    return _gaps.gap_values(RATES_BY_GROUP, counts)
 
 
-def bootstrap_gaps(counts: GroupCounts, *, resamples: int, rng: np.random.Generator) -> dict[str, Floats]:
-    """Each of `GAPS` over rows drawn anew, with replacement, within each group.
-
-    A row enters the measures only through its outcome (tp, fp, fn, correct or wrong tn), and the counts
-    hold how many rows had each. So drawing a group's n rows is one multinomial draw over its outcomes,
-    and no row is needed.
-
-    Args:
-        counts: counts of the rows seen.
-        resamples: how many times all groups are drawn.
-        rng: where the draws come from.
-
-    Returns:
-        Gap name to shape `[resamples]`; NaN in resamples where the gap is undefined.
-    """
-    checks.positive(resamples=resamples)
-    arrays = counts.arrays()
-    n, correct = arrays["n"], arrays["correct"]
-    if counts.positive is None:
-        outcomes = np.stack([correct, n - correct], axis=-1)
-    else:
-        tp, tn = arrays["tp"], arrays["tn"]
-        correct_tn = correct - tp  # correct rows labelled positive are exactly the tp
-        outcomes = np.stack([tp, arrays["fp"], arrays["fn"], correct_tn, tn - correct_tn], axis=-1)
-    shares = outcomes / np.maximum(n, 1)[:, None]
-    drawn = rng.multinomial(n, shares, size=(resamples, len(n)))
-    again: dict[str, Integers] = {"n": np.broadcast_to(n, drawn.shape[:-1])}
-    if counts.positive is None:
-        again["correct"] = drawn[..., 0]
-    else:
-        tp, fp, fn, right, wrong = np.moveaxis(drawn, -1, 0)
-        again |= {"correct": tp + right, "tp": tp, "fp": fp, "tn": right + wrong, "fn": fn}
-    return _gaps(_rates(again))
-
-
-def gap_intervals(
-    counts: GroupCounts, *, confidence: float, resamples: int, rng: np.random.Generator
-) -> dict[str, Interval | None]:
-    """The percentile bootstrap interval of each of `GAPS` (Efron and Tibshirani 1993, chapter 13).
-
-    The ends are the quantiles (1 ∓ confidence) / 2 over `bootstrap_gaps`, resamples where the gap is
-    undefined left out. None where the gap of the rows seen is. See the module's docstring for the bias.
-    """
-    checks.open_unit(confidence=confidence)
-    seen = gaps(counts)
-    levels = ((1 - confidence) / 2, (1 + confidence) / 2)
-    found: dict[str, Interval | None] = {}
-    for name, values in bootstrap_gaps(counts, resamples=resamples, rng=rng).items():
-        defined = values[~np.isnan(values)]
-        if seen[name] is None or not defined.size:
-            found[name] = None
-        else:
-            low, high = np.quantile(defined, levels)
-            found[name] = (float(low), float(high))
-    return found
+def gap_intervals(counts: GroupCounts, confidence: float) -> Mapping[str, Interval | None]:
+    """The interval of each of `GAPS` by name; see `accord.fairness.gaps`."""
+    return _gaps.gap_intervals(RATES_BY_GROUP, counts, confidence)

@@ -6,7 +6,7 @@ from accord.config.evaluation import EarlyStopping
 from accord.core.params import Params
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.scoring import scores_of
-from accord.program.evaluate import judge
+from accord.program.evaluate import evaluate
 from accord.program.validation import Watch, watch
 from accord.records.round_record import RoundRecord, TestScores
 
@@ -16,16 +16,12 @@ def validate(prepared: Prepared, params: Params) -> TestScores | None:
     table = prepared.federated.validation
     if table is None:
         return None
-    return scores_of(judge(prepared.work.task, params, table, prepared.study.evaluation.batch_size))
+    return scores_of(evaluate(prepared.work.task, params, table, prepared.study.evaluation.batch_size))
 
 
 def watched(section: EarlyStopping, records: Sequence[RoundRecord]) -> Watch:
     """What the scores recorded so far come to; rounds that were not evaluated do not count."""
-    scores = [
-        (record.round, getattr(record.validation, section.metric))
-        for record in records
-        if record.validation is not None
-    ]
+    scores = [(record.round, record.validation[section.metric]) for record in records if record.validation is not None]
     return watch(scores, section.metric, section.min_delta)
 
 

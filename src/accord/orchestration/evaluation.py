@@ -1,4 +1,5 @@
-"""What a run's end says of its model beyond accuracy and gaps: calibration, confusion, fine-tuning, early stopping.
+"""What a run's end says of its model beyond accuracy and gaps: calibration, confusion, spread over clients,
+fine-tuning, early stopping.
 
 Each function returns JSON-ready values, parts of `result.json`.
 """
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from accord.core.params import Params
-from accord.data.federated import DataSet
 from accord.fairness.audit import ClientSpread
 from accord.fairness.calibration import calibration
 from accord.fairness.confusion import MOST_CLASSES, confusion
@@ -18,66 +18,90 @@ from accord.orchestration.early_stopping import kept_round, watched
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.run_state import RunState, Stop
 from accord.program.client_work import make_optimizer
-from accord.program.evaluate import Judged, JudgedNumbers, judge
+from accord.program.evaluate import evaluate
 from accord.program.fine_tuning import draw_clients, fine_tune
 from accord.program.local import ClientWork
+from accord.tasks.base import Evaluated, TaskKind
+from accord.tasks.classification import row_probabilities
 
 
-def overall_calibration(judged: Judged | JudgedNumbers, bins: int) -> dict[str, Any] | None:
+def overall_calibration(evaluated: Evaluated, bins: int) -> dict[str, Any] | None:
     """Calibration over all test rows; None where the model's probabilities are not numbers, or it gives none."""
-    if isinstance(judged, JudgedNumbers):
+    if not evaluated.kind.classes:
         return None
-    told = calibration(judged.rows, bins).measures(0)
-    return {"bins": bins, **told} if told else None
+    found = calibration(row_probabilities(evaluated), bins).measures(0)
+    return {"bins": bins, **found} if found else None
 
 
-def group_calibration(groups: Mapping[str, Grouping], judged: Judged, bins: int) -> dict[str, dict[str, Any] | None]:
+def class_measures(prepared: Prepared, evaluated: Evaluated) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
+    """Calibration and confusion of each group by its flat name, and what the confusion matrices are over.
+
+    Nothing where the target is a number: such a model gives no probabilities and confuses no labels.
+    """
+    if not evaluated.kind.classes:
+        return {}, None
+    calibrated = group_calibration(prepared.groups, evaluated, prepared.study.evaluation.calibration_bins)
+    confused, about = group_confusion(prepared.groups, prepared.federated.data.class_names, evaluated)
+    found = {name: {"calibration": calibrated[name], "confusion": confused.get(name)} for name in calibrated}
+    return found, about
+
+
+def group_calibration(
+    groups: Mapping[str, Grouping], evaluated: Evaluated, bins: int
+) -> dict[str, dict[str, Any] | None]:
     """Calibration of each group, by its flat name; None where it has no rows."""
     found: dict[str, dict[str, Any] | None] = {}
     for column, grouping in groups.items():
-        sums = calibration(judged.rows, bins, grouping.codes, len(grouping.names))
+        sums = calibration(row_probabilities(evaluated), bins, grouping.codes, len(grouping.names))
         found |= {f"{column}={name}": sums.measures(i) for i, name in enumerate(grouping.names)}
     return found
 
 
 def group_confusion(
-    groups: Mapping[str, Grouping], data: DataSet, judged: Judged
+    groups: Mapping[str, Grouping], class_names: tuple[str, ...], evaluated: Evaluated
 ) -> tuple[dict[str, list[list[int]] | None], dict[str, Any]]:
     """The confusion matrix of each group by its flat name, None without rows; and what they are over.
 
     Of more than 20 classes there is none: only the note that says so.
     """
-    classes = len(data.class_names)
+    classes = len(class_names)
     if classes > MOST_CLASSES:
         note = f"left out: {classes} classes are more than the {MOST_CLASSES} of which a matrix is kept"
         return {}, {"class_names": [], "note": note}
     found: dict[str, list[list[int]] | None] = {}
     for column, grouping in groups.items():
-        counts = confusion(grouping, data.test.y.numpy(), judged.predictions, classes)
+        counts = confusion(grouping, evaluated.targets, evaluated.predictions, classes)
         for name, matrix in zip(counts.names, counts.matrix, strict=True):
             found[f"{column}={name}"] = matrix.tolist() if matrix.any() else None
-    return found, {"class_names": list(data.class_names), "note": None}
+    return found, {"class_names": list(class_names), "note": None}
 
 
-def spread_json(spread: ClientSpread, judged: Judged | JudgedNumbers) -> dict[str, Any]:
-    """Accuracy over clients, or in a regression mean squared error, by the names that results use."""
+def clients_spread(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
+    """Scores over clients, each on its share of the test rows."""
+    shares = prepared.federated.test
+    client = np.repeat(np.arange(len(shares)), shares.sizes())
+    sums = np.bincount(client, evaluated.row_scores[shares.order], minlength=len(shares))
+    spread = evaluated.kind.spread(sums, shares.sizes())
     return {
-        **({"measure": "mse"} if isinstance(judged, JudgedNumbers) else {}),
-        "mean": spread.mean,
-        "std": spread.standard_deviation,
-        "min": spread.min,
-        "max": spread.max,
-        "worst_decile": spread.worst_10_percent,
+        "population": prepared.population,
+        "evaluated": spread.clients,
+        **spread_json(spread, evaluated.kind),
+        "too_small": spread.too_small,
     }
 
 
-def fine_tuned(prepared: Prepared, params: Params, judged: Judged | JudgedNumbers) -> dict[str, Any] | None:
+def spread_json(spread: ClientSpread, kind: TaskKind) -> dict[str, Any]:
+    """The spread of a score over clients, by the names that results use; `measure` names the score."""
+    return {"measure": kind.local.name, **spread.as_json()}
+
+
+def fine_tuned(prepared: Prepared, params: Params, evaluated: Evaluated) -> dict[str, Any] | None:
     """Scores over clients before and after each trains the final model further; None where not asked for.
 
     Args:
         prepared: the study made ready, without privacy.
         params: the final model.
-        judged: it on the test rows.
+        evaluated: it on the test rows.
     """
     study = prepared.study
     section = study.evaluation.fine_tune
@@ -97,24 +121,24 @@ def fine_tuned(prepared: Prepared, params: Params, judged: Judged | JudgedNumber
     )
     clients = draw_clients(prepared.federated, section.clients, study.seed)
     batch = study.evaluation.batch_size
-    told = fine_tune(prepared.engine, work, prepared.federated, clients, params, judged.score, batch)
-    before, after = (judged.spread(sums, told.n) for sums in (told.before, told.after))
+    tuned = fine_tune(prepared.engine, work, prepared.federated, clients, params, evaluated.row_scores, batch)
+    before, after = (evaluated.kind.spread(sums, tuned.n) for sums in (tuned.before, tuned.after))
     return {
         "clients": len(clients),
         "epochs": epochs,
         "steps": section.steps,
         "learning_rate": rate,
-        "before": spread_json(before, judged),
-        "after": spread_json(after, judged),
-        "improved": int(judged.better(told.after, told.before).sum()),
-        "worsened": int(judged.better(told.before, told.after).sum()),
-        "diverged": int((~told.finite).sum()),
+        "before": spread_json(before, evaluated.kind),
+        "after": spread_json(after, evaluated.kind),
+        "improved": int(evaluated.kind.better(tuned.after, tuned.before).sum()),
+        "worsened": int(evaluated.kind.better(tuned.before, tuned.after).sum()),
+        "diverged": int((~tuned.finite).sum()),
         "too_small": after.too_small,
     }
 
 
 def personal(
-    prepared: Prepared, params: Params, carried: Mapping[int, Params], judged: Judged | JudgedNumbers
+    prepared: Prepared, params: Params, carried: Mapping[int, Params], evaluated: Evaluated
 ) -> dict[str, Any] | None:
     """Scores over clients of the shared model and of what each has of its own; None where no client keeps any.
 
@@ -122,29 +146,29 @@ def personal(
         prepared: the study made ready.
         params: the shared model.
         carried: what clients keep.
-        judged: it on the test rows.
+        evaluated: it on the test rows.
     """
-    shares, table, score = prepared.federated.test, prepared.federated.data.test, judged.score
+    shares, table, score = prepared.federated.test, prepared.federated.data.test, evaluated.row_scores
     n, before, after = [], [], []
     for client, kept in sorted(carried.items()):
         own = {name: value for name, value in kept.items() if name in params}
         rows = shares.rows(client)
         if not own or not len(rows):
             continue
-        mine = judge(prepared.work.task, params | own, table.take(rows), prepared.study.evaluation.batch_size)
+        own_scores = evaluate(prepared.work.task, params | own, table.take(rows), prepared.study.evaluation.batch_size)
         n.append(len(rows))
         before.append(score[rows].sum())
-        after.append(mine.score.sum())
+        after.append(own_scores.row_scores.sum())
     if not n:
         return None
     rows_of, shared, owned = (np.array(values) for values in (n, before, after))
-    own_spread = judged.spread(owned, rows_of)
+    own_spread = evaluated.kind.spread(owned, rows_of)
     return {
         "clients": len(n),
-        "shared": spread_json(judged.spread(shared, rows_of), judged),
-        "own": spread_json(own_spread, judged),
-        "improved": int(judged.better(owned, shared).sum()),
-        "worsened": int(judged.better(shared, owned).sum()),
+        "shared": spread_json(evaluated.kind.spread(shared, rows_of), evaluated.kind),
+        "own": spread_json(own_spread, evaluated.kind),
+        "improved": int(evaluated.kind.better(owned, shared).sum()),
+        "worsened": int(evaluated.kind.better(shared, owned).sum()),
         "too_small": own_spread.too_small,
     }
 

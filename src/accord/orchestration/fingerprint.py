@@ -6,9 +6,9 @@ import json
 from accord.config.model import CustomModel
 from accord.config.schema import Study
 from accord.core.plugins import source_of
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.orchestration.charging import add_rows
+from accord.tasks.task import Task
 
 _NEUTRAL = (("target_kind", "class"), ("target_range", None))
 """Settings of `data` that change nothing at these values: left out of the fingerprint, so that studies from before

@@ -1,5 +1,6 @@
-"""A judged model as records keep it: its scores over all rows, and its mean score by group."""
+"""An evaluated model as records keep it: its scores over all rows, and its mean score by group."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,29 +9,23 @@ from numpy.typing import NDArray
 from accord.core.params import Params
 from accord.fairness.groups import Grouping
 from accord.orchestration.prepared import Prepared
-from accord.program.evaluate import Judged, JudgedNumbers, judge
-from accord.records.round_record import TestScores, finite
+from accord.program.evaluate import evaluate
+from accord.records.round_record import TestScores
+from accord.tasks.base import Evaluated
 
 
-def scores_of(judged: Judged | JudgedNumbers) -> TestScores:
-    """The model's scores over all rows it was judged on; in a regression also root mean squared error, mean absolute
-    error, and R^2 = 1 - sum of squared errors / sum of squared distances of the targets to their mean."""
-    if isinstance(judged, Judged):
-        return TestScores(judged.accuracy, finite(judged.loss), len(judged.predictions))
-    varied = float(((judged.targets - judged.targets.mean()) ** 2).sum())
-    return TestScores(
-        accuracy=None,
-        loss=finite(judged.loss),
-        n=len(judged.predictions),
-        rmse=finite(float(np.sqrt(judged.loss))),
-        mae=finite(float(np.abs(judged.errors).mean())),
-        r2=finite(1 - float(judged.losses.sum()) / varied) if varied else None,
-    )
+def scores_of(evaluated: Evaluated) -> TestScores:
+    """The scores that the task kind has of every evaluated round, over all rows."""
+    scores = {score.result_key: score.of(evaluated) for score in evaluated.kind.scores}
+    return TestScores(scores, len(evaluated))
 
 
-def group_scores(groups: Mapping[str, Grouping], score: NDArray[np.generic]) -> dict[str, dict[str, float]]:
-    """Mean score (share of rows predicted right, or mean squared error) by column and group; groups without rows are
-    left out.
+def group_scores(groups: Mapping[str, Grouping], row_scores: NDArray[np.generic]) -> dict[str, dict[str, float]]:
+    """Mean score by column and group; groups without rows, or whose mean is not finite, are left out.
+
+    Args:
+        groups: column to the group of each row.
+        row_scores: whether each row was predicted right, or its squared error; shape `[n]`.
 
     >>> sex = Grouping("sex", ("Female", "Male"), np.array([0, 0, 1]))
     >>> group_scores({"sex": sex}, np.array([True, False, True]))
@@ -39,9 +34,9 @@ def group_scores(groups: Mapping[str, Grouping], score: NDArray[np.generic]) -> 
     found = {}
     for column, grouping in groups.items():
         n = np.bincount(grouping.codes, minlength=len(grouping.names))
-        sums = np.bincount(grouping.codes, score, minlength=len(grouping.names))
+        sums = np.bincount(grouping.codes, row_scores, minlength=len(grouping.names))
         means = {name: float(total / rows) for name, rows, total in zip(grouping.names, n, sums, strict=True) if rows}
-        found[column] = {name: mean for name, mean in means.items() if finite(mean) is not None}
+        found[column] = {name: mean for name, mean in means.items() if math.isfinite(mean)}
     return found
 
 
@@ -53,5 +48,5 @@ def score_model(prepared: Prepared, params: Params) -> tuple[TestScores, dict[st
         params: of the model.
     """
     table = prepared.federated.data.test
-    judged = judge(prepared.work.task, params, table, prepared.study.evaluation.batch_size)
-    return scores_of(judged), group_scores(prepared.groups, judged.score) if prepared.groups else None
+    evaluated = evaluate(prepared.work.task, params, table, prepared.study.evaluation.batch_size)
+    return scores_of(evaluated), group_scores(prepared.groups, evaluated.row_scores) if prepared.groups else None

@@ -3,10 +3,10 @@
 import torch
 
 from accord.config.training import Training
-from accord.core.task import Task
 from accord.privacy.plan import PrivacyPlan
 from accord.program.local import ClientWork
 from accord.program.optimizers import Optimizer, adam, sgd
+from accord.tasks.task import Task
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -1,149 +1,45 @@
-"""Judging a model: predictions and losses over a table in pieces that fit memory, and counts by group."""
+"""A model on a table: its answers, in pieces that fit memory, and the sensitive groups of the rows."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.core.errors import StudyError
 from accord.core.params import Params
-from accord.core.task import Task
 from accord.data.class_names import class_code, spellings
-from accord.data.federated import DataSet, Rows, Table, refuse_numbers
-from accord.fairness.audit import ClientSpread, client_spread
-from accord.fairness.calibration import RowScores
-from accord.fairness.errors_by_group import error_spread
-from accord.fairness.groups import GroupCounts, Grouping, count, intersect
+from accord.data.federated import DataSet, Table, refuse_numbers
+from accord.fairness.groups import Grouping, intersect
+from accord.tasks.base import Evaluated
+from accord.tasks.task import Task
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The model on a table of n rows, classified.
+def evaluate(task: Task, params: Params, table: Table, batch_size: int) -> Evaluated:
+    """The model with `params` on every row of `table`, `batch_size` rows at a time.
 
-    Attributes:
-        predictions: label of the largest logit, shape `[n]`.
-        rows: of each row, whether that is its label, and what calibration needs.
-        loss: mean cross-entropy in nats; may be infinite or NaN.
+    The rows of a batch are independent of one another, so the batch size changes memory and not the answers.
     """
-
-    predictions: NDArray[np.int64]
-    rows: RowScores
-    loss: float
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """Whether each row was predicted right, shape `[n]`."""
-        return self.rows.correct
-
-    @property
-    def accuracy(self) -> float:
-        """Share of rows predicted right, in [0, 1]."""
-        return float(self.correct.mean())
-
-    @property
-    def score(self) -> NDArray[np.bool_]:
-        """What is averaged over a group's or a client's rows: whether each was predicted right, shape `[n]`."""
-        return self.correct
-
-    @staticmethod
-    def spread(sums: NDArray[Any], n: Rows) -> ClientSpread:
-        """The spread over clients of mean scores, from each client's sum of scores and rows; both `[clients]`."""
-        return client_spread(sums, n)
-
-    @staticmethod
-    def better(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether the sums of scores `one` are better than those of `other` on the same rows."""
-        return np.asarray(one > other)
-
-
-@dataclass(frozen=True)
-class JudgedNumbers:
-    """The model on a table of n rows, each a number predicted; it has what is common of `Judged`.
-
-    Attributes:
-        predictions: shape `[n]`, float64.
-        targets: shape `[n]`, float64.
-        losses: squared errors, shape `[n]`, float64; may be infinite or NaN.
-    """
-
-    predictions: NDArray[np.float64]
-    targets: NDArray[np.float64]
-    losses: NDArray[np.float64]
-
-    @property
-    def loss(self) -> float:
-        """Mean squared error; may be infinite or NaN."""
-        return float(self.losses.mean())
-
-    @property
-    def errors(self) -> NDArray[np.float64]:
-        """Prediction less target, shape `[n]`."""
-        return self.predictions - self.targets
-
-    @property
-    def score(self) -> NDArray[np.float64]:
-        """What is averaged over a group's or a client's rows: squared errors, shape `[n]`; infinite where no number."""
-        return np.nan_to_num(self.losses, nan=np.inf, posinf=np.inf)
-
-    @staticmethod
-    def spread(sums: NDArray[Any], n: Rows) -> ClientSpread:
-        """As of `Judged`; the worst clients are those with the largest errors."""
-        return error_spread(sums, n)
-
-    @staticmethod
-    def better(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-        """As of `Judged`: smaller errors are better."""
-        return np.asarray(one < other)
-
-
-def judge(task: Task, params: Params, table: Table, batch_size: int) -> Judged | JudgedNumbers:
-    """The model with `params` on every row of `table`, `batch_size` rows at a time, by what the task predicts."""
-    return (evaluate_numbers if task.regression else evaluate)(task, params, table, batch_size)
-
-
-def evaluate(task: Task, params: Params, table: Table, batch_size: int) -> Judged:
-    """`judge` of a classification."""
-    pieces: list[tuple[Tensor, ...]] = []
-    total = 0.0
-    for logits, label in _outputs(task, params, table, batch_size):
-        losses = task.per_sample(logits, label).double()
-        total += float(losses.sum())
-        pieces.append(tuple(each.cpu() for each in (*_judge(logits, label), losses)))
-    predicted, confidence, brier, loss = (torch.cat(each).numpy() for each in zip(*pieces, strict=True))
-    return Judged(predicted, RowScores(predicted == table.y.numpy(), confidence, brier, loss), total / len(table))
-
-
-def evaluate_numbers(task: Task, params: Params, table: Table, batch_size: int) -> JudgedNumbers:
-    """`judge` of a regression."""
-    pieces = [outputs.double().cpu() for outputs, _ in _outputs(task, params, table, batch_size)]
-    predicted, targets = torch.cat(pieces), table.y.double()
-    losses = task.per_sample(predicted, targets)
-    return JudgedNumbers(predicted[:, 0].numpy(), targets.numpy(), losses.numpy())
+    pieces: list[Mapping[str, Tensor]] = []
+    for outputs, targets in _outputs(task, params, table, batch_size):
+        answers = {"losses": task.per_sample(outputs, targets), **task.kind.answer(outputs, targets)}
+        pieces.append({name: values.cpu() for name, values in answers.items()})
+    rows = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
+    targets = table.y.double() if table.y.is_floating_point() else table.y
+    return Evaluated(task.kind, targets.numpy(), rows.pop("predictions"), rows.pop("losses"), rows)
 
 
 def _outputs(task: Task, params: Params, table: Table, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Piece by piece: the network's outputs, and the targets."""
+    """Piece by piece: the network's outputs in double precision, and the targets; numbers in double precision, too.
+
+    Scores are means over many rows, whose last digits float32 would lose.
+    """
     first = next(iter(params.values()))
     for x, y in zip(torch.split(table.x, batch_size), torch.split(table.y, batch_size), strict=True):
-        target = y.to(first.device)
+        targets = y.to(first.device, torch.float64 if y.is_floating_point() else y.dtype)
         with torch.no_grad():
             outputs = task.predict(params, Table.features(x, first.device, first.dtype))
-        yield outputs, target
-
-
-def _judge(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of `[batch, classes]` logits: the predicted label, its probability, and the squared distance of all
-    probabilities to the label's; each `[batch]`."""
-    predicted = logits.argmax(1)
-    probability = logits.double().softmax(1)
-    # |p - e_y|^2 = |p|^2 - 2 p_y + 1
-    brier = probability.square().sum(1) - 2 * probability.gather(1, label[:, None])[:, 0] + 1
-    return predicted, probability.gather(1, predicted[:, None])[:, 0], brier
+        yield outputs.double(), targets
 
 
 def groupings(data: DataSet, columns: Sequence[str]) -> dict[str, Grouping]:
@@ -213,16 +109,3 @@ def _second_of_two(names: Sequence[str]) -> int:
         f"fairness.positive: which of the classes {' and '.join(map(repr, names))} counts as selected is not stated, "
         f"and it is not guessed; name it, such as fairness.positive={names[1]!r}"
     )
-
-
-def count_groups(
-    groups: Mapping[str, Grouping], table: Table, judged: Judged, positive: int | None, rows: Rows | None = None
-) -> dict[str, GroupCounts]:
-    """Additive counts by column, from predictions over `table`, of all its rows or of `rows` alone."""
-    labels, predictions = table.y.numpy(), judged.predictions
-    if rows is None:
-        return {name: count(grouping, labels, predictions, positive) for name, grouping in groups.items()}
-    return {
-        name: count(replace(grouping, codes=grouping.codes[rows]), labels[rows], predictions[rows], positive)
-        for name, grouping in groups.items()
-    }

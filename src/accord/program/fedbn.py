@@ -13,12 +13,12 @@ from torch import nn
 
 from accord.config.programs.fedbn import FedBnProgram
 from accord.core.errors import StudyError
-from accord.core.task import Task
 from accord.program.base import ClientId, Program
 from accord.program.context import ProgramContext
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule
+from accord.tasks.task import Task
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 

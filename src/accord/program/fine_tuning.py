@@ -18,9 +18,9 @@ from accord.core.params import Params
 from accord.core.streams import stream
 from accord.data.federated import FederatedData
 from accord.fairness.groups import Integers
-from accord.fairness.rates import Floats
+from accord.fairness.measures import Floats
 from accord.program.base import ClientId, Engine
-from accord.program.evaluate import judge
+from accord.program.evaluate import evaluate
 from accord.program.local import ClientWork
 
 _AT_ONCE = 256
@@ -34,7 +34,7 @@ class FineTuned:
     Attributes:
         clients: who.
         n: test rows.
-        before: of these, predicted right by the model as it came; in a regression the sum of its squared errors.
+        before: the sum of the row scores of the model as it came: rows predicted right, or squared errors.
         after: the same of the client's own.
         finite: whether the client's own has finite parameters; where not, `after` is chance, or infinite.
     """
@@ -75,10 +75,10 @@ def fine_tune(
     federated: FederatedData,
     clients: Sequence[ClientId],
     params: Params,
-    correct: NDArray[np.bool_] | Floats,
+    row_scores: NDArray[np.bool_] | Floats,
     batch_size: int,
 ) -> FineTuned:
-    """Trains the model further at each client on its training rows, and judges it there on its test rows.
+    """Trains the model further at each client on its training rows, and evaluates it there on its test rows.
 
     Args:
         engine: where the training runs. Its rows come from round 0's streams, which no round of a run uses.
@@ -86,8 +86,8 @@ def fine_tune(
         federated: who holds which rows.
         clients: with training rows and test rows.
         params: the final model.
-        correct: which of all test rows it predicts right as it is; in a regression, its squared errors.
-        batch_size: test rows judged at a time.
+        row_scores: of all test rows: which it predicts right as it is, or its squared errors.
+        batch_size: test rows evaluated at a time.
 
     Raises:
         ValueError: the work has a privacy plan: what is measured here is covered by no noise.
@@ -100,13 +100,13 @@ def fine_tune(
     for begin in range(0, len(clients), _AT_ONCE):
         for result in engine.run_cohort(work, clients[begin : begin + _AT_ONCE], params, 0):
             own = params | p.add({name: params[name] for name in result.update}, result.update)
-            judged = judge(work.task, own, test.take(shares.rows(result.client)), batch_size)
-            after.append(judged.score.sum())
+            evaluated = evaluate(work.task, own, test.take(shares.rows(result.client)), batch_size)
+            after.append(evaluated.row_scores.sum())
             finite.append(p.all_finite(own))
     return FineTuned(
         clients=tuple(clients),
         n=np.array([shares.size(client) for client in clients], dtype=np.int64),
-        before=_sums([correct[shares.rows(client)].sum() for client in clients]),
+        before=_sums([row_scores[shares.rows(client)].sum() for client in clients]),
         after=_sums(after),
         finite=np.array(finite, dtype=np.bool_),
     )

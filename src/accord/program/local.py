@@ -23,13 +23,13 @@ from torch.func import grad, vmap
 from accord.core import params as p
 from accord.core.errors import PrivacyError, StudyError
 from accord.core.params import Params
-from accord.core.task import Task
 from accord.data import sampling
 from accord.data.federated import Rows
 from accord.privacy import clipping, noise
 from accord.privacy.plan import PrivacyPlan
 from accord.program.local_rule import PLAIN, LocalRule, RoundEnd
 from accord.program.optimizers import Optimizer, OptimizerState
+from accord.tasks.task import Task
 
 # Numbers held at once by per-sample gradients: bounds memory (256 MB in float32), not the result.
 _PER_SAMPLE_NUMBERS = 2**26

@@ -5,9 +5,9 @@ import torch
 
 from accord.config.model import Model
 from accord.core.errors import PrivacyError, StudyError
-from accord.core.task import Task
 from accord.data.federated import DataSet
 from accord.models.build import build
+from accord.tasks.task import Task
 
 
 def make_task(model: Model, data: DataSet, seed: int) -> Task:

@@ -14,6 +14,7 @@ from typing import Any
 
 from accord.core.errors import RunFolderError, StudyError
 from accord.records.store import read_json, read_lines, storing, write_bytes
+from accord.tasks.kinds import KINDS, kind_of_scores
 
 Row = dict[str, Any]
 
@@ -103,6 +104,8 @@ def write_tables(made: Iterable[Table], folder: Path, form: str) -> list[Path]:
 # --- rows ---------------------------------------------------------------------------------------------
 
 _BY_ROW = {"cohort", "clients", "refused", "groups"}
+_LOCAL = tuple(kind.local.name for kind in KINDS.values())
+"""What a client's own test rows are scored by, one name a task kind."""
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -120,7 +123,7 @@ def _participation(line: Mapping[str, Any]) -> list[Row]:
 
 
 def _group_rounds(line: Mapping[str, Any]) -> list[Row]:
-    measure = "mse" if "rmse" in (line["test"] or {}) else "accuracy"
+    measure = kind_of_scores(line["test"] or ()).local.name
     return [
         {"round": line["round"], "column": column, "group": group, measure: value}
         for column, groups in (line["groups"] or {}).items()
@@ -161,7 +164,7 @@ def _own(line: Mapping[str, Any], account: str) -> Row:
 
 def _clients(
     partition: Mapping[str, Any],
-    judged: Mapping[str, Any],
+    evaluated: Mapping[str, Any],
     ledger: Iterable[Mapping[str, Any]],
     privacy: Mapping[str, Any] | None,
 ) -> list[Row]:
@@ -172,14 +175,14 @@ def _clients(
         spent |= line.get("own", line["epsilon"])
     private = privacy is not None and "population" not in spent
     column = "own" if privacy and privacy.get("joint") else "epsilon"
-    scores = {each["client"]: each for each in judged.get("clients", ())}
+    scores = {each["client"]: each for each in evaluated.get("clients", ())}
     rows = []
     for each in partition.get("clients", ()):
         row = flat({key: value for key, value in each.items() if key != "labels"})
         row |= {f"label.{name}": n for name, n in zip(partition["class_names"], each["labels"], strict=False)}
         found = scores.get(each["client"])
         if found is not None:
-            row |= {name: found[name] for name in ("n", "accuracy", "mse") if name in found}
+            row |= {name: found[name] for name in ("n", *_LOCAL) if name in found}
         if private:
             row[column] = spent.get(str(each["client"]), 0.0)
         rows.append(row)

@@ -16,6 +16,8 @@ from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
 from accord.records.ledger_file import Entry
 from accord.records.round_record import RoundRecord
+from accord.tasks.base import Words
+from accord.tasks.classification import CLASSIFICATION
 
 
 def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[str, Any] | None:
@@ -67,7 +69,7 @@ def released(
     fine_tune: bool = False,
     personal: bool = False,
     early_stopping: bool = False,
-    regression: bool = False,
+    words: Words = CLASSIFICATION.words,
 ) -> list[dict[str, str]]:
     """What left the clients or was computed from their data, and under which terms.
 
@@ -79,9 +81,9 @@ def released(
         personal: whether models that clients keep to themselves were judged there.
         fine_tune: whether the model was judged at clients after further training there.
         early_stopping: whether held-out test rows decided when to stop and which round's model is kept.
-        regression: whether a number is predicted: errors are told where else accuracy and counts are.
+        words: what the kind of task calls what was computed.
     """
-    score, sums = ("error", "sums of errors") if regression else ("accuracy", "counts")
+    score, sums = words.released_score, words.released_sums
     if plan is None:
         rows = [("client updates", "sent as they are; no privacy was asked for")]
     elif plan.unit == "client":
@@ -103,14 +105,12 @@ def released(
         rows.append(("who was in each cohort, rows really drawn, bytes and times by round", drawn))
         rows.append(("the model's code", "trusted to depend on its input and parameters alone; tried, not proven"))
         rows.append(("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off"))
-    scores = "test errors" if regression else "test accuracy, loss and calibration"
-    rows.append((scores, "computed on test rows, which no client trains on; outside the guarantee"))
+    rows.append((words.released_test, "computed on test rows, which no client trains on; outside the guarantee"))
     if early_stopping:
         held = "computed on test rows held out for it, which no client trains on; outside the guarantee"
         rows.append(("when to stop, and which round's model is kept", held))
     if groups:
-        by_group = "errors by group" if regression else "group counts, calibration and confusion"
-        rows.append((by_group, "sums over test rows; outside the guarantee"))
+        rows.append((words.released_groups, "sums over test rows; outside the guarantee"))
     if per_client:
         dealt = f"{sums} over test rows, dealt to look like what the client trains on; outside the guarantee"
         rows.append(("figures on each client's share of the test rows", dealt))

@@ -4,8 +4,12 @@ Counts and sums only, so that records add up over clients, rounds and sites.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from accord.tasks.base import TaskKind
+from accord.tasks.kinds import kind_of_scores
 
 
 @dataclass(frozen=True)
@@ -13,27 +17,34 @@ class TestScores:
     """The model on the test set.
 
     Attributes:
-        accuracy: share of test rows whose largest logit is the label's, in [0, 1]; None in a regression.
-        loss: mean cross-entropy in nats, or mean squared error in a regression; None where it is not finite.
+        scores: name to value; None where it is not finite. Which there are, the task kind says.
         n: test rows.
-        rmse: root of the mean squared error, in the target's unit; this and the rest are None but in a regression.
-        mae: mean absolute error, in the target's unit.
-        r2: share of the targets' variance that is explained, at most 1; None where the targets do not vary.
     """
 
     __test__ = False  # not a pytest class
 
-    accuracy: float | None
-    loss: float | None
+    scores: Mapping[str, float | None]
     n: int
-    rmse: float | None = None
-    mae: float | None = None
-    r2: float | None = None
+
+    def __getitem__(self, name: str) -> float | None:
+        """A score by name; None where there is none of that name."""
+        return self.scores.get(name)
+
+    @property
+    def kind(self) -> TaskKind:
+        """The kind of task that has such scores."""
+        return kind_of_scores(self.scores)
 
     def as_json(self) -> dict[str, Any]:
-        """The scores as JSON-ready values: of a classification without those of a regression."""
-        values = asdict(self)
-        return values if self.accuracy is None else {name: values[name] for name in ("accuracy", "loss", "n")}
+        """The scores as JSON-ready values; `accuracy` and `loss` are there for every kind, null where it has none."""
+        return {"accuracy": None, "loss": None, "n": self.n, **self.scores}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "TestScores":
+        """The inverse of `as_json`."""
+        scores = {name: score for name, score in value.items() if name != "n"}
+        known = {score.result_key for score in kind_of_scores(scores).all_scores}
+        return TestScores({name: score for name, score in scores.items() if name in known}, value["n"])
 
 
 @dataclass(frozen=True)
@@ -57,8 +68,8 @@ class RoundRecord:
         samples: training samples processed, padding not counted.
         steps: local steps over all clients.
         test: scores after the round, None in rounds that are not evaluated.
-        groups: test accuracy (in a regression mean squared error) by group column and group, None where fairness is
-            off or the round is not evaluated.
+        groups: the mean score of the test rows by group column and group, None where fairness is off or the round is
+            not evaluated.
         epsilon: spread over the clients after the round, None without privacy.
         uplink_bytes: parameters sent by clients.
         downlink_bytes: parameters sent to clients.
@@ -89,13 +100,13 @@ class RoundRecord:
 
     @property
     def by_group(self) -> str:
-        """What `groups` holds: `accuracy`, or `mse` in a regression."""
-        return "mse" if self.test is not None and self.test.accuracy is None else "accuracy"
+        """What `groups` holds, such as `accuracy`."""
+        return kind_of_scores(self.test.scores if self.test is not None else ()).local.name
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON-ready values."""
-        judged = {"test": self.test, "validation": self.validation}
-        return asdict(self) | {name: None if each is None else each.as_json() for name, each in judged.items()}
+        evaluated = {"test": self.test, "validation": self.validation}
+        return asdict(self) | {name: None if each is None else each.as_json() for name, each in evaluated.items()}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "RoundRecord":
@@ -103,8 +114,8 @@ class RoundRecord:
         fields = dict(value)
         for name in ("cohort", "clients", "refused"):
             fields[name] = tuple(fields[name])
-        fields["test"] = TestScores(**fields["test"]) if fields["test"] else None
-        fields["validation"] = TestScores(**fields["validation"]) if fields.get("validation") else None
+        fields["test"] = TestScores.from_json(fields["test"]) if fields["test"] else None
+        fields["validation"] = TestScores.from_json(fields["validation"]) if fields.get("validation") else None
         fields["epsilon"] = EpsilonSpread(**fields["epsilon"]) if fields["epsilon"] else None
         return RoundRecord(**fields)
 

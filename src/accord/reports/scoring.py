@@ -1,43 +1,28 @@
-"""What a run is scored by, and how each score reads: accuracy of labels, errors of numbers.
+"""How the scores of a task kind are written: accuracy of labels, errors of numbers.
 
-Tables, figures and sentences ask here which scores a result has; none of them decides by itself. A result without
+Which scores a result has, its kind says (`accord.tasks`); tables, figures and sentences ask here. A result without
 `task` is of an earlier version, which had labels only.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any
 
 from accord.records.round_record import TestScores
 from accord.records.run_result import RunResult
 from accord.reports.intervals import Interval
 from accord.reports.words import formatting as words
+from accord.tasks import base, classification, regression
+from accord.tasks.kinds import KINDS
 
 _LEAST_ROOM = 1e-3
 """Of the largest value: an axis narrower than a float's last digits cannot be drawn."""
 
 
 @dataclass(frozen=True)
-class Score:
-    """One figure of a model on rows, or a gap between groups.
-
-    Attributes:
-        name: what records call it.
-        title: what a reader is told.
-        about: what it is.
-        form: how it is written: a share of 1 in percent, a plain number with three decimals, or a number in units of
-            the data's own, with four digits.
-        lower_is_better: whether less of it is better.
-        short: its title where there is little room; empty where there is room for more important ones only.
-    """
-
-    name: str
-    title: str
-    about: str = ""
-    form: Literal["share", "plain", "own"] = "own"
-    lower_is_better: bool = True
-    short: str = ""
+class Score(base.Score):
+    """A score of the task kinds (`accord.tasks`), and how its values are written."""
 
     @property
     def in_text(self) -> str:
@@ -47,11 +32,6 @@ class Score:
         ('accuracy', 'RMSE', 'R²')
         """
         return self.title[:1].lower() + self.title[1:] if self.title[1:2].islower() else self.title
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Between what it lies: a share from 0 to 1, an error above 0."""
-        return (0.0, 1.0) if self.form == "share" else (0.0 if self.form == "own" else -math.inf, math.inf)
 
     @property
     def worst(self) -> str:
@@ -168,55 +148,49 @@ class Score:
         return max(max(known) - min(known), least * scale, _LEAST_ROOM * largest)
 
 
-ACCURACY = Score("accuracy", "Accuracy", "Share of test rows that are right", "share", False, "acc")
-LOSS = Score("loss", "Loss", "Mean cross-entropy in nats", "plain")
-RMSE = Score("rmse", "RMSE", "Root of the mean squared error (less is better)", short="rmse")
-MAE = Score("mae", "MAE", "Mean absolute error (less is better)")
-R2 = Score("r2", "R²", "Share of the target's variance that is explained", "plain", lower_is_better=False)
-MSE = Score("mse", "Mean squared error", "Mean of the squared error")
-BIAS = Score("bias", "Bias", "Mean of prediction less target")
+def written(score: base.Score) -> Score:
+    """A task kind's score with its formats.
+
+    >>> written(classification.ACCURACY) == ACCURACY
+    True
+    """
+    return Score(**{each.name: getattr(score, each.name) for each in fields(score)})
+
+
+def _all(scores: Iterable[base.Score]) -> tuple[Score, ...]:
+    return tuple(map(written, scores))
+
+
+ACCURACY, LOSS = written(classification.ACCURACY), written(classification.LOSS)
+RMSE, MAE, R2 = written(regression.RMSE), written(regression.MAE), written(regression.R2)
+MSE, BIAS = written(regression.MSE), written(regression.BIAS)
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What runs of one task are scored by.
+    """What runs of one kind of task are scored by, as reports show it; see `accord.tasks.base.TaskKind`.
 
     Attributes:
         task: as `result.json` has it.
-        section: the section on scores by round.
-        subject: the section on its scores in a comparison.
-        plural: what its scores are called together.
-        loss: what models are trained by.
-        exact: what scores are, before "test rows".
+        words: the titles and phrases of the kind.
         scores: in tables; the first is the headline, the first two are `main`.
-        beside: told under the headline in a terminal.
+        beside: under the headline in a terminal.
         local: over clients and over groups.
-        of_group: what `local` is in a group.
-        over_rows: the test score that is `local` over all rows.
-        behind: behind what is told of clients and groups, where that is another score than the headline.
-        worst_clients: who the worst tenth are.
         group: in the table of groups.
         gaps: between the groups of a column; the first is the headline.
         gap: the first as sweeps and cards write it.
         worst_group: of the group that fares worst, as sweeps write it.
-        on_test: what comparisons and sweeps tell of the test rows: name to where `result.json` has it.
+        on_test: comparisons' and sweeps' scores of the test rows: name to where `result.json` has it.
         on_groups: and of the groups.
-        tenth: behind their name of the worst tenth of clients.
+        tenth: behind the name of the worst tenth of clients.
+        numbers: whether the target is a number, so that there are no labels, rates or probabilities.
     """
 
     task: str
-    section: str
-    subject: str
-    plural: str
-    loss: str
-    exact: str
+    words: base.Words
     scores: tuple[Score, ...]
     beside: tuple[Score, ...]
     local: Score
-    of_group: str
-    over_rows: str
-    behind: str
-    worst_clients: str
     group: tuple[Score, ...]
     gaps: tuple[Score, ...]
     gap: Score
@@ -224,6 +198,7 @@ class Scoring:
     on_test: Mapping[str, tuple[str, ...]]
     on_groups: Mapping[str, tuple[str, ...]]
     tenth: str
+    numbers: bool
 
     @property
     def headline(self) -> Score:
@@ -236,112 +211,70 @@ class Scoring:
         error turned over."""
         return self.scores[:2]
 
-    def overall(self, result: RunResult) -> float | None:
-        """`local` over all test rows."""
-        return result.test.score(self.over_rows)
+    @property
+    def section(self) -> str:
+        """The section on scores by round."""
+        return self.words.section
 
     @property
-    def numbers(self) -> bool:
-        """Whether the target is a number, so that there are no labels, rates or probabilities."""
-        return self.task == "regression"
+    def subject(self) -> str:
+        """The section on its scores in a comparison."""
+        return self.words.subject
+
+    @property
+    def plural(self) -> str:
+        """What its scores are called together."""
+        return self.words.plural
+
+    @property
+    def loss(self) -> str:
+        """What models are trained by."""
+        return self.words.loss
+
+    @property
+    def exact(self) -> str:
+        """What scores are, before "test rows"."""
+        return self.words.exact
+
+    @property
+    def of_group(self) -> str:
+        """What `local` is in a group."""
+        return self.words.of_group
+
+    @property
+    def behind(self) -> str:
+        """Behind what is said of clients and groups, where that is another score than the headline."""
+        return self.words.beside_local
+
+    @property
+    def worst_clients(self) -> str:
+        """Who the worst tenth are."""
+        return self.words.worst_clients
+
+    def overall(self, result: RunResult) -> float | None:
+        """`local` over all test rows."""
+        return result.test.score(self.local.result_key)
 
 
-def _share(name: str, title: str) -> Score:
-    return Score(name, title, form="share", lower_is_better=False)
+def _of_kind(kind: base.TaskKind) -> Scoring:
+    return Scoring(
+        task=kind.name,
+        words=kind.words,
+        scores=_all(kind.in_tables),
+        beside=_all(kind.beside),
+        local=written(kind.local),
+        group=_all(kind.group_scores),
+        gaps=_all(kind.gap_scores),
+        gap=written(kind.gap),
+        worst_group=written(kind.worst_group),
+        on_test={score.name: ("test", score.result_key) for score in kind.all_scores},
+        on_groups={name: ("fairness", name) for name in (kind.worst_group.name, *kind.compared_gaps)},
+        tenth="" if kind.local == kind.headline else f"_{kind.local.name}",
+        numbers=not kind.classes,
+    )
 
 
-def _of_classes(name: str, title: str, about: str, short: str = "") -> Score:
-    return Score(name, title, about, "plain", short=short)
-
-
-_CLASSES = Scoring(
-    task="classification",
-    section="Accuracy and loss by round",
-    subject="Accuracy",
-    plural="accuracies",
-    loss="cross-entropy",
-    exact="counts on",
-    scores=(ACCURACY, LOSS),
-    beside=(),
-    local=ACCURACY,
-    of_group="Share of rows that are right",
-    over_rows="accuracy",
-    behind="",
-    worst_clients="the least accurate 10%",
-    group=(
-        _share("accuracy", "Accuracy"),
-        _share("selection_rate", "Selected"),
-        _share("tpr", "TPR"),
-        _share("fpr", "FPR"),
-        _share("fnr", "FNR"),
-    ),
-    gaps=(
-        _of_classes("accuracy_gap", "Accuracy gap", "highest accuracy less the lowest", "accuracy gap"),
-        _of_classes(
-            "demographic_parity_difference",
-            "Demographic parity difference",
-            "highest selection rate less the lowest",
-            "parity gap",
-        ),
-        _of_classes("demographic_parity_ratio", "Demographic parity ratio", "lowest selection rate over the highest"),
-        _of_classes(
-            "equalized_odds_difference",
-            "Equalised odds difference",
-            "larger of the gaps in TPR and in FPR",
-            "odds gap",
-        ),
-        _of_classes("equalized_odds_ratio", "Equalised odds ratio", "smaller of the ratios in TPR and in FPR"),
-        _of_classes("equal_opportunity_difference", "Equal opportunity difference", "gap in TPR"),
-    ),
-    gap=Score("accuracy_gap", "Accuracy gap", "Accuracy of the best group minus the worst's; less is fairer.", "share"),
-    worst_group=Score(
-        "worst_group_accuracy",
-        "Worst group",
-        "Accuracy of the group that fares worst in each run.",
-        "share",
-        lower_is_better=False,
-    ),
-    on_test={"accuracy": ("test", "accuracy"), "loss": ("test", "loss")},
-    on_groups={
-        name: ("fairness", name)
-        for name in (
-            "worst_group_accuracy",
-            "accuracy_gap",
-            "demographic_parity_difference",
-            "equalized_odds_difference",
-        )
-    },
-    tenth="",
-)
-_NUMBERS = Scoring(
-    task="regression",
-    section="Errors by round",
-    subject="Errors",
-    plural="errors",
-    loss="squared error",
-    exact="means over",
-    scores=(RMSE, MAE, R2),
-    beside=(MAE, R2),
-    local=MSE,
-    of_group=MSE.about,
-    over_rows="loss",
-    behind=", MSE",
-    worst_clients="the 10% of largest error",
-    group=(MSE, MAE, BIAS),
-    gaps=(
-        Score("mse_gap", "Gap in mean squared error", "highest less the lowest", short="MSE gap"),
-        Score("mae_gap", "Gap in mean absolute error", "highest less the lowest", short="MAE gap"),
-        Score("bias_gap", "Gap in bias", "highest less the lowest", short="bias gap"),
-    ),
-    gap=Score("mse_gap", "MSE gap", "Mean squared error of the worst group minus the best's; less is fairer."),
-    worst_group=Score(
-        "worst_group_mse", "Worst group MSE", "Mean squared error of the group that fares worst in each run."
-    ),
-    on_test={"rmse": ("test", "rmse"), "mse": ("test", "loss"), "mae": ("test", "mae"), "r2": ("test", "r2")},
-    on_groups={name: ("fairness", name) for name in ("worst_group_mse", "mse_gap", "bias_gap")},
-    tenth="_mse",
-)
-SCORINGS: Mapping[str, Scoring] = {each.task: each for each in (_CLASSES, _NUMBERS)}
+SCORINGS: Mapping[str, Scoring] = {name: _of_kind(kind) for name, kind in KINDS.items()}
 """Task to what it is scored by."""
 
 
@@ -353,8 +286,8 @@ def scoring(result: RunResult) -> Scoring:
 def headline(test: TestScores) -> str:
     """The scores of a round in a word.
 
-    >>> headline(TestScores(0.91, 0.3, 360))
+    >>> headline(TestScores({"accuracy": 0.91, "loss": 0.3}, 360))
     'acc 91.0%'
     """
-    score = RMSE if test.accuracy is None else ACCURACY
-    return f"{score.short} {score.shown(getattr(test, score.name))}"
+    score = written(test.kind.headline)
+    return f"{score.short} {score.shown(test[score.result_key])}"

@@ -120,7 +120,7 @@ def test_pixels_train_as_scaled_numbers_do(
             "training": {"learning_rate": 0.2, "batch_size": 4},
             "program": {"name": "fedavg", "rounds": 3},
             "privacy": unit and {"unit": unit, "noise_multiplier": 1.0, "delta": 1e-2},
-            "fairness": {"groups": ["Male"], "bootstrap": 20},
+            "fairness": {"groups": ["Male"]},
             "engine": {"name": engine},
         }
     )

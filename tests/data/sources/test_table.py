@@ -412,7 +412,7 @@ def test_a_study_of_a_table_runs(load: Load, tmp_path: Path) -> None:
                 "model": "logistic",
                 "training": {"learning_rate": 5.0, "local_epochs": 5},
                 "program": {"name": "fedavg", "rounds": 5},
-                "fairness": {"groups": ["clinic"], "bootstrap": 10, "positive": "yes"},
+                "fairness": {"groups": ["clinic"], "positive": "yes"},
             }
         ),
         tmp_path / "run",

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from accord.core.errors import PrivacyError
 from accord.core.params import Params
 from accord.core.streams import NOISE, bind, stream
-from accord.core.task import Task
 from accord.core.timing import Stopwatch, Timed, untimed
 from accord.data.federated import DataSet, FederatedData, Table
 from accord.engines.compiled.client import Trainer, one_thread_a_product
@@ -25,6 +24,7 @@ from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule
 from accord.program.optimizers import adam, sgd
 from accord.program.scaffold import ControlVariates
+from accord.tasks.task import Task
 from conftest import shares
 from engines.contract import SEED, close, reference
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from accord.core.task import Task
 from accord.engines.compiled.network import FLAT, CompiledNetwork, compile_network
 from accord.engines.stacked.network import stack_network
 from accord.privacy import noise
+from accord.tasks.task import Task
 
 
 def form(model: nn.Module, shape: tuple[int, ...], classes: int = 3) -> CompiledNetwork | None:

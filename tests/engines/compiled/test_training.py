@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from accord.core.streams import bind
-from accord.core.task import Task
 from accord.core.timing import untimed
 from accord.data.federated import Table
 from accord.engines.compiled import layer_table as columns
@@ -19,6 +18,7 @@ from accord.engines.compiled.network import FLAT, compile_network
 from accord.engines.stacked.network import stack_network
 from accord.privacy import chacha_normals as normals
 from accord.privacy import clipping, noise
+from accord.tasks.task import Task
 from engines.compiled.test_client import laid_out, make_data, make_work, plan
 
 

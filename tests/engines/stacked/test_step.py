@@ -10,12 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accord.core.errors import PrivacyError
 from accord.core.params import Params
-from accord.core.task import Task
 from accord.engines.stacked.network import StackedNetwork, stack_network
 from accord.engines.stacked.step import Draw, KernelStep, StackedBatch, mapped_step
 from accord.program import local
 from accord.program.local import Batch, ClientWork
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 from engines.contract import make_work
 
 SHAPE = (2, 6, 6)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from accord.core.errors import ClientError
-from accord.core.task import Task
 from accord.core.timing import untimed
 from accord.data.federated import FederatedData
 from accord.engines.vectorised.chunk_work import RoundContext, mapped_chunk, stacked_chunk, sums_laid
@@ -15,6 +14,7 @@ from accord.engines.vectorised.chunks import draw
 from accord.engines.vectorised.engine import Vectorised
 from accord.program.local_rule import LocalRule
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 from engines.contract import SIZES, STREAMS, close, make_plan, make_work, reference_update
 
 CPU = torch.device("cpu")

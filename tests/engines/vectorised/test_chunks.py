@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.stacked.network import stack_network
 from accord.engines.vectorised.chunks import (
@@ -22,6 +21,7 @@ from accord.engines.vectorised.chunks import (
     even_shards,
     shards,
 )
+from accord.tasks.task import Task
 from engines.contract import SIZES, STREAMS, make_work
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from accord.core.streams import stream
-from accord.core.task import Task
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.stacked.network import stack_network
@@ -18,6 +17,7 @@ from accord.engines.vectorised import chunks
 from accord.engines.vectorised.engine import Vectorised
 from accord.program import local
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 from engines.contract import SIZES, STREAMS, EngineContract, close, make_work
 
 

@@ -23,7 +23,7 @@ def record_of(round_number: int) -> RoundRecord:
         refused=(),
         samples=20,
         steps=4,
-        test=TestScores(accuracy=0.5, loss=1.25, n=10),
+        test=TestScores({"accuracy": 0.5, "loss": 1.25}, 10),
         groups={"sex*race": {"Female, Other": 0.25}},
         epsilon=EpsilonSpread(min=0.0, median=0.5, max=1.5),
         uplink_bytes=100,

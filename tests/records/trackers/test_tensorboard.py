@@ -25,7 +25,7 @@ def record_of(round_number: int, accuracy: float = 0.5) -> RoundRecord:
         refused=(),
         samples=20,
         steps=4,
-        test=TestScores(accuracy=accuracy, loss=1.25, n=10),
+        test=TestScores({"accuracy": accuracy, "loss": 1.25}, 10),
         groups={"sex": {"Female": 0.25, "Male": 0.75}, "sex*race": {"Female, Other": 0.5}},
         epsilon=EpsilonSpread(min=0.0, median=0.5, max=1.5 * round_number),
         uplink_bytes=100,
@@ -63,7 +63,9 @@ def test_a_rounds_scalars_are_shown(tmp_path: Path) -> None:
 def test_a_round_without_scores_shows_none(tmp_path: Path) -> None:
     tracker = TensorBoardTracker(tmp_path / "tensorboard", first_round=1)
     tracker.round(replace(record_of(1), test=None, groups=None, epsilon=None, seconds={}))
-    tracker.round(replace(record_of(2), test=TestScores(0.5, None, 10), groups={}, epsilon=None, seconds={}))
+    tracker.round(
+        replace(record_of(2), test=TestScores({"accuracy": 0.5, "loss": None}, 10), groups={}, epsilon=None, seconds={})
+    )
     assert shown(tmp_path) == {
         "communication/uplink_bytes": [(1, 100.0), (2, 200.0)],
         "test/accuracy": [(2, 0.5)],
@@ -157,7 +159,7 @@ def test_tensorboard_is_loaded_for_a_run_only_and_warns_of_nothing(tmp_path: Pat
 
 
 def test_of_a_regression_the_errors_are_shown() -> None:
-    test = TestScores(accuracy=None, loss=4.0, n=10, rmse=2.0, mae=1.5, r2=None)
+    test = TestScores({"rmse": 2.0, "loss": 4.0, "mae": 1.5, "r2": None}, 10)
     told = scalars(replace(record_of(1), test=test), 0)
     assert {tag: value for tag, value in told.items() if tag.startswith("test")} == {
         "test/loss": 4.0,

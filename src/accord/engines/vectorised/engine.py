@@ -49,6 +49,7 @@ from accord.engines.vectorised.chunks import (
 )
 from accord.program.base import ClientId, ClientResult, CohortSum
 from accord.program.local import ClientWork
+from accord.tasks.classification import cross_entropy
 
 # Numbers of per-sample activations held at once by a private step: bounds memory (64 MB in float32).
 _MICRO_NUMBERS = 2**24
@@ -196,7 +197,7 @@ class Vectorised:
         fits = (
             work.optimizer.plain_rate is not None and not work.rule.corrects and sums_laid(work),
             plan is None or (plan.unit == "sample" and not plan.per_layer),
-            not work.task.regression,  # the loss is compiled in
+            work.task.kind.loss is cross_entropy,  # compiled in
             table.x.dtype in (torch.uint8, torch.float32) and work.dtype == torch.float32,
             table.x.is_contiguous() and table.y.is_contiguous() and self._device.type == "cpu",
         )

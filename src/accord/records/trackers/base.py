@@ -38,10 +38,9 @@ def scalars(record: RoundRecord, uplink_bytes: int) -> dict[str, float]:
     }
     if record.epsilon is not None:
         values["privacy/epsilon_max"] = record.epsilon.max
-    by_group = "mse" if "rmse" in scores else "accuracy"
     for column, groups in (record.groups or {}).items():
         for group, value in groups.items():
-            values[f"fairness/{column}/{group}/{by_group}"] = value
+            values[f"fairness/{column}/{group}/{record.by_group}"] = value
     for stage, seconds in record.seconds.items():
         values[f"time/{stage}"] = seconds
     values["communication/uplink_bytes"] = uplink_bytes + record.uplink_bytes

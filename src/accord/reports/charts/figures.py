@@ -106,7 +106,7 @@ def _draw_scores(
 def _scores(rounds: Sequence[RoundRecord], of: str, on: str = "test") -> list[tuple[int, float]]:
     """A score by round, on the `test` rows or those held out (`validation`)."""
     told = [(record.round, getattr(record, on)) for record in rounds]
-    scored = [(number, getattr(scores, of)) for number, scores in told if scores is not None]
+    scored = [(number, scores[of]) for number, scores in told if scores is not None]
     return [(number, value) for number, value in scored if words.known(value)]
 
 

@@ -260,7 +260,7 @@ def _groups(runs: Sequence[FinishedRun], confidence: float) -> tuple[dict[str, d
 
 def _curve(runs: Sequence[FinishedRun], confidence: float) -> tuple[tuple[int, Interval], ...]:
     name = runs[0].scoring.headline.name
-    scored = [{record.round: getattr(record.test, name) for record in run.rounds if record.test} for run in runs]
+    scored = [{record.round: record.test[name] for record in run.rounds if record.test} for run in runs]
     shared = sorted(set.intersection(*(set(each) for each in scored)))
     return tuple((number, t_interval([each[number] for each in scored], confidence)) for number in shared)
 

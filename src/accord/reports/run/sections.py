@@ -61,7 +61,7 @@ def _by_round(rounds: Sequence[RoundRecord], told: Scoring) -> tuple[Grid, ...]:
             words.count(len(record.clients)),
             words.count(len(record.refused)),
             words.count(record.samples),
-            *(score.shown(getattr(record.test, score.name) if record.test else None) for score in told.scores),
+            *(score.shown(record.test[score.result_key] if record.test else None) for score in told.scores),
             words.epsilon(record.epsilon.max) if record.epsilon else words.DASH,
             words.size(record.uplink_bytes),
             words.decimal(sum(record.seconds.values()), 2),

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from accord.core.errors import StudyError
 from accord.core.params import Params
+from accord.tasks.base import TaskKind
+from accord.tasks.kinds import kind_of_classes
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
@@ -23,12 +24,12 @@ _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
 
 @dataclass(frozen=True)
 class Task:
-    """Classification of `x` into `classes` labels by `model`, trained by cross-entropy; or, of no classes, regression:
-    a number predicted, trained by squared error.
+    """Classification of `x` into `classes` labels by `model`; or, of no classes, regression.
 
     Attributes:
         model: maps `x` of shape `[batch, ...]` to outputs: logits `[batch, classes]`, or predictions `[batch, 1]`.
         classes: how many labels; labels are integers in `[0, classes)`. 0 where the target is a number.
+        kind: what is learned, with its loss and its scores.
         evaluated: a copy of the skeleton in evaluation mode (batch norm uses its running statistics).
         trainable: names of the parameters that get gradients.
         buffers: names of floating-point buffers that travel with the parameters (batch norm's statistics).
@@ -40,11 +41,13 @@ class Task:
 
     model: nn.Module
     classes: int
+    kind: TaskKind = field(init=False, repr=False)
     evaluated: nn.Module = field(init=False, repr=False)
     trainable: tuple[str, ...] = field(init=False)
     buffers: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", kind_of_classes(self.classes))
         for name, module in self.model.named_modules():
             if isinstance(module, _DROPOUT) and getattr(module, "p", getattr(module, "dropout", 0)) > 0:
                 raise StudyError(
@@ -134,10 +137,5 @@ class Task:
         Args:
             outputs: of the network, `[batch, classes]`, or `[batch, 1]` in a regression.
             y: targets, `[batch]`.
-
-        Returns:
-            Cross-entropy in nats; in a regression the squared error (f(x) - y)^2, in the target's unit squared.
         """
-        if self.regression:
-            return (outputs[:, 0] - y).square()
-        return F.cross_entropy(outputs, y, reduction="none")
+        return self.kind.loss(outputs, y)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from accord.core.errors import StudyError
 from accord.core.streams import isolated_torch
-from accord.core.task import Task
+from accord.tasks.task import Task
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,145 @@
+"""Measures by sensitive group: over all test rows, client by client, and as quantiles over the clients.
+
+What is measured, the task kind says: rates of a classification, errors of a regression.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.fairness.audit import audit, group_reports
+from accord.fairness.gaps import gap_values
+from accord.fairness.groups import Grouping, Integers
+from accord.fairness.measures import Floats, GroupSums
+from accord.orchestration.evaluation import class_measures
+from accord.orchestration.prepared import Prepared
+from accord.tasks.base import Evaluated
+
+MOST_CLIENTS = 1000
+"""Beyond so many clients their groups are written as quantiles, not one by one."""
+QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
+def fairness_report(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any] | None:
+    """The fairness part of `result.json`; None where it is off."""
+    section = prepared.study.fairness
+    if section is None or not prepared.groups:
+        return None
+    sums = sums_by_column(prepared, evaluated, slice(None))
+    report = audit(
+        sums, evaluated.kind.groups, confidence=section.confidence, min_group_size=section.min_group_size
+    ).as_json()
+    by_group, about = class_measures(prepared, evaluated)
+    for name, group in report["groups"].items():
+        group |= by_group.get(name, {})
+    return report | {"confusion": about}
+
+
+def groups_by_client(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
+    """What `clients.json` holds: the clients one by one, or quantiles over them where there are too many."""
+    if prepared.population > MOST_CLIENTS:
+        return client_quantiles(prepared, evaluated)
+    return {"clients": client_measures(prepared, evaluated)}
+
+
+def sums_by_column(prepared: Prepared, evaluated: Evaluated, rows: Integers | slice) -> dict[str, GroupSums]:
+    """Additive sums by group column, over some of the test rows."""
+    found = {}
+    for column, grouping in prepared.groups.items():
+        own = Grouping(column, grouping.names, grouping.codes[rows])
+        found[column] = evaluated.kind.group_sums(own, evaluated, rows, prepared.positive)
+    return found
+
+
+def client_measures(prepared: Prepared, evaluated: Evaluated) -> list[dict[str, Any]]:
+    """Measures by sensitive group at each client, on its share of the test rows.
+
+    The shares' sums add up to the test set's. Small as shares are, most groups carry the flag that says so.
+    """
+    section, kind = prepared.study.fairness, evaluated.kind
+    if section is None:
+        return []
+    shares, names = prepared.federated.test, prepared.federated.train.names
+    reports = []
+    for client, size in enumerate(shares.sizes()):
+        rows = shares.rows(client)
+        sums = sums_by_column(prepared, evaluated, rows)
+        groups = {
+            f"{column}={name}": report.as_json()
+            for column, own in sums.items()
+            for name, report in group_reports(own, kind.groups, section.confidence, section.min_group_size).items()
+        }
+        reports.append(
+            {
+                "client": client,
+                "name": names[client] if names else "",
+                "n": int(size),
+                kind.local.name: _finite_mean(evaluated.row_scores[rows]),
+                "groups": groups,
+                "gaps": {column: gap_values(kind.groups, own) for column, own in sums.items()},
+            }
+        )
+    return reports
+
+
+def client_quantiles(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
+    """What `client_measures` says of each client, as quantiles over the clients: a few numbers, however many they are.
+
+    Returns:
+        `population`; the kind's score over the clients with test rows; and in `groups`, by `COLUMN=GROUP`, the
+        `clients` with rows of the group, for how many of them these are `too_small`, and each measure over the clients
+        where it is defined, as `{"clients": how many, "quantiles": {"0.0": least, ..., "1.0": greatest}}`; None where
+        it is defined at none.
+    """
+    section, shares, kind = prepared.study.fairness, prepared.federated.test, evaluated.kind
+    least = section.min_group_size if section else 0
+    client = np.repeat(np.arange(len(shares)), shares.sizes())
+    _, over_all, _ = _by_cell(prepared, evaluated, client)
+    groups: dict[str, Any] = {}
+    for column, grouping in prepared.groups.items():
+        many = len(grouping.names)
+        # A cell is one group at one client; its number says which.
+        n, by_measure, cells = _by_cell(prepared, evaluated, client * many + grouping.codes[shares.order])
+        for code, name in enumerate(grouping.names):
+            own = cells % many == code
+            found = {measure: quantiles(values[own], QUANTILES) for measure, values in by_measure.items()}
+            small = int((n[own] < least).sum())
+            groups[f"{column}={name}"] = {"clients": int(own.sum()), "too_small": small, **found}
+    local = quantiles(over_all[kind.local.name], QUANTILES)
+    return {"population": len(shares), kind.local.name: local, "groups": groups}
+
+
+def _by_cell(
+    prepared: Prepared, evaluated: Evaluated, cell: Integers
+) -> tuple[Integers, Mapping[str, Floats], Integers]:
+    """Rows and measures of each cell that has rows, such as a group at a client, and which cells these are.
+
+    Args:
+        prepared: the study made ready.
+        evaluated: the model on the test rows.
+        cell: of each test row, in the order of the clients' shares.
+    """
+    cells, codes = np.unique(cell, return_inverse=True)
+    grouping = Grouping("cell", tuple(map(str, cells.tolist())), codes)
+    sums = evaluated.kind.group_sums(grouping, evaluated, prepared.federated.test.order, prepared.positive)
+    return sums.n, evaluated.kind.groups.values(sums), cells
+
+
+def quantiles(values: Floats, levels: Sequence[float]) -> dict[str, Any] | None:
+    """How many values are finite, and their quantiles by level; None where none is.
+
+    >>> quantiles(np.array([0.0, np.nan, 1.0]), [0.5])
+    {'clients': 2, 'quantiles': {'0.5': 0.5}}
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return None
+    found = np.quantile(known, levels).tolist()
+    return {"clients": len(known), "quantiles": dict(zip(map(str, levels), found, strict=True))}
+
+
+def _finite_mean(values: NDArray[Any]) -> float | None:
+    mean = float(values.mean()) if len(values) else np.nan
+    return mean if np.isfinite(mean) else None

@@ -1,0 +1,198 @@
+"""What a task kind is: the loss of a sample, the scores of a model, the measures of groups, and words for them."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accord.fairness.audit import ClientSpread, client_spread
+from accord.fairness.groups import Grouping, Integers
+from accord.fairness.measures import Floats, GroupMeasures, GroupSums
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A model's answers to n rows; every array has n entries along its first axis.
+
+    Attributes:
+        kind: what the model learned.
+        targets: labels, int64, or numbers, float64; shape `[n]`.
+        predictions: the label of the largest output, or the number; shape `[n]`.
+        losses: the loss of each row, float64, shape `[n]`; may be infinite or NaN.
+        extra: what else the kind keeps of each row, by name; see its module.
+    """
+
+    kind: "TaskKind"
+    targets: NDArray[Any]
+    predictions: NDArray[Any]
+    losses: Floats
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def loss(self) -> float:
+        """Mean loss; may be infinite or NaN."""
+        return float(self.losses.mean())
+
+    @property
+    def row_scores(self) -> NDArray[Any]:
+        """What is averaged over the rows of a group or a client, shape `[n]`."""
+        return self.kind.local.of_rows(self)
+
+    def value(self, name: str) -> float | None:
+        """One of the kind's scores over all rows, by name; None where it is undefined."""
+        return next(score for score in self.kind.all_scores if score.name == name).of(self)
+
+
+def _undefined(evaluated: Evaluated) -> NDArray[Any]:
+    raise NotImplementedError("this score is not a mean over rows")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure of a model on rows, or of a group, or a gap between groups.
+
+    A score of rows is the mean of `of_rows`, or what `of_all` makes of all rows. One of groups alone has neither.
+
+    Attributes:
+        name: what records call it.
+        title: what a reader sees.
+        about: what it is.
+        form: how it is written: a share of 1 in percent, a plain number with three decimals, or a number in units of
+            the data's own, with four digits.
+        lower_is_better: whether less of it is better.
+        short: its title where there is little room; empty where there is room for more important ones only.
+        key: where `result.json` has it under `test`, if not by its name.
+        of_rows: the part of each row, shape `[n]`.
+        of_all: the score itself, where it is no mean over rows; NaN where it is undefined.
+    """
+
+    name: str
+    title: str
+    about: str = ""
+    form: Literal["share", "plain", "own"] = "own"
+    lower_is_better: bool = True
+    short: str = ""
+    key: str = ""
+    of_rows: Callable[[Evaluated], NDArray[Any]] = _undefined
+    of_all: Callable[[Evaluated], float] | None = None
+
+    @property
+    def result_key(self) -> str:
+        """Its name under `test` in `result.json`."""
+        return self.key or self.name
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest it can be: a share from 0 to 1, an error above 0."""
+        return (0.0, 1.0) if self.form == "share" else (0.0 if self.form == "own" else -math.inf, math.inf)
+
+    def of(self, evaluated: Evaluated) -> float | None:
+        """The score over all rows; None where it is not finite."""
+        value = float(self.of_rows(evaluated).mean()) if self.of_all is None else self.of_all(evaluated)
+        return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Words:
+    """How results of one kind are put in words.
+
+    Attributes:
+        section: the title of the section on scores by round.
+        subject: the title of the section on scores in a comparison.
+        plural: what the scores are called together.
+        loss: what models are trained by.
+        exact: what scores are, before "test rows".
+        of_group: what `local` is in a group.
+        beside_local: behind the name of a figure of clients or groups, where `local` is not the headline.
+        worst_clients: who the worst tenth of clients are.
+        released_score: what is computed of each client, in the list of what was released.
+        released_sums: what it is computed from.
+        released_test: what is computed on all test rows.
+        released_groups: what is computed by group.
+    """
+
+    section: str
+    subject: str
+    plural: str
+    loss: str
+    exact: str
+    of_group: str
+    beside_local: str
+    worst_clients: str
+    released_score: str
+    released_sums: str
+    released_test: str
+    released_groups: str
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """A kind of task, and everything that hangs on it.
+
+    Attributes:
+        name: as `result.json` has it.
+        loss: outputs `[batch, ...]` and targets `[batch]` to the loss of each sample, `[batch]`.
+        answer: the same to what is kept of each row: `predictions`, and the entries of `Evaluated.extra`.
+        scores: computed after every evaluated round. The first is the headline.
+        in_tables: those of them in tables by round. The first two are drawn.
+        final_scores: computed at the end of the run only.
+        beside: scores that a terminal shows under the headline.
+        local: averaged over the rows of a group or a client, and the measure that ranks groups.
+        groups: what is measured of groups.
+        group_sums: the sums behind those measures: of the rows of a grouping, with the positive label or None.
+        group_scores: the columns of the table of groups; names of `groups`.
+        gap_scores: the gaps between groups; the first is the headline.
+        gap: the first of them as cards and sweeps show it.
+        worst_group: the worst group's measure as cards and sweeps show it.
+        compared_gaps: gaps in comparisons and sweeps.
+        classes: whether targets are labels.
+        words: how results are put in words.
+    """
+
+    name: str
+    loss: Callable[[Tensor, Tensor], Tensor]
+    answer: Callable[[Tensor, Tensor], Mapping[str, Tensor]]
+    scores: tuple[Score, ...]
+    in_tables: tuple[Score, ...]
+    final_scores: tuple[Score, ...]
+    beside: tuple[Score, ...]
+    local: Score
+    groups: GroupMeasures[Any]
+    group_sums: Callable[[Grouping, Evaluated, Integers | slice, int | None], GroupSums]
+    group_scores: tuple[Score, ...]
+    gap_scores: tuple[Score, ...]
+    gap: Score
+    worst_group: Score
+    compared_gaps: tuple[str, ...]
+    classes: bool
+    words: Words
+
+    @property
+    def headline(self) -> Score:
+        """The one figure, where there is room for one."""
+        return self.scores[0]
+
+    @property
+    def all_scores(self) -> tuple[Score, ...]:
+        """Every score of the test rows."""
+        return (*self.scores, *self.final_scores)
+
+    def spread(self, sums: NDArray[Any], n: Integers) -> ClientSpread:
+        """The spread of `local` over clients.
+
+        Args:
+            sums: of each client's `row_scores`, shape `[clients]`.
+            n: rows of each client, shape `[clients]`.
+        """
+        return client_spread(sums, n, lower_is_better=self.local.lower_is_better, most=self.local.range[1])
+
+    def better(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where the sums of `row_scores` in `one` are better than those in `other`, of the same rows."""
+        return np.asarray(one < other if self.local.lower_is_better else one > other)

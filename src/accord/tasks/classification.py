@@ -1,0 +1,132 @@
+"""Classification: one of a set of labels is predicted, by the largest of as many outputs (logits).
+
+`Evaluated.extra` holds `confidence`, the probability of the predicted label, and `brier`, the squared distance of all
+probabilities to the label's; both of shape `[n]`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from accord.fairness.calibration import RowScores
+from accord.fairness.groups import GroupCounts, Grouping, Integers, count
+from accord.fairness.rates import RATES_BY_GROUP
+from accord.tasks.base import Evaluated, Score, TaskKind, Words
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of each sample in nats, shape `[batch]`.
+
+    Args:
+        logits: shape `[batch, classes]`.
+        labels: int64, shape `[batch]`.
+    """
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def _answer(logits: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+    """The predicted label, its probability, and the squared distance of all probabilities to the label's."""
+    predictions, probabilities = logits.argmax(1), logits.softmax(1)
+    # |p - e_y|^2 = |p|^2 - 2 p_y + 1, which needs no one-hot vector.
+    brier = probabilities.square().sum(1) - 2 * probabilities.gather(1, labels[:, None])[:, 0] + 1
+    confidence = probabilities.gather(1, predictions[:, None])[:, 0]
+    return {"predictions": predictions, "confidence": confidence, "brier": brier}
+
+
+def correct(evaluated: Evaluated) -> NDArray[np.bool_]:
+    """Whether each row was predicted right, shape `[n]`."""
+    return np.asarray(evaluated.predictions == evaluated.targets)
+
+
+def row_probabilities(evaluated: Evaluated) -> RowScores:
+    """What calibration needs to know of each row."""
+    extra = evaluated.extra
+    return RowScores(correct(evaluated), extra["confidence"], extra["brier"], evaluated.losses)
+
+
+def _losses(evaluated: Evaluated) -> NDArray[Any]:
+    return evaluated.losses
+
+
+def _counts(grouping: Grouping, evaluated: Evaluated, rows: Integers | slice, positive: int | None) -> GroupCounts:
+    return count(grouping, evaluated.targets[rows], evaluated.predictions[rows], positive)
+
+
+def _rate(name: str, title: str) -> Score:
+    return Score(name, title, form="share", lower_is_better=False)
+
+
+def _gap(name: str, title: str, about: str, short: str = "") -> Score:
+    return Score(name, title, about, "plain", short=short)
+
+
+ACCURACY = Score(
+    "accuracy", "Accuracy", "Share of test rows that are right", "share", False, short="acc", of_rows=correct
+)
+LOSS = Score("loss", "Loss", "Mean cross-entropy in nats", "plain", of_rows=_losses)
+
+CLASSIFICATION = TaskKind(
+    name="classification",
+    loss=cross_entropy,
+    answer=_answer,
+    scores=(ACCURACY, LOSS),
+    in_tables=(ACCURACY, LOSS),
+    final_scores=(),
+    beside=(),
+    local=ACCURACY,
+    groups=RATES_BY_GROUP,
+    group_sums=_counts,
+    group_scores=(
+        _rate("accuracy", "Accuracy"),
+        _rate("selection_rate", "Selected"),
+        _rate("tpr", "TPR"),
+        _rate("fpr", "FPR"),
+        _rate("fnr", "FNR"),
+    ),
+    gap_scores=(
+        _gap("accuracy_gap", "Accuracy gap", "highest accuracy less the lowest", "accuracy gap"),
+        _gap(
+            "demographic_parity_difference",
+            "Demographic parity difference",
+            "highest selection rate less the lowest",
+            "parity gap",
+        ),
+        _gap("demographic_parity_ratio", "Demographic parity ratio", "lowest selection rate over the highest"),
+        _gap(
+            "equalized_odds_difference",
+            "Equalised odds difference",
+            "larger of the gaps in TPR and in FPR",
+            "odds gap",
+        ),
+        _gap("equalized_odds_ratio", "Equalised odds ratio", "smaller of the ratios in TPR and in FPR"),
+        _gap("equal_opportunity_difference", "Equal opportunity difference", "gap in TPR"),
+    ),
+    gap=Score("accuracy_gap", "Accuracy gap", "Accuracy of the best group minus the worst's; less is fairer.", "share"),
+    worst_group=Score(
+        "worst_group_accuracy",
+        "Worst group",
+        "Accuracy of the group that fares worst in each run.",
+        "share",
+        lower_is_better=False,
+    ),
+    compared_gaps=("accuracy_gap", "demographic_parity_difference", "equalized_odds_difference"),
+    classes=True,
+    words=Words(
+        section="Accuracy and loss by round",
+        subject="Accuracy",
+        plural="accuracies",
+        loss="cross-entropy",
+        exact="counts on",
+        of_group="Share of rows that are right",
+        beside_local="",
+        worst_clients="the least accurate 10%",
+        released_score="accuracy",
+        released_sums="counts",
+        released_test="test accuracy, loss and calibration",
+        released_groups="group counts, calibration and confusion",
+    ),
+)
