@@ -56,6 +56,15 @@ def task() -> Callable[..., Task]:
 
 
 @pytest.fixture
+def engines_share_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One study on two engines draws the same noise and rows, so that a test can compare what they compute.
+
+    Outside tests they are two runs, which never share noise; no setting makes them.
+    """
+    monkeypatch.setattr("accord.orchestration.prepare.identity_of", lambda fingerprint, engine, device: fingerprint)
+
+
+@pytest.fixture
 def small_study() -> Callable[..., Study]:
     """Makes a study that runs in a second; keyword arguments replace whole sections."""
 

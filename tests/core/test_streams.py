@@ -55,6 +55,17 @@ def test_bind_is_stream_with_the_seed() -> None:
     np.testing.assert_array_equal(bind(7)("rows", 2, 3).random(4), stream(7, "rows", 2, 3).random(4))
 
 
+def test_a_private_run_draws_noise_batches_and_cohorts_of_its_own_and_nothing_else() -> None:
+    purposes = ("noise", "noise of the server", "rows", "cohort", "partition", "model", "order", "attack")
+    first, second, public = bind(7, "a"), bind(7, "b"), bind(7)
+    own = [purpose for purpose in purposes if first(purpose, 1, 2).random() != second(purpose, 1, 2).random()]
+    assert own == ["noise", "noise of the server", "rows", "cohort"]
+    of_the_seed = [purpose for purpose in purposes if first(purpose, 1, 2).random() == public(purpose, 1, 2).random()]
+    assert of_the_seed == ["partition", "model", "order", "attack"]
+    draws = np.stack([streams(of, 1, 0).standard_normal(20_000) for streams in (first, second) for of in own])
+    assert np.abs(np.corrcoef(draws) - np.eye(8)).max() < 5 / np.sqrt(20_000)
+
+
 def global_states() -> tuple[object, ...]:
     return random.getstate(), repr(np.random.get_state(legacy=False)), torch.get_rng_state().tolist()
 

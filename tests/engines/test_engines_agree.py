@@ -30,6 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("engines_share_draws")
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_agree(small_study: Callable[..., Study], tmp_path: Path, kind: str) -> None:
     training = {"learning_rate": 0.2, "batch_size": 10, "dtype": "float64", "momentum": 0.5}

@@ -97,6 +97,7 @@ def test_what_the_study_file_refuses(small_study: Callable[..., Study], settings
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("engines_share_draws")
 @pytest.mark.parametrize("privacy", [None, PLAIN, PLAIN | {"unit": "batch"}, PLAIN | {"unit": "client", "delta": 0.1}])
 @pytest.mark.parametrize(
     ("settings", "kept", "sent"),

@@ -120,6 +120,7 @@ def test_gradients_by_sample_and_client_are_those_of_one_at_a_time() -> None:
             torch.testing.assert_close(stacked[name][client, row], value, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.usefixtures("engines_share_draws")
 @pytest.mark.parametrize("privacy", [None, {"unit": "sample", "noise_multiplier": 1.0, "delta": 1e-3}])
 def test_both_engines_train_it_alike(privacy: dict[str, Any] | None) -> None:
     results, before = {}, {}

@@ -98,6 +98,7 @@ def test_what_is_no_sequence_is_refused(shape: tuple[int, ...]) -> None:
         lstm(shape, 5)
 
 
+@pytest.mark.usefixtures("engines_share_draws")
 @pytest.mark.parametrize("privacy", [None, {"unit": "sample", "noise_multiplier": 1.0, "delta": 1e-3}])
 def test_both_engines_train_it_alike(privacy: dict[str, Any] | None) -> None:
     results, before = {}, {}

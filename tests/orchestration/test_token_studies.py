@@ -15,6 +15,7 @@ TOKENS = {"name": "custom", "function": "rows:tokens"}
 SAMPLE = {"unit": "sample", "noise_multiplier": 0.3, "delta": 1e-4}
 
 
+@pytest.mark.usefixtures("engines_share_draws")
 @pytest.mark.parametrize("privacy", [None, SAMPLE], ids=["plain", "sample"])
 @pytest.mark.parametrize("network", ["with_embedding", "bag_of_tokens"])
 def test_tokens_are_learned_from_alike_on_either_engine(

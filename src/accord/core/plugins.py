@@ -48,15 +48,5 @@ def load_function(name: str, where: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def source_of(name: str) -> bytes:
-    """The file of the module that holds `module:function`, once `load_function` has loaded it; empty where it has none.
-
-    >>> b"def source_of" in source_of("accord.core.plugins:source_of")
-    True
-    """
-    path = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
-    return Path(path).read_bytes() if path and Path(path).is_file() else b""
-
-
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())

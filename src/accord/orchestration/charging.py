@@ -75,14 +75,15 @@ def open_accounts(
     """
     sizes = federated.train.sizes()
     if joint is None:
-        streams = bind(study.seed, fingerprint)
+        # Without privacy all draws are the seed's, so that engines, programs and settings can be compared.
+        streams = bind(study.seed, "" if study.privacy is None else fingerprint)
         plan = make_plan(study, sizes, streams)
         return Accounts(fingerprint, streams, plan, None if plan is None else Ledger.open(plan, sizes), None)
     check_ledger(study, joint.path)
     section = study.privacy
     run = joint.run(fingerprint)
     fingerprint = f"{fingerprint}/{run}"
-    streams = bind(study.seed, fingerprint, apart=True)
+    streams = bind(study.seed, fingerprint)
     plan = None
     if section is not None:
         holdings = holdings_digest(federated)

@@ -1,35 +1,81 @@
-"""What makes two runs the same run: a digest of everything that decides a run's result."""
+"""What makes two runs the same run: digests of everything that decides a run's result.
+
+`fingerprint_of` is of what is asked for: study, rows, network, the user's own code. `identity_of` adds where it is
+computed. A private run draws noise, batches and cohorts by its identity, so that no two runs share any of them.
+"""
 
 import hashlib
 import json
 
-from accord.config.model import CustomModel
+import torch
+
+from accord.config.engine import EngineSection
 from accord.config.schema import Study
-from accord.core.plugins import source_of
+from accord.core.errors import PrivacyError
+from accord.core.user_code import UserCode, functions_in, read_code
+from accord.core.versions import arithmetic, versions
 from accord.data.federated import FederatedData
 from accord.orchestration.charging import add_rows
 from accord.tasks.task import Task
 
-_NEUTRAL = (("target_kind", "class"), ("target_range", None))
-"""Settings of `data` that change nothing at these values: left out of the fingerprint, so that studies from before
-there were such settings keep their noise."""
+_NO_TRAINING = {"engine", "evaluation", "fairness", "trackers"}
+"""Sections of a study that decide how it is run and judged, and nothing of what is trained."""
 
 
 def fingerprint_of(study: Study, federated: FederatedData, task: Task) -> str:
-    """A digest of what decides a run's result: the study but for how it is run and judged, the training rows, who
-    holds them, and the network: its layers, its first values, and the file of a network of the user's own.
+    """A digest of what is trained: the study but for how it is run and judged, the training rows and who holds them,
+    the network's layers and first values, and the files of the user's own functions.
 
-    Two runs that differ in any of these must not share noise: the difference of their models would be free of it.
+    Args:
+        study: as resolved.
+        federated: rows, dealt to clients.
+        task: the network over them.
     """
     digest = hashlib.blake2b(digest_size=16)
-    meaning = study.model_dump(mode="json", exclude={"engine", "evaluation", "fairness", "trackers"})
-    meaning["data"] = {name: value for name, value in meaning["data"].items() if (name, value) not in _NEUTRAL}
-    digest.update(json.dumps(meaning, sort_keys=True).encode())
+    digest.update(json.dumps(study.model_dump(mode="json", exclude=_NO_TRAINING), sort_keys=True).encode())
+    digest.update(code_of(study).digest.encode())
     digest.update(repr(task.model).encode())
     for name, value in task.init().items():
         digest.update(name.encode())
         digest.update(value.contiguous().numpy().data)
-    if isinstance(study.model, CustomModel):
-        digest.update(source_of(study.model.function))
     add_rows(digest, federated)
     return digest.hexdigest()
+
+
+def code_of(study: Study) -> UserCode:
+    """What the user's own functions run, but for those that only judge."""
+    return read_code(functions_in(study.model_dump(mode="json", exclude=_NO_TRAINING)))
+
+
+def check_code(code: UserCode) -> None:
+    """Refuses code that cannot be told from an edited one: two runs could share noise without being the same run.
+
+    Raises:
+        PrivacyError: names the first such module.
+    """
+    if code.unreadable:
+        raise PrivacyError(
+            f"{code.unreadable[0]}; under privacy every file that a function of your own imports must be readable, "
+            "since noise is drawn by what is run: put it in a module that is imported by its name"
+        )
+
+
+def identity_of(fingerprint: str, engine: EngineSection, device: torch.device) -> str:
+    """A digest of a private run: what is trained, and all that decides the last bits of its sums.
+
+    The same study on another engine, chunk size, version, processor or device gives sums that differ by rounding. Were
+    the noise the same, the difference of the two runs would show what rounding did to each, free of noise. They count
+    as two runs, so batches and cohorts are drawn anew, too: composition takes the runs' draws for independent.
+
+    Args:
+        fingerprint: from `fingerprint_of`.
+        engine: the engine's section. Threads are left out: bits are the same at any number.
+        device: where it computes.
+    """
+    where = {
+        "fingerprint": fingerprint,
+        "engine": engine.model_dump(mode="json", exclude={"threads"}),
+        "versions": {name: value for name, value in versions().items() if name != "machine"},
+        "arithmetic": arithmetic(device),
+    }
+    return hashlib.blake2b(json.dumps(where, sort_keys=True).encode(), digest_size=16).hexdigest()

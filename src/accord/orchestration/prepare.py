@@ -14,7 +14,7 @@ from accord.models.pretrained import pin
 from accord.orchestration.charging import check_ledger, open_accounts
 from accord.orchestration.engine import check_per_sample, prepare_engine
 from accord.orchestration.evaluation_set import hold_out_rows, sensitive_groups
-from accord.orchestration.fingerprint import fingerprint_of
+from accord.orchestration.fingerprint import check_code, code_of, fingerprint_of, identity_of
 from accord.orchestration.prepared import Prepared
 from accord.program import client_work, cohorts, registry, study_task
 from accord.records.ledger_file import JointLedger
@@ -59,6 +59,10 @@ def prepare(
     data = federated.data
     task = study_task.make_task(study.model, data, study.seed)
     fingerprint = fingerprint_of(study, federated, task)
+    device = pick_device(study.engine.device)
+    if study.privacy is not None:
+        check_code(code_of(study))
+        fingerprint = identity_of(fingerprint, study.engine, device)
     with timed("accounting"):
         accounts = open_accounts(study, name, federated, fingerprint, joint)
     if accounts.plan is not None:
@@ -66,7 +70,6 @@ def prepare(
         study_task.check_stateless(study.model.name, task, data, accounts.streams("trial", 0, 0))
     work = client_work.make_work(study.training, task, accounts.plan)
     check_per_sample(work, data.train)
-    device = pick_device(study.engine.device)
     initial = {key: value.to(device) for key, value in task.init(work.dtype).items()}
     groups, positive = sensitive_groups(study.fairness, data)
     return Prepared(

@@ -16,6 +16,7 @@ from torch import Tensor
 from accord.config.load import dump_study
 from accord.core.errors import RunFolderError
 from accord.core.params import Params
+from accord.core.user_code import functions_in, read_code
 from accord.core.versions import versions
 from accord.data.partition_summary import partition_summary
 from accord.orchestration.charging import check_taken_up
@@ -103,6 +104,7 @@ def _bound(prepared: Prepared) -> dict[str, str]:
     device = next(iter(prepared.initial.values())).device
     plan = repr(None if prepared.ledger is None else prepared.ledger.plan)
     kept = {name: value for name, value in versions().items() if name != "machine"}
+    kept["code"] = read_code(functions_in(prepared.study.model_dump(mode="json"))).digest
     engine = prepared.study.engine.model_dump_json(exclude={"threads"})
     stopping = prepared.study.evaluation.early_stopping
     if stopping is not None:
@@ -119,8 +121,8 @@ def resume_from(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint)
     """
     if saved.state.get("bound") != _bound(prepared):
         raise RunFolderError(
-            f"{folder}: study, data, versions or device are not those the run was started with, so its privacy "
-            "cannot be added up; put them back, or run the study into another folder"
+            f"{folder}: study, your own code, data, versions or device are not those the run was started with, so its "
+            "privacy cannot be added up; put them back, or run the study into another folder"
         )
     for stale in ("result.json", "clients.json", "model.safetensors", "report.html"):
         with store.storing(folder / stale):

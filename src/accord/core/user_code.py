@@ -1,0 +1,208 @@
+"""The source that a study's own functions run: the module each is in, and every module of the user's it imports.
+
+A private run draws its noise by what it runs. So an edit in any file that a user's function reaches must make it
+another run. Imports are read off the source (those inside functions too) and off the loaded modules. Installed packages
+are left out: their versions stand for them.
+"""
+
+import ast
+import hashlib
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_IMPORTS_BY_NAME = {"import_module", "__import__"}
+_RUNS_OTHER_CODE = {"exec", "eval", "spec_from_file_location", "run_path", "run_module", "SourceFileLoader"}
+_INSTALLED = {"site-packages", "dist-packages"}
+
+_loaded: WeakKeyDictionary[ModuleType, tuple[ModuleSpec | None, bytes]] = WeakKeyDictionary()
+"""The digest of each loaded module's file when it was first read here. A file that was edited since says nothing of the
+code in memory. Beside it the module's spec, which `importlib.reload` makes anew."""
+
+
+class UserCode(NamedTuple):
+    """What a study's functions run.
+
+    Attributes:
+        digest: of every file, in hexadecimal; empty where the study names no function.
+        unreadable: a line for each module whose source cannot be known.
+    """
+
+    digest: str
+    unreadable: tuple[str, ...]
+
+
+def functions_in(values: Any) -> Iterator[str]:
+    """Every `module:function` among nested lists and mappings.
+
+    >>> list(functions_in({"model": {"function": "nets:small", "width": 3}, "seed": 1}))
+    ['nets:small']
+    """
+    if isinstance(values, str):
+        if _FUNCTION.fullmatch(values):
+            yield values
+    elif isinstance(values, dict):
+        for value in values.values():
+            yield from functions_in(value)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from functions_in(value)
+
+
+def read_code(functions: Iterable[str]) -> UserCode:
+    """Reads the files that functions run.
+
+    Args:
+        functions: each `module:function`. A module that is nowhere to be found is left out: loading it will fail.
+    """
+    waiting = sorted({name.partition(":")[0] for name in functions})
+    files: dict[str, bytes] = {}
+    unreadable: list[str] = []
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        # Importing `a.b` runs a/__init__.py first.
+        waiting += [parent for parent in _parents(name) if parent not in seen]
+        if name in seen:
+            continue
+        seen.add(name)
+        path, problem = _path_of(name)
+        if path is not None:
+            files[name] = path.read_bytes()
+            problem = _edited(name, files[name])
+            found, problems = _imports(name, path, files[name])
+            waiting += [each for each in (*found, *_namespace(name)) if each not in seen]
+            unreadable += problems
+        if problem is not None:
+            unreadable.append(problem)
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(files):
+        # Names and lengths, so that no two sets of files read alike.
+        digest.update(f"{name}/{len(files[name])}/".encode())
+        digest.update(files[name])
+    return UserCode(digest.hexdigest() if files else "", tuple(unreadable))
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
+
+
+def _path_of(name: str) -> tuple[Path | None, str | None]:
+    """A module's file where it is the user's own, or why its source cannot be known; neither for all other modules."""
+    top = name.partition(".")[0]
+    if top in {"accord", *sys.builtin_module_names}:
+        return None, None
+    # What an installed package makes up at run time (such as torch.ops) is that package's.
+    if top != name and _path_of(top) == (None, None) and not _is_namespace(top):
+        return None, None
+    module = sys.modules.get(name)
+    spec: ModuleSpec | None = _spec_of(name) if module is None else getattr(module, "__spec__", None)
+    origin: str | None = getattr(module, "__file__", None) if spec is None or module is not None else spec.origin
+    if origin is None or origin in ("frozen", "built-in"):
+        known = module is None or hasattr(module, "__path__") or (spec is not None and spec.origin is not None)
+        return None, None if known else f"module {name} has no file (was it typed at a prompt?)"
+    path = Path(origin)
+    if _is_installed(path):
+        return None, None
+    return (path, None) if path.is_file() else (None, f"module {name}: {path} is no file that can be read")
+
+
+def _is_namespace(name: str) -> bool:
+    """Whether a name is a folder without __init__.py."""
+    spec = getattr(sys.modules.get(name), "__spec__", None) or _spec_of(name)
+    return spec is not None and spec.origin is None and spec.submodule_search_locations is not None
+
+
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Where a module that is not loaded would come from; finds it without running it."""
+    spec: ModuleSpec | None = None
+    search: list[str] | None = [*sys.path, str(Path.cwd())]
+    for part in (*_parents(name), name):
+        if search is None:
+            return None
+        spec = PathFinder.find_spec(part, search)
+        search = None if spec is None else spec.submodule_search_locations
+    return spec
+
+
+def _is_installed(path: Path) -> bool:
+    resolved = path.resolve()
+    if _INSTALLED.intersection(resolved.parts):
+        return True
+    library = {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")}
+    return any(resolved.is_relative_to(folder) for folder in library)
+
+
+def _edited(name: str, source: bytes) -> str | None:
+    """Refuses a file that is no longer what was loaded from it."""
+    module = sys.modules.get(name)
+    if module is None:
+        return None
+    digest = hashlib.blake2b(source).digest()
+    spec, first = _loaded.get(module, (None, b""))
+    if not first or spec is not module.__spec__:
+        _loaded[module] = module.__spec__, digest
+    elif first != digest:
+        return f"module {name} was edited after it was loaded; load it anew (importlib.reload, or a new process)"
+    return None
+
+
+def _imports(name: str, path: Path, source: bytes) -> tuple[list[str], list[str]]:
+    """Names that a file's import statements may load, and a line for each import that cannot be followed."""
+    if path.name.endswith(tuple(EXTENSION_SUFFIXES)):
+        return [], []
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        return [], [f"module {name}: {path.name} is not Python source ({error})"]
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found: list[str] = []
+    problems: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node.module or "", node.level, package)
+            # `from a import b` loads a.b where that is a module.
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            literal = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+            if called in _IMPORTS_BY_NAME and isinstance(literal, str) and not literal.startswith("."):
+                found.append(literal)
+            elif called in _IMPORTS_BY_NAME | _RUNS_OTHER_CODE and not _is_method(node.func, called):
+                problems.append(f"module {name}, line {node.lineno}: {called}(…) runs code not known beforehand")
+    return found, problems
+
+
+def _is_method(func: ast.expr, called: str) -> bool:
+    """`model.eval()` is no builtin."""
+    return called in ("eval", "exec") and isinstance(func, ast.Attribute)
+
+
+def _absolute(module: str, level: int, package: str) -> str:
+    if level == 0:
+        return module
+    base = package.split(".")[: len(package.split(".")) - level + 1]
+    return ".".join([*base, module] if module else base)
+
+
+def _namespace(name: str) -> set[str]:
+    """Modules that a loaded module's own names come from: what an import by a computed name left behind."""
+    found = set()
+    for value in list(vars(sys.modules[name]).values()) if name in sys.modules else []:
+        if isinstance(value, ModuleType):
+            found.add(value.__name__)
+        elif isinstance(value, FunctionType | type):
+            found.add(value.__module__)
+        else:
+            found.add(type(value).__module__)
+    return {each for each in found if isinstance(each, str) and each != "__main__"}
