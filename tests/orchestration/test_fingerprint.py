@@ -54,7 +54,7 @@ ENGINES: list[dict[str, Any]] = [
 
 def test_the_same_private_run_is_the_same_however_it_is_judged_and_threaded(small_study: Small) -> None:
     base = {"unit": "sample", "noise_multiplier": 1.0, "delta": 1e-4}
-    same = [
+    same: list[dict[str, Any]] = [
         {},
         {"evaluation": {"every": 2}, "fairness": None},
         {"engine": {"name": "vectorised", "threads": 1}},
