@@ -6,6 +6,7 @@ Rows are never copied per client. `FederatedData` is what engines and evaluation
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.core.errors import DataError, StudyError
+
+if TYPE_CHECKING:
+    from accord.data.preprocessing import Preprocessing
 
 Rows = NDArray[np.int64]
 """Row numbers into a table."""
@@ -169,6 +173,8 @@ class DataSet:
         drawn: which rows the study's `imbalance` kept; None where it kept all.
         positive: the class that its publisher's question asks for, such as an income of more than 50,000 dollars; None
             where none is documented.
+        preprocessing: how the columns of a table became features, stored with the model so that later rows can be
+            predicted; None where rows were features from the start.
     """
 
     name: str
@@ -179,6 +185,7 @@ class DataSet:
     derived: tuple[str, ...] = ()
     drawn: Drawn | None = None
     positive: str | None = None
+    preprocessing: "Preprocessing | None" = None
 
     def __post_init__(self) -> None:
         for part, table in (("training", self.train), ("test", self.test)):

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from accord.config.data import AdultData
 from accord.core.errors import DataError
+from accord.data.feature_columns import CategoryColumn, Column, NumberColumn
 from accord.data.federated import DataSet, GroupColumn, Table
+from accord.data.preprocessing import Preprocessing, TableInput
 from accord.data.sources.places import Origin, find, read_bytes
 
 ORIGIN = Origin("adult", ("adult.data", "adult.test"), "https://archive.ics.uci.edu/dataset/2/adult")
@@ -139,7 +141,31 @@ def load_adult(settings: AdultData) -> DataSet:
         f"UCI Adult census income (Becker and Kohavi 1996), {len(train):,} + {len(test):,} persons of the US "
         "census of 1994, CC BY 4.0."
     )
-    return DataSet("adult", train, test, _INCOMES, about, positive=_INCOMES[1])
+    return DataSet(
+        "adult",
+        train,
+        test,
+        _INCOMES,
+        about,
+        positive=_INCOMES[1],
+        preprocessing=_preprocessing(settings.keep_protected),
+    )
+
+
+def _preprocessing(keep_protected: bool) -> Preprocessing:
+    numbers = [
+        NumberColumn(name, (scale.low, scale.high), logarithmic=scale.logarithmic) for name, scale in SCALES.items()
+    ]
+    # `?` is a category of the three columns that may lack a value.
+    categories = [
+        CategoryColumn(name, values, "?" if "?" in values else None)
+        for name, values in VOCABULARIES.items()
+        if keep_protected or name not in PROTECTED
+    ]
+    columns: tuple[Column, ...] = (*numbers, *categories)
+    used = {column.name for column in columns}
+    others = tuple(name for name in COLUMNS if name not in used)
+    return Preprocessing(TableInput(columns, others), _INCOMES, "income")
 
 
 def _table(path: Path, keep_protected: bool) -> Table:

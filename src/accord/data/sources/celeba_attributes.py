@@ -3,8 +3,10 @@
 import numpy as np
 import torch
 
-from accord.config.data import CelebaAttributesData
+from accord.config.data import CELEBA_ATTRIBUTES, CelebaAttributesData
+from accord.data.feature_columns import NumberColumn
 from accord.data.federated import DataSet, Rows, Table
+from accord.data.preprocessing import Preprocessing, TableInput
 from accord.data.sources import celeba_files
 from accord.data.sources.celeba_files import label_names
 from accord.data.sources.places import Origin, find
@@ -38,5 +40,17 @@ def load_celeba_attributes(settings: CelebaAttributesData) -> DataSet:
         f"CelebA (Liu, Luo, Wang and Tang 2015) without its images: {settings.target} from {from_others} of the 40 "
         "attributes of faces of celebrities, for non-commercial research only."
     )
-    names = label_names(settings.target)
-    return DataSet("celeba-attributes", table(train), table(test), names, about, positive=settings.target)
+    # The file has -1 and 1, which the model is given as they are.
+    columns = tuple(NumberColumn(name, (-1.0, 1.0), (-1.0, 1.0)) for name in names)
+    others = tuple(name for name in CELEBA_ATTRIBUTES if name not in names)
+    classes = label_names(settings.target)
+    preprocessing = Preprocessing(TableInput(columns, others), classes, settings.target)
+    return DataSet(
+        "celeba-attributes",
+        table(train),
+        table(test),
+        classes,
+        about,
+        positive=settings.target,
+        preprocessing=preprocessing,
+    )

@@ -11,7 +11,9 @@ import torch
 
 from accord.config.data import DiabetesData
 from accord.core.errors import DataError
+from accord.data.feature_columns import NumberColumn
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
+from accord.data.preprocessing import Preprocessing, TableInput
 from accord.data.sources.target import scaled_target
 
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -72,4 +74,12 @@ def load_diabetes(settings: DiabetesData) -> DataSet:
         groups = {"sex": GroupColumn(sex[rows], SEX)}
         return Table(torch.from_numpy(x[rows]), torch.from_numpy(y[rows]), groups)
 
-    return DataSet("diabetes", table(np.sort(train)), table(np.sort(test)), (), _ABOUT)
+    inputs = [NumberColumn(name, bounds, (-1.0, 1.0), outside="extend") for name, bounds in RANGES.items()]
+    if settings.keep_protected:
+        inputs.append(NumberColumn("sex", (1.0, 2.0), (-1.0, 1.0)))
+    others = ("progression",) if settings.keep_protected else ("progression", "sex")
+    bounds = settings.target_range
+    preprocessing = Preprocessing(
+        TableInput(tuple(inputs), others), (), "progression", (bounds[0], bounds[1]) if bounds else None
+    )
+    return DataSet("diabetes", table(np.sort(train)), table(np.sort(test)), (), _ABOUT, preprocessing=preprocessing)

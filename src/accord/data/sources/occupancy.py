@@ -15,7 +15,9 @@ import torch
 
 from accord.config.data import OccupancyData
 from accord.core.errors import DataError
+from accord.data.feature_columns import NumberColumn
 from accord.data.federated import DataSet, GroupColumn, Table
+from accord.data.preprocessing import Preprocessing, TableInput
 from accord.data.sources.places import Origin, find, read_bytes
 
 ORIGIN = Origin(
@@ -70,8 +72,13 @@ def load_occupancy(settings: OccupancyData) -> DataSet:
         "UCI Occupancy Detection (Candanedo and Feldheim 2016): air and light of an office room minute by minute in "
         "February 2015, CC BY 4.0."
     )
+    columns = [
+        NumberColumn(name, (float(low[at]), float(high[at])), outside="extend") for at, name in enumerate(_MEASURED)
+    ]
+    others = (HEADER[0], HEADER[-1])
+    preprocessing = Preprocessing(TableInput(tuple(columns), others), _CLASSES, HEADER[-1])
     train, test = table(ORIGIN.files[:1]), table(_TESTED[settings.test])
-    return DataSet("occupancy", train, test, _CLASSES, about, positive=_CLASSES[1])
+    return DataSet("occupancy", train, test, _CLASSES, about, positive=_CLASSES[1], preprocessing=preprocessing)
 
 
 def _read(path: Path, expected: int) -> list[Minute]:

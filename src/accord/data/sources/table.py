@@ -19,8 +19,10 @@ from accord.config.data import CsvData
 from accord.core.errors import DataError, StudyError
 from accord.core.streams import stream
 from accord.data.class_names import check_test_labels, spellings
+from accord.data.feature_columns import CategoryColumn, Column, NumberColumn
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.missing import MISSING_TEXTS
+from accord.data.preprocessing import Preprocessing, TableInput
 from accord.data.sources.table_file import Coded, Frame, Numbers, joined, open_table, recoded
 from accord.data.sources.target import scaled_target
 
@@ -98,7 +100,16 @@ def load_csv(settings: CsvData) -> DataSet:
     if index := [name for name in files[0].index if settings.features is None and name != settings.target]:
         about += f" The frame's index ({', '.join(index)}) is no feature."
     about += _TOLD.get(settings.missing, "")
-    return DataSet("csv", table(x[0], train), table(x[1], test), names, about, tuple(dict.fromkeys(derived)))
+    preprocessing = _preprocessing(settings, layout, files[0].names, frame, train, test, names)
+    return DataSet(
+        "csv",
+        table(x[0], train),
+        table(x[1], test),
+        names,
+        about,
+        tuple(dict.fromkeys(derived)),
+        preprocessing=preprocessing,
+    )
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
@@ -261,6 +272,47 @@ def _scaled(settings: CsvData, name: str, frame: Frame, rows: Rows, train: Rows,
             raise DataError(f"{frame.place(row)}: {name} {values[row]:g} is below 0, so it has no log(1 + value)")
         low, high, values = np.log1p(low), np.log1p(high), np.log1p(values)
     return (values[rows] - low) / ((high - low) or 1.0)
+
+
+def _preprocessing(
+    settings: CsvData,
+    layout: _Layout,
+    there: Sequence[str],
+    frame: Frame,
+    train: Rows,
+    test: Rows,
+    classes: tuple[str, ...],
+) -> Preprocessing:
+    """How this table's columns become features, for rows that come after the training."""
+    columns: list[Column] = []
+    for name in layout.numbers:
+        values, stated, fill = frame.numbers[name][train], settings.ranges.get(name), settings.fill.get(name)
+        columns.append(
+            NumberColumn(
+                name,
+                (stated[0], stated[1]) if stated else (float(values.min()), float(values.max())),
+                logarithmic=name in settings.logarithmic,
+                # A range read off the training rows is no bound on others; the test rows may lie outside of it, too.
+                outside="refuse" if stated else "extend",
+                missing=None if fill is None else float(fill),
+            )
+        )
+    rows = np.concatenate([train, test])
+    for name in layout.categories:
+        fill = settings.fill.get(name)
+        known = _values(settings, name, frame, rows, []).names
+        missing = MISSING if settings.missing == "category" else None
+        columns.append(CategoryColumn(name, known, missing if fill is None else str(fill)))
+    used = {column.name for column in columns}
+    table = TableInput(
+        tuple(columns),
+        tuple(name for name in there if name not in used),
+        tuple(sorted(MISSING_TEXTS.union(settings.missing_values))),
+        settings.delimiter,
+        settings.columns,
+    )
+    bounds = settings.target_range
+    return Preprocessing(table, classes, settings.target, (bounds[0], bounds[1]) if bounds else None)
 
 
 def _values(

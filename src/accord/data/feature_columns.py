@@ -1,0 +1,150 @@
+"""Columns of a table as features: a number scaled by a range, or a category one-hot over its values."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.core.errors import DataError
+from accord.data.class_names import spellings
+from accord.data.sources.table_file import Frame, Numbers
+
+Outside = Literal["refuse", "extend", "clamp"]
+"""What becomes of a number outside of its range: refused, scaled beyond [0, 1], or moved to the range's nearer end."""
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """A column of numbers that is one feature.
+
+    Attributes:
+        name: of the column.
+        range: low and high in the column's unit; None leaves its values as they are.
+        scaled_to: what low and high become.
+        logarithmic: whether values, low and high are first replaced by log(1 + value).
+        outside: what becomes of a value that is not in the range.
+        missing: what stands in for a missing value; None refuses it.
+    """
+
+    name: str
+    range: tuple[float, float] | None = None
+    scaled_to: tuple[float, float] = (0.0, 1.0)
+    logarithmic: bool = False
+    outside: Outside = "refuse"
+    missing: float | None = None
+
+    @property
+    def width(self) -> int:
+        """How many features it is."""
+        return 1
+
+    def features(self, frame: Frame) -> NDArray[np.float64]:
+        """The scaled values, shape `[n, 1]`.
+
+        Raises:
+            DataError: a value is missing or outside of its range; names row and column.
+        """
+        values = frame.numbers[self.name]
+        gaps = np.isnan(values)
+        if self.missing is not None:
+            values = np.where(gaps, self.missing, values)
+        elif gaps.any():
+            raise DataError(f"{frame.place(int(gaps.argmax()))}: {self.name} is missing; give it a number")
+        return self._scaled(values, frame)[:, None]
+
+    def _scaled(self, values: Numbers, frame: Frame) -> Numbers:
+        if self.range is None:
+            return values
+        low, high = self.range
+        if self.outside == "clamp":
+            values = np.clip(values, low, high)
+        strange = (values < low) | (values > high)
+        if self.outside == "refuse" and strange.any():
+            row = int(strange.argmax())
+            raise DataError(
+                f"{frame.place(row)}: {self.name} {values[row]:g} is outside of the range {low:g} to {high:g} that the "
+                "model was trained for"
+            )
+        if self.logarithmic:
+            if (values < 0).any():
+                row = int((values < 0).argmax())
+                raise DataError(f"{frame.place(row)}: {self.name} {values[row]:g} is below 0, so it has no logarithm")
+            low, high, values = float(np.log1p(low)), float(np.log1p(high)), np.log1p(values)
+        share = (values - low) / ((high - low) or 1.0)
+        first, last = self.scaled_to
+        return share if (first, last) == (0.0, 1.0) else first + (last - first) * share
+
+    def as_json(self) -> dict[str, Any]:
+        """For `model.json`."""
+        return {
+            "name": self.name,
+            "kind": "number",
+            "range": None if self.range is None else list(self.range),
+            "scaled_to": list(self.scaled_to),
+            "logarithmic": self.logarithmic,
+            "outside": self.outside,
+            "missing": self.missing,
+        }
+
+
+@dataclass(frozen=True)
+class CategoryColumn:
+    """A column of texts that is one feature a value: 1 where a row has the value, else 0.
+
+    Attributes:
+        name: of the column.
+        values: that it may have, in the order of the features.
+        missing: the value that stands for a missing one; None refuses it.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    missing: str | None = None
+
+    @property
+    def width(self) -> int:
+        """How many features it is."""
+        return len(self.values)
+
+    def features(self, frame: Frame) -> NDArray[np.float64]:
+        """One-hot, shape `[n, len(values)]`.
+
+        Raises:
+            DataError: a value is missing or none of the known ones; names row and column.
+        """
+        column, known = frame.texts[self.name], {value: code for code, value in enumerate(self.values)}
+        gap = -1 if self.missing is None else known.get(self.missing, -1)
+        # A mark such as "NA" is a category where the study has named it as one.
+        spelled = spellings(column.values, self.values)  # 1.0 is the category "1"
+        code_of = np.array([known.get(spelled[value], -2) for value in column.values] + [gap], dtype=np.int64)
+        codes = code_of[column.codes]
+        if (codes == -1).any():
+            raise DataError(f"{frame.place(int((codes == -1).argmax()))}: {self.name} is missing; give it a value")
+        if (codes == -2).any():
+            row = int((codes == -2).argmax())
+            value = column.values[int(column.codes[row])]
+            raise DataError(
+                f"{frame.place(row)}: {self.name} {value!r} is none of the values that the model knows"
+                f"{nearest_of(value, self.values)}"
+            )
+        one_hot = np.zeros((frame.rows, self.width))
+        one_hot[np.arange(frame.rows), codes] = 1
+        return one_hot
+
+    def as_json(self) -> dict[str, Any]:
+        """For `model.json`."""
+        return {"name": self.name, "kind": "category", "values": list(self.values), "missing": self.missing}
+
+
+Column = NumberColumn | CategoryColumn
+
+
+def nearest_of(word: str, known: Iterable[str]) -> str:
+    """A hint at the name meant, and the names known, for the end of an error."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    return f"; did you mean {close[0]!r}? (known: {listed})" if close else f" (known: {listed})"

@@ -1,0 +1,249 @@
+"""What a model's input is made of: the one description by which rows that come after the training become features.
+
+It is stored with the model (`model.json` of a run folder). Of private rows it holds nothing: under privacy a study
+states every range and category, or is refused (`accord.data.prepare.check_stated`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.core.errors import DataError, RunFolderError
+from accord.data.feature_columns import CategoryColumn, Column, NumberColumn, nearest_of
+from accord.data.sources.table_file import Coded, Frame
+
+if TYPE_CHECKING:
+    from accord.data.federated import DataSet
+
+FORMAT = 1
+"""The version of `model.json`; a reader refuses versions that it does not know."""
+
+
+@dataclass(frozen=True)
+class TableInput:
+    """Rows of a table, whose columns have names.
+
+    Attributes:
+        columns: those that are features, in the order of the features.
+        others: columns that may be there too and are not looked at, such as the target and the groups.
+        missing_values: texts that stand for a missing value.
+        delimiter: between the fields of a line of text.
+        names: of the columns of a text file without a first line of names; None where that line names them.
+    """
+
+    columns: tuple[Column, ...]
+    others: tuple[str, ...] = ()
+    missing_values: tuple[str, ...] = ("", "?", "NA")
+    delimiter: str = ","
+    names: tuple[str, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row's features."""
+        return (sum(column.width for column in self.columns),)
+
+    def number_names(self) -> list[str]:
+        """Columns to read as numbers."""
+        return [column.name for column in self.columns if isinstance(column, NumberColumn)]
+
+    def category_names(self) -> list[str]:
+        """Columns to read as texts."""
+        return [column.name for column in self.columns if isinstance(column, CategoryColumn)]
+
+    def check_names(self, there: Iterable[str], where: str) -> None:
+        """Refuses a table that lacks a column, or has one that nobody told of.
+
+        Raises:
+            DataError: names the column and the nearest.
+        """
+        there = list(there)
+        wanted = [column.name for column in self.columns]
+        if lost := [name for name in wanted if name not in there]:
+            raise DataError(f"{where}: no column {lost[0]!r}, which the model needs{nearest_of(lost[0], there)}")
+        if strange := [name for name in there if name not in wanted and name not in self.others]:
+            raise DataError(
+                f"{where}: unknown column {strange[0]!r}, which the model was not trained with"
+                f"{nearest_of(strange[0], (*wanted, *self.others))}"
+            )
+
+    def features(self, frame: Frame) -> Tensor:
+        """Features of the rows, shape `[n, features]`, float32.
+
+        Raises:
+            DataError: a value is missing, unknown or out of its range; names row and column.
+        """
+        marked = {name: _without_marks(column, self, name) for name, column in frame.texts.items()}
+        frame = Frame(frame.rows, frame.numbers, marked, frame.place)
+        parts = [column.features(frame).astype(np.float32) for column in self.columns]
+        return torch.from_numpy(np.concatenate(parts, axis=1))
+
+    def as_json(self) -> dict[str, Any]:
+        """For `model.json`."""
+        return {
+            "kind": "table",
+            "columns": [column.as_json() for column in self.columns],
+            "others": list(self.others),
+            "missing_values": list(self.missing_values),
+            "delimiter": self.delimiter,
+            "names": None if self.names is None else list(self.names),
+        }
+
+
+@dataclass(frozen=True)
+class TensorInput:
+    """Rows that are tensors already: pictures, tokens, or features that a user's own code made.
+
+    Attributes:
+        shape: of one row.
+        dtype: `uint8` pixels (the model divides them by 255), `int64` tokens, or a floating-point type.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    def tensor(self, rows: Any, where: str) -> Tensor:
+        """Rows as a tensor of shape `[n, *shape]`; rows laid out flat are given their shape.
+
+        Raises:
+            DataError: the shape or the type is another.
+        """
+        x = torch.as_tensor(np.ascontiguousarray(rows) if isinstance(rows, np.ndarray) else rows)
+        if x.dim() == 2 and len(self.shape) > 1 and x.shape[1] == prod(self.shape):
+            x = x.reshape(-1, *self.shape)
+        if tuple(x.shape[1:]) != self.shape or x.dim() < 2:
+            raise DataError(
+                f"{where}: shape {list(x.shape)}, but the model takes [rows, {', '.join(map(str, self.shape))}]"
+            )
+        wanted: torch.dtype = getattr(torch, self.dtype)
+        if x.dtype == wanted and wanted != torch.int64:
+            return x
+        whole = not x.is_floating_point() or bool((x == x.round()).all())
+        if wanted == torch.uint8 and x.is_floating_point() and bool(((x >= 0) & (x <= 1)).all()):
+            return x.to(torch.float32)  # pixels divided by 255 already
+        low, high = (0, 255) if wanted == torch.uint8 else (0, 2**62)
+        if not wanted.is_floating_point and not (whole and bool(((x >= low) & (x <= high)).all())):
+            what = "pixels are whole numbers from 0 to 255" if wanted == torch.uint8 else "tokens are whole numbers"
+            raise DataError(f"{where}: {x.dtype} with other values than the model takes: {what}")
+        return x.to(wanted)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `model.json`."""
+        return {"kind": "tensor", "shape": list(self.shape), "dtype": self.dtype}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How rows become a model's input, and its output what is predicted.
+
+    Attributes:
+        input: what rows are.
+        classes: what each label means; empty where a number is predicted.
+        target: what is predicted, None where the data has no name for it.
+        target_range: low and high of a number to predict, which the model gives as 0 and 1; None where it gives the
+            number itself.
+    """
+
+    input: TableInput | TensorInput
+    classes: tuple[str, ...]
+    target: str | None = None
+    target_range: tuple[float, float] | None = None
+
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """A regression's outputs `[n, 1]` as numbers in the target's own unit, `[n]`, float64."""
+        values = outputs[:, 0].double()
+        if self.target_range is None:
+            return values
+        low, high = self.target_range
+        return low + (high - low) * values
+
+    def as_json(self) -> dict[str, Any]:
+        """What `model.json` holds.
+
+        >>> made = Preprocessing(TableInput((NumberColumn("age", (0.0, 100.0)),)), ("no", "yes"))
+        >>> Preprocessing.from_json(made.as_json(), "model.json") == made
+        True
+        """
+        return {
+            "format": FORMAT,
+            "task": "classification" if self.classes else "regression",
+            "classes": list(self.classes),
+            "target": self.target,
+            "target_range": None if self.target_range is None else list(self.target_range),
+            "input": self.input.as_json(),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any], where: str) -> "Preprocessing":
+        """The inverse of `as_json`.
+
+        Raises:
+            RunFolderError: the version is unknown, or something is missing.
+        """
+        if value.get("format") != FORMAT:
+            raise RunFolderError(
+                f"{where}: format {value.get('format')!r}, but this version of Accord reads {FORMAT}; use the version "
+                "that wrote it"
+            )
+        try:
+            return Preprocessing(
+                _input(value["input"]),
+                tuple(value["classes"]),
+                value["target"],
+                None if value["target_range"] is None else _pair(value["target_range"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"{where}: damaged ({type(error).__name__}: {error}); restore it from a copy"
+            ) from error
+
+
+def preprocessing_of(data: "DataSet") -> Preprocessing:
+    """What a data set says of its columns; where it says nothing, rows are tensors of the training rows' shape."""
+    if data.preprocessing is not None:
+        return data.preprocessing
+    x = data.train.x
+    return Preprocessing(TensorInput(tuple(x.shape[1:]), str(x.dtype).removeprefix("torch.")), data.class_names)
+
+
+def _without_marks(column: Coded, wanted: TableInput, name: str) -> Coded:
+    """The column with marks of missing values as code -1, but for marks that are categories."""
+    values = next(each.values for each in wanted.columns if isinstance(each, CategoryColumn) and each.name == name)
+    marks = np.array([value in wanted.missing_values and value not in values for value in column.values] + [True])
+    return Coded(np.where(marks[column.codes], -1, column.codes), column.values)
+
+
+def _input(value: Mapping[str, Any]) -> TableInput | TensorInput:
+    if value["kind"] == "tensor":
+        return TensorInput(tuple(int(size) for size in value["shape"]), str(value["dtype"]))
+    names = value["names"]
+    return TableInput(
+        tuple(_column(column) for column in value["columns"]),
+        tuple(value["others"]),
+        tuple(value["missing_values"]),
+        value["delimiter"],
+        None if names is None else tuple(names),
+    )
+
+
+def _column(value: Mapping[str, Any]) -> Column:
+    if value["kind"] == "category":
+        return CategoryColumn(value["name"], tuple(value["values"]), value["missing"])
+    bounds = value["range"]
+    return NumberColumn(
+        value["name"],
+        None if bounds is None else _pair(bounds),
+        _pair(value["scaled_to"]),
+        value["logarithmic"],
+        value["outside"],
+        value["missing"],
+    )
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    low, high = values
+    return float(low), float(high)
