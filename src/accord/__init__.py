@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         StudyError,
     )
     from accord.data.in_memory import from_datasets, from_torch
-    from accord.orchestration.run_folder import Run, open_run
+    from accord.orchestration.run_folder import Run, load_model, open_run
     from accord.orchestration.runs import resume, run
 
 __version__ = _version("accord")
@@ -58,6 +58,7 @@ __all__ = [
     "__version__",
     "from_datasets",
     "from_torch",
+    "load_model",
     "load_study",
     "open_run",
     "resume",
@@ -69,6 +70,7 @@ _HOMES = {
     "Study": "accord.config.schema",
     "from_datasets": "accord.data.in_memory",
     "from_torch": "accord.data.in_memory",
+    "load_model": "accord.orchestration.run_folder",
     "load_study": "accord.config.load",
     "open_run": "accord.orchestration.run_folder",
     "resume": "accord.orchestration.runs",

@@ -10,11 +10,10 @@ if TYPE_CHECKING:
     from accord.config.data import Data
 
 _EXTRAS = {
-    "ray": "ray",
-    "federation": "nvflare",
     "fairlearn": "fairlearn",
     "images": "pillow",
     "tables": "pyarrow",
+    "onnx": "onnxscript",
     "wandb": "wandb",
     "mlflow": "mlflow-skinny",
 }

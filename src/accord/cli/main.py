@@ -10,7 +10,7 @@ from types import FrameType
 
 import typer
 
-from accord.cli import budget, compare, data, doctor, export, report, run, sweep
+from accord.cli import budget, compare, data, doctor, export, predict, report, run, sweep
 from accord.cli.varieties import RunCommand
 from accord.core.errors import AccordError
 from accord.core.output import lost_output, make_lenient, say
@@ -27,6 +27,7 @@ app.command("run", cls=RunCommand)(run.run)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("predict")(predict.predict)
 app.command("export")(export.export)
 app.command("budget")(budget.budget)
 app.add_typer(data.app, name="data")

@@ -12,6 +12,7 @@ from accord.config.schema import Study
 from accord.core.errors import RunFolderError
 from accord.core.params import Params
 from accord.orchestration.run_state import last_checkpoint, saved_params
+from accord.orchestration.trained_model import TrainedModel, make_model, read_preprocessing
 from accord.records import checkpoints, store
 from accord.records.round_record import RoundRecord
 from accord.records.run_result import RunResult, read_result
@@ -43,6 +44,15 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """What `result.json` holds; None for a run that was killed and not resumed."""
         return None if self.outcome is None else self.outcome.as_json()
+
+    @cached_property
+    def model(self) -> TrainedModel:
+        """The trained network with the preprocessing of its data; see `load_model` for a client's own.
+
+        Raises:
+            RunFolderError: a run of an earlier version, which has no `model.json`.
+        """
+        return make_model(self.study, self.params, read_preprocessing(self.folder))
 
     def plot(self) -> "Figure":
         """Accuracy, loss and epsilon by round as a matplotlib figure."""
@@ -76,6 +86,41 @@ def open_run(folder: Path | str) -> Run:
         checkpoints.load_model(model) if outcome and model.exists() else saved_params(last_checkpoint(folder).tensors)
     )
     return Run(folder, study, outcome, rounds, params)
+
+
+def load_model(folder: Path | str, client: int | None = None) -> TrainedModel:
+    """A run's model, ready to predict: a `torch.nn.Module` with its preprocessing.
+
+    Args:
+        folder: the run folder; of an unfinished run it is the model of the last checkpoint.
+        client: whose model, where clients keep layers or a model of their own (programs such as ditto and fedbn);
+            None gives the shared one.
+
+    Raises:
+        RunFolderError: not a run folder, one of an earlier version, or a client that keeps nothing of its own.
+    """
+    done = open_run(folder)
+    if client is None:
+        return done.model
+    own = client_params(done.folder, done.params).get(client)
+    if own is None:
+        raise RunFolderError(f"{folder}: client {client} keeps no model of its own; leave the client out")
+    return make_model(done.study, done.params | own, read_preprocessing(done.folder))
+
+
+def client_params(folder: Path, params: Params) -> dict[int, Params]:
+    """What each client keeps of the model to itself, as after the last finished round; empty where none does.
+
+    Args:
+        folder: the run folder.
+        params: the shared model's parameters; what clients keep besides, such as control variates, is left out.
+    """
+    found: dict[int, Params] = {}
+    for name, value in saved_params(last_checkpoint(folder).tensors, "client/").items():
+        client, _, rest = name.partition("/")
+        if rest in params:
+            found.setdefault(int(client), {})[rest] = value
+    return found
 
 
 def make_default_folder(name: str) -> Path:

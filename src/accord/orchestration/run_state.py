@@ -21,6 +21,7 @@ from accord.core.versions import versions
 from accord.data.partition_summary import partition_summary
 from accord.orchestration.charging import check_taken_up
 from accord.orchestration.prepared import Prepared
+from accord.orchestration.trained_model import write_preprocessing
 from accord.privacy.ledger import Ledger
 from accord.program.base import ServerState
 from accord.records import checkpoints, store
@@ -75,6 +76,7 @@ def begin(prepared: Prepared, folder: Path) -> RunState:
     """Writes the resolved study, who holds what, the run's place in its joint ledger, and a checkpoint of the untrained
     model."""
     store.write_text(folder / "study.yaml", dump_study(prepared.study))
+    write_preprocessing(folder, prepared.federated.data)
     store.write_json(folder / "partition.json", partition_summary(prepared.federated))
     if prepared.entry is not None:
         prepared.entry.begin()  # before there is a checkpoint to take the run up from

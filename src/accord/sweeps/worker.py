@@ -24,7 +24,7 @@ from accord.records import store
 from accord.records.round_record import RoundRecord
 from accord.sweeps.points import digest_of
 
-_BEGINNINGS = {".lock", "study.yaml", "partition.json", "checkpoints", "tensorboard"}
+_BEGINNINGS = {".lock", "study.yaml", "model.json", "partition.json", "checkpoints", "tensorboard"}
 """What a run folder may hold before its first checkpoint is whole."""
 _PATIENCE = 30.0
 """Seconds to wait for a run folder that a process of an earlier, killed sweep still holds."""

@@ -1,0 +1,214 @@
+"""A trained model put to use: the network with its preprocessing, read back from a run folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from accord.config.schema import Study
+from accord.core.errors import DataError, RunFolderError
+from accord.core.params import Params
+from accord.data.federated import DataSet
+from accord.data.frames import frame_of
+from accord.data.preprocessing import Preprocessing, TableInput, TensorInput, preprocessing_of
+from accord.data.sources.table_file import open_table
+from accord.models.adapt import SETTINGS
+from accord.models.build import build
+from accord.records import store
+
+FILE = "model.json"
+"""What of a run folder says how rows become the model's input; its numbers are in `model.safetensors`."""
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of n rows.
+
+    Attributes:
+        values: the predicted class's name, or the predicted number, of each row; shape `[n]`.
+        probabilities: shape `[n, classes]`, float64, each row summing to 1; None where a number is predicted.
+        classes: what each column of `probabilities` is of.
+    """
+
+    values: NDArray[Any]
+    probabilities: NDArray[np.float64] | None
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def columns(self) -> dict[str, list[Any]]:
+        """As a table: `prediction`, then `probability_CLASS` for each class; `pandas.DataFrame(...)` takes it."""
+        found: dict[str, list[Any]] = {"prediction": self.values.tolist()}
+        if self.probabilities is not None:
+            for column, name in enumerate(self.classes):
+                found[f"probability_{name}"] = self.probabilities[:, column].tolist()
+        return found
+
+
+class TrainedModel(nn.Module):
+    """A run's network in evaluation mode, with the preprocessing of its data.
+
+    Called with features `[n, ...]`, as in training, it gives the network's outputs: logits `[n, classes]`, or `[n, 1]`
+    where a number is predicted. `features` makes them of rows, `predict` goes from rows to predictions.
+
+    Attributes:
+        network: the network with its trained parameters.
+        preprocessing: what rows are and what outputs mean.
+    """
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.network = network
+        self.preprocessing = preprocessing
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of the network; uint8 pixels are divided by 255 first, as in training."""
+        if x.dtype == torch.uint8:
+            x = x.to(next(self.network.parameters()).dtype) / 255
+        out: Tensor = self.network(x)
+        return out
+
+    def features(self, rows: Any) -> Tensor:
+        """The input of the network.
+
+        Args:
+            rows: a file (CSV or Parquet; `.npy` for rows that are tensors), a pandas `DataFrame` or a mapping of
+                columns, or features already, `[n, ...]`.
+
+        Raises:
+            DataError: a column is missing or unknown, or a value does not fit; names row and column.
+        """
+        wanted = self.preprocessing.input
+        if isinstance(rows, str | Path):
+            return _read(Path(rows), wanted)
+        if not isinstance(rows, Tensor | np.ndarray | list | tuple):
+            if isinstance(wanted, TensorInput):
+                return _read_columns(rows, wanted, "rows")
+            return wanted.features(frame_of(rows, wanted, "rows"))
+        if isinstance(wanted, TableInput):
+            wanted = TensorInput(wanted.shape, "float32")
+        return wanted.tensor(rows, "rows")
+
+    def predict(self, rows: Any) -> Predictions:
+        """Predictions of rows; see `features` for what they may be.
+
+        Raises:
+            DataError: as `features`.
+        """
+        x, dtype = self.features(rows), next(self.network.parameters()).dtype
+        with torch.no_grad():
+            pieces = [self(piece.to(dtype) if piece.is_floating_point() else piece) for piece in torch.split(x, _BATCH)]
+        outputs = torch.cat(pieces).cpu()
+        classes = self.preprocessing.classes
+        if not classes:
+            return Predictions(self.preprocessing.predicted(outputs).numpy(), None, ())
+        names = np.array(classes, dtype=object)
+        return Predictions(names[outputs.argmax(1).numpy()], outputs.double().softmax(1).numpy(), classes)
+
+
+def make_model(study: Study, params: Params, preprocessing: Preprocessing) -> TrainedModel:
+    """The study's network with these parameters.
+
+    Raises:
+        RunFolderError: the parameters are not the network's: the file of a custom model has changed.
+        StudyError: a custom model's function is not found.
+    """
+    wanted = preprocessing.input
+    options = study.model.model_dump(exclude={"name"})
+    # The parameters hold the weights that the training started from: their file need not be there any more.
+    options |= {name: None if name != "pretrained_except" else () for name in SETTINGS if name.startswith("pretrained")}
+    tokens = 1 if isinstance(wanted, TensorInput) and wanted.dtype == "int64" else None
+    network = build(study.model.name, options, wanted.shape, len(preprocessing.classes), study.seed, tokens=tokens)
+    # The name and shape of all that is trained or travels with it; integer buffers are the network's own.
+    known = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+    there = {name: value.shape for name, value in params.items()}
+    if there != {name: value.shape for name, value in known.items()}:
+        odd = sorted(there.keys() ^ known.keys()) or sorted(name for name in there if there[name] != known[name].shape)
+        raise RunFolderError(
+            f"model {study.model.name}: the run's parameters are not those of the network ({odd[0]}); put back the "
+            "code that it was trained with"
+        )
+    network.to(next(iter(params.values())).dtype)
+    network.load_state_dict(dict(params), strict=False)
+    return TrainedModel(network, preprocessing)
+
+
+def write_preprocessing(folder: Path, data: DataSet) -> None:
+    """Writes `model.json`, which holds nothing that was read off private rows.
+
+    Raises:
+        StorageError: the disk is full or refuses.
+    """
+    store.write_json(folder / FILE, preprocessing_of(data).as_json())
+
+
+def read_preprocessing(folder: Path) -> Preprocessing:
+    """What the run folder's `model.json` says.
+
+    Raises:
+        RunFolderError: it is missing or damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise RunFolderError(
+            f"{folder}: no {FILE}, so how rows become the model's input is not known; a run of an earlier version, "
+            "run the study again"
+        )
+    return Preprocessing.from_json(store.read_json(path), str(path))
+
+
+def _read(path: Path, wanted: TableInput | TensorInput) -> Tensor:
+    """Rows of a file as features."""
+    if path.suffix == ".npy":
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read as a numpy array ({error})") from error
+        shape = wanted if isinstance(wanted, TensorInput) else TensorInput(wanted.shape, "float32")
+        return shape.tensor(array, str(path))
+    if isinstance(wanted, TensorInput):
+        file = open_table(path)
+        names = _flat_names(wanted, file.names, str(path))
+        frame = file.read(names, [], ())
+        return _of_columns(frame.numbers, names, wanted, str(path))
+    file = open_table(path, wanted.delimiter, wanted.names)
+    wanted.check_names(file.names, str(path))
+    return wanted.features(file.read(wanted.number_names(), wanted.category_names(), wanted.missing_values))
+
+
+def _read_columns(rows: Mapping[str, Any], wanted: TensorInput, where: str) -> Tensor:
+    names = _flat_names(wanted, tuple(str(name) for name in rows), where)
+    return _of_columns({name: np.asarray(rows[name], dtype=np.float64) for name in names}, names, wanted, where)
+
+
+def _of_columns(
+    columns: Mapping[str, NDArray[np.float64]], names: list[str], wanted: TensorInput, where: str
+) -> Tensor:
+    flat = np.stack([columns[name] for name in names], axis=1)
+    if not np.isfinite(flat).all():
+        row, column = np.argwhere(~np.isfinite(flat))[0]
+        raise DataError(f"{where}: row {row + 1}: {names[column]} is missing")
+    return wanted.tensor(torch.from_numpy(flat).reshape(-1, *wanted.shape), where)
+
+
+def _flat_names(wanted: TensorInput, there: tuple[str, ...], where: str) -> list[str]:
+    """The columns that rows which are tensors have in a table: `x0`, `x1`, ..., row by row of the tensor.
+
+    Raises:
+        DataError: one is missing, or there is another.
+    """
+    names = [f"x{index}" for index in range(int(np.prod(wanted.shape)))]
+    if odd := [*(name for name in names if name not in there), *(name for name in there if name not in names)]:
+        raise DataError(
+            f"{where}: column {odd[0]!r} is {'missing' if odd[0] in names else 'unknown'}; the model takes tensors of "
+            f"shape {list(wanted.shape)}, in a table the columns {names[0]} to {names[-1]} and no others"
+        )
+    return names

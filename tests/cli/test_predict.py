@@ -1,0 +1,109 @@
+"""`accord predict` and the exports of a model: what a person types after a run."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+import accord
+
+Cli = Callable[..., Any]
+ROWS = "age,job,pay\n20,cook,low\n40,clerk,high\n60,cook,high\n30,cook,low\n50,clerk,low\n"
+
+
+@pytest.fixture
+def ran(cli: Cli, study_file: Callable[..., Path], tmp_path: Path) -> None:
+    """A run folder `run`, trained on `rows.csv`."""
+    (tmp_path / "rows.csv").write_text(ROWS)
+    study = study_file(
+        data={
+            "name": "csv",
+            "path": "rows.csv",
+            "test_path": "rows.csv",
+            "target": "pay",
+            "categorical": ["job"],
+        },
+        partition={"name": "iid", "num_partitions": 2},
+        program={"name": "fedavg", "rounds": 1},
+    )
+    assert cli("run", study, "--out", "run").code == 0
+
+
+@pytest.mark.usefixtures("ran")
+def test_predictions_are_a_table_on_stdout(cli: Cli) -> None:
+    said = cli("predict", "run", "rows.csv")
+    assert (said.code, said.err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(said.out)))
+    expected = accord.load_model("run").predict("rows.csv")
+    assert [row["prediction"] for row in rows] == expected.values.tolist()
+    assert expected.probabilities is not None
+    for row, (low, high) in zip(rows, expected.probabilities, strict=True):
+        names = ("probability_high", "probability_low")
+        assert [float(row[name]) for name in names] == pytest.approx([low, high])
+
+
+@pytest.mark.usefixtures("ran")
+def test_out_is_csv_or_parquet(cli: Cli) -> None:
+    assert cli("predict", "run", "rows.csv", "--out", "found.csv").out == "found.csv: 5 rows, by the shared model\n"
+    cli("predict", "run", "rows.csv", "--out", "found.parquet")
+    pd.testing.assert_frame_equal(pd.read_csv("found.csv"), pd.read_parquet("found.parquet"), check_dtype=False)
+    assert cli("predict", "run", "rows.csv", "--out", "rows.csv").code == 2
+    assert Path("rows.csv").read_text() == ROWS
+
+
+@pytest.mark.usefixtures("ran")
+def test_json_is_one_object(cli: Cli) -> None:
+    told = json.loads(cli("predict", "run", "rows.csv", "--json").out)
+    assert (told["rows"], told["model"], len(told["predictions"]["prediction"])) == (5, "the shared model", 5)
+    assert "predictions" not in json.loads(cli("predict", "run", "rows.csv", "--json", "--out", "found.csv").out)
+
+
+@pytest.mark.usefixtures("ran")
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("age\n3\n", "accord: bad.csv: no column 'job', which the model needs"),
+        ("age,job,shoe\n3,cook,41\n", "accord: bad.csv: unknown column 'shoe'"),
+        ("age,job\n3,cook\n4,chef\n", "accord: bad.csv: line 3: job 'chef' is none of the values"),
+        ("age,job\nx,cook\n", "accord: bad.csv: line 2: age 'x' is no finite number"),
+        ("age,job\n,cook\n", "accord: bad.csv: line 2: age is missing"),
+        ("", "accord: bad.csv: the file is empty"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(cli: Cli, rows: str, told: str) -> None:
+    Path("bad.csv").write_text(rows)
+    said = cli("predict", "run", "bad.csv", "--out", "found.csv")
+    assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
+    assert said.err.startswith(told)
+    assert not Path("found.csv").exists()
+
+
+def test_it_is_said_that_clients_keep_models_of_their_own(cli: Cli, study_file: Callable[..., Path]) -> None:
+    cli("run", study_file(program={"name": "ditto", "rounds": 1}), "--out", "run")
+    pd.DataFrame([[0.5] * 6] * 2, columns=[f"x{index}" for index in range(6)]).to_csv("rows.csv", index=False)
+    said = cli("predict", "run", "rows.csv")
+    assert "predicted by the shared model; 6 clients keep" in said.err
+    own = cli("predict", "run", "rows.csv", "--client", 3, "--json")
+    assert own.err == ""
+    assert json.loads(own.out)["model"] == "client 3's model"
+    assert cli("predict", "run", "rows.csv", "--client", 77).code == 2
+
+
+@pytest.mark.usefixtures("ran")
+def test_the_model_is_exported(cli: Cli) -> None:
+    said = cli("export", "run", "--onnx", "model.onnx", "--torch-export", "model.pt2")
+    assert (said.code, said.out) == (0, "model.onnx\nmodel.pt2\n")
+    model = accord.load_model("run")
+    x = model.features("rows.csv")
+    assert torch.equal(torch.export.load("model.pt2").module()(x), model(x))
+    assert Path("model.onnx").stat().st_size > 100
+    assert not Path("run/tables").exists()
+    assert json.loads(cli("export", "run", "--torch-export", "again.pt2", "--json").out)["files"] == [
+        {"file": "again.pt2"}
+    ]
