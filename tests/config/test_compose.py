@@ -17,6 +17,8 @@ def study(program: str, unit: str) -> Study:
     sections: dict[str, Any] = {"program": {"name": program}, "training": {"batch_size": "full"}}
     if program in ("fedavg", "fedprox", "fedsgd", "fedopt"):
         sections["program"]["weights"] = "uniform"
+    if program == "custom":
+        sections["program"]["function"] = "my_program:feddyn"
     privacy = {"unit": unit, "noise_multiplier": 1.0, "delta": 1e-3}
     return Study.model_validate({"data": {"name": "digits"}, "privacy": privacy, **sections})
 

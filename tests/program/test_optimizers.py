@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from accord.core.params import Params
-from accord.program.optimizers import Optimizer, adam, sgd
+from accord.program.optimizers import Optimizer, adam, adamw, sgd
 
 GENERATOR_SEED = 5
 
@@ -39,6 +39,13 @@ def our_path(optimizer: Optimizer, gradients: list[Params], start: Params) -> Pa
             adam(0.01, 0.8, 0.99, 0.1),
             torch.optim.Adam,
             {"lr": 0.01, "betas": (0.8, 0.99), "weight_decay": 0.1},
+        ),
+        (adamw(0.01), torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.01}),
+        (adamw(0.01, weight_decay=0.0), torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.0}),
+        (
+            adamw(0.05, 0.8, 0.99, 0.3),
+            torch.optim.AdamW,
+            {"lr": 0.05, "betas": (0.8, 0.99), "weight_decay": 0.3},
         ),
     ],
 )

@@ -33,6 +33,6 @@ def client_losses(work: ClientWork, data: FederatedData, cohort: Sequence[Client
         for index in torch.split(torch.from_numpy(rows), _ROWS):
             x = Table.features(table.x[index], first.device, work.dtype)
             outputs = work.task.predict(shared, x)
-            losses.append(work.task.per_sample(outputs, table.y[index].to(first.device)).double().cpu())
+            losses.append(work.task.training_loss(outputs, table.y[index].to(first.device)).double().cpu())
     ends = np.cumsum([data.train.size(client) for client in cohort])
     return [float(part.mean()) for part in torch.tensor_split(torch.cat(losses), ends[:-1].tolist())]

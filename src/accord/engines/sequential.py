@@ -56,6 +56,7 @@ class Sequential:
         Raises:
             ClientError: a client's work failed; carries client, round and stage.
         """
+        work = work.at(round_number)
         for client in cohort:
             yield self._run_client(work, client, shared, round_number)
 

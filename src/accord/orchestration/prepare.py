@@ -57,7 +57,7 @@ def prepare(
     pinned = pin(study.model.pretrained, study.model.pretrained_sha256)
     study = study.model_copy(update={"model": study.model.model_copy(update=pinned)})
     data = federated.data
-    task = study_task.make_task(study.model, data, study.seed)
+    task = study_task.make_task(study.model, data, study.seed, study.training)
     fingerprint = fingerprint_of(study, federated, task)
     device = pick_device(study.engine.device)
     if study.privacy is not None:
@@ -68,7 +68,7 @@ def prepare(
     if accounts.plan is not None:
         check_stated(data)
         study_task.check_stateless(study.model.name, task, data, accounts.streams("trial", 0, 0))
-    work = client_work.make_work(study.training, task, accounts.plan)
+    work = client_work.make_work(study.training, task, accounts.plan, study.program.rounds)
     check_per_sample(work, data.train)
     initial = {key: value.to(device) for key, value in task.init(work.dtype).items()}
     groups, positive = sensitive_groups(study.fairness, data)

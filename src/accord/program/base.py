@@ -139,7 +139,10 @@ class Program:
     Attributes:
         init: initial params to the first state.
         round: (state, cohort, engine, streams) to (state after, what it cost).
+        units: of a program of the user's own, the privacy units that it composes with. A built-in program's section
+            states them.
     """
 
     init: Callable[[Params], ServerState]
     round: Callable[[ServerState, Cohort, Engine, Streams], tuple[ServerState, RoundOutcome]]
+    units: tuple[str, ...] = ()

@@ -1,11 +1,16 @@
 """Client work from the study's `training` section."""
 
+from functools import cache
+
 import torch
 
-from accord.config.training import Training
+from accord.config.training import Schedule, Training
+from accord.core.errors import PrivacyError
 from accord.privacy.plan import PrivacyPlan
+from accord.program.custom_parts import custom_optimizer
 from accord.program.local import ClientWork
-from accord.program.optimizers import Optimizer, adam, sgd
+from accord.program.optimizers import Optimizer, adam, adamw, sgd
+from accord.program.schedules import make_factor
 from accord.tasks.task import Task
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -16,22 +21,53 @@ def batch_size(training: Training) -> int | None:
     return None if training.batch_size == "full" else training.batch_size
 
 
-def make_optimizer(training: Training) -> Optimizer:
-    """The local optimiser the study names."""
-    if training.optimizer == "adam":
-        return adam(training.learning_rate, training.beta1, training.beta2, training.weight_decay)
-    return sgd(training.learning_rate, training.momentum, training.weight_decay)
+def make_optimizer(training: Training, factor: float = 1.0) -> Optimizer:
+    """The local optimiser the study names, at `factor` times its learning rate.
+
+    Raises:
+        StudyError: an optimiser of the user's own does not keep the contract.
+    """
+    rate = factor * training.learning_rate
+    if training.optimizer == "sgd":
+        return sgd(rate, training.momentum, training.weight_decay)
+    if training.optimizer in ("adam", "adamw"):
+        make = adam if training.optimizer == "adam" else adamw
+        return make(rate, training.beta1, training.beta2, training.weight_decay)
+    return custom_optimizer(training.optimizer, rate, training.optimizer_settings)
 
 
-def make_work(training: Training, task: Task, plan: PrivacyPlan | None) -> ClientWork:
-    """What each client does in a round."""
-    epochs = None if training.local_steps is not None else training.local_epochs or 1
+def make_work(training: Training, task: Task, plan: PrivacyPlan | None, rounds: int = 1) -> ClientWork:
+    """What each client does in a round.
+
+    Args:
+        training: the study's section.
+        task: with the network.
+        plan: the privacy plan; None without privacy.
+        rounds: of the whole run, which schedules of the learning rate go by.
+
+    Raises:
+        StudyError: a function of the user's own does not keep its contract.
+        PrivacyError: an optimiser of the user's own that does not state the plan's unit.
+    """
+    optimizer = make_optimizer(training)
+    if plan is not None and plan.unit not in optimizer.units:
+        raise PrivacyError(
+            f"training.optimizer {training.optimizer!r} does not state that it composes with privacy.unit {plan.unit}; "
+            "let it return Optimizer(..., units=...), or use a built-in optimizer"
+        )
+    factor = make_factor(training.schedule or Schedule(), rounds)
+
+    @cache  # rounds of one rate share an optimiser, so that engines need not form their kernels anew
+    def at_rate(share: float) -> Optimizer:
+        return make_optimizer(training, share)
+
     return ClientWork(
         task=task,
-        optimizer=make_optimizer(training),
+        optimizer=optimizer,
         batch_size=batch_size(training),
-        local_epochs=epochs,
+        local_epochs=None if training.local_steps is not None else training.local_epochs or 1,
         local_steps=training.local_steps,
         plan=plan,
         dtype=DTYPES[training.dtype],
+        optimizer_at=None if training.constant_rate else lambda number: at_rate(factor(number)),
     )

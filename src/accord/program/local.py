@@ -10,8 +10,8 @@ What a client keeps from round to round (its control variate, its own layers, it
 into `start` and comes out of `finish`, the engine keeps it next to the client, and the server never sees it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -52,6 +52,8 @@ class ClientWork:
         plan: the privacy plan, None without privacy.
         dtype: of parameters and features.
         rule: what the program adds to gradients, and what the client carries from round to round.
+        optimizer_at: the optimiser of a round, by its number, where the learning rate has a schedule; None where
+            every round has `optimizer`.
     """
 
     task: Task
@@ -62,6 +64,7 @@ class ClientWork:
     plan: PrivacyPlan | None
     dtype: torch.dtype = torch.float32
     rule: LocalRule = PLAIN
+    optimizer_at: Callable[[int], Optimizer] | None = None
 
     def __post_init__(self) -> None:
         if (self.local_epochs is None) == (self.local_steps is None):
@@ -92,6 +95,12 @@ class ClientWork:
         own = set(self.rule.own)
         names = self.task.trainable + (self.task.buffers if self.plan is None else ())
         return tuple(name for name in names if name not in own) + self.rule.sent(self.task.trainable)
+
+    def at(self, round_number: int) -> "ClientWork":
+        """The work of one round: with that round's optimiser, and no schedule left to follow."""
+        if self.optimizer_at is None:
+            return self
+        return replace(self, optimizer=self.optimizer_at(round_number), optimizer_at=None)
 
     def steps(self, n: int) -> int:
         """Local steps a client with `n` rows takes in a round: what it does, and what it is charged."""

@@ -14,6 +14,9 @@ from accord.core import params as p
 from accord.core.checks import non_negative, positive
 from accord.core.params import Params
 
+EVERY_UNIT = ("sample", "batch", "client", "local")
+"""Every privacy unit."""
+
 
 class OptimizerState(NamedTuple):
     """Moments by parameter name (empty dicts where the optimiser keeps none) and the steps done, a scalar."""
@@ -32,11 +35,17 @@ class Optimizer:
         update: (gradients, state, params) to (new params, new state); all of the same shapes.
         plain_rate: the learning rate where an update is params - rate * gradients and nothing else, so that an
             engine may fuse the two; None otherwise.
+        elementwise: whether each number of an update depends on the same number of its arguments alone, so that an
+            engine may stack clients and move axes.
+        units: privacy units that the optimiser composes with; what is not named is refused. All of them, where an
+            update depends on nothing but its arguments: gradients come to it clipped and noised.
     """
 
     init: Callable[[Params], OptimizerState]
     update: Callable[[Params, OptimizerState, Params], tuple[Params, OptimizerState]]
     plain_rate: float | None = None
+    elementwise: bool = False
+    units: tuple[str, ...] = ()
 
 
 def _steps(params: Params) -> Tensor:
@@ -70,7 +79,7 @@ def sgd(learning_rate: float, momentum: float = 0.0, weight_decay: float = 0.0) 
         first = gradients if momentum else {}
         return p.add(params, gradients, -learning_rate), OptimizerState(first, {}, state.steps + 1)
 
-    return Optimizer(init, update, None if momentum or weight_decay else learning_rate)
+    return Optimizer(init, update, None if momentum or weight_decay else learning_rate, True, EVERY_UNIT)
 
 
 def adam(
@@ -86,9 +95,30 @@ def adam(
         learning_rate: > 0.
         beta1: decay of the first moment.
         beta2: decay of the second moment.
-        weight_decay: >= 0.
+        weight_decay: >= 0; an L2 penalty, added to the gradient.
         eps: added to the root of the second moment.
     """
+    return _adam(learning_rate, beta1, beta2, weight_decay, eps, decoupled=False)
+
+
+def adamw(
+    learning_rate: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    weight_decay: float = 0.01,
+    eps: float = 1e-8,
+) -> Optimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101, Algorithm 2), as torch.optim.AdamW.
+
+    Arguments are those of `adam`, but that parameters shrink by learning_rate * weight_decay before each step and the
+    moments know nothing of it.
+    """
+    return _adam(learning_rate, beta1, beta2, weight_decay, eps, decoupled=True)
+
+
+def _adam(
+    learning_rate: float, beta1: float, beta2: float, weight_decay: float, eps: float, *, decoupled: bool
+) -> Optimizer:
     positive(learning_rate=learning_rate, eps=eps)
     non_negative(beta1=beta1, beta2=beta2, weight_decay=weight_decay)
 
@@ -97,7 +127,9 @@ def adam(
 
     def update(gradients: Params, state: OptimizerState, params: Params) -> tuple[Params, OptimizerState]:
         steps = state.steps + 1
-        if weight_decay:
+        if weight_decay and decoupled:
+            params = p.multiply(params, 1 - learning_rate * weight_decay)
+        elif weight_decay:
             gradients = p.add(gradients, params, weight_decay)
         first = p.add(p.multiply(state.first, beta1), gradients, 1 - beta1)
         second = {k: beta2 * state.second[k] + (1 - beta2) * gradients[k].square() for k in gradients}
@@ -108,4 +140,4 @@ def adam(
             new[k] = value - learning_rate * (first[k] / bias1.to(value.dtype)) / root
         return new, OptimizerState(first, second, steps)
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, None, True, EVERY_UNIT)

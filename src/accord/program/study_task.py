@@ -4,26 +4,33 @@ import numpy as np
 import torch
 
 from accord.config.model import Model
+from accord.config.training import Training
 from accord.core.errors import PrivacyError, StudyError
 from accord.data.federated import DataSet
 from accord.models.build import build
+from accord.program.custom_parts import custom_loss
 from accord.tasks.task import Task
 
 
-def make_task(model: Model, data: DataSet, seed: int) -> Task:
+def make_task(model: Model, data: DataSet, seed: int, training: Training | None = None) -> Task:
     """The network over this data, with its loss.
 
     Args:
         model: the study's `model` section.
         data: gives the shape of one sample, the classes and the number of tokens.
         seed: the study's seed; initial values come from its stream `model`.
+        training: the study's `training` section, which may name a loss; None names none.
 
     Raises:
         StudyError: the network does not fit the data.
     """
     options = model.model_dump(exclude={"name"})
     classes, shape, tokens = len(data.class_names), tuple(data.train.x.shape[1:]), data.tokens()
-    task = Task(build(model.name, options, shape, classes, seed, tokens=tokens), classes)
+    network = build(model.name, options, shape, classes, seed, tokens=tokens)
+    loss = None
+    if training is not None and training.loss is not None:
+        loss = custom_loss(training.loss, training.loss_settings, classes)
+    task = Task(network, classes, loss)
     if tokens is not None:
         _check_tokens(model.name, task, shape, tokens)
     return task

@@ -5,7 +5,7 @@ an argument (`torch.func.functional_call`), so the same skeleton serves every cl
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,10 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Outputs `[batch, classes]` (or 1) and targets `[batch]` to the loss of each row, `[batch]`."""
+
+
 @dataclass(frozen=True)
 class Task:
     """Classification of `x` into `classes` labels by `model`; or, of no classes, regression.
@@ -29,6 +33,8 @@ class Task:
     Attributes:
         model: maps `x` of shape `[batch, ...]` to outputs: logits `[batch, classes]`, or predictions `[batch, 1]`.
         classes: how many labels; labels are integers in `[0, classes)`. 0 where the target is a number.
+        loss: what is trained by; None takes `per_sample`. Outputs and targets `[batch, ...]` to `[batch]`, each row's
+            loss by itself.
         kind: what is learned, with its loss and its scores.
         evaluated: a copy of the skeleton in evaluation mode (batch norm uses its running statistics).
         trainable: names of the parameters that get gradients.
@@ -41,6 +47,7 @@ class Task:
 
     model: nn.Module
     classes: int
+    loss: Loss | None = None
     kind: TaskKind = field(init=False, repr=False)
     evaluated: nn.Module = field(init=False, repr=False)
     trainable: tuple[str, ...] = field(init=False)
@@ -128,8 +135,12 @@ class Task:
         return out
 
     def losses(self, params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """The loss of each sample in training mode: shape `[batch]`; see `per_sample`."""
-        return self.per_sample(self.logits(params, x), y)
+        """The loss of each sample in training mode: shape `[batch]`; see `training_loss`."""
+        return self.training_loss(self.logits(params, x), y)
+
+    def training_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """What is minimised, shape `[batch]`: the task's own `loss`, else `per_sample`."""
+        return self.per_sample(outputs, y) if self.loss is None else self.loss(outputs, y)
 
     def per_sample(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The loss of each sample, shape `[batch]`; a batch's is the mean, as in PyTorch's losses.

@@ -26,6 +26,7 @@ PROGRAMS: list[tuple[dict[str, Any], str]] = [
     ({"name": "multi_krum", "malicious": 1}, "1 malicious client "),
     ({"name": "geometric_median"}, "Geometric median"),
     ({"name": "cyclic"}, "every client takes its turn"),
+    ({"name": "custom", "function": "my:own"}, "The user's own program, my:own: in each of 10 rounds all clients"),
 ]
 
 

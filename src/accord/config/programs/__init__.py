@@ -12,6 +12,7 @@ from pydantic import Field
 
 from accord.config.programs.afl import AflProgram
 from accord.config.programs.base import AveragingSection, ProgramSection, SampledSection
+from accord.config.programs.custom import CustomProgram
 from accord.config.programs.cyclic import CyclicProgram
 from accord.config.programs.ditto import DittoProgram
 from accord.config.programs.fedavg import FedAvgProgram, FedSgdProgram
@@ -46,6 +47,7 @@ PROGRAMS: tuple[type[ProgramSection], ...] = (
     MultiKrumProgram,
     GeometricMedianProgram,
     CyclicProgram,
+    CustomProgram,
 )
 """Every program's section, in the order in which messages list them."""
 

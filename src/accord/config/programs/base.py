@@ -5,14 +5,12 @@ units it composes with and why not with the others, what it asks of `training`, 
 `compose`, `schema`, the registry of programs and the reports read it off the section. None of them names a program.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from accord.config.base import Count, Section
 from accord.config.training import Training
-
-Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
 ALL = ("sample", "batch", "client", "local")
 """Every privacy unit."""

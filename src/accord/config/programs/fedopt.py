@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import model_validator
 
 from accord.config.base import Positive
-from accord.config.programs.base import ALL, AveragingSection, Decay
+from accord.config.programs.base import ALL, AveragingSection
+from accord.config.training import Decay
 
 
 class FedOptProgram(AveragingSection):

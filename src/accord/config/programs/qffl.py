@@ -4,6 +4,7 @@ from typing import Literal
 
 from accord.config.base import NonNegative
 from accord.config.programs.base import SampledSection
+from accord.config.training import Training
 
 
 class QfflProgram(SampledSection):
@@ -15,6 +16,12 @@ class QfflProgram(SampledSection):
     name: Literal["qffl"]
     q: NonNegative = 1.0
     """0 is federated averaging of equal weights; larger q evens out the losses more."""
+
+    def refuse_training(self, training: Training) -> str | None:
+        """1 / L, which bounds how far the objective is stepped along, is one rate for the whole run."""
+        if training.constant_rate:
+            return None
+        return "program qffl takes 1 / L from one learning rate; set training.schedule to null"
 
     def describe(self) -> str:
         """The algorithm with its source."""

@@ -108,6 +108,7 @@ class Vectorised:
         Raises:
             ClientError: a chunk's work failed; carries its first client, the round and the stage.
         """
+        work = work.at(round_number)
         kernels = self._kernels(work, shared, len(cohort))
         chunks = shards(cohort, self._size(work, kernels, cohort))
         for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round_number), strict=True):
@@ -122,6 +123,7 @@ class Vectorised:
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int, weights: Sequence[float]
     ) -> CohortSum:
         """`sum(weight * update)` over the cohort, one partial sum a shard; clients with like work share one."""
+        work = work.at(round_number)
         weight = dict(zip(cohort, weights, strict=True))
         due = {client: work.steps(self._data.train.size(client)) for client in cohort}
         kernels = self._kernels(work, shared, len(cohort))
@@ -175,6 +177,8 @@ class Vectorised:
 
     def _form(self, work: ClientWork, shared: Params, clients: int) -> Kernels | None:
         """What of the kernels is the same in every round."""
+        if work.task.loss is not None or not work.optimizer.elementwise:
+            return None  # kernels know the gradients of the built-in losses alone, and stack axes as suits them
         x, plan = self._data.data.train.x, work.local_plan
         by_sample = plan is not None and plan.unit == "sample"
         network = stack_network(work.task.model, x.dim() - 1, by_sample=by_sample)

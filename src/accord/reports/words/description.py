@@ -9,6 +9,7 @@ from accord.config.evaluation import Evaluation
 from accord.config.partition import PartitionSection
 from accord.config.schema import Study
 from accord.config.tracking import TrackingSection
+from accord.config.training import Schedule
 from accord.records.partition_record import Holders, holders
 from accord.records.run_result import PrivacyResult, RunResult
 from accord.reports.scoring import Scoring, scoring
@@ -42,7 +43,8 @@ def in_words(study: Study, result: RunResult, partition: Mapping[str, Any]) -> t
         Passage("Who holds what", _holders(study.partition, held, "target" if told.numbers else "label")),
         Passage(
             "Model",
-            f"{model_in_words(study.model, study.privacy is not None, told.numbers)} It is trained by {told.loss}.",
+            f"{model_in_words(study.model, study.privacy is not None, told.numbers)} "
+            f"It is trained by {_loss(study) or told.loss}.",
         ),
         Passage("Training", _training(study, result)),
         Passage("Program", program_text(study.program, held.population)),
@@ -90,6 +92,11 @@ def _holders(partition: PartitionSection, held: Holders, target: str) -> str:
     return f"{text} They hold from {count(low)} to {count(high)} rows, {count(held.median)} at the median."
 
 
+def _loss(study: Study) -> str:
+    """The loss that the study names; nothing where it names none."""
+    return "" if study.training.loss is None else f"a loss of the user's own, {plain(study.training.loss)}"
+
+
 def _training(study: Study, result: RunResult) -> str:
     work = study.training
     if work.local_steps is not None:
@@ -109,8 +116,27 @@ def _training(study: Study, result: RunResult) -> str:
     extras = [f"learning rate {work.learning_rate:g}"]
     extras += [f"momentum {work.momentum:g}"] if work.momentum else []
     extras += [f"weight decay {work.weight_decay:g}"] if work.weight_decay else []
-    optimizer = {"sgd": "SGD", "adam": "Adam"}[work.optimizer]
-    return f"In a round, each client does {amount} {batches}, by {optimizer} ({', '.join(extras)})."
+    optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}.get(work.optimizer)
+    optimizer = optimizer or f"the user's own optimiser, {plain(work.optimizer)}"
+    text = f"In a round, each client does {amount} {batches}, by {optimizer} ({', '.join(extras)})."
+    return " ".join(filter(None, [text, _schedule(work.schedule)]))
+
+
+def _schedule(schedule: Schedule | None) -> str:
+    """How the learning rate changes from round to round; nothing where it does not."""
+    if schedule is None:
+        return ""
+    facts = []
+    if schedule.warmup_rounds:
+        warmup = count(schedule.warmup_rounds, "round")
+        facts.append(f"grows linearly over {warmup} from {100 * schedule.warmup_start:g}% of it")
+    if schedule.name == "step":
+        facts.append(f"is multiplied by {schedule.gamma:g} every {count(schedule.step_size, 'round')}")
+    elif schedule.name == "cosine":
+        facts.append(f"falls along half a cosine towards {100 * schedule.final_share:g}% of it")
+    elif ":" in schedule.name:
+        facts.append(f"follows the user's own schedule, {plain(schedule.name)}")
+    return f"The learning rate {', then '.join(facts)}." if facts else ""
 
 
 def _evaluation(judging: Evaluation) -> tuple[Passage, ...]:
