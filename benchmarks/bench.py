@@ -115,7 +115,13 @@ def opacus_row(short: str, target: float, rounds: int) -> Row:
 
 
 def ragged_row(rounds: int) -> Row:
-    skewed = {"name": "dirichlet", "num_partitions": 100, "alpha": 0.3, "min_partition_size": 10}
+    skewed = {
+        "name": "dirichlet",
+        "num_partitions": 100,
+        "alpha": 0.3,
+        "min_partition_size": 10,
+        "self_balancing": True,
+    }
     ours, theirs = Accord(study(MLP, partition=skewed)), Accord(study(MLP))
     return compare(f"{NAMES['mlp']}, Dirichlet(0.3) sizes", "equal sizes", 0.8, ours, theirs, rounds)
 

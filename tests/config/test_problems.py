@@ -19,8 +19,8 @@ def found(**settings: Any) -> list[Problem]:
 
 
 PARTITIONS = (
-    "iid, dirichlet, shard, pathological, size, linear, square, exponential, inner-dirichlet, natural, contiguous, "
-    "sorted"
+    "iid, dirichlet, shard, pathological, size, linear, square, exponential, inner-dirichlet, "
+    "inner-dirichlet-parallel, natural, grouped-natural, continuous, distribution, contiguous, sorted"
 )
 FEDAVG_TAKES = "fedavg takes: rounds, cohort_size, min_clients, cohort_sampling, weights, weight_cap"
 PROGRAMS = ", ".join(SECTIONS["program"].names)
@@ -40,7 +40,7 @@ PROGRAMS = ", ".join(SECTIONS["program"].names)
         (
             {"partition": {"name": "iid", "alpha": 0.3}},
             "partition.alpha",
-            "unknown key; it belongs to dirichlet and inner-dirichlet (iid takes: num_partitions)",
+            "unknown key; it belongs to dirichlet, inner-dirichlet and inner-dirichlet-parallel (iid takes: num_partitions)",
         ),
         (
             {"model": {"name": "logistic", "xyz": 1}},

@@ -30,10 +30,14 @@ def settings_of(name: str, clients: int, n: int) -> Partition:
     section: dict[str, Any] = {"name": name}
     if name == "size":
         section["partition_sizes"] = [*[1] * (clients - 1), max(1, n - clients + 1)]
-    elif name == "natural":
+    elif name in ("natural", "grouped-natural"):
         section["partition_by"] = "site"
     else:
         section["num_partitions"] = clients
+    if name == "grouped-natural":
+        section["group_size"] = 2
+    if name == "continuous":
+        section |= {"partition_by": "feature:0", "strictness": 0.5}
     if name == "dirichlet":
         section["min_partition_size"] = 1
     made: Partition = SECTION.validate_python(section)
@@ -42,7 +46,8 @@ def settings_of(name: str, clients: int, n: int) -> Partition:
 
 NAMES = (
     *("iid", "dirichlet", "shard", "pathological", "size", "natural", "contiguous", "sorted"),
-    *("linear", "square", "exponential", "inner-dirichlet"),
+    *("linear", "square", "exponential", "inner-dirichlet", "inner-dirichlet-parallel"),
+    *("grouped-natural", "continuous"),
 )
 
 

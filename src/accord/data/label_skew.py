@@ -1,17 +1,11 @@
 """Partitions by label: each client holds the classes in proportions, or in a choice, of its own."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from accord.config.partition import DirichletPartition, InnerDirichletPartition, PathologicalPartition
+from accord.config.partition import DirichletPartition, PathologicalPartition
 from accord.core.errors import DataError
 from accord.data.federated import ClientRows, Rows, Table
-from accord.data.quantity import given_sizes, quantity_sizes
 from accord.data.splits import MAX_DRAWS, even_sizes, shares_of, split_by_class
-
-Floats = NDArray[np.float64]
-DEFAULT_PARTITIONS = 10
-"""Clients of inner-dirichlet where the study gives neither their number nor their sizes."""
 
 
 def dirichlet(settings: DirichletPartition, table: Table, rng: np.random.Generator) -> ClientRows:
@@ -51,7 +45,7 @@ def _dirichlet_draw(
     owner = np.empty(n, dtype=np.int64)
     held = np.zeros(clients, dtype=np.int64)
     for rows in rows_by_class:
-        share = rng.dirichlet(np.full(clients, settings.alpha))
+        share = rng.dirichlet(np.broadcast_to(settings.alpha, clients))
         if settings.self_balancing:
             share[held > n / clients] = 0.0
         total = share.sum()
@@ -62,71 +56,6 @@ def _dirichlet_draw(
         owner[rng.permutation(rows)] = np.repeat(np.arange(clients), sizes)
         held += sizes
     return owner
-
-
-def inner_dirichlet(settings: InnerDirichletPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """Acar et al. 2021, "Federated Learning Based on Dynamic Regularization", appendix: sizes first, labels within.
-
-    Each client draws proportions over the classes from Dirichlet(alpha), and the labels of its rows from these. A
-    class asked for more rows than it has left gives them to as many of those asking, at random; the others draw again
-    from the classes that are left, in the same proportions, or where these are zero, as many rows as are left.
-    (flwr-datasets draws row by row, and gives a class's last rows to those that come first.)
-
-    Raises:
-        DataError: the sizes do not add up to the rows, or leave a client without any.
-    """
-    if settings.partition_sizes is not None:
-        sizes = given_sizes(settings.partition_sizes, len(table))
-    else:
-        clients, least = settings.num_partitions or DEFAULT_PARTITIONS, settings.min_partition_size
-        weights = _size_weights(settings, clients, rng)
-        sizes = quantity_sizes(settings.name, settings.quantity, clients, least, len(table), weights)
-    rows_by_class = split_by_class(table)
-    counts = _inner_counts(sizes, np.array([len(rows) for rows in rows_by_class]), settings.alpha, rng)
-    owner = np.empty(len(table), dtype=np.int64)
-    for rows, held in zip(rows_by_class, counts.T, strict=True):
-        owner[rng.permutation(rows)] = np.repeat(np.arange(len(sizes)), held)
-    return shares_of(owner, len(sizes))
-
-
-def _size_weights(settings: InnerDirichletPartition, clients: int, rng: np.random.Generator) -> Floats | None:
-    """Proportions of the clients' sizes where they are drawn at random; else None."""
-    if settings.quantity == "dirichlet":
-        return rng.dirichlet(np.full(clients, settings.size_alpha))
-    if settings.quantity == "log-normal":
-        logarithms = settings.size_sigma * rng.standard_normal(clients)
-        weights: Floats = np.exp(logarithms - logarithms.max())  # the largest is 1: nothing overflows
-        return weights
-    return None
-
-
-def _inner_counts(sizes: Rows, available: Rows, alpha: float, rng: np.random.Generator) -> Rows:
-    """How many rows of each class each client gets: shape `[clients, classes]`, with both sums as given.
-
-    A round either deals all that is left or uses up a class, so there are at most as many rounds as classes.
-    """
-    share = rng.dirichlet(np.full(len(available), alpha), size=len(sizes))
-    counts = np.zeros((len(sizes), len(available)), dtype=np.int64)
-    missing, stock = sizes.copy(), available.copy()
-    while missing.any():
-        left = np.flatnonzero(stock)
-        given = rng.multinomial(missing, _proportions(share[:, left], stock[left]))
-        for place, label in enumerate(left):
-            if given[:, place].sum() > stock[label]:
-                given[:, place] = rng.multivariate_hypergeometric(given[:, place], stock[label], method="marginals")
-        counts[:, left] += given
-        missing -= given.sum(axis=1)
-        stock[left] -= given.sum(axis=0)
-    return counts
-
-
-def _proportions(share: Floats, stock: Rows) -> Floats:
-    """Each line of `share` scaled to the sum 1; in proportion to the stock where it is all zero."""
-    largest = share.max(axis=1, keepdims=True)
-    scaled = np.divide(share, largest, out=np.empty_like(share), where=largest > 0)
-    scaled = np.where(largest > 0, scaled, stock)
-    shares: Floats = scaled / scaled.sum(axis=1, keepdims=True)
-    return shares
 
 
 def pathological(settings: PathologicalPartition, table: Table, rng: np.random.Generator) -> ClientRows:

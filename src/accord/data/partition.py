@@ -15,10 +15,15 @@ import numpy as np
 
 from accord.config.partition import (
     ContiguousPartition,
+    ContinuousPartition,
     DirichletPartition,
+    DistributionPartition,
     ExponentialPartition,
+    GroupedNaturalPartition,
     IidPartition,
+    InnerDirichletParallelPartition,
     InnerDirichletPartition,
+    InnerDirichletSection,
     LinearPartition,
     NaturalPartition,
     Partition,
@@ -30,8 +35,12 @@ from accord.config.partition import (
 )
 from accord.core.errors import DataError
 from accord.core.streams import stream
+from accord.data.continuous import continuous
+from accord.data.distribution import distribution
 from accord.data.federated import ClientRows, Rows, Table, named_column, refuse_numbers
-from accord.data.label_skew import dirichlet, inner_dirichlet, pathological
+from accord.data.inner_dirichlet import inner_dirichlet, inner_dirichlet_parallel
+from accord.data.label_skew import dirichlet, pathological
+from accord.data.natural import grouped_natural, natural
 from accord.data.quantity import size, skewed
 from accord.data.splits import apportion, by_label, cut, even_sizes, owners, shares_of
 
@@ -116,7 +125,7 @@ def deal_test(settings: Partition, train: Table, shares: ClientRows, test: Table
     """
     rng = stream(seed, "test partition")
     owner = np.full(len(test), -1, dtype=np.int64)
-    if isinstance(settings, NaturalPartition):
+    if isinstance(settings, NaturalPartition | GroupedNaturalPartition):
         held, wanted = (
             named_column(table, settings.partition_by, "partition.partition_by").codes for table in (train, test)
         )
@@ -172,14 +181,7 @@ def _shard(settings: ShardPartition, table: Table, rng: np.random.Generator) -> 
     return shares_of(owner, clients)
 
 
-def _natural(settings: NaturalPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """One client for each value that occurs in the training rows, in the order of the column's values."""
-    column = named_column(table, settings.partition_by, "partition.partition_by")
-    present, owner = np.unique(column.codes, return_inverse=True)
-    return shares_of(owner.astype(np.int64), len(present), tuple(column.names[code] for code in present))
-
-
-_BY_CLASS = (DirichletPartition, InnerDirichletPartition, PathologicalPartition)
+_BY_CLASS = (DirichletPartition, InnerDirichletSection, PathologicalPartition, DistributionPartition)
 """Partitions that deal classes; those that only sort by the target take numbers too."""
 
 _RULES: Mapping[type, Callable[[Any, Table, np.random.Generator], ClientRows]] = {
@@ -192,7 +194,11 @@ _RULES: Mapping[type, Callable[[Any, Table, np.random.Generator], ClientRows]] =
     SquarePartition: skewed,
     ExponentialPartition: skewed,
     InnerDirichletPartition: inner_dirichlet,
-    NaturalPartition: _natural,
+    InnerDirichletParallelPartition: inner_dirichlet_parallel,
+    NaturalPartition: natural,
+    GroupedNaturalPartition: grouped_natural,
+    ContinuousPartition: continuous,
+    DistributionPartition: distribution,
     ContiguousPartition: _contiguous,
     SortedPartition: _sorted,
 }

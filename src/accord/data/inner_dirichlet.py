@@ -1,0 +1,177 @@
+"""Partitions by quantity and by label together: sizes first, then the labels within each client.
+
+Acar et al. 2021, "Federated Learning Based on Dynamic Regularization", appendix. Each client draws proportions over the
+classes from Dirichlet(alpha), and the labels of its rows from these.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.config.partition import (
+    InnerDirichletParallelPartition,
+    InnerDirichletPartition,
+    InnerDirichletSection,
+)
+from accord.core.errors import DataError
+from accord.data.federated import ClientRows, Rows, Table
+from accord.data.quantity import given_sizes, quantity_sizes
+from accord.data.splits import shares_of, split_by_class
+
+Floats = NDArray[np.float64]
+DEFAULT_PARTITIONS = 10
+"""Clients where the study gives neither their number nor their sizes."""
+_AT_ONCE = 2**16  # rows whose classes are drawn together: memory is this times classes
+
+
+def inner_dirichlet(settings: InnerDirichletPartition, table: Table, rng: np.random.Generator) -> ClientRows:
+    """As Acar et al.'s code and flwr-datasets deal: row by row, to a client drawn uniformly among those not full.
+
+    A small client is so full early, while all classes last. The rows of a large one come late: many of them are of the
+    classes that are left, whatever its proportions.
+
+    Raises:
+        DataError: the sizes do not add up to the rows, or leave a client without any; alpha lists another number of
+            classes.
+    """
+    return _dealt(settings, table, rng, _counts_row_by_row)
+
+
+def inner_dirichlet_parallel(
+    settings: InnerDirichletParallelPartition, table: Table, rng: np.random.Generator
+) -> ClientRows:
+    """All clients draw all their rows at once, so that what a class lacks is lacking to large and small alike.
+
+    Raises:
+        DataError: as `inner_dirichlet`.
+    """
+    return _dealt(settings, table, rng, _counts_in_parallel)
+
+
+def _dealt(
+    settings: InnerDirichletSection,
+    table: Table,
+    rng: np.random.Generator,
+    count: Callable[[Rows, Rows, Floats, np.random.Generator], Rows],
+) -> ClientRows:
+    if settings.partition_sizes is not None:
+        sizes = given_sizes(settings.partition_sizes, len(table))
+    else:
+        clients, least = settings.num_partitions or DEFAULT_PARTITIONS, settings.min_partition_size
+        weights = _size_weights(settings, clients, rng)
+        sizes = quantity_sizes(settings.name, settings.quantity, clients, least, len(table), weights)
+    rows_by_class = split_by_class(table)
+    if isinstance(settings.alpha, tuple) and len(settings.alpha) != len(rows_by_class):
+        raise DataError(
+            f"partition.alpha lists {len(settings.alpha)} numbers, but the training rows have {len(rows_by_class)} "
+            "classes; give one a class"
+        )
+    share = rng.dirichlet(np.broadcast_to(settings.alpha, len(rows_by_class)), size=len(sizes))
+    counts = count(sizes, np.array([len(rows) for rows in rows_by_class]), share, rng)
+    owner = np.empty(len(table), dtype=np.int64)
+    for rows, held in zip(rows_by_class, counts.T, strict=True):
+        owner[rng.permutation(rows)] = np.repeat(np.arange(len(sizes)), held)
+    return shares_of(owner, len(sizes))
+
+
+def _counts_row_by_row(sizes: Rows, available: Rows, share: Floats, rng: np.random.Generator) -> Rows:
+    """How many rows of each class each client gets, shape `[clients, classes]`, with both sums as given.
+
+    Args:
+        sizes: rows of each client, shape `[clients]`.
+        available: rows of each class, shape `[classes]`, with the same sum.
+        share: each client's proportions over the classes, shape `[clients, classes]`.
+        rng: draws clients and classes.
+
+    The loop of flwr-datasets draws a client and then a class for one row after the other. The same distribution comes
+    without a loop over rows. Which client is next does not depend on classes, so all clients are drawn first. Classes
+    are then drawn for all rows to come at once, and taken up to the row at which one of them runs out; the rows from
+    there on draw again from the classes left. So there are at most as many passes as classes.
+    """
+    client = _order_of_clients(sizes, rng)
+    counts = np.zeros((len(sizes), len(available)), dtype=np.int64)
+    stock, done = available.copy(), 0
+    while done < len(client):
+        left = np.flatnonzero(stock)
+        label = left[_draw_classes(_proportions(share[:, left], stock[left]), client[done:], rng)]
+        taken = _before_one_runs_out(label, stock)
+        np.add.at(counts, (client[done : done + taken], label[:taken]), 1)
+        stock -= np.bincount(label[:taken], minlength=len(stock))
+        done += taken
+    return counts
+
+
+def _order_of_clients(sizes: Rows, rng: np.random.Generator) -> Rows:
+    """The client of each row in turn, drawn uniformly among those that are not full; shape `[sum of sizes]`.
+
+    If each client rings at times with independent exponential gaps of one mean, as often as it has rows, the next to
+    ring is uniform among those that have not rung their last, since exponential gaps have no memory.
+    """
+    client = np.repeat(np.arange(len(sizes)), sizes)
+    total = np.cumsum(rng.standard_exponential(len(client)))
+    first = np.cumsum(sizes) - sizes
+    start = np.where(first > 0, total[np.maximum(first - 1, 0)], 0.0)  # what the clients before have added up
+    return client[np.argsort(total - np.repeat(start, sizes), kind="stable")]
+
+
+def _draw_classes(share: Floats, client: Rows, rng: np.random.Generator) -> Rows:
+    """A class for each row, by its client's proportions; shape of `client`."""
+    upto = np.cumsum(share, axis=1)
+    label = np.empty(len(client), dtype=np.int64)
+    for start in range(0, len(client), _AT_ONCE):
+        some = client[start : start + _AT_ONCE]
+        drawn = rng.random(len(some)) * upto[some, -1]
+        label[start : start + _AT_ONCE] = (upto[some] <= drawn[:, None]).sum(axis=1)
+    return np.minimum(label, share.shape[1] - 1)
+
+
+def _before_one_runs_out(label: Rows, stock: Rows) -> int:
+    """How many of the rows, in order, get the class they drew: those before the first that draws a class with none."""
+    order = np.argsort(label, kind="stable")
+    counts = np.bincount(label, minlength=len(stock))
+    rank = np.arange(len(label)) - np.repeat(np.cumsum(counts) - counts, counts)  # the how-manieth of its class
+    short = order[rank >= stock[label[order]]]
+    return int(short.min()) if len(short) else len(label)
+
+
+def _size_weights(settings: InnerDirichletSection, clients: int, rng: np.random.Generator) -> Floats | None:
+    """Proportions of the clients' sizes where they are drawn at random; else None."""
+    if settings.quantity == "dirichlet":
+        return rng.dirichlet(np.full(clients, settings.size_alpha))
+    if settings.quantity == "log-normal":
+        logarithms = settings.size_sigma * rng.standard_normal(clients)
+        weights: Floats = np.exp(logarithms - logarithms.max())  # the largest is 1: nothing overflows
+        return weights
+    return None
+
+
+def _counts_in_parallel(sizes: Rows, available: Rows, share: Floats, rng: np.random.Generator) -> Rows:
+    """As `_counts_row_by_row`, all clients drawing at once.
+
+    A class asked for more rows than it has gives them to as many of those asking, at random. The others draw again from
+    the classes that are left, in the same proportions, or where these are zero, as many rows as are left.
+
+    A round either deals all that is left or uses up a class, so there are at most as many rounds as classes.
+    """
+    counts = np.zeros((len(sizes), len(available)), dtype=np.int64)
+    missing, stock = sizes.copy(), available.copy()
+    while missing.any():
+        left = np.flatnonzero(stock)
+        given = rng.multinomial(missing, _proportions(share[:, left], stock[left]))
+        for place, label in enumerate(left):
+            if given[:, place].sum() > stock[label]:
+                given[:, place] = rng.multivariate_hypergeometric(given[:, place], stock[label], method="marginals")
+        counts[:, left] += given
+        missing -= given.sum(axis=1)
+        stock[left] -= given.sum(axis=0)
+    return counts
+
+
+def _proportions(share: Floats, stock: Rows) -> Floats:
+    """Each line of `share` scaled to the sum 1; in proportion to the stock where it is all zero."""
+    largest = share.max(axis=1, keepdims=True)
+    scaled = np.divide(share, largest, out=np.empty_like(share), where=largest > 0)
+    scaled = np.where(largest > 0, scaled, stock)
+    shares: Floats = scaled / scaled.sum(axis=1, keepdims=True)
+    return shares
