@@ -40,7 +40,8 @@ PROGRAMS = ", ".join(SECTIONS["program"].names)
         (
             {"partition": {"name": "iid", "alpha": 0.3}},
             "partition.alpha",
-            "unknown key; it belongs to dirichlet, inner-dirichlet and inner-dirichlet-parallel (iid takes: num_partitions)",
+            "unknown key; it belongs to dirichlet, inner-dirichlet and inner-dirichlet-parallel "
+            "(iid takes: num_partitions)",
         ),
         (
             {"model": {"name": "logistic", "xyz": 1}},
@@ -55,8 +56,7 @@ PROGRAMS = ", ".join(SECTIONS["program"].names)
         (
             {"fairness": {"groups": ["sex"], "group": ["sex"]}},
             "fairness.group",
-            "unknown key; did you mean 'groups'? (fairness takes: groups, positive, confidence, "
-            "min_group_size, bootstrap)",
+            "unknown key; did you mean 'groups'? (fairness takes: groups, positive, confidence, min_group_size)",
         ),
         # varieties
         (
@@ -168,7 +168,7 @@ PROGRAMS = ", ".join(SECTIONS["program"].names)
         (
             {"partition": {"name": "dirichlet", "alpha": float("inf")}},
             "partition.alpha",
-            "expected a finite number, got inf",
+            "expected a finite number or a list, got inf",
         ),
         (
             {"model": {"name": "custom", "function": "a:b", "settings": 3}},
