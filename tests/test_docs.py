@@ -85,7 +85,7 @@ def kind(schema: Mapping[str, Any]) -> str:
     if "const" in schema or "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     if schema["type"] == "array":
-        each = kind(schema["items"]).replace("number", "numbers").replace("text", "texts")
+        each = re.sub(r"\b(number|text)\b", r"\1s", kind(schema["items"]))
         return f"{'non-empty ' if 'minItems' in schema else ''}list of {each}"
     if schema["type"] in ("integer", "number"):
         return number(schema)
