@@ -53,7 +53,7 @@ def _counts(settings: DistributionPartition, available: Rows, rng: np.random.Gen
         )
     matrix = np.array(settings.distribution, dtype=np.float64)
     if not settings.rescale:
-        counts = matrix.astype(np.int64)
+        counts: Rows = matrix.astype(np.int64)
         wrong = np.flatnonzero((counts != matrix).any(axis=1) | (counts.sum(axis=1) != available))
         if len(wrong):
             label = int(wrong[0])

@@ -50,7 +50,7 @@ def inner_dirichlet_parallel(
 
 
 def _dealt(
-    settings: InnerDirichletSection,
+    settings: InnerDirichletPartition | InnerDirichletParallelPartition,
     table: Table,
     rng: np.random.Generator,
     count: Callable[[Rows, Rows, Floats, np.random.Generator], Rows],
@@ -112,7 +112,8 @@ def _order_of_clients(sizes: Rows, rng: np.random.Generator) -> Rows:
     total = np.cumsum(rng.standard_exponential(len(client)))
     first = np.cumsum(sizes) - sizes
     start = np.where(first > 0, total[np.maximum(first - 1, 0)], 0.0)  # what the clients before have added up
-    return client[np.argsort(total - np.repeat(start, sizes), kind="stable")]
+    order: Rows = client[np.argsort(total - np.repeat(start, sizes), kind="stable")]
+    return order
 
 
 def _draw_classes(share: Floats, client: Rows, rng: np.random.Generator) -> Rows:
