@@ -124,7 +124,8 @@ def _draw_classes(share: Floats, client: Rows, rng: np.random.Generator) -> Rows
         some = client[start : start + _AT_ONCE]
         drawn = rng.random(len(some)) * upto[some, -1]
         label[start : start + _AT_ONCE] = (upto[some] <= drawn[:, None]).sum(axis=1)
-    return np.minimum(label, share.shape[1] - 1)
+    most: Rows = np.minimum(label, share.shape[1] - 1)
+    return most
 
 
 def _before_one_runs_out(label: Rows, stock: Rows) -> int:
