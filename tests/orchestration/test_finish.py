@@ -2,21 +2,24 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 import accord
 from accord.config.schema import Study
 from accord.fairness.groups import GroupCounts
 from accord.orchestration import group_measures as module
+from accord.orchestration.evaluation import evaluate_final
 from accord.orchestration.finish import conclude
 from accord.orchestration.group_measures import QUANTILES, client_measures, client_quantiles, sums_by_column
 from accord.orchestration.prepare import prepare
 from accord.orchestration.run_state import Stop, begin
-from accord.program.evaluate import evaluate
 
 
 @pytest.fixture
@@ -61,8 +64,8 @@ def test_clients_figures_are_plain_counts(run: accord.Run) -> None:
 
 def test_the_clients_counts_add_up_to_the_test_sets(run: accord.Run) -> None:
     prepared = prepare(run.study)
-    table, shares = prepared.federated.data.test, prepared.federated.test
-    evaluated = evaluate(prepared.work.task, run.params, table, 100)
+    shares = prepared.federated.test
+    evaluated = evaluate_final(prepared, run.params)
     over_all = sums_by_column(prepared, evaluated, slice(None))
     for column, counts in over_all.items():
         total: GroupCounts | None = None
@@ -77,7 +80,7 @@ def test_the_clients_counts_add_up_to_the_test_sets(run: accord.Run) -> None:
 
 def test_quantiles_are_those_over_the_clients_one_by_one(run: accord.Run) -> None:
     prepared = prepare(run.study)
-    evaluated = evaluate(prepared.work.task, run.params, prepared.federated.data.test, 100)
+    evaluated = evaluate_final(prepared, run.params)
     clients, told = client_measures(prepared, evaluated), client_quantiles(prepared, evaluated)
 
     def over(values: list[float | None]) -> dict[str, Any] | None:
@@ -116,13 +119,63 @@ def test_beyond_the_limit_clients_are_summed_up(
     assert written["groups"]["group=0"]["tpr"] is None  # three classes: no label counts as positive
 
 
+def test_a_model_that_says_no_to_everyone_gets_no_clean_bill(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    """Fails where gaps are bootstrapped ("0.000 to 0.000"), and where nothing says what 70% accuracy is worth."""
+    data = {"name": "synthetic", "train_rows": 300, "test_rows": 400, "classes": 2, "separation": 0.5}
+    prepared = prepare(small_study(data=data, fairness={"groups": ["group"], "positive": 1}))
+    state = begin(prepared, tmp_path)
+    # All weight on the bias of class 0: the same answer to every row.
+    no = {name: torch.zeros_like(value) for name, value in state.server.params.items()}
+    bias = next(name for name in no if name.endswith("bias"))
+    no[bias][0] = 1.0
+    result = conclude(prepared, tmp_path, replace(state, server=replace(state.server, params=no)), None, None)
+    labels = prepared.federated.data.test.y.numpy()
+    share = (labels == 0).mean()
+    assert result.test.score("accuracy") == pytest.approx(share)
+    assert result.test.score("majority_share") == pytest.approx(max(share, 1 - share))
+    assert result.test.predicts_one_label == "0"
+    assert result.test.majority_label == ("0" if share > 0.5 else "1")
+    assert (result.test.score("balanced_accuracy"), result.test.score("roc_auc")) == (0.5, 0.5)
+    assert result.test.score("average_precision") == pytest.approx(1 - share)  # of chance: the share of the positive
+    assert result.fairness is not None
+    assert result.fairness.positive_label == "1"
+    for column in result.fairness.columns.values():
+        assert column.score("demographic_parity_difference") == column.score("equalized_odds_difference") == 0.0
+        for gap in ("demographic_parity_difference", "equalized_odds_difference", "equal_opportunity_difference"):
+            low, high = column.interval(gap) or (0.0, 0.0)
+            assert low == 0.0
+            assert high > 0.01
+
+
+def test_scores_of_the_final_model_are_scikit_learns(run: accord.Run) -> None:
+    prepared = prepare(run.study)
+    table = prepared.federated.data.test
+    scores = prepared.work.task.predict(run.params, table.x.float()).double().softmax(1).detach().numpy()[:, 1]
+    labels, predicted = table.y.numpy(), scores > 0.5
+    assert run.result is not None
+    test = run.result["test"]
+    assert test["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert test["roc_auc"] == pytest.approx(roc_auc_score(labels, scores))
+    assert test["average_precision"] == pytest.approx(average_precision_score(labels, scores))
+    assert test["predicts_one_label"] is None
+    codes = table.groups["group"].codes
+    for code, name in enumerate(table.groups["group"].names):
+        rows, group = codes == code, run.result["fairness"]["groups"][f"group={name}"]
+        assert group["roc_auc"] == pytest.approx(roc_auc_score(labels[rows], scores[rows]))
+        assert group["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels[rows], predicted[rows]))
+        assert group["one_class"] is False
+    for name in ("label=0", "label=1"):  # a group by label has one class: nothing to rank
+        group = run.result["fairness"]["groups"][name]
+        assert (group["roc_auc"], group["average_precision"], group["one_class"]) == (None, None, True)
+
+
 def test_without_fairness_there_are_no_groups(small_study: Callable[..., Study], tmp_path: Path) -> None:
     run = accord.run(small_study(fairness=None), tmp_path / "run")
     assert run.result is not None
     assert run.result["fairness"] is None
     assert not (run.folder / "clients.json").exists()
     prepared = prepare(run.study)
-    evaluated = evaluate(prepared.work.task, run.params, prepared.federated.data.test, 100)
+    evaluated = evaluate_final(prepared, run.params)
     assert client_measures(prepared, evaluated) == []
 
 

@@ -5,6 +5,7 @@ Each function returns JSON-ready values, parts of `result.json`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from accord.fairness.audit import ClientSpread
 from accord.fairness.calibration import calibration
 from accord.fairness.confusion import MOST_CLASSES, confusion
 from accord.fairness.groups import Grouping
+from accord.fairness.ranking import Ranking
 from accord.orchestration.early_stopping import kept_round, watched
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.run_state import RunState, Stop
@@ -21,8 +23,16 @@ from accord.program.client_work import make_optimizer
 from accord.program.evaluate import evaluate
 from accord.program.fine_tuning import draw_clients, fine_tune
 from accord.program.local import ClientWork
+from accord.records.round_record import TestScores
 from accord.tasks.base import Evaluated, TaskKind
-from accord.tasks.classification import row_probabilities
+from accord.tasks.classification import ranking, row_probabilities
+
+
+def evaluate_final(prepared: Prepared, params: Params) -> Evaluated:
+    """The final model on the test rows, with all that the result says of it."""
+    size = prepared.study.evaluation.batch_size
+    evaluated = evaluate(prepared.work.task, params, prepared.federated.data.test, size, keep_probabilities=True)
+    return replace(evaluated, positive=prepared.positive)
 
 
 def overall_calibration(evaluated: Evaluated, bins: int) -> dict[str, Any] | None:
@@ -34,7 +44,7 @@ def overall_calibration(evaluated: Evaluated, bins: int) -> dict[str, Any] | Non
 
 
 def class_measures(prepared: Prepared, evaluated: Evaluated) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
-    """Calibration and confusion of each group by its flat name, and what the confusion matrices are over.
+    """Ranking, calibration and confusion of each group by its flat name, and what the confusion matrices are over.
 
     Nothing where the target is a number: such a model gives no probabilities and confuses no labels.
     """
@@ -42,8 +52,39 @@ def class_measures(prepared: Prepared, evaluated: Evaluated) -> tuple[dict[str, 
         return {}, None
     calibrated = group_calibration(prepared.groups, evaluated, prepared.study.evaluation.calibration_bins)
     confused, about = group_confusion(prepared.groups, prepared.federated.data.class_names, evaluated)
-    found = {name: {"calibration": calibrated[name], "confusion": confused.get(name)} for name in calibrated}
+    ranked = group_ranking(prepared.groups, evaluated)
+    found = {
+        name: {**ranked[name].as_json(), "calibration": calibrated[name], "confusion": confused.get(name)}
+        for name in calibrated
+    }
     return found, about
+
+
+def group_ranking(groups: Mapping[str, Grouping], evaluated: Evaluated) -> dict[str, Ranking]:
+    """How well each group's rows are told apart, by its flat name."""
+    return {
+        f"{column}={name}": ranking(evaluated, np.flatnonzero(grouping.codes == code))
+        for column, grouping in groups.items()
+        for code, name in enumerate(grouping.names)
+    }
+
+
+def final_scores(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
+    """What `result.json` holds of the test rows: every score, and whether the model names one label for all."""
+    kind, names = evaluated.kind, prepared.federated.data.class_names
+    scores = TestScores({score.result_key: score.of(evaluated) for score in kind.all_scores}, len(evaluated)).as_json()
+    if not kind.classes:
+        return scores
+    predicted = np.unique(evaluated.predictions)
+    return scores | {
+        "majority_label": names[int(np.bincount(evaluated.targets).argmax())],
+        "predicts_one_label": names[int(predicted[0])] if len(predicted) == 1 else None,
+    }
+
+
+def positive_label(prepared: Prepared) -> str | None:
+    """The name of the class that counts as positive; None where none does."""
+    return None if prepared.positive is None else prepared.federated.data.class_names[prepared.positive]
 
 
 def group_calibration(

@@ -5,6 +5,8 @@ from pathlib import Path
 from accord.core.versions import versions
 from accord.orchestration.evaluation import (
     clients_spread,
+    evaluate_final,
+    final_scores,
     fine_tuned,
     overall_calibration,
     personal,
@@ -13,8 +15,6 @@ from accord.orchestration.evaluation import (
 from accord.orchestration.group_measures import fairness_report, groups_by_client
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.run_state import RunState, Stop
-from accord.orchestration.scoring import scores_of
-from accord.program.evaluate import evaluate
 from accord.records import result, store
 from accord.records.run_result import RunResult
 
@@ -35,7 +35,7 @@ def conclude(
         What the run came to.
     """
     study, data = prepared.study, prepared.federated.data
-    evaluated = evaluate(prepared.work.task, progress.final, data.test, study.evaluation.batch_size)
+    evaluated = evaluate_final(prepared, progress.final)
     clients = clients_spread(prepared, evaluated) if study.evaluation.per_client else None
     if clients is not None and prepared.groups:
         store.write_json(folder / "clients.json", groups_by_client(prepared, evaluated))
@@ -50,7 +50,7 @@ def conclude(
         "message": stop.message if stop else None,
         "rounds": progress.round,
         "planned_rounds": study.program.rounds,
-        "test": scores_of(evaluated).as_json(),
+        "test": final_scores(prepared, evaluated),
         "calibration": overall_calibration(evaluated, study.evaluation.calibration_bins),
         "privacy": result.privacy_summary(progress.ledger, prepared.entry),
         "fairness": fairness_report(prepared, evaluated),

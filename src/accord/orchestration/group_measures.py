@@ -13,7 +13,7 @@ from accord.fairness.audit import audit, group_reports
 from accord.fairness.gaps import gap_values
 from accord.fairness.groups import Grouping, Integers
 from accord.fairness.measures import Floats, GroupSums
-from accord.orchestration.evaluation import class_measures
+from accord.orchestration.evaluation import class_measures, positive_label
 from accord.orchestration.prepared import Prepared
 from accord.tasks.base import Evaluated
 
@@ -34,7 +34,7 @@ def fairness_report(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any] 
     by_group, about = class_measures(prepared, evaluated)
     for name, group in report["groups"].items():
         group |= by_group.get(name, {})
-    return report | {"confusion": about}
+    return report | {"positive_label": positive_label(prepared), "confusion": about}
 
 
 def groups_by_client(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def sums_by_column(prepared: Prepared, evaluated: Evaluated, rows: Integers | sl
     found = {}
     for column, grouping in prepared.groups.items():
         own = Grouping(column, grouping.names, grouping.codes[rows])
-        found[column] = evaluated.kind.group_sums(own, evaluated, rows, prepared.positive)
+        found[column] = evaluated.kind.group_sums(own, evaluated, rows)
     return found
 
 
@@ -123,7 +123,7 @@ def _by_cell(
     """
     cells, codes = np.unique(cell, return_inverse=True)
     grouping = Grouping("cell", tuple(map(str, cells.tolist())), codes)
-    sums = evaluated.kind.group_sums(grouping, evaluated, prepared.federated.test.order, prepared.positive)
+    sums = evaluated.kind.group_sums(grouping, evaluated, prepared.federated.test.order)
     return sums.n, evaluated.kind.groups.values(sums), cells
 
 

@@ -15,14 +15,24 @@ from accord.tasks.base import Evaluated
 from accord.tasks.task import Task
 
 
-def evaluate(task: Task, params: Params, table: Table, batch_size: int) -> Evaluated:
-    """The model with `params` on every row of `table`, `batch_size` rows at a time.
+def evaluate(
+    task: Task, params: Params, table: Table, batch_size: int, *, keep_probabilities: bool = False
+) -> Evaluated:
+    """The model with `params` on every row of `table`.
 
-    The rows of a batch are independent of one another, so the batch size changes memory and not the answers.
+    Args:
+        task: what was learned.
+        params: of the model.
+        table: n rows.
+        batch_size: rows at a time. They do not see one another, so this changes memory and not the answers.
+        keep_probabilities: whether to keep each row's probability of every label, which takes n times classes numbers.
     """
     pieces: list[Mapping[str, Tensor]] = []
     for outputs, targets in _outputs(task, params, table, batch_size):
-        answers = {"losses": task.per_sample(outputs, targets), **task.kind.answer(outputs, targets)}
+        answers = {
+            "losses": task.per_sample(outputs, targets),
+            **task.kind.answer(outputs, targets, keep_probabilities),
+        }
         pieces.append({name: values.cpu() for name, values in answers.items()})
     rows = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
     targets = table.y.double() if table.y.is_floating_point() else table.y

@@ -87,11 +87,15 @@ class TestResult(Scored):
 
     Attributes:
         n: test rows.
+        majority_label: the commonest label, whose share is the score `majority_share`; None in a regression.
+        predicts_one_label: the label that the model names for every row; None where it names several.
     """
 
     __test__: ClassVar[bool] = False  # not a pytest class
 
     n: Count
+    majority_label: str | None = None
+    predicts_one_label: str | None = None
 
 
 class TwinResult(Part):
@@ -173,6 +177,7 @@ class GroupResult(Measured):
         too_small_rates: scores that rest on too few rows; None in results of earlier versions.
         calibration: None without rows, and where it was not measured.
         confusion: rows by label and prediction; None without rows, and where none was kept.
+        one_class: whether all its rows have one label, so that no ranking can be measured.
     """
 
     n: Count
@@ -180,6 +185,7 @@ class GroupResult(Measured):
     too_small_rates: tuple[str, ...] | None = None
     calibration: CalibrationResult | None = None
     confusion: tuple[tuple[Count, ...], ...] | None = None
+    one_class: Flag = False
 
     @property
     def few(self) -> frozenset[str]:
@@ -214,19 +220,28 @@ class FairnessResult(Part):
     Attributes:
         groups: by flat name, such as `sex*race=Female, Black`.
         columns: by column.
-        headline_column: whose gaps are the headline.
+        headline_column: where the first gap is widest.
+        headline_columns: by gap, the column where it is widest; empty in results of earlier versions.
         worst_group: flat name; None where every group is too small.
         confidence: level of the intervals.
         confusion: what confusion matrices are over; None without any.
+        positive: the code of the class that counts as selected; None where none does.
+        positive_label: its name; None there too, and in results of earlier versions.
     """
 
     groups: Mapping[str, GroupResult]
     columns: Mapping[str, ColumnResult]
     headline_column: str
+    headline_columns: Mapping[str, str] = Field(default_factory=dict)
     worst_group: str | None
     confidence: Real
     confusion: ConfusionNames | None = None
     positive: JsonValue = None
+    positive_label: str | None = None
+
+    def headline_of(self, gap: str) -> str:
+        """The column whose gap is the headline."""
+        return self.headline_columns.get(gap, self.headline_column)
 
     def score(self, name: str) -> float | None:
         """A headline figure, such as a gap; None where it is undefined, or was not measured."""

@@ -174,6 +174,7 @@ class Scoring:
         task: as `result.json` has it.
         words: the titles and phrases of the kind.
         scores: in tables; the first is the headline, the first two are `main`.
+        final: scores of the final model alone.
         beside: under the headline in a terminal.
         local: over clients and over groups.
         group: in the table of groups.
@@ -189,6 +190,7 @@ class Scoring:
     task: str
     words: base.Words
     scores: tuple[Score, ...]
+    final: tuple[Score, ...]
     beside: tuple[Score, ...]
     local: Score
     group: tuple[Score, ...]
@@ -261,6 +263,7 @@ def _of_kind(kind: base.TaskKind) -> Scoring:
         task=kind.name,
         words=kind.words,
         scores=_all(kind.in_tables),
+        final=_all(kind.final_scores),
         beside=_all(kind.beside),
         local=written(kind.local),
         group=_all(kind.group_scores),

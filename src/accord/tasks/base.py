@@ -24,6 +24,7 @@ class Evaluated:
         predictions: the label of the largest output, or the number; shape `[n]`.
         losses: the loss of each row, float64, shape `[n]`; may be infinite or NaN.
         extra: what else the kind keeps of each row, by name; see its module.
+        positive: the label that counts as positive; None where there is none.
     """
 
     kind: "TaskKind"
@@ -31,6 +32,7 @@ class Evaluated:
     predictions: NDArray[Any]
     losses: Floats
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    positive: int | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -139,14 +141,15 @@ class TaskKind:
     Attributes:
         name: as `result.json` has it.
         loss: outputs `[batch, ...]` and targets `[batch]` to the loss of each sample, `[batch]`.
-        answer: the same to what is kept of each row: `predictions`, and the entries of `Evaluated.extra`.
+        answer: the same to what is kept of each row: `predictions`, and the entries of `Evaluated.extra`. Its third
+            argument asks for the probabilities of every label, too.
         scores: computed after every evaluated round. The first is the headline.
         in_tables: those of them in tables by round. The first two are drawn.
         final_scores: computed at the end of the run only.
         beside: scores that a terminal shows under the headline.
         local: averaged over the rows of a group or a client, and the measure that ranks groups.
         groups: what is measured of groups.
-        group_sums: the sums behind those measures: of the rows of a grouping, with the positive label or None.
+        group_sums: the sums behind those measures, over some of the rows and their grouping.
         group_scores: the columns of the table of groups; names of `groups`.
         gap_scores: the gaps between groups; the first is the headline.
         gap: the first of them as cards and sweeps show it.
@@ -158,14 +161,14 @@ class TaskKind:
 
     name: str
     loss: Callable[[Tensor, Tensor], Tensor]
-    answer: Callable[[Tensor, Tensor], Mapping[str, Tensor]]
+    answer: Callable[[Tensor, Tensor, bool], Mapping[str, Tensor]]
     scores: tuple[Score, ...]
     in_tables: tuple[Score, ...]
     final_scores: tuple[Score, ...]
     beside: tuple[Score, ...]
     local: Score
     groups: GroupMeasures[Any]
-    group_sums: Callable[[Grouping, Evaluated, Integers | slice, int | None], GroupSums]
+    group_sums: Callable[[Grouping, Evaluated, Integers | slice], GroupSums]
     group_scores: tuple[Score, ...]
     gap_scores: tuple[Score, ...]
     gap: Score

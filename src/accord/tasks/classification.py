@@ -1,7 +1,8 @@
 """Classification: one of a set of labels is predicted, by the largest of as many outputs (logits).
 
 `Evaluated.extra` holds `confidence`, the probability of the predicted label, and `brier`, the squared distance of all
-probabilities to the label's; both of shape `[n]`.
+probabilities to the label's; both of shape `[n]`. Where they were asked for, it holds all `probabilities`, shape
+`[n, classes]`, of at most 100 classes.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from accord.fairness.calibration import RowScores
 from accord.fairness.groups import GroupCounts, Grouping, Integers, count
+from accord.fairness.ranking import MOST_CLASSES, Ranking, rank
 from accord.fairness.rates import RATES_BY_GROUP
 from accord.tasks.base import Evaluated, Score, TaskKind, Words
 
@@ -28,13 +30,16 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def _answer(logits: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+def _answer(logits: Tensor, labels: Tensor, keep_probabilities: bool) -> Mapping[str, Tensor]:
     """The predicted label, its probability, and the squared distance of all probabilities to the label's."""
     predictions, probabilities = logits.argmax(1), logits.softmax(1)
     # |p - e_y|^2 = |p|^2 - 2 p_y + 1, which needs no one-hot vector.
     brier = probabilities.square().sum(1) - 2 * probabilities.gather(1, labels[:, None])[:, 0] + 1
     confidence = probabilities.gather(1, predictions[:, None])[:, 0]
-    return {"predictions": predictions, "confidence": confidence, "brier": brier}
+    found = {"predictions": predictions, "confidence": confidence, "brier": brier}
+    if keep_probabilities and logits.shape[1] <= MOST_CLASSES:
+        found["probabilities"] = probabilities
+    return found
 
 
 def correct(evaluated: Evaluated) -> NDArray[np.bool_]:
@@ -48,12 +53,35 @@ def row_probabilities(evaluated: Evaluated) -> RowScores:
     return RowScores(correct(evaluated), extra["confidence"], extra["brier"], evaluated.losses)
 
 
+def ranking(evaluated: Evaluated, rows: Integers | slice = slice(None)) -> Ranking:
+    """How well some of the rows are told apart."""
+    probabilities = evaluated.extra.get("probabilities")
+    known = None if probabilities is None else probabilities[rows]
+    return rank(evaluated.targets[rows], evaluated.predictions[rows], known, evaluated.positive)
+
+
+def _majority_share(evaluated: Evaluated) -> float:
+    return float(np.bincount(evaluated.targets).max() / len(evaluated))
+
+
+def _balanced_accuracy(evaluated: Evaluated) -> float:
+    return rank(evaluated.targets, evaluated.predictions, None, None).balanced_accuracy
+
+
+def _roc_auc(evaluated: Evaluated) -> float:
+    return ranking(evaluated).roc_auc
+
+
+def _average_precision(evaluated: Evaluated) -> float:
+    return ranking(evaluated).average_precision
+
+
 def _losses(evaluated: Evaluated) -> NDArray[Any]:
     return evaluated.losses
 
 
-def _counts(grouping: Grouping, evaluated: Evaluated, rows: Integers | slice, positive: int | None) -> GroupCounts:
-    return count(grouping, evaluated.targets[rows], evaluated.predictions[rows], positive)
+def _counts(grouping: Grouping, evaluated: Evaluated, rows: Integers | slice) -> GroupCounts:
+    return count(grouping, evaluated.targets[rows], evaluated.predictions[rows], evaluated.positive)
 
 
 def _rate(name: str, title: str) -> Score:
@@ -68,6 +96,38 @@ ACCURACY = Score(
     "accuracy", "Accuracy", "Share of test rows that are right", "share", False, short="acc", of_rows=correct
 )
 LOSS = Score("loss", "Loss", "Mean cross-entropy in nats", "plain", of_rows=_losses)
+MAJORITY_SHARE = Score(
+    "majority_share",
+    "Commonest class",
+    "Share of test rows that have the commonest label: the accuracy of naming it always",
+    "share",
+    False,
+    of_all=_majority_share,
+)
+BALANCED_ACCURACY = Score(
+    "balanced_accuracy",
+    "Balanced accuracy",
+    "Mean over classes of the share of their rows that are right",
+    "share",
+    False,
+    of_all=_balanced_accuracy,
+)
+ROC_AUC = Score(
+    "roc_auc",
+    "ROC AUC",
+    "How often a positive row is ranked above a negative one; 0.5 is chance",
+    "plain",
+    False,
+    of_all=_roc_auc,
+)
+AVERAGE_PRECISION = Score(
+    "average_precision",
+    "PR AUC",
+    "Area under the precision-recall curve (average precision)",
+    "plain",
+    False,
+    of_all=_average_precision,
+)
 
 CLASSIFICATION = TaskKind(
     name="classification",
@@ -75,7 +135,7 @@ CLASSIFICATION = TaskKind(
     answer=_answer,
     scores=(ACCURACY, LOSS),
     in_tables=(ACCURACY, LOSS),
-    final_scores=(),
+    final_scores=(MAJORITY_SHARE, BALANCED_ACCURACY, ROC_AUC, AVERAGE_PRECISION),
     beside=(),
     local=ACCURACY,
     groups=RATES_BY_GROUP,

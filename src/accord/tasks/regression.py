@@ -23,7 +23,7 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs[:, 0] - targets).square()
 
 
-def _answer(outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+def _answer(outputs: Tensor, targets: Tensor, probabilities: bool) -> Mapping[str, Tensor]:
     return {"predictions": outputs[:, 0]}
 
 
@@ -51,7 +51,7 @@ def _r2(evaluated: Evaluated) -> float:
     return 1 - float(evaluated.losses.sum()) / varied if varied else float("nan")
 
 
-def _sums(grouping: Grouping, evaluated: Evaluated, rows: Integers | slice, positive: int | None) -> ErrorSums:
+def _sums(grouping: Grouping, evaluated: Evaluated, rows: Integers | slice) -> ErrorSums:
     return sum_errors(grouping, errors(evaluated)[rows])
 
 

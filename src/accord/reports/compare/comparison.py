@@ -197,7 +197,7 @@ def compared(runs: Sequence[FinishedRun], confidence: float = 0.95) -> Compariso
         sides=tuple(sides),
         differing=_differing(sides),
         differences=tuple(each for each in differences if len(each.seeds) >= _FEWEST_PAIRS),
-        notes=(*notes, *_stopped(sides), *_test_sets(sides), *_other_groups(sides), *_seeds(sides)),
+        notes=(*notes, *_stopped(sides), *_one_label(sides), *_test_sets(sides), *_other_groups(sides), *_seeds(sides)),
     )
 
 
@@ -355,6 +355,16 @@ def _stopped(sides: Sequence[Arm]) -> list[str]:
         for side in sides
         for run in side.runs
         if run.result.status != "done"
+    ]
+
+
+def _one_label(sides: Sequence[Arm]) -> list[str]:
+    """Models that name one label for every row: their accuracy is that label's share, and no gap says anything."""
+    return [
+        f"{side.label}, seed {run.study.seed}: {words.one_label(run.result.test)}"
+        for side in sides
+        for run in side.runs
+        if run.result.test.predicts_one_label is not None
     ]
 
 

@@ -137,7 +137,9 @@ def _scores(comparison: Comparison) -> Section:
         f"{score.title} against epsilon: {means}",
         partial(figures.epsilon_figure, comparison),
     )
-    kinds = (*(each.name for each in comparison.scoring.scores), "epsilon", f"worst_decile{comparison.scoring.tenth}")
+    told = comparison.scoring
+    final = (each.name for each in told.final if cw.has(comparison, each.name))
+    kinds = (*(each.name for each in told.scores), *final, "epsilon", f"worst_decile{told.tenth}")
     grid = _figures(comparison, kinds, "On the test rows", score.name)
     subject = comparison.scoring.subject
     return Section(
@@ -159,7 +161,7 @@ def _groups(comparison: Comparison) -> Section | None:
             f"{score.title} of each group of {column_label(column)}, a dot a side",
             partial(figures.groups_figure, comparison, column),
         )
-    grid = _figures(comparison, kinds, "Between groups of the column listed first", kinds[0])
+    grid = _figures(comparison, kinds, "Between groups: the widest gap of all columns and intersections", kinds[0])
     return Section("groups", "Groups", (Part(plots=plots, tables=(grid,)),), "result.json")
 
 

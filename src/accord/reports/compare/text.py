@@ -6,11 +6,11 @@ from typing import Any
 
 from accord.reports.compare.comparison import Arm, Comparison
 from accord.reports.intervals import Interval
-from accord.reports.scoring import ACCURACY, LOSS, MAE, R2, RMSE, Score
+from accord.reports.scoring import ACCURACY, LOSS, RMSE, SCORINGS, Score
 from accord.reports.words import formatting as words
 
 TITLES: Mapping[str, str] = {
-    **{score.name: score.title for score in (ACCURACY, LOSS, RMSE, MAE, R2)},
+    **{score.name: score.title for kind in SCORINGS.values() for score in (*kind.scores, *kind.final)},
     "mse": "MSE",
     "epsilon": "ε",
     "worst_group_accuracy": "Worst group",
@@ -28,8 +28,9 @@ TITLES: Mapping[str, str] = {
     "rounds": "Rounds",
 }
 _FORMS: Mapping[str, Score] = {
-    **dict.fromkeys(("accuracy", "worst_group_accuracy", "worst_decile"), ACCURACY),
-    **dict.fromkeys(("mse", "rmse", "mae", "worst_group_mse", "mse_gap", "bias_gap"), RMSE),
+    **{score.name: score for kind in SCORINGS.values() for score in (*kind.scores, *kind.final)},
+    **dict.fromkeys(("worst_group_accuracy", "worst_decile"), ACCURACY),
+    **dict.fromkeys(("mse", "worst_group_mse", "mse_gap", "bias_gap"), RMSE),
     "worst_decile_mse": RMSE,
 }
 """As which score a measure is written; others as a plain number."""

@@ -19,6 +19,8 @@ def groups(result: RunResult) -> Section | None:
     told = scoring(result)
     level = f"{100 * fairness.confidence:.4g}%"
     text = [f"On {words.count(result.test.n, 'test row')}, with {level} intervals."]
+    if fairness.positive_label is not None:
+        text.append(f"A row is selected where {words.label(fairness.positive_label)} is predicted for it.")
     if fairness.positive is None and not told.numbers:
         text.append("No label counts as selected here, so selection, true and false positive rates are undefined (–).")
     if any(group.too_small for group in fairness.groups.values()):

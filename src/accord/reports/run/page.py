@@ -134,12 +134,16 @@ def _score_card(result: RunResult) -> Card:
     told = scoring(result)
     first, *others = told.scores
     shown, rows = first.shown(test.score(first.name)), words.count(test.n, "test row")
+    majority = test.score("majority_share")
+    if majority is not None and test.majority_label is not None:
+        rows += f", {words.percent(majority)} {words.label(test.majority_label)}"
+    one = (words.one_label(test),) if test.predicts_one_label is not None else ()
     if not twin:
         beside = ", ".join(f"{each.in_text} {each.shown(test.score(each.name))}" for each in others)
-        return Card(f"Test {first.in_text}", shown, (rows, beside))
+        return Card(f"Test {first.in_text}", shown, (*one, rows, beside))
     other = twin.test.score(first.name)
     cost = first.change(test.score(first.name), other)
-    return Card(f"Test {first.in_text}", shown, (f"{first.shown(other)} without privacy", f"{cost}, {rows}"))
+    return Card(f"Test {first.in_text}", shown, (*one, f"{first.shown(other)} without privacy", f"{cost}, {rows}"))
 
 
 def _privacy_card(privacy: PrivacyResult | None) -> Card:
@@ -163,7 +167,7 @@ def _worst_card(result: RunResult) -> list[Card]:
     worst = fairness.worst_group if fairness else None
     if fairness and worst:
         group, column = fairness.groups[worst], fairness.column_of(worst)
-        headline = labels.column_label(fairness.headline_column, 30)
+        headline = labels.column_label(fairness.headline_of(told.gap.name), 30)
         lines = (
             f"{labels.column_label(column, 30)}: {labels.group_label(worst, column)}",
             f"{told.local.span(group.interval(told.local.name))}, {words.count(group.n, 'row')}",

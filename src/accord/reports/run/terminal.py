@@ -81,8 +81,15 @@ def _score_lines(result: RunResult, told: Scoring) -> list[tuple[str, str, str]]
     if twin:
         other = twin.test.score(first.name)
         note = f"{first.shown(other)} without privacy, {first.change(test.score(first.name), other)}"
+    majority = test.score("majority_share")
+    if majority is not None and test.majority_label is not None:
+        note += f"; {words.percent(majority)} of them are {words.label(test.majority_label)}"
+    one = [("  one label", "", words.one_label(test))] if test.predicts_one_label is not None else []
+    known = [each for each in told.final if each.name != "majority_share" and words.known(test.score(each.name))]
+    further = ", ".join(f"{each.in_text} {each.shown(test.score(each.name))}" for each in known)
+    final = [("", "", further)] if further else []
     beside = [(f"  {each.title}", each.shown(test.score(each.name)), "") for each in told.beside]
-    return [(first.title, first.shown(test.score(first.name)), note), *beside]
+    return [(first.title, first.shown(test.score(first.name)), note), *one, *final, *beside]
 
 
 def _privacy_lines(privacy: PrivacyResult | None) -> list[tuple[str, str, str]]:
@@ -106,18 +113,21 @@ def _fairness_lines(fairness: FairnessResult | None, told: Scoring) -> list[tupl
     if not fairness:
         return []
     of = told.local
-    headline, worst = fairness.headline_column, fairness.worst_group
+    worst = fairness.worst_group
     lines = [(f"Worst group{told.behind}", words.DASH, "every group is too small to say")]
     if worst:
         group, column = fairness.groups[worst], fairness.column_of(worst)
         note = f"{group_label(worst, column, 30)} ({of.span(group.interval(of.name))}), "
         lines = [(f"Worst group{told.behind}", of.shown(group.score(of.name)), f"{note}n = {words.count(group.n)}")]
-    gaps = fairness.columns[headline]
     for gap in told.gaps:
+        column = fairness.headline_of(gap.name)
+        gaps = fairness.columns[column]
         if gap.short and words.known(value := gaps.score(gap.name)):
             ends = gaps.interval(gap.name)
             between = f"({gap.span(ends)}) " if ends else ""
-            lines.append((f"  {gap.short}", gap.shown(value), f"{between}by {column_label(headline, 20)}"))
+            lines.append((f"  {gap.short}", gap.shown(value), f"{between}by {column_label(column, 20)}"))
+    if fairness.positive_label is not None:
+        lines.append(("  selected", "", f"where {words.label(fairness.positive_label)} is predicted"))
     small = sum(group.too_small for group in fairness.groups.values())
     if small:
         lines.append(("", "", f"{words.count(small, 'group')} too small to say"))

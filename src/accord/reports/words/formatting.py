@@ -6,7 +6,7 @@ A value that is None or not a number is an en dash, so that nothing undefined is
 import math
 from typing import Any, TypeGuard
 
-from accord.records.run_result import DataResult, JointResult, RunResult
+from accord.records.run_result import DataResult, JointResult, RunResult, TestResult
 
 DASH = "–"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -188,3 +188,23 @@ def stopped(result: RunResult) -> str | None:
     }.get(result.reason or "", "no reason was recorded")
     text = f"Stopped early after {result.rounds} of {count(result.planned_rounds, 'round')}: {reason}."
     return f"{text} {plain(result.message, 400)}" if result.message else text
+
+
+def label(name: str) -> str:
+    """A class by its own name, within a sentence.
+
+    >>> label(">50K")
+    '“>50K”'
+    """
+    return f"“{plain(name, 40)}”"
+
+
+def one_label(test: TestResult) -> str:
+    """Says that a model names one label for every row; empty where it names several.
+
+    >>> one_label(TestResult.model_validate({"n": 2, "predicts_one_label": "no"}))
+    'predicts “no” for every test row: equal groups here are no sign of fairness'
+    """
+    if test.predicts_one_label is None:
+        return ""
+    return f"predicts {label(test.predicts_one_label)} for every test row: equal groups here are no sign of fairness"
