@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from accord.core.streams import stream
-from accord.privacy.chacha_normals import add_normals, box_muller, chacha8, kept, key_of
+from accord.privacy.chacha_normals import NO_GRIDS, add_normals, box_muller, chacha8, kept, key_of
 
 WORD = 2**32
 
@@ -61,7 +61,7 @@ def words(key: NDArray[np.uint32], tensor: int, first: int, blocks: int) -> NDAr
 
 def normals(count: int, key: NDArray[np.uint32], tensor: int = 0) -> NDArray[np.float32]:
     out = np.zeros(count, dtype=np.float32)
-    add_normals(key.reshape(1, 8), tensor, np.ones(1, dtype=np.float32), out.reshape(1, -1))
+    add_normals(key.reshape(1, 8), tensor, 1.0, *NO_GRIDS, out.reshape(1, -1))
     return out
 
 
@@ -114,7 +114,7 @@ def test_every_number_gets_its_own(count: int, scale: float) -> None:
     """Whole tiles, broken ones, and nothing past the end; each normal from words no other has."""
     key = key_of(stream(1, "noise"))
     out = np.ones(count + 3, dtype=np.float32)
-    add_normals(key.reshape(1, 8), 2, np.array([scale], dtype=np.float32), out[:count].reshape(1, -1))
+    add_normals(key.reshape(1, 8), 2, scale, *NO_GRIDS, out[:count].reshape(1, -1))
     assert (out[count:] == 1).all()
     expected, blocks = [], -(-count // 10)
     for start in range(0, blocks, 256):
@@ -129,11 +129,10 @@ def test_every_number_gets_its_own(count: int, scale: float) -> None:
 def test_rows_are_as_if_alone() -> None:
     rng = stream(9, "noise")
     keys = np.stack([key_of(rng) for _ in range(3)])
-    scales = np.array([0.5, -1.0, 2.0], dtype=np.float32)
     out = np.zeros((3, 2571), dtype=np.float32)
-    add_normals(keys, 4, scales, out)
-    for key, scale, row in zip(keys, scales, out, strict=True):
-        np.testing.assert_allclose(row, scale * normals(2571, key, 4), rtol=1e-6)
+    add_normals(keys, 4, -2.0, *NO_GRIDS, out)
+    for key, row in zip(keys, out, strict=True):
+        np.testing.assert_array_equal(row, -2 * normals(2571, key, 4))
 
 
 def test_keys_and_tensors_are_independent() -> None:
@@ -183,7 +182,7 @@ def test_it_runs_where_nothing_compiled_can_be_kept(tmp_path: Path) -> None:
         "import numpy as np\n"
         "from accord.privacy.chacha_normals import add_normals\n"
         "x = np.zeros(25, dtype=np.float32)\n"
-        "add_normals(np.arange(8, dtype=np.uint32).reshape(1, 8), 0, np.ones(1, dtype=np.float32), x.reshape(1, -1))\n"
+        "add_normals(np.arange(8, dtype=np.uint32).reshape(1, 8), 0, 1.0, 0.0, 0.0, x.reshape(1, -1))\n"
         "print(x.tobytes().hex())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -10,12 +10,13 @@ from scipy import stats
 
 from accord.core.errors import PrivacyError
 from accord.core.streams import stream
-from accord.privacy.noise import add, gaussian
+from accord.privacy import rounding
+from accord.privacy.noise import add_rounded, gaussian, noised
 
 
 def drawn(rng: np.random.Generator, count: int) -> torch.Tensor:
     out = torch.zeros(count)
-    add([rng], [out.unsqueeze(0)], [1.0])
+    add_rounded([rng], [out.unsqueeze(0)], 1.0)
     return out
 
 
@@ -71,37 +72,52 @@ def test_steps_of_a_stream_are_uncorrelated_and_unlike() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_where_it_is_added_changes_no_draw(dtype: torch.dtype) -> None:
-    """Whatever the memory's order, what was there, the scale, and who else is there."""
+    """Whatever the memory's order, what was there, the deviation, and who else is there."""
     lie = [torch.zeros(1, 40, 30, dtype=dtype), torch.zeros(1, 7, dtype=dtype)]
-    add([stream(5, "noise")], lie, [1.0])
+    add_rounded([stream(5, "noise")], lie, 1.0)
     turned = [torch.ones(3, 30, 40, dtype=dtype).transpose(1, 2), torch.ones(3, 14, dtype=dtype)[:, ::2]]
     streams = [stream(4, "noise"), stream(5, "noise"), stream(6, "noise")]
-    add(streams, turned, [1.0, -2.0, 0.5])
+    add_rounded(streams, turned, 2.0)
     for there, one in zip(lie, turned, strict=True):
-        torch.testing.assert_close(one[1], 1 - 2 * there[0])
+        assert torch.equal(one[1], 1 + 2 * there[0])
         assert not torch.equal(one[0], one[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(30, 40), (2571,), ()])
+def test_in_place_or_handed_over_the_same_is_released(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """What a kernel rounds in place is, to the bit, what one client's step does with a noise that it is handed."""
+    total = torch.from_numpy(np.asarray(stream(1, "sum").standard_normal(shape))).to(dtype) * 3
+    drawn = gaussian(stream(5, "noise"), {"w": total}, 0.7)
+    last = total.movedim(0, -1) if shape else total
+    for stacked in (last.unsqueeze(0).clone(memory_format=torch.contiguous_format), last.unsqueeze(0).clone()):
+        add_rounded([stream(5, "noise")], [stacked], 0.7)
+        expected = noised({"w": total}, drawn, 0.7)["w"]
+        assert torch.equal(stacked[0], expected.movedim(0, -1) if shape else expected)
+    assert torch.equal(expected.double() % rounding.grids(0.7).coarse, torch.zeros(shape, dtype=torch.float64))
+    assert (expected - total - drawn["w"]).abs().max() <= rounding.grids(0.7).coarse * 0.51
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-50, float("nan"), float("inf")])
 def test_noise_of_no_scale_is_refused(scale: float) -> None:
     value = torch.zeros(2, 3)
-    with pytest.raises(PrivacyError, match="finite standard deviations"):
-        add([stream(0, "noise"), stream(1, "noise")], [value], [1.0, scale])
+    with pytest.raises(PrivacyError, match="finite standard deviation"):
+        add_rounded([stream(0, "noise"), stream(1, "noise")], [value], scale)
     assert not value.any()
 
 
 def test_nothing_is_noised_where_one_tensor_cannot_be() -> None:
     values = [torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.float16)]
     with pytest.raises(PrivacyError, match="float16"):
-        add([stream(0, "noise")], values, [1.0])
+        add_rounded([stream(0, "noise")], values, 1.0)
     assert not values[0].any()
 
 
-@pytest.mark.parametrize(("clients", "scales"), [(3, 2), (2, 3), (2, 1)])
-def test_a_client_without_a_stream_or_a_scale_is_refused(clients: int, scales: int) -> None:
+@pytest.mark.parametrize("clients", [3, 1])
+def test_a_client_without_a_stream_is_refused(clients: int) -> None:
     value = torch.zeros(clients, 3)
     with pytest.raises(PrivacyError, match="for each client"):
-        add([stream(0, "noise"), stream(1, "noise")], [value], [1.0] * scales)
+        add_rounded([stream(0, "noise"), stream(1, "noise")], [value], 1.0)
     assert not value.any()
 
 

@@ -21,6 +21,7 @@ from accord.program.base import SERVER, Cohort
 from accord.program.fedavg import fedavg
 from accord.tasks.task import Task
 from program.programs import COHORTS, SIZES, STREAMS, close, make_work, run
+from released import released, widened
 
 ADAPTIVE = AdaptiveClipping(target_quantile=0.6, learning_rate=0.3, count_noise=1.5)
 PLAN = PrivacyPlan("client", 0.4, 0.8, 1e-2, sampling="everyone", adaptive=ADAPTIVE)
@@ -39,12 +40,16 @@ def test_the_norm_follows_the_quantile(
         norms = [p.norm(update) for update in whole]
         stream = STREAMS(SERVER_NOISE, number, SERVER)
         z = (0.8**-2 - (2 * 1.5) ** -2) ** -0.5
-        total = noise.gaussian(stream, x, z * clip_norm)
+        std = widened(z * clip_norm, clip_norm, p.count(x))
+        drawn, total = noise.gaussian(stream, x, std), p.zeros_like(x)
         for update, far in zip(whole, norms, strict=True):
             total = p.add(total, update, min(1.0, clip_norm / (far * (1 + 1e-5))))
-        x = p.add(x, total, 1 / 4)
-        share = (sum((far <= clip_norm) - 0.5 for far in norms) + 1.5 * float(stream.standard_normal())) / 4 + 0.5
-        assert outcome.measures == {"clip_norm": clip_norm, "within_clip_norm": pytest.approx(share)}
+        x = p.add(x, released(total, drawn, std), 1 / 4)
+        counted = {"n": torch.tensor(sum((far <= clip_norm) - 0.5 for far in norms), dtype=torch.float64)}
+        count_std = widened(1.5, 0.5, 1)
+        normal = {"n": torch.tensor(count_std * stream.standard_normal(), dtype=torch.float64)}
+        share = float(released(counted, normal, count_std)["n"]) / 4 + 0.5
+        assert outcome.measures == {"clip_norm": clip_norm, "within_clip_norm": pytest.approx(share, rel=1e-12)}
         clip_norm *= math.exp(-0.3 * (share - 0.6))
         close(state.params, x)
         assert float(state.extra[CLIP_NORM]) == pytest.approx(clip_norm)

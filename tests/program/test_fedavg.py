@@ -21,6 +21,7 @@ from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
 from accord.tasks.task import Task
+from released import released, widened
 
 SIZES = [12, 30, 7]
 STREAMS = bind(4)
@@ -79,10 +80,11 @@ def test_the_private_mean_is_the_noised_sum_over_the_expected_cohort(
     for result in engine.run_cohort(work, [0, 1, 2], start, 7):
         assert p.norm(result.update) <= 0.1
         total = p.add(total, result.update)
-    drawn = noise.gaussian(STREAMS(SERVER_NOISE, 7, SERVER), start, 0.2)
+    std = widened(0.2, 0.1, p.count(start))
+    noised = released(total, noise.gaussian(STREAMS(SERVER_NOISE, 7, SERVER), start, std), std)
     for name in start:
         # Three came, two were expected: the divisor must not tell.
-        torch.testing.assert_close(state.params[name], start[name] + (total[name] + drawn[name]) / 2)
+        torch.testing.assert_close(state.params[name], start[name] + noised[name] / 2)
 
 
 def test_an_empty_private_cohort_still_releases_noise(

@@ -75,6 +75,7 @@ def test_the_ledgers_limits_are_told() -> None:
     for kind in ("sample", "batch", "client"):
         assert "covered by no guarantee" in words[kind]  # the twin
         assert "simulated" in words[kind]
+        assert "no lower bits are left" in words[kind]
     assert "covered by no guarantee" not in words["none"]
 
 

@@ -26,6 +26,8 @@ _BLOCKS = 256
 """Blocks of 16 words computed at once: words and normals stay in the first-level cache."""
 _PER_BLOCK = 10
 """Normals of a block: 15 of its 16 words."""
+NO_GRIDS = (0.0, 0.0)
+"""For `add_normals`, where nothing is rounded."""
 _EXPAND = np.frombuffer(b"expand 32-byte k", dtype="<u4")
 _S0, _S1, _S2, _S3 = (_U(word) for word in _EXPAND)
 
@@ -169,16 +171,38 @@ def box_muller(high, low, turn, scale, first, second):  # type: ignore[no-untype
         second[i] += radius * (cos if odd else sin)
 
 
-@_compiled("void(uint32[:, ::1], uint32, float32[::1], float32[:, ::1])")
-def add_normals(keys, tensor, scales, targets):  # type: ignore[no-untyped-def]
-    """Adds `scales[i]` times independent N(0, 1) to every number of `targets[i]`, in place.
+@_njit
+def _release(total, noise, fine, coarse):  # type: ignore[no-untyped-def]
+    """`total` becomes what is released of it (`rounding.released`).
+
+    Args:
+        total: `[n]`, changed.
+        noise: `[n]`, in fine steps.
+        fine: the fine grid's step, a power of two.
+        coarse: the same of the coarse grid.
+    """
+    # Products with powers of two are exact: these are the divisions that `rounding.released` writes.
+    per_fine, per_coarse = _F(1) / fine, fine / coarse
+    for i in range(len(total)):
+        steps = np.rint(total[i] * per_fine) + np.rint(noise[i])
+        total[i] = np.rint(steps * per_coarse) * coarse
+
+
+@_compiled("void(uint32[:, ::1], uint32, float32, float32, float32, float32[:, ::1])")
+def add_normals(keys, tensor, std, fine, coarse, targets):  # type: ignore[no-untyped-def]
+    """Adds `std` times independent N(0, 1) to every number of `targets`, in place, and rounds to the grids.
 
     Args:
         keys: `[rows, 8]`, each used once.
         tensor: which of the tensors under those keys, < 2^32.
-        scales: standard deviations `[rows]`, of either sign.
+        std: standard deviation, of either sign.
+        fine: the fine grid's step as `rounding.grids` gives it; 0 does not round.
+        coarse: the coarse grid's step.
         targets: `[rows, n]`, n < 10 * 2^32.
     """
+    # Noise in fine steps: scaling by a power of two commutes with every rounding on the way.
+    rounds = fine > 0
+    scale = std / fine if rounds else std
     words = np.empty((16, _BLOCKS), dtype=_U)
     spare = np.empty(_PER_BLOCK * _BLOCKS, dtype=_F)
     count = targets.shape[1]
@@ -189,9 +213,10 @@ def add_normals(keys, tensor, scales, targets):  # type: ignore[no-untyped-def]
             left = min(count - start, _PER_BLOCK * _BLOCKS)
             blocks = -(-left // _PER_BLOCK)
             chacha8(keys[i], tensor, _U(tile * _BLOCKS), words, blocks)
-            whole = left == _PER_BLOCK * blocks
-            into = target[start : start + left] if whole else spare[: _PER_BLOCK * blocks]
-            if not whole:
+            # Blocks may make more normals than are left; rounding needs the noise by itself.
+            direct = left == _PER_BLOCK * blocks and not rounds
+            into = target[start : start + left] if direct else spare[: _PER_BLOCK * blocks]
+            if not direct:
                 into[:] = _F(0)
             for five in range(5):
                 place = 2 * five * blocks
@@ -199,11 +224,13 @@ def add_normals(keys, tensor, scales, targets):  # type: ignore[no-untyped-def]
                     words[3 * five, :blocks],
                     words[3 * five + 1, :blocks],
                     words[3 * five + 2, :blocks],
-                    scales[i],
+                    scale,
                     into[place : place + blocks],
                     into[place + blocks : place + 2 * blocks],
                 )
-            if not whole:
+            if rounds:
+                _release(target[start : start + left], into[:left], fine, coarse)
+            elif not direct:
                 target[start : start + left] += into[:left]
 
 

@@ -5,7 +5,7 @@ Guarantee. For every input, finite or not, the output of `clip` and every term t
 sums are, and those roundings also move when a term is left out: by 3e-6 of `clip_norm` at 600 terms of ordinary data,
 2e-3 at 60,000 (measured). A row's own gradient is rounded too, by a product whose order may depend on how many rows are
 beside it: data built to lie within rounding of a ReLU's kink moved a sum by 4.5 `clip_norm` when one row was left out.
-Like the noise's own finite precision (Mironov 2012), that is outside what epsilon accounts.
+That is outside what epsilon accounts. What becomes of the sum after it is formed is not (see `rounding.py`).
 
     =========================  =============================
     gradient                   contribution

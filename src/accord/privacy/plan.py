@@ -23,7 +23,7 @@ import dp_accounting
 
 from accord.core.checks import open_unit, positive
 from accord.core.errors import PrivacyError
-from accord.privacy import accounting
+from accord.privacy import accounting, rounding
 from accord.privacy.accounting import Accountant, Relation
 
 Unit = Literal["sample", "batch", "client", "local"]
@@ -155,6 +155,17 @@ class PrivacyPlan:
             return self.noise_multiplier * self.clip_norm
         left = self.noise_multiplier**-2 - (2 * self.adaptive.count_noise) ** -2
         return float(left**-0.5) * self.clip_norm
+
+    def noise_std_for(self, numbers: int) -> float:
+        """Standard deviation that the mechanism draws with: `noise_std`, widened for the rounding of a sum.
+
+        Args:
+            numbers: how many numbers the sum, gradient or update has.
+
+        Raises:
+            PrivacyError: there are so many that the noise would double (see `rounding.std_for`).
+        """
+        return rounding.std_for(self.noise_std, self.sensitivity, numbers)
 
     def sampling_rate(self, n: int) -> float:
         """Probability that one of `n` samples (or clients) is drawn in a step (or round)."""

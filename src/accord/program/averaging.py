@@ -21,7 +21,7 @@ from accord.core import params as p
 from accord.core.errors import PrivacyError
 from accord.core.params import Params
 from accord.core.streams import SERVER_NOISE, Streams
-from accord.privacy import noise
+from accord.privacy import noise, rounding
 from accord.program.base import SERVER, ClientId, Cohort, CohortSum, Engine, RoundOutcome, ServerState
 from accord.program.local import ClientWork
 
@@ -102,16 +102,22 @@ class Averaging:
         if plan is None or plan.unit != "client":
             raise PrivacyError("the private mean needs a plan of unit client")
         stream = streams(SERVER_NOISE, round_number, SERVER)
-        drawn = noise.gaussian(stream, summed.total, plan.noise_std)
+        std = plan.noise_std_for(p.count(summed.total))
+        drawn = noise.gaussian(stream, summed.total, std)
         divisor = plan.divisor(self.population)
-        mean = p.multiply(p.add(summed.total, drawn), 1 / divisor)
+        mean = p.multiply(noise.noised(summed.total, drawn, std), 1 / divisor)
         if plan.adaptive is None:
             return mean, state.extra, {}
         if any(weight != 1 for weight in weights):
             raise PrivacyError("privacy.adaptive counts clients: it needs program.weights uniform")
         # b_i - 1/2 has sensitivity 1/2, hence 2 sigma_b in the plan's noise.
-        count = summed.within - len(weights) / 2 + plan.adaptive.count_noise * float(stream.standard_normal())
-        share = count / divisor + 0.5
+        count_std = rounding.std_for(plan.adaptive.count_noise, 0.5, 1)
+        count = rounding.released(
+            torch.tensor(summed.within - len(weights) / 2, dtype=torch.float64),
+            torch.tensor(stream.standard_normal(), dtype=torch.float64) * count_std,
+            count_std,
+        )
+        share = float(count) / divisor + 0.5
         clip_norm = plan.clip_norm * math.exp(-plan.adaptive.learning_rate * (share - plan.adaptive.target_quantile))
         after = state.extra | {CLIP_NORM: torch.tensor(clip_norm, dtype=torch.float64)}
         return mean, after, {"clip_norm": plan.clip_norm, "within_clip_norm": share}

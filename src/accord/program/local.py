@@ -168,7 +168,8 @@ def step_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Pa
     plan = work.local_plan
     if plan is None:
         return None
-    return noise.gaussian(rng, {name: shared[name] for name in work.task.trainable}, plan.noise_std)
+    like = {name: shared[name] for name in work.task.trainable}
+    return noise.gaussian(rng, like, plan.noise_std_for(p.count(like)))
 
 
 def sent_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Params | None:
@@ -176,7 +177,8 @@ def sent_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Pa
     plan = work.plan
     if plan is None or plan.unit != "local":
         return None
-    return noise.gaussian(rng, {name: shared[name] for name in work.sent}, plan.noise_std)
+    like = {name: shared[name] for name in work.sent}
+    return noise.gaussian(rng, like, plan.noise_std_for(p.count(like)))
 
 
 def start(work: ClientWork, shared: Params, carried: Mapping[str, Tensor] = NOTHING) -> ClientState:
@@ -210,7 +212,7 @@ def step(
     state: ClientState,
     batch: Batch,
     divisor: float | Tensor,
-    noise: Params | None,
+    drawn: Params | None,
     live: Tensor | None = None,
 ) -> ClientState:
     """One local step.
@@ -220,7 +222,7 @@ def step(
         state: before the step.
         batch: rows, padded or not.
         divisor: what `divisor` gave for this client; a scalar.
-        noise: what `step_noise` drew for this step; required where the plan noises steps.
+        drawn: what `step_noise` drew for this step; required where the plan noises steps.
         live: scalar, 0 where the client has finished and must stay as it is; None means live.
 
     Returns:
@@ -229,7 +231,7 @@ def step(
     Raises:
         PrivacyError: the plan asks for noise and none was handed over, or the other way round.
     """
-    gradients, rest = _gradients(work, state, batch, divisor, noise)
+    gradients, rest = _gradients(work, state, batch, divisor, drawn)
     if work.rule.corrects:
         # Added after clipping and noise: it depends on the client's rows through noised or released values alone.
         correction = work.rule.correction(state.trainable, state.anchor, state.offset)
@@ -239,7 +241,7 @@ def step(
     return new if live is None else _where(live, new, state)
 
 
-def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, noise: Params | None) -> Finished:
+def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, drawn: Params | None) -> Finished:
     """What a client sends, clipped whole under units `client` and `local`, and what it keeps.
 
     Args:
@@ -247,12 +249,12 @@ def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, noi
         state: after the last step.
         shared: the round's parameters.
         steps: local steps taken.
-        noise: what `sent_noise` drew; required under unit `local`.
+        drawn: what `sent_noise` drew; required under unit `local`.
 
     Raises:
         PrivacyError: unit `local` without noise, or noise where none belongs.
     """
-    if (work.plan is not None and work.plan.unit == "local") != (noise is not None):
+    if (work.plan is not None and work.plan.unit == "local") != (drawn is not None):
         raise PrivacyError("privacy.unit local adds noise to what is sent, and nothing else does")
     own = state.trainable | {name: value for name, value in state.rest.items() if name in work.task.buffers}
     rule = work.rule
@@ -269,26 +271,31 @@ def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, noi
     if work.plan is None or work.plan.unit in ("sample", "batch"):
         return Finished(update, carried, True)
     clipped, within = clipping.clip_by(update, work.plan.clip_norm, work.plan.per_layer)
-    return Finished(clipped if noise is None else p.add(clipped, noise), carried, bool(within))
+    return Finished(clipped if drawn is None else _noised(work.plan, clipped, drawn), carried, bool(within))
+
+
+def _noised(plan: PrivacyPlan, total: Params, drawn: Params) -> Params:
+    """What is released of a clipped sum, gradient or update and its noise."""
+    return noise.noised(total, drawn, plan.noise_std_for(p.count(total)))
 
 
 def _gradients(
-    work: ClientWork, state: ClientState, batch: Batch, divisor: float | Tensor, noise: Params | None
+    work: ClientWork, state: ClientState, batch: Batch, divisor: float | Tensor, drawn: Params | None
 ) -> tuple[Params, Params]:
     plan = work.local_plan
     if plan is None:
-        if noise is not None:
+        if drawn is not None:
             raise PrivacyError("noise was drawn for a step whose plan adds none")
         return _mean_gradient(work.task, state, batch)
-    if noise is None:
+    if drawn is None:
         raise PrivacyError(f"privacy.unit {plan.unit} adds noise in every step, but a step came without")
     if plan.unit == "sample":
         total = _clipped_gradients(work.task, state, batch, plan)
         # Divided by the expected batch: the size really drawn is private.
-        return p.multiply(p.add(total, noise), 1 / divisor), state.rest
+        return p.multiply(_noised(plan, total, drawn), 1 / divisor), state.rest
     if plan.unit == "batch":
         mean, _ = _mean_gradient(work.task, state, batch)
-        return p.add(clipping.clip_by(mean, plan.clip_norm, plan.per_layer)[0], noise), state.rest
+        return _noised(plan, clipping.clip_by(mean, plan.clip_norm, plan.per_layer)[0], drawn), state.rest
     raise PrivacyError(f"no local mechanism for privacy.unit {plan.unit}")
 
 

@@ -100,6 +100,8 @@ def released(
         what = "per-sample clipped" if plan.unit == "sample" else "clipped batch"
         rows = [("client updates", f"post-processing of noised {what} gradients, charged in every step")]
     if plan is not None:
+        grid = "whole steps of about 2^-12 of the noise's standard deviation, whatever the data: no lower bits are left"
+        rows.append(("noised sums, gradients, updates and counts", grid))
         rows.append(("number of clients and of training rows of each", "taken as public: rates and weights use them"))
         drawn = "in this simulation's records; ε assumes that who and what was drawn stays secret"
         rows.append(("who was in each cohort, rows really drawn, bytes and times by round", drawn))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from accord.core import params as p
 from accord.core.streams import bind
 from accord.core.timing import untimed
 from accord.data.federated import Table
@@ -20,6 +21,7 @@ from accord.privacy import chacha_normals as normals
 from accord.privacy import clipping, noise
 from accord.tasks.task import Task
 from engines.compiled.test_client import laid_out, make_data, make_work, plan
+from released import coarse_step, released, widened
 
 
 def test_what_is_kept_goes_by_every_file_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,13 +42,13 @@ def test_a_step_without_rows_adds_its_noise_alone(name: str) -> None:
     trainer = Trainer(work, network, data.data.train, untimed)
     with one_thread_a_product():
         trainer.train(np.full((2, 3), -1), np.zeros(2, dtype=np.int64), 23, flat[0], bind(9)("noise", 1, 1))
-    stream, expected = bind(9)("noise", 1, 1), None
+    stream, expected = bind(9)("noise", 1, 1), p.zeros_like(shared)
+    std = widened(0.7 * 0.5, 0.7, network.numbers)
     for _ in range(2):
-        drawn = noise.gaussian(stream, shared, plan().noise_std * 0.2 / 8)
-        expected = drawn if expected is None else {key: expected[key] + drawn[key] for key in drawn}
-    assert expected is not None
+        alone = released(p.zeros_like(shared), noise.gaussian(stream, shared, std), std)
+        expected = p.add(expected, alone, -0.2 / 8)
     for key, value in network.leave({FLAT: flat}).items():
-        assert torch.allclose(-value[0], expected[key], atol=1e-7)
+        torch.testing.assert_close(value[0], expected[key], rtol=1e-6, atol=1e-8)
 
 
 def test_rows_at_once_change_rounding_alone() -> None:
@@ -61,8 +63,9 @@ def test_rows_at_once_change_rounding_alone() -> None:
         with one_thread_a_product():
             trainer.train(rows, np.array([23]), 23, flat[0], bind(9)("noise", 1, 1))
         found.append(flat)
-    assert torch.allclose(found[0], found[1], atol=1e-6)
-    assert not torch.equal(found[0], found[1])
+    # A sum near the edge of a cell may fall to either side.
+    assert torch.allclose(found[0], found[1], atol=1.01 * coarse_step(plan().noise_std) * 0.2 / 8)
+    assert float((found[0] == found[1]).float().mean()) > 0.9
 
 
 @pytest.mark.parametrize(("clip_norm", "value"), [(1e-12, 5.4e32), (1e-7, 5.7e37), (1e-6, 2.2e38), (0.5, 1e10)])

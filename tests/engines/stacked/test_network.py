@@ -151,10 +151,11 @@ def test_the_layout_is_undone(model: nn.Module, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(("model", "shape"), CASES)
 def test_draws_reach_the_parameters_they_reach_elsewhere(model: nn.Module, shape: tuple[int, ...]) -> None:
     network = network_of(model, shape)
-    expected = noise.gaussian(stream(1, "noise"), {k: v.detach() for k, v in model.named_parameters()}, 1.0)
+    zeros = {k: torch.zeros_like(v) for k, v in model.named_parameters()}
+    expected = noise.noised(zeros, noise.gaussian(stream(1, "noise"), zeros, 1.0), 1.0)
     stack = network.enter({k: torch.zeros(2, *v.shape) for k, v in model.named_parameters()})
     views = network.as_drawn(stack)
-    noise.add([stream(1, "noise")], [views[name][1:] for name in network.shapes], [1.0])
+    noise.add_rounded([stream(1, "noise")], [views[name][1:] for name in network.shapes], 1.0)
     got = network.leave(stack)
     assert all(torch.equal(got[k][1], v) and not got[k][0].any() for k, v in expected.items())
 

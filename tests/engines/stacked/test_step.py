@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from accord.core import params as p
 from accord.core.errors import PrivacyError
 from accord.core.params import Params
 from accord.engines.stacked.network import StackedNetwork, stack_network
 from accord.engines.stacked.step import Draw, KernelStep, StackedBatch, mapped_step
+from accord.privacy import rounding
 from accord.program import local
 from accord.program.local import Batch, ClientWork
 from accord.program.optimizers import sgd
@@ -48,21 +50,20 @@ def batches(clients: int = 3, width: int = 5, poison: bool = False, padded: bool
     return StackedBatch(x, torch.randint(4, (clients, width, 1), generator=generator), weight)
 
 
-def drawn(network: StackedNetwork, noise: Params | None, std: float) -> Draw | None:
-    """Noise of the mapped step as the normals a kernel step draws."""
+def drawn(network: StackedNetwork, noise: Params | None) -> Draw | None:
+    """Noise of the mapped step as a kernel step draws it, of standard deviation 1."""
     if noise is None:
         return None
-    normals = network.as_drawn({name: value / std for name, value in network.enter(noise).items()})
+    normals = network.as_drawn(network.enter(noise))
 
-    def draw(into: Sequence[Tensor], scales: Sequence[float]) -> None:
-        for i, scale in enumerate(scales):
-            for name, value in zip(network.shapes, into, strict=True):
-                value[i].add_(normals[name][i], alpha=scale)
+    def draw(sums: Sequence[Tensor], std: float) -> None:
+        for name, value in zip(network.shapes, sums, strict=True):
+            value.copy_(rounding.released(value, std * normals[name], std))
 
     return draw
 
 
-def nothing(into: Sequence[Tensor], scales: Sequence[float]) -> None:
+def nothing(sums: Sequence[Tensor], std: float) -> None:
     """Noise of 0."""
 
 
@@ -72,11 +73,16 @@ def both(unit: str | None, batch: StackedBatch, micro: int = 2**31, pieces: int 
     network = network_of(work)
     shared, clients = work.task.init(torch.float64), len(batch.y)
     generator = torch.Generator().manual_seed(5)
-    noise, std = None, 1.0
+    noise, normals = None, None
     if unit is not None:
-        noise = {k: torch.randn(clients, *v.shape, generator=generator, dtype=torch.float64) for k, v in shared.items()}
+        normals = {
+            k: torch.randn(clients, *v.shape, generator=generator, dtype=torch.float64) for k, v in shared.items()
+        }
         assert work.plan is not None
-        std = work.plan.noise_std
+        # Noise multiplier 1 is 1 or 1/2 times the sensitivity. Rounding moves a sum of d numbers by sqrt(d) 2^-20 std.
+        ratio = 0.5 if unit == "batch" else 1.0
+        std = work.plan.clip_norm / (1 - ratio * p.count(shared) ** 0.5 / 2**20)
+        noise = {k: std * value for k, value in normals.items()}
     divisors = [local.divisor(work, 40)] * clients
     state = torch.utils._pytree.tree_map(
         lambda leaf: leaf.expand(clients, *leaf.shape).clone(), local.start(work, shared)
@@ -86,7 +92,7 @@ def both(unit: str | None, batch: StackedBatch, micro: int = 2**31, pieces: int 
     mapped = mapped_step(work, state, plain, torch.tensor(divisors, dtype=torch.float64), noise).trainable
     step = KernelStep(work, network, micro, pieces)
     stack = network.enter({k: v.expand(clients, *v.shape) for k, v in shared.items()})
-    draw = drawn(network, noise, std)
+    draw = drawn(network, normals)
     gradients = step.gradients(stack, copied(batch), divisors, draw)
     by_hand = network.leave({k: v - 0.3 * gradients[k] for k, v in stack.items()})
     if unit == "batch":
@@ -154,7 +160,7 @@ def test_rounding_into_the_weights_comes_after_the_noise() -> None:
     before = {k: v.clone() for k, v in stack.items()}
     seen: list[bool] = []
 
-    def draw(into: Sequence[Tensor], scales: Sequence[float]) -> None:
+    def draw(sums: Sequence[Tensor], std: float) -> None:
         seen.append(all(torch.equal(stack[k], v) for k, v in before.items()))
 
     KernelStep(work, network).fused(stack, batches(2, padded=False), [8.0] * 2, draw)
@@ -187,8 +193,8 @@ def counted(unit: str | None, clients: int, width: int = 5) -> Count:
     batch = batches(clients, width, padded=False)
     count = Count()
 
-    def noted(into: Sequence[Tensor], scales: Sequence[float]) -> None:
-        count.noised.append(len(scales))
+    def noted(sums: Sequence[Tensor], std: float) -> None:
+        count.noised.append(len(sums[0]))
 
     step, draw = KernelStep(work, network), None if unit is None else noted
     step.fused(stack, copied(batch), [8.0] * clients, draw)  # constants are made once

@@ -17,7 +17,8 @@ from accord.core.timing import Timed
 from accord.data.federated import Rows, Table
 from accord.engines.compiled.network import CompiledNetwork
 from accord.engines.compiled.training import APPLY, CLIPPING, DATA, NOISE, SUM, WHOLE, train
-from accord.privacy.chacha_normals import key_of
+from accord.privacy import rounding
+from accord.privacy.chacha_normals import NO_GRIDS, key_of
 from accord.program import local
 from accord.program.local import ClientWork
 
@@ -80,7 +81,7 @@ class Trainer:
         most = int(counts.max(initial=0))
         scratch = self._scratch(most, most > self.network.micro or self.work.local_plan is not None)
         rate = self._rate(held)
-        self._run(rows, counts, rate, params, self._keys(len(rows), rate, stream), scratch, WHOLE)
+        self._run(rows, counts, rate, params, self._keys(len(rows), stream), scratch, WHOLE)
 
     def train_alone(
         self, rows: Rows, counts: Rows, held: int, params: Tensor, stream: np.random.Generator, pool: Executor | None
@@ -98,7 +99,7 @@ class Trainer:
             pool: its threads; None works in this one.
         """
         rate = self._rate(held)
-        keys = self._keys(len(rows), rate, stream)
+        keys = self._keys(len(rows), stream)
         scratch = [self._scratch(-(-int(counts.max(initial=0)) // 2), True) for _ in range(2)]
         none = np.empty((1, 0), dtype=np.int64)
         for step, count in enumerate(counts.tolist()):
@@ -127,14 +128,13 @@ class Trainer:
         """What a step multiplies the mean gradient by; under privacy, the sum."""
         return (self.work.optimizer.plain_rate or 0.0) / local.divisor(self.work, held)
 
-    def _keys(self, steps: int, rate: float, stream: np.random.Generator) -> NDArray[np.uint32]:
+    def _keys(self, steps: int, stream: np.random.Generator) -> NDArray[np.uint32]:
         """The key of each step's noise."""
         plan = self.work.local_plan
         if plan is None:
             return np.empty((0, 8), dtype=np.uint32)
-        scale = np.float32(rate) * np.float32(plan.noise_std)
-        if not (np.float32(plan.clip_norm) > 0 and np.isfinite(scale) and scale > 0):
-            raise PrivacyError(f"noise needs finite standard deviations other than 0, not {scale}")
+        if not np.float32(plan.clip_norm) > 0:
+            raise PrivacyError(f"privacy.clip_norm {plan.clip_norm:g} is 0 in float32")
         return np.stack([key_of(stream) for _ in range(steps)])
 
     def _run(
@@ -148,13 +148,17 @@ class Trainer:
         part: int,
     ) -> None:
         plan, network, x = self.work.local_plan, self.network, self.table.x.numpy()
-        clip_norm, noise_std = (0.0, 0.0) if plan is None else (plan.clip_norm, plan.noise_std)
+        clip_norm, noise_std, grids = 0.0, 0.0, NO_GRIDS
+        if plan is not None:
+            clip_norm, noise_std = plan.clip_norm, plan.noise_std_for(network.numbers)
+            grids = rounding.grids(noise_std)
         tensors, place = network.draws
         ticks, began = np.zeros(4, dtype=np.int64), time.perf_counter()
         train(
             x.reshape(len(x), -1).view(np.uint8), x.dtype == np.uint8, network.image, self.table.y.numpy(),
             np.ascontiguousarray(rows), np.ascontiguousarray(counts), params.numpy(), network.layers, scratch.micro,
-            rate, clip_norm, noise_std, keys, tensors, place, scratch.space, scratch.picked, scratch.total, part, ticks,
+            rate, clip_norm, noise_std, *grids, keys, tensors, place, scratch.space, scratch.picked, scratch.total,
+            part, ticks,
         )  # fmt: skip
         seconds = (time.perf_counter() - began) * ticks / max(1, int(ticks.sum()))
         stages = {"data": DATA, "clipping": CLIPPING, "noise": NOISE}

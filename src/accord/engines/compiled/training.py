@@ -198,19 +198,20 @@ def _descend(network, rows, alpha, space, micro, target, factors, private, whole
 
 
 @compiled
-def _add_noise(keys, scale, total, tensors, place, drawn):  # type: ignore[no-untyped-def]
-    """Each tensor's draws under its number; through `drawn` where parameters lie in another order than draws do."""
-    scales = np.full(1, scale, np.float32)
+def _add_noise(keys, std, fine, coarse, total, tensors, place, ordered):  # type: ignore[no-untyped-def]
+    """Each tensor's draws under its number; through `ordered` where parameters lie in another order than draws do."""
     for number in range(len(tensors)):
         begin, count, known = tensors[number]
         if known < 0:
-            add_normals(keys, np.uint32(number), scales, total[begin : begin + count].reshape((1, count)))
+            part = total[begin : begin + count].reshape((1, count))
+            add_normals(keys, np.uint32(number), std, fine, coarse, part)
             continue
-        fresh = drawn[:count]
-        fresh[:] = _NONE
-        add_normals(keys, np.uint32(number), scales, fresh.reshape((1, count)))
+        part = ordered[:count]
         for j in range(count):
-            total[place[known + j]] += fresh[j]
+            part[j] = total[place[known + j]]
+        add_normals(keys, np.uint32(number), std, fine, coarse, part.reshape((1, count)))
+        for j in range(count):
+            total[place[known + j]] = part[j]
 
 
 @compiled
@@ -241,8 +242,8 @@ def _pass(  # type: ignore[no-untyped-def]
 
 @compiled
 def _train(  # type: ignore[no-untyped-def]
-    x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, keys, tensors,
-    place, space, picked, total, part, ticks,
+    x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, fine, coarse, keys,
+    tensors, place, space, picked, total, part, ticks,
 ):  # fmt: skip
     """All of a client's steps, or one part of one step.
 
@@ -259,27 +260,30 @@ def _train(  # type: ignore[no-untyped-def]
         rate: times the mean gradient is subtracted; times the sum under clipping, and where `part` is `SUM`.
         clip_norm: bound of each row's gradient; 0 does not clip.
         noise_std: standard deviation of the noise on each step's sum; 0 adds none.
+        fine: step of the grid that sum and noise are rounded to.
+        coarse: step of the grid that both together are rounded to.
         keys: of each step's noise, `[steps, 8]`.
         tensors: of each parameter, where it begins, its length, and where its draws' places begin in `place`; -1 where
             they lie as it does.
         place: where each such draw goes.
         space: scratch: activations and their gradients of `micro` rows.
         picked: scratch: what pools pick of them.
-        total: what one step adds to the parameters, `[numbers]`; written by `SUM` and read by `APPLY`, otherwise
-            scratch, and empty where a step adds nothing but one piece's gradient.
+        total: what one step adds to the parameters, under clipping the sum of gradients, `[numbers]`; written by `SUM`
+            and read by `APPLY`, otherwise scratch, and empty where a step adds nothing but one piece's gradient.
         part: `WHOLE`; `SUM` leaves the parameters alone; `APPLY` adds a step's noise and total to them.
         ticks: processor ticks by stage, `[4]`, added to.
     """
     whole, real = np.empty(SCRATCH, np.int32), np.empty(SCRATCH, np.float32)
     squares, factors = np.empty(micro, np.float64), np.empty(micro, np.float32)
     private = clip_norm > 0
-    drawn = np.empty(len(params) if noise_std > 0 else 0, np.float32)
+    ordered = np.empty(len(params) if noise_std > 0 else 0, np.float32)
     for step in range(len(rows)):
         count = counts[step]
         pieces = -(-count // micro)
-        alpha = -rate if private or part != WHOLE else -rate / np.float32(max(1, count))
-        # Noise goes to the sum, and both to the parameters at once: rounding them into these one after the other would
-        # round the sum by itself, which its sensitivity does not cover.
+        alpha = -rate if part != WHOLE else -rate / np.float32(max(1, count))
+        # The sum is noised and rounded before anything else is done with it: added to the parameters first, it would be
+        # rounded by itself, which its sensitivity does not cover.
+        alpha, after = (_ONE, -rate) if private else (alpha, _ONE)
         apart = private or pieces > 1 or part != WHOLE
         if apart and part != APPLY:
             total[:] = _NONE
@@ -297,11 +301,11 @@ def _train(  # type: ignore[no-untyped-def]
             continue
         began = _ticks()
         if noise_std > 0:
-            _add_noise(keys[step : step + 1], alpha * noise_std, total, tensors, place, drawn)
+            _add_noise(keys[step : step + 1], noise_std, fine, coarse, total, tensors, place, ordered)
         noised = _ticks()
         if apart:
             for j in range(len(params)):
-                params[j] += total[j]
+                params[j] += after * total[j]
         elif pieces == 1:
             _descend(network, count, alpha, space, micro, params, factors, private, whole, real)
         ticks[NOISE] += noised - began
@@ -322,21 +326,21 @@ def _compile() -> Any:
     signature = types.void(
         types.Array(types.uint8, 2, "C", readonly=True), types.boolean, whole[::1],
         types.Array(whole, 1, "C", readonly=True), whole[:, ::1], whole[::1], real[::1], whole[:, ::1], whole, real,
-        real, real, types.uint32[:, ::1], whole[:, ::1], whole[::1], real[::1], types.int32[::1], real[::1], whole,
-        whole[::1],
+        real, real, real, real, types.uint32[:, ::1], whole[:, ::1], whole[::1], real[::1], types.int32[::1], real[::1],
+        whole, whole[::1],
     )  # fmt: skip
     sources = _sources()
 
     def train(  # type: ignore[no-untyped-def]
-        x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, keys, tensors,
-        place, space, picked, total, part, ticks,
+        x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, fine, coarse, keys,
+        tensors, place, space, picked, total, part, ticks,
     ):  # fmt: skip
         # Numba tells what it kept by this file and by what a function closes over: without the digest, it would go on
         # with what it compiled before another file changed.
         if sources != "":
             _train(
-                x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, keys,
-                tensors, place, space, picked, total, part, ticks,
+                x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, fine,
+                coarse, keys, tensors, place, space, picked, total, part, ticks,
             )  # fmt: skip
 
     return normals.kept(signature, train)

@@ -49,9 +49,9 @@ class StackedBatch(NamedTuple):
     weight: Tensor | None
 
 
-Draw = Callable[[Sequence[Tensor], Sequence[float]], None]
-"""Adds each client's noise of this step, times its standard deviation, to the tensors `[clients, ...]` in the order of
-the model; the clients are the chunk's first."""
+Draw = Callable[[Sequence[Tensor], float], None]
+"""Adds each client's noise of this step to its sums, `[clients, ...]` in the order of the model, and rounds them, as
+`noise.add_rounded` does. The number is the standard deviation; the clients are the chunk's first."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class KernelStep:
             stack: parameters, changed.
             batch: rows.
             divisors: unit `sample`: what each client's noised sum is divided by; else None.
-            draw: adds the step's noise, where the plan noises steps; called once.
+            draw: adds the step's noise and rounds, where the plan noises steps; called once.
 
         Raises:
             PrivacyError: noise is due and there is no `draw`, or the step cannot be fused.
@@ -103,70 +103,68 @@ class KernelStep:
             return
         if draw is None or divisors is None:
             raise PrivacyError("privacy.unit sample adds noise in every step, but a step came without")
-        scale = [rate / divisor for divisor in divisors]
-        parts = self._clipped(stack, batch, plan, scale)
-        # Noise goes to the sum, and both to the weights at once: rounding them into these one after the other would
-        # round the sum by itself, which its sensitivity does not cover.
-        step = {name: torch.zeros_like(value) for name, value in stack.items()}
-        for part in parts:
-            part.descend(step, 1.0)
-        self._add_noise(step, [-factor * plan.noise_std for factor in scale], draw)
+        # The sum is noised and rounded before anything else is done with it: added to the weights first, it would be
+        # rounded by itself, which its sensitivity does not cover.
+        noised = self._noised_sum(stack, batch, plan, draw)
+        rates = batch.x.new_tensor([-rate / divisor for divisor in divisors]).view(-1, 1, 1)
         for name, value in stack.items():
-            value.add_(step[name])
+            value.addcmul_(noised[name], rates)
 
     def gradients(self, stack: Stack, batch: StackedBatch, divisors: list[float] | None, draw: Draw | None) -> Stack:
         """What `local.step` hands its optimiser, in the stack's layout; arguments and errors as in `fused`."""
         plan = self.work.local_plan
         if plan is not None and draw is None:
             raise PrivacyError("the plan adds noise in every step, but a step came without")
-        out = {name: torch.zeros_like(value) for name, value in stack.items()}
-        scale = [1.0] * len(batch.y)
-        if plan is None or plan.unit == "batch":
-            logits, kept = self.network.forward(stack, batch.x)
-            g, count = _loss_gradient(logits, batch)
-            self.network.backward(stack, g / count, kept, lambda part: part.descend(out, -1.0))
-        elif plan.unit == "sample" and divisors is not None:
-            scale = [1 / divisor for divisor in divisors]
-            for part in self._clipped(stack, batch, plan, scale):
-                part.descend(out, -1.0)
-        else:
+        if plan is not None and draw is not None and plan.unit == "sample" and divisors is not None:
+            noised = self._noised_sum(stack, batch, plan, draw)
+            scale = batch.x.new_tensor([1 / divisor for divisor in divisors]).view(-1, 1, 1)
+            return {name: value.mul_(scale) for name, value in noised.items()}
+        if plan is not None and plan.unit != "batch":
             raise PrivacyError(f"no stacked mechanism for privacy.unit {plan.unit}")
-        if plan is None or draw is None:
-            return out
-        if plan.unit == "batch":
+        out = {name: torch.zeros_like(value) for name, value in stack.items()}
+        logits, kept = self.network.forward(stack, batch.x)
+        g, count = _loss_gradient(logits, batch)
+        self.network.backward(stack, g / count, kept, lambda part: part.descend(out, -1.0))
+        if plan is not None and draw is not None:
             with self.timed("clipping"):
                 out = _clipped_whole(out, plan)
-        self._add_noise(out, [factor * plan.noise_std for factor in scale], draw)
+            self._noise(out, plan, draw)
         return out
 
-    def _add_noise(self, stack: Stack, scale: list[float], draw: Draw) -> None:
-        """Each client's noise times its `scale`, in place."""
-        with self.timed("noise"):
-            views = self.network.as_drawn(stack)
-            draw([views[name] for name in self.network.shapes], scale)
+    def _noised_sum(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, draw: Draw) -> Stack:
+        """What is released of each client's sum of clipped gradients."""
+        total = {name: torch.zeros_like(value) for name, value in stack.items()}
+        for part in self._clipped(stack, batch, plan):
+            part.descend(total, -1.0)
+        self._noise(total, plan, draw)
+        return total
 
-    def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> list[LayerGradient]:
-        """The gradient's parts, each row clipped and times its client's `scale`."""
+    def _noise(self, total: Stack, plan: PrivacyPlan, draw: Draw) -> None:
+        """Each client's sum, noised and rounded in place."""
+        with self.timed("noise"):
+            views = self.network.as_drawn(total)
+            draw([views[name] for name in self.network.shapes], plan.noise_std_for(self.network.numbers))
+
+    def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan) -> list[LayerGradient]:
+        """The gradient's parts, each row clipped."""
         width = batch.x.shape[1]
         pieces = min(width, max(self.pieces, -(-width * len(batch.y) // self.micro)))
         if pieces == 1:
-            return self._clipped_piece(stack, batch, plan, scale)
+            return self._clipped_piece(stack, batch, plan)
         total: Stack = {}
-        for sums in self.each(lambda piece: self._piece_sums(stack, piece, plan, scale), _split(batch, pieces)):
+        for sums in self.each(lambda piece: self._piece_sums(stack, piece, plan), _split(batch, pieces)):
             for name, value in sums.items():
                 total[name] = total[name] + value if name in total else value
         return [Summed(total)]
 
-    def _piece_sums(self, stack: Stack, piece: StackedBatch, plan: PrivacyPlan, scale: list[float]) -> Stack:
+    def _piece_sums(self, stack: Stack, piece: StackedBatch, plan: PrivacyPlan) -> Stack:
         with torch.inference_mode():  # which belongs to a thread
             sums: Stack = {}
-            for part in self._clipped_piece(stack, piece, plan, scale):
+            for part in self._clipped_piece(stack, piece, plan):
                 sums |= part.sums()
             return sums
 
-    def _clipped_piece(
-        self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, scale: list[float]
-    ) -> list[LayerGradient]:
+    def _clipped_piece(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan) -> list[LayerGradient]:
         logits, kept = self.network.forward(stack, batch.x)
         g = _row_gradient(logits, batch.y)
         if batch.weight is not None:
@@ -174,12 +172,10 @@ class KernelStep:
         parts: list[LayerGradient] = []
         self.network.backward(stack, g, kept, lambda part: parts.append(_reused(part)))
         with self.timed("clipping"):
-            return self._weighted(parts, batch, plan, scale)
+            return self._weighted(parts, batch, plan)
 
-    def _weighted(
-        self, parts: list[LayerGradient], batch: StackedBatch, plan: PrivacyPlan, scale: list[float]
-    ) -> list[LayerGradient]:
-        """Each row's gradient times its clipping factor and its client's scale."""
+    def _weighted(self, parts: list[LayerGradient], batch: StackedBatch, plan: PrivacyPlan) -> list[LayerGradient]:
+        """Each row's gradient times its clipping factor."""
         groups = [[part] for part in parts] if plan.per_layer else [parts]
         bound = plan.clip_norm / len(groups) ** 0.5
         weighted = []
@@ -190,7 +186,7 @@ class KernelStep:
             if not bool(squares.isfinite().all()):
                 # 0 * NaN is NaN: rows that are dropped must be made finite before they are weighted.
                 group = [part.finite() for part in group]
-            factor = factor_of(squares, bound) * squares.new_tensor(scale).unsqueeze(1)
+            factor = factor_of(squares, bound)
             if batch.weight is not None:
                 factor = factor * batch.weight
             weighted += [part.weighted(factor) for part in group]

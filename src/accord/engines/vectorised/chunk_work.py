@@ -125,8 +125,8 @@ def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Chun
     optimizer = optimizer._replace(steps=optimizer.steps.expand(clients).clone())
     update = torch.func.vmap(work.optimizer.update)
 
-    def draw(into: Sequence[Tensor], scales: Sequence[float]) -> None:
-        noise.add(streams[: len(scales)], into, scales)
+    def draw(sums: Sequence[Tensor], std: float) -> None:
+        noise.add_rounded(streams[: len(sums[0])], sums, std)
 
     drawing = None if work.local_plan is None else draw
     now, there = stack, clients
