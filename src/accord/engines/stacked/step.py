@@ -106,7 +106,7 @@ class KernelStep:
         # The sum is noised and rounded before anything else is done with it: added to the weights first, it would be
         # rounded by itself, which its sensitivity does not cover.
         noised = self._noised_sum(stack, batch, plan, draw)
-        rates = batch.x.new_tensor([-rate / divisor for divisor in divisors]).view(-1, 1, 1)
+        rates = _by_client(noised, [-rate / divisor for divisor in divisors])
         for name, value in stack.items():
             value.addcmul_(noised[name], rates)
 
@@ -117,7 +117,7 @@ class KernelStep:
             raise PrivacyError("the plan adds noise in every step, but a step came without")
         if plan is not None and draw is not None and plan.unit == "sample" and divisors is not None:
             noised = self._noised_sum(stack, batch, plan, draw)
-            scale = batch.x.new_tensor([1 / divisor for divisor in divisors]).view(-1, 1, 1)
+            scale = _by_client(noised, [1 / divisor for divisor in divisors])
             return {name: value.mul_(scale) for name, value in noised.items()}
         if plan is not None and plan.unit != "batch":
             raise PrivacyError(f"no stacked mechanism for privacy.unit {plan.unit}")
@@ -191,6 +191,11 @@ class KernelStep:
                 factor = factor * batch.weight
             weighted += [part.weighted(factor) for part in group]
         return weighted
+
+
+def _by_client(stack: Stack, numbers: list[float]) -> Tensor:
+    """A number for each client, in the stack's dtype, to multiply its tensors with: `[clients, 1, 1]`."""
+    return next(iter(stack.values())).new_tensor(numbers).view(-1, 1, 1)
 
 
 def square_norms(stack: Stack) -> Tensor:
