@@ -17,7 +17,6 @@ from scipy import stats
 from torch import Tensor, nn
 
 from accord.core.streams import bind
-from accord.core.task import Task
 from accord.data.federated import DataSet, FederatedData, Table
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
@@ -27,6 +26,7 @@ from accord.program.base import Cohort, Engine
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
+from accord.tasks.task import Task
 from conftest import shares
 from released import coarse_step, widened
 
