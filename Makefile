@@ -3,13 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench bench-peers clean
+.PHONY: demo test test-slow test-all check bench bench-peers clean
 
 demo: $(VENV)/.core
 	$(BIN)/accord run examples/digits.yaml
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+# Real processes: killed, side by side, out of disk, walked through as a user would.
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests
+
+test-all: test test-slow
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
