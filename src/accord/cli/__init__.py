@@ -1,1 +1,4 @@
-"""The command line: thin commands over the library."""
+"""The command line: thin commands over the library.
+
+May import every room; nothing imports it.
+"""

@@ -1,1 +1,4 @@
-"""What crosses the wire, and how many bytes it takes."""
+"""What crosses the wire, and how many bytes it takes.
+
+A leaf: imports `core` alone.
+"""

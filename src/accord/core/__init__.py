@@ -1,1 +1,4 @@
-"""Leaf modules that every room may import: errors, checks, random streams, parameters, tasks, timing, plugins."""
+"""Errors, checks, random streams, parameters, timing, plugins, versions: what every room may import.
+
+A leaf: imports no other room.
+"""

@@ -1,1 +1,4 @@
-"""Data sets, who holds which rows of them, and which rows and clients a round draws."""
+"""Data sets, the clients that have their rows, and the rows and clients that a round draws.
+
+May import `config` and the leaves.
+"""

@@ -1,1 +1,4 @@
-"""Named networks; `build` makes one by its name in the study."""
+"""Named networks; `build` makes one by its name in the study.
+
+A leaf: imports `core` alone.
+"""

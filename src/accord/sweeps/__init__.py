@@ -1,1 +1,4 @@
-"""Sweeps: one study under several settings and seeds, run in parallel within the machine; see `accord.sweeps.run`."""
+"""Sweeps: one study under several settings and seeds, run in parallel within the machine; see `accord.sweeps.run`.
+
+May import every room but `cli`.
+"""
