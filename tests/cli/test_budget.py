@@ -138,13 +138,42 @@ def test_what_the_runs_on_a_ledger_charged(cli: Cli, study_file: Callable[..., P
     assert tighter["epsilon"] < told["epsilon"]
 
 
+def test_a_ledger_is_verified_and_checked_against_run_folders(
+    cli: Cli, study_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    study = study_file(privacy={"unit": "sample", "noise_multiplier": 2.0, "delta": 1e-4})
+    for name in ("a", "b"):
+        assert cli("run", study, "--out", name, "--ledger", "j").code == 0
+    both = ("budget", "--ledger", "j", "--against", "a", "--against", "b")
+    told = json.loads(cli(*both, "--json").out)
+    noted = json.loads((tmp_path / "b" / "result.json").read_text())["privacy"]["joint"]
+    assert told["chain"] == {"lines": 12, "head": noted["head"], "against": ["a", "b"]}
+    assert [run["closed"] for run in told["runs"]] == [True, True]
+    said = " ".join(cli(*both).out.split())
+    assert "12 lines, each follows on the one before, holds what a, b noted" in said
+    assert "has not ended" not in said
+    lines = (tmp_path / "j").read_text().splitlines(keepends=True)
+    (tmp_path / "j").write_text("".join(lines[:-1]))  # the line that closes run b
+    assert "has not ended" in " ".join(cli("budget", "--ledger", "j").out.split())
+    assert cli("budget", "--ledger", "j", "--against", "a").code == 0
+    lost = cli(*both)
+    assert (lost.code, lost.out) == (2, "")
+    assert "was its last when run b noted it: lines were lost" in lost.err
+    (tmp_path / "j").write_text("".join(lines).replace('"noise_multiplier":2.0', '"noise_multiplier":20.0'))
+    edited = cli("budget", "--ledger", "j")
+    assert (edited.code, edited.out, len(edited.err.splitlines())) == (2, "", 1)
+    assert "ledger j, line 2: broken chain" in edited.err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--ledger", "nowhere"], "ledger nowhere: no such file"),
         (["--ledger", "study.yaml"], "study.yaml, line 1: not a JSON object"),
         (["--ledger", "empty"], "ledger empty: no run has charged it"),
-        (["--ledger", "adult.ledger", "--n", "5"], "give it with --delta and --accountant at most"),
+        (["--ledger", "adult.ledger", "--n", "5"], "give it with --delta, --accountant, --against at most"),
+        (["--ledger", "adult.ledger", "--against", "nowhere"], "nowhere: notes no joint ledger"),
+        (["--against", "a"], "--against checks a joint ledger; give it with --ledger FILE"),
         (["--ledger", "adult.ledger", "--delta", "0.5"], "must be below 1/n"),
         (["--ledger", "adult.ledger", "--delta", "2"], "delta must lie strictly between 0 and 1"),
         (["--ledger", "adult.ledger", "--accountant", "moments"], "unknown privacy accountant"),

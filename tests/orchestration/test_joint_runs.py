@@ -14,7 +14,7 @@ import accord
 from accord.config.schema import Study
 from accord.core.errors import PrivacyError, RunFolderError, StudyError
 from accord.privacy.joint_ledger import summary
-from accord.records.ledger_file import held, read
+from accord.records.ledger_file import check_heads, held, noted_head, read
 
 Small = Callable[..., Study]
 DELTA = 1e-4
@@ -69,9 +69,11 @@ def test_the_budget_bounds_what_each_client_spends_over_all_runs(small_study: Sm
     own = privacy(two)["joint"]["own"]["max"]
     assert own == pytest.approx(max(by_hand([two], [50] * 6)), rel=1e-9)
     assert own < privacy(two)["epsilon"] < own + privacy(one)["epsilon"]
+    heads = check_heads(file, {"two": privacy(two)["joint"]["head"]})
     assert privacy(two)["joint"] | {"own": None, "run": None} == {
-        "ledger": str(file.resolve()), "run": None, "runs": 2, "own": None,
+        "ledger": str(file.resolve()), "run": None, "runs": 2, "own": None, "head": heads[-1], "lines": 12,
     }  # fmt: skip
+    assert [charged.closed for charged in read(file)] == [True, True]
     assert privacy(alone)["joint"] is None
     assert two.rounds[-1].epsilon is not None
     assert two.rounds[-1].epsilon.max == privacy(two)["epsilon"] == summary(read(file))["epsilon"]
@@ -377,3 +379,36 @@ def test_a_run_is_taken_up_only_with_its_ledger(small_study: Small, tmp_path: Pa
     done = accord.resume(tmp_path / "a")
     file.unlink()
     assert accord.resume(tmp_path / "a").result == done.result  # nothing is left to charge
+
+
+def test_a_run_folder_notes_the_head_and_resuming_on_a_cut_ledger_is_refused(
+    small_study: Small, tmp_path: Path
+) -> None:
+    """Also where all that was lost is another run's."""
+    file, study = tmp_path / "j", small_study(privacy=sample(noise_multiplier=4.0, epsilon=None))
+    other = accord.run(study, tmp_path / "other", ledger=file)
+
+    def stop(stage: str, record: Any, planned: int) -> None:
+        if record.round == 2:
+            raise KeyboardInterrupt
+
+    first = accord.run(study, tmp_path / "first", ledger=file, on_round=stop)
+    assert [charged.closed for charged in read(file)] == [True, False]
+    assert noted_head(first.folder, file) == privacy(first)["joint"]["head"]
+    text = file.read_bytes()
+    for lost in (1, 2):
+        file.write_bytes(b"".join(text.splitlines(keepends=True)[:-lost]))
+        with pytest.raises(PrivacyError, match="lines were lost, or the file was written anew"):
+            accord.resume(first.folder)
+    file.write_bytes(text)
+    accord.resume(first.folder)
+    assert [charged.closed for charged in read(file)] == [True, True]
+    assert len(check_heads(file, {str(run.folder): noted_head(run.folder, file) for run in (other, first)})) == 12
+
+
+def test_a_run_that_its_budget_ends_is_closed(small_study: Small, tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    study = small_study(program=averaging(rounds=5), privacy=client(epsilon=1.7))
+    ended = [accord.run(study, tmp_path / str(number), ledger=file).result for number in range(3)]
+    assert [each["reason"] for each in ended if each is not None][-1] == "budget"
+    assert [charged.closed for charged in read(file)] == [True] * 3

@@ -147,7 +147,7 @@ def mechanism(**changes: Any) -> list[dict[str, Any]]:
 
 
 DAMAGED: list[tuple[list[dict[str, Any]], str]] = [
-    (changed(0, joint_ledger=2), "line 1: format 2 is not 1"),
+    (changed(0, joint_ledger=3), "line 1: format 3 is not 2"),
     (changed(0, unit="row"), "line 1: unknown privacy unit"),
     (changed(0, relation="replace_one"), "line 1: neighbouring relation 'replace_one' is not that of its mechanism"),
     (changed(0, sizes=None), "line 1: the first header lacks the rows"),

@@ -9,10 +9,11 @@ import pytest
 
 from accord.core.errors import PrivacyError, RequestError, RunFolderError, StorageError
 from accord.privacy.ledger import Ledger
+from accord.privacy.ledger_chain import START, digest, follow
 from accord.privacy.plan import PrivacyPlan
 from accord.records import ledger_file as joint_ledger
 from accord.records import store
-from accord.records.ledger_file import Entry, held, read
+from accord.records.ledger_file import Entry, check_heads, held, noted_head, read
 
 PLAN = PrivacyPlan("sample", 1.0, 1.5, 1e-3, expected_size=10)
 SIZES = np.array([60, 200, 75], dtype=np.int64)
@@ -101,7 +102,7 @@ def test_a_line_damaged_before_the_last_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="line 2: not a JSON object"):
         enter(file)
     file.write_bytes(lines[0] + lines[2])
-    with pytest.raises(PrivacyError, match=r"line 2: round 2 of run .* where round 1 is due"):
+    with pytest.raises(PrivacyError, match=r"line 2: broken chain"):
         enter(file)
 
 
@@ -190,3 +191,111 @@ def test_a_full_disk_leaves_the_charges_before(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(StorageError, match="No space left"):
         one.charge(1, {0: 3})
     assert file.read_bytes() == before
+
+
+def two_runs(file: Path) -> tuple[Entry, list[bytes]]:
+    """A file of two runs, the first of them ended; the second's place, and the lines."""
+    one = enter(file)
+    one.charge(1, {0: 3})
+    one.charge(2, {1: 4})
+    one.close()
+    two = enter(file)
+    two.charge(1, {2: 9})
+    return two, file.read_bytes().splitlines(keepends=True)
+
+
+def test_every_line_follows_on_all_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    two, _ = two_runs(file)
+    lines = store.read_lines(file)
+    by_hand = START
+    for line in lines:
+        assert line["before"] == by_hand
+        by_hand = digest(line)
+    assert check_heads(file, {}) == follow(lines, "j")[1]
+    assert (two.tail.head, two.tail.lines) == (by_hand, 6)
+    assert [charged.closed for charged in read(file)] == [True, False]
+
+
+def test_any_line_changed_lost_added_or_moved_is_refused_at_the_next(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    _, lines = two_runs(file)
+    cheaper = lines[0].replace(b'"noise_multiplier":1.5', b'"noise_multiplier":9.5')
+    assert cheaper != lines[0]
+    wrong = {
+        "an edited header": ([cheaper, *lines[1:]], 2),
+        "an edited charge": ([*lines[:1], lines[1].replace(b'"steps":[3]', b'"steps":[1]'), *lines[2:]], 3),
+        "a lost charge": ([*lines[:1], *lines[2:]], 2),
+        "a lost run": (lines[4:], 1),
+        "a moved line": ([*lines[:4], lines[5], lines[4]], 5),
+        "a line twice": ([*lines[:2], *lines[1:]], 3),
+    }
+    for what, (changed, number) in wrong.items():
+        file.write_bytes(b"".join(changed))
+        with pytest.raises(PrivacyError, match=f"line {number}: broken chain"):
+            read(file)
+        with pytest.raises(PrivacyError, match=f"line {number}: broken chain"):
+            enter(file)
+        assert file.read_bytes() == b"".join(changed), what
+
+
+def test_lost_last_lines_show_against_a_head_noted_elsewhere(tmp_path: Path) -> None:
+    """The chain alone cannot tell: what is left is a chain."""
+    file = tmp_path / "j"
+    two, lines = two_runs(file)
+    for kept in range(1, len(lines)):
+        file.write_bytes(b"".join(lines[:kept]))
+        assert len(check_heads(file, {})) == kept
+        with pytest.raises(PrivacyError, match="was its last when run two noted it: lines were lost"):
+            check_heads(file, {"run two": two.tail.head})
+        if kept > 4:
+            with pytest.raises(PrivacyError, match="lines were lost"), held(file, two.run, two.tail.head):
+                pass
+    file.write_bytes(b"".join(lines))
+    with held(file, two.run, two.tail.head):
+        pass
+
+
+def test_a_file_written_anew_shows_against_a_head(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    two, _ = two_runs(file)
+    file.unlink()
+    enter(file, replace(PLAN, noise_multiplier=9.5)).charge(1, {0: 1})
+    read(file)
+    with pytest.raises(PrivacyError, match="written anew"):
+        check_heads(file, {"run two": two.tail.head})
+
+
+def test_a_closed_run_charges_no_more_and_is_closed_once(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    one = enter(file)
+    one.charge(1, {0: 3})
+    one.close()
+    before = file.read_bytes()
+    again = enter(file, resumed=one.run)
+    again.charge(1, {0: 3})
+    again.close()
+    assert file.read_bytes() == before
+    with pytest.raises(RunFolderError, match="was closed, and charges no further round"):
+        again.charge(2, {0: 3})
+    assert file.read_bytes() == before
+
+
+def test_a_ledger_from_before_there_was_a_chain_is_refused_with_the_mend(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    store.append_line(file, {"joint_ledger": 1, "run": "a"})
+    with pytest.raises(PrivacyError, match=r"line 1: has no digest .* before version 0.2 .* begin another"):
+        read(file)
+
+
+def test_a_folder_that_notes_no_ledger_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    enter(file)
+    with pytest.raises(RunFolderError, match="notes no joint ledger"):
+        noted_head(tmp_path, file)
+    other = {"ledger": "/elsewhere/k", "run": "0123", "head": "abc"}
+    store.write_json(tmp_path / "result.json", {"privacy": {"joint": other}})
+    with pytest.raises(RunFolderError, match="charged the ledger /elsewhere/k, not "):
+        noted_head(tmp_path, file)
+    store.write_json(tmp_path / "result.json", {"privacy": {"joint": other | {"ledger": "/moved/j"}}})
+    assert noted_head(tmp_path, file) == "abc"

@@ -62,7 +62,10 @@ def test_on_a_joint_ledger_the_headline_is_of_all_runs_together(tmp_path: Path) 
     assert summary["epsilon"] == summary["per_client"]["max"] == max(together)
     assert summary["per_client"]["min"] == min(together)
     own = {"min": 0.0, "median": plan.epsilon(400, 7), "max": plan.epsilon(200, 5)}
-    assert summary["joint"] == {"ledger": str(tmp_path / "j"), "run": entry.run, "runs": 2, "own": own}
+    assert summary["joint"] == {
+        "ledger": str(tmp_path / "j"), "run": entry.run, "runs": 2, "own": own,
+        "head": entry.tail.head, "lines": 5,
+    }  # fmt: skip
 
 
 def test_the_ledgers_limits_are_told() -> None:

@@ -3,6 +3,7 @@ runs on a joint ledger charged."""
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,10 @@ def budget(
         Path | None,
         typer.Option("--ledger", metavar="FILE", help="What the runs on this joint ledger charged, and epsilon now."),
     ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option("--against", metavar="RUN", help="Check the ledger against what this run noted. Repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> int:
     """Privacy arithmetic before any training.
@@ -61,14 +66,16 @@ def budget(
     epsilon of a plan:       --noise Z with --epochs or --steps
     noise for a target:      --epsilon E with --epochs or --steps
     steps left in a budget:  --epsilon E --noise Z, with what is spent as --epochs or --steps
-    spent on a joint ledger: --ledger FILE alone, or with --delta and --accountant
+    spent on a joint ledger: --ledger FILE alone, or with --delta, --accountant, --against
     """
     from accord.privacy.budget import Question, answer
 
     if ledger is not None:
         if any(each is not None for each in (n, batch, noise, epsilon, epochs, steps, steps_per_round)):
-            raise PrivacyError("--ledger says what was charged; give it with --delta and --accountant at most")
-        return _show_ledger(ledger, None if delta is None else _delta(delta), accountant, as_json)
+            raise PrivacyError("--ledger says what was charged; give it with --delta, --accountant, --against at most")
+        return _show_ledger(ledger, None if delta is None else _delta(delta), accountant, against or [], as_json)
+    if against:
+        raise PrivacyError("--against checks a joint ledger; give it with --ledger FILE")
     if n is None or batch is None or delta is None:
         raise PrivacyError("give --n, --batch and --delta, or --ledger FILE")
     if epochs is not None and steps is not None:
@@ -100,16 +107,20 @@ def budget(
     return 0
 
 
-def _show_ledger(path: Path, delta: float | None, accountant: str | None, as_json: bool) -> int:
+def _show_ledger(
+    path: Path, delta: float | None, accountant: str | None, against: Sequence[Path], as_json: bool
+) -> int:
     from accord.privacy.joint_ledger import summary
-    from accord.records.ledger_file import read
+    from accord.records.ledger_file import check_heads, noted_head, read
 
     if not path.is_file():
         raise PrivacyError(f"ledger {path}: no such file; accord run STUDY.yaml --ledger {path} makes it")
+    heads = check_heads(path, {f"run {folder}": noted_head(folder, path) for folder in against})
     try:
         values = {"ledger": str(path)} | summary(read(path), delta, accountant, f"ledger {path}")
     except ValueError as error:
         raise PrivacyError(str(error)) from error
+    values["chain"] = {"lines": len(heads), "head": heads[-1], "against": [str(folder) for folder in against]}
     if as_json:
         print(json.dumps(values, allow_nan=False))
     else:
@@ -134,9 +145,16 @@ def _ledger_rows(values: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     for number, run in enumerate(values["runs"], start=1):
         charged = f"ε {run['epsilon']:.4g} alone: unit {run['unit']}, noise {run['noise_multiplier']:.4g}, "
+        ended = "" if run["closed"] else "; has not ended: killed, interrupted, or under way"
         rows.append(
-            (f"run {number}, {run['study']}", f"{charged}{run['rounds']:,} rounds, {run['steps']:,} steps in all")
+            (
+                f"run {number}, {run['study']}",
+                f"{charged}{run['rounds']:,} rounds, {run['steps']:,} steps in all{ended}",
+            )
         )
+    chain = values["chain"]
+    checked = f", holds what {', '.join(chain['against'])} noted" if chain["against"] else ""
+    rows.append(("chain", f"{chain['lines']:,} lines, each follows on the one before{checked}; head {chain['head']}"))
     return rows
 
 

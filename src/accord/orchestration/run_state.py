@@ -71,6 +71,11 @@ class Stop:
         """Whether the run has done what it was asked for all the same."""
         return self.reason == EARLY_STOPPING
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a resumed run would do more; a budget that is spent stays spent."""
+        return self.reason not in (EARLY_STOPPING, "budget", "quorum")
+
 
 def begin(prepared: Prepared, folder: Path) -> RunState:
     """Writes the resolved study, who holds what, the run's place in its joint ledger, and a checkpoint of the untrained
@@ -96,7 +101,8 @@ def save(prepared: Prepared, folder: Path, progress: RunState) -> None:
         tensors["ledger/steps"] = torch.from_numpy(progress.ledger.steps)
     state = {"name": prepared.name, "resumes": progress.resumes, "bound": _bound(prepared)}
     if prepared.entry is not None:
-        state["joint_ledger"] = {"file": str(prepared.entry.path), "run": prepared.entry.run}
+        entry = prepared.entry
+        state["joint_ledger"] = {"file": str(entry.path), "run": entry.run, "head": entry.tail.head}
     checkpoints.save(folder, progress.round, tensors, state)
 
 

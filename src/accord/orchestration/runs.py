@@ -71,9 +71,11 @@ def run(
             return _execute(prepared, folder, begin(prepared, folder), on_round, timed=timed)
 
 
-def _held(file: Path | str | None, run: str | None = None) -> AbstractContextManager[JointLedger | None]:
+def _held(
+    file: Path | str | None, run: str | None = None, head: str | None = None
+) -> AbstractContextManager[JointLedger | None]:
     """The joint ledger, held for this process; None where the run has none."""
-    return nullcontext() if file is None else ledger_file.held(Path(file), run)
+    return nullcontext() if file is None else ledger_file.held(Path(file), run, head)
 
 
 def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound | None = None) -> Run:
@@ -94,8 +96,8 @@ def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound
             write_report(folder)  # the disk may have filled between the result and the report
         return done
     saved = last_checkpoint(folder)
-    told = saved.state.get("joint_ledger", {})
-    with _held(told.get("file"), told.get("run")) as joint:
+    noted = saved.state.get("joint_ledger", {})
+    with _held(noted.get("file"), noted.get("run"), noted.get("head")) as joint:
         prepared = prepare(done.study, str(saved.state["name"]), rows=data, joint=joint)
         with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
             saved = last_checkpoint(folder)
@@ -167,6 +169,8 @@ def _end(
     params = {name: value.cpu() for name, value in progress.final.items()}
     kept = kept_round(prepared, progress.records)
     checkpoints.save_model(folder / "model.safetensors", params, {"study": prepared.name, "round": kept})
+    if prepared.entry is not None and (stop is None or not stop.resumable):
+        prepared.entry.close()
     with timed("evaluation"):
         outcome = conclude(prepared, folder, progress, stop, twin.outcome if twin else None)
     with timed("records"):

@@ -3,7 +3,8 @@
 A joint ledger is lines. A run's header says what it charges (the mechanism as numbers), what is protected, and who
 holds which rows, by digest; then it has a line a round: clients, and the local steps each is charged. From these alone
 each account's steps under each mechanism follow, and `accounting` composes them, at whatever delta and by whichever
-accountant is asked for. What is not understood to the last key is refused: an unknown composition has no epsilon.
+accountant is asked for. A run that has ended has a line that closes it. What is not understood to the last key is
+refused: an unknown composition has no epsilon. (In the file each line also holds a digest: see `ledger_chain`.)
 
 A round is charged once. A run taken up from a checkpoint does its rounds after it again, with the clients and the noise
 they had, and finds them charged; so no line is ever taken back, whatever other runs charged in between.
@@ -27,7 +28,7 @@ from accord.privacy.accounting import Accountant
 from accord.privacy.ledger import Ledger, Spent, check_together
 from accord.privacy.plan import AdaptiveClipping, PrivacyPlan
 
-FORMAT = 1
+FORMAT = 2
 """Version of the lines; another one is refused."""
 
 _HEADER = {
@@ -36,6 +37,7 @@ _HEADER = {
 }  # fmt: skip
 _MECHANISM = {"clip_norm", "noise_multiplier", "sampling", "expected_size", "per_layer", "adaptive"}
 _ROUND = {"run", "round", "clients", "steps"}
+_CLOSE = {"run", "closed"}
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,14 @@ class Charged:
         header: its first line.
         plan: the mechanism, with the delta and accountant the run itself reckoned with, and no budget.
         rounds: clients to local steps, an entry a round from round 1 on.
+        closed: whether the run has ended; one that was killed, or goes on, has not.
     """
 
     run: str
     header: Mapping[str, Any]
     plan: PrivacyPlan
     rounds: tuple[dict[int, int], ...]
+    closed: bool = False
 
     def steps(self) -> NDArray[np.int64]:
         """Steps charged to each account, shape `[accounts]`: unit `client` has one, of a step a round."""
@@ -106,6 +110,11 @@ def charge(run: str, round_number: int, steps: Mapping[int, int]) -> dict[str, A
     return {"run": run, "round": round_number, "clients": list(steps), "steps": list(steps.values())}
 
 
+def close(run: str, rounds: int) -> dict[str, Any]:
+    """A run's last line, JSON-ready: it has ended, after so many charged rounds."""
+    return {"run": run, "closed": rounds}
+
+
 def parse(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[Charged, ...]:
     """The runs of a joint ledger, in the order of their headers.
 
@@ -119,6 +128,7 @@ def parse(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[Charged, ...
     headers: dict[str, Mapping[str, Any]] = {}
     plans: dict[str, PrivacyPlan] = {}
     rounds: dict[str, list[dict[int, int]]] = {}
+    closed: set[str] = set()
     for number, line in enumerate(lines, start=1):
         try:
             if "joint_ledger" in line:
@@ -130,16 +140,23 @@ def parse(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[Charged, ...
                     raise ValueError(f"run {run} is there twice")
                 headers[run], plans[run], rounds[run] = line, plan, []
             else:
-                _check_keys(line, _ROUND)
+                _check_keys(line, _CLOSE if "closed" in line else _ROUND)
                 run = line["run"]
                 if run not in headers:
                     raise ValueError(f"a charge of run {run}, which has no header")
+                if run in closed:
+                    raise ValueError(f"a charge of run {run}, which was closed")
+                if "closed" in line:
+                    if _whole(line["closed"], 0) != len(rounds[run]):
+                        raise ValueError(f"run {run} closed after {line['closed']} rounds, but has {len(rounds[run])}")
+                    closed.add(run)
+                    continue
                 rounds[run].append(_charges(line, headers[run]["population"], len(rounds[run]) + 1))
         except (ValueError, TypeError, PrivacyError) as error:
             raise PrivacyError(
                 f"ledger {source}, line {number}: {error}; it cannot be accounted: restore the file, or use another"
             ) from error
-    return tuple(Charged(run, headers[run], plans[run], tuple(rounds[run])) for run in headers)
+    return tuple(Charged(run, headers[run], plans[run], tuple(rounds[run]), run in closed) for run in headers)
 
 
 def _check_keys(line: Mapping[str, Any], known: set[str]) -> None:
@@ -295,6 +312,7 @@ def summary(
                 "unit": charged.plan.unit,
                 "noise_multiplier": charged.plan.noise_multiplier,
                 "rounds": len(charged.rounds),
+                "closed": charged.closed,
                 "steps": int(charged.steps().sum()),
                 "epsilon": float(opened(charged).epsilons().max()),
             }

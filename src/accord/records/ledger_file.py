@@ -1,15 +1,15 @@
 """The file of a joint ledger: held by one run at a time, read when it is opened, and only ever added to.
 
-What its lines mean is said in `accord.privacy.joint_ledger`. A line counts once its newline is on the disk, and a
+What its lines mean is said in `accord.privacy.joint_ledger`, how they are chained in `accord.privacy.ledger_chain`. A
+line counts once its newline is on the disk, and a
 round's is there before any of its work is done. So a kill at any moment can leave a charge whose work was not done,
 never work that was not charged.
 """
 
 import fcntl
 import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.core.errors import RunFolderError
+from accord.core.errors import PrivacyError, RunFolderError
 from accord.privacy import joint_ledger as joint
+from accord.privacy import ledger_chain
 from accord.privacy.accounting import Accountant
 from accord.privacy.joint_ledger import Charged
 from accord.privacy.ledger import Ledger, Spent
 from accord.privacy.plan import PrivacyPlan
-from accord.records import store
+from accord.records import checkpoints, store
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,19 @@ class JointLedger:
     Attributes:
         path: the file, absolute.
         runs: what is in it.
-        digest: of all that is in it.
+        heads: the chain's head after each line, the last of all that is in it.
         resumed: the run that is taken up; None where a new one starts.
     """
 
     path: Path
     runs: tuple[Charged, ...]
-    digest: str
+    heads: tuple[str, ...]
     resumed: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of all that is in the file."""
+        return self.heads[-1] if self.heads else ledger_chain.START
 
     @property
     def own(self) -> Charged | None:
@@ -72,6 +78,27 @@ class JointLedger:
         return joint.spent(self.others, delta, accountant)
 
 
+class Tail:
+    """The end of the file while it is held: what the next line follows on.
+
+    Attributes:
+        path: the file.
+        head: of the chain.
+        lines: how many the file has.
+    """
+
+    def __init__(self, path: Path, heads: Sequence[str]) -> None:
+        self.path = path
+        self.head = heads[-1] if heads else ledger_chain.START
+        self.lines = len(heads)
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Adds a line, on the disk when this returns."""
+        linked = ledger_chain.link(line, self.head)
+        store.append_line(self.path, linked)
+        self.head, self.lines = ledger_chain.digest(linked), self.lines + 1
+
+
 @dataclass(frozen=True)
 class Entry:
     """A run's place in a joint ledger.
@@ -82,6 +109,9 @@ class Entry:
         header: its first line.
         paid: rounds charged by an earlier process, from 1: clients to steps. Done again, they are not charged again.
         runs: how many runs the file has, this one included.
+        new: whether its header is still to be written.
+        tail: the end of the file.
+        closed: whether an earlier process closed it.
     """
 
     path: Path
@@ -90,21 +120,39 @@ class Entry:
     paid: tuple[Mapping[int, int], ...]
     runs: int
     new: bool
+    tail: Tail
+    closed: bool = False
 
     def begin(self) -> None:
         """Writes the header of a new run."""
         if self.new:
-            store.append_line(self.path, self.header)
+            self.tail.append(self.header)
 
     def charge(self, round_number: int, steps: Mapping[int, int]) -> None:
-        """Writes a round's charge, on the disk when this returns; nothing where it was written before."""
-        if round_number > len(self.paid):
-            store.append_line(self.path, joint.charge(self.run, round_number, steps))
+        """Writes a round's charge, on the disk when this returns; nothing where it was written before.
+
+        Raises:
+            RunFolderError: the run was closed.
+        """
+        if round_number <= len(self.paid):
+            return
+        if self.closed:
+            raise RunFolderError(f"ledger {self.path}: run {self.run} was closed, and charges no further round")
+        self.tail.append(joint.charge(self.run, round_number, steps))
+
+    def close(self) -> None:
+        """Writes that the run has ended; nothing where that was written before."""
+        own = self._own()
+        if not own.closed:
+            self.tail.append(joint.close(self.run, len(own.rounds)))
 
     def steps(self, rounds: int | None = None) -> NDArray[np.int64]:
         """Steps charged to each account by this run up to a round, or all, as the file has them now."""
-        own = next(charged for charged in read(self.path) if charged.run == self.run)
+        own = self._own()
         return replace(own, rounds=own.rounds[:rounds]).steps()
+
+    def _own(self) -> Charged:
+        return next(charged for charged in read(self.path) if charged.run == self.run)
 
     def charged(self, ledger: Ledger) -> Ledger:
         """The accounts as the file has them: with rounds that were charged, but not finished or not done again yet."""
@@ -125,7 +173,9 @@ def entry(
     if own is not None and header != own.header:
         raise RunFolderError(f"ledger {opened.path}: the header of run {run} was changed; restore the file")
     paid = () if own is None else own.rounds
-    return Entry(opened.path, run, header, paid, len(opened.others) + 1, own is None)
+    closed = own is not None and own.closed
+    tail = Tail(opened.path, opened.heads)
+    return Entry(opened.path, run, header, paid, len(opened.others) + 1, own is None, tail, closed)
 
 
 def read(path: Path) -> tuple[Charged, ...]:
@@ -134,30 +184,88 @@ def read(path: Path) -> tuple[Charged, ...]:
     Raises:
         RequestError: it cannot be read, or a line cannot be accounted.
     """
-    return joint.parse(store.read_lines(path, strict=True), str(path))
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[tuple[Charged, ...], tuple[str, ...]]:
+    """The runs of a joint ledger, and the chain's head after each line."""
+    plain, heads = ledger_chain.follow(store.read_lines(path, strict=True), str(path))
+    return joint.parse(plain, str(path)), heads
+
+
+def check_heads(path: Path, known: Mapping[str, str]) -> tuple[str, ...]:
+    """Whether a ledger still begins with what it held when its head was noted.
+
+    Args:
+        path: the file.
+        known: where each head was noted, such as a run folder, to the head.
+
+    Returns:
+        The chain's head after each line.
+
+    Raises:
+        PrivacyError: lines that stood there are missing, or the file was written anew; names where it was noted.
+    """
+    _, heads = _read(path)
+    for where, head in known.items():
+        if head not in (ledger_chain.START, *heads):
+            raise PrivacyError(
+                f"ledger {path}: does not hold the line {head} that was its last when {where} noted it: lines were "
+                "lost, or the file was written anew; put back the file as it was"
+            )
+    return heads
+
+
+def noted_head(folder: Path, path: Path) -> str:
+    """The head of a joint ledger that a run folder notes: at the run's end, else at its last checkpoint.
+
+    Args:
+        folder: the run folder.
+        path: the ledger's file.
+
+    Raises:
+        RunFolderError: the folder has neither, or the run charged another file.
+    """
+    result = folder / "result.json"
+    noted: Mapping[str, Any] = {}
+    if result.is_file():
+        noted = (store.read_json(result).get("privacy") or {}).get("joint") or {}
+    if not noted.get("head") and (saved := checkpoints.latest(folder)) is not None:
+        noted = saved.state.get("joint_ledger", {})
+    if not noted.get("head"):
+        raise RunFolderError(f"{folder}: notes no joint ledger; name the folder of a run that charged {path}")
+    if not (noted["run"] in {charged.run for charged in read(path)} or _same(noted, path)):
+        raise RunFolderError(f"{folder}: charged the ledger {noted.get('ledger', noted.get('file'))}, not {path}")
+    return str(noted["head"])
+
+
+def _same(noted: Mapping[str, Any], path: Path) -> bool:
+    """Whether a run folder names this file, which may have been moved since."""
+    return Path(noted.get("ledger", noted.get("file", ""))).name == path.name
 
 
 @contextmanager
-def held(path: Path, resumed: str | None = None) -> Iterator[JointLedger]:
+def held(path: Path, resumed: str | None = None, head: str | None = None) -> Iterator[JointLedger]:
     """Opens a joint ledger for a run, and holds it for this process; the system lets go of it when the process ends.
 
     Args:
         path: the file. For a new run it is made where it is missing (and gone again if nothing was written).
         resumed: the run that is taken up: the file must have it.
+        head: of the chain when the run was last saved: the file must hold all that was in it then.
 
     Raises:
-        RequestError: another run holds the file, or it cannot be used, or it does not know the run.
+        RequestError: another run holds the file, or it cannot be used, lost lines, or does not know the run.
     """
     path = path.resolve()
     if resumed is not None and not path.is_file():
         raise RunFolderError(f"ledger {path}: missing, but the run charges it; put it back where it was")
     with _locked(path):
-        lines = store.read_lines(path, strict=True)
-        runs = joint.parse(lines, str(path))
+        runs, heads = _read(path)
         if resumed is not None and all(charged.run != resumed for charged in runs):
             raise RunFolderError(f"ledger {path}: does not have run {resumed}; put back the file that it charged")
-        digest = hashlib.blake2b(json.dumps(lines, sort_keys=True).encode(), digest_size=16).hexdigest()
-        yield JointLedger(path, runs, digest, resumed)
+        if head is not None:
+            check_heads(path, {f"run {resumed}": head})
+        yield JointLedger(path, runs, heads, resumed)
 
 
 @contextmanager

@@ -53,7 +53,14 @@ def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[s
 def _joint(ledger: Ledger, entry: Entry) -> dict[str, Any]:
     """Which joint ledger the figures are of, and what the run charged by itself."""
     own = _spread(ledger.alone().epsilons())
-    return {"ledger": str(entry.path), "run": entry.run, "runs": entry.runs, "own": own}
+    return {
+        "ledger": str(entry.path),
+        "run": entry.run,
+        "runs": entry.runs,
+        "own": own,
+        "head": entry.tail.head,
+        "lines": entry.tail.lines,
+    }
 
 
 def _spread(spent: NDArray[np.float64]) -> dict[str, float]:

@@ -132,12 +132,17 @@ class EpsilonOverClients(Part):
 
 
 class JointResult(Part):
-    """The joint ledger that epsilon is of, and what this run charged by itself."""
+    """The joint ledger that epsilon is of, and what this run charged by itself.
+
+    `head` and `lines` name all that the file held at the run's end.
+    """
 
     ledger: str
     run: str
     runs: Count
     own: EpsilonOverClients
+    head: str = ""
+    lines: Count = 0
 
 
 class PrivacyResult(Part):
