@@ -29,6 +29,10 @@ def sweep(
         int | None,
         typer.Option("--jobs", metavar="N", min=1, help="Runs at once. [default: one a core, one thread each]"),
     ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option("--ledger", metavar="FILE", help="A joint ledger that every run charges, one after the other."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> int:
     """Run a study's sweep: every combination of its settings under every seed, and one table of them all.
@@ -46,7 +50,7 @@ def sweep(
     folder = out or Path("sweeps") / plan.name
     try:
         with Progress() as progress:
-            done = run_sweep(plan, folder, jobs, progress.watcher())
+            done = run_sweep(plan, folder, jobs, progress.watcher(), ledger)
     except StoppedEarly:
         if as_json and is_sweep(folder):
             _print_json(read_sweep(folder))

@@ -19,6 +19,7 @@ from accord.config.schema import Study
 from accord.config.sweep import shown
 from accord.core.errors import RequestError, StudyError
 from accord.models.pretrained import pin
+from accord.orchestration.charging import check_ledger
 
 _MOST_TOLD = 5
 _LONGEST_NAME = 100
@@ -134,6 +135,28 @@ def refuse(wrong: Sequence[tuple[Point, str]], points: int) -> None:
     told = [f"{_points(those, points)}: {fault}" for fault, those in by_fault.items()]
     more = f"; and {len(told) - _MOST_TOLD} more faults" if len(told) > _MOST_TOLD else ""
     raise StudyError(f"sweep: {len(wrong)} of {points} points cannot be run: {'; '.join(told[:_MOST_TOLD])}{more}")
+
+
+def check_accounts(plan: Plan, ledger: Path) -> None:
+    """Refuses a sweep whose runs cannot charge one joint ledger.
+
+    Raises:
+        StudyError: a run without privacy, with a twin, or over other rows or other clients than the first.
+    """
+    first = plan.runs[0].study
+    for run in plan.runs:
+        check_ledger(run.study, ledger)
+        unlike = [name for name in ("data", "partition", "imbalance", "seed") if _differs(run.study, first, name)]
+        if unlike:
+            raise StudyError(
+                f"--ledger {ledger}: the sweep varies {' and '.join(unlike)}, so a client's account would not be the "
+                "same one in every run; keep data, partition, imbalance and one seed (sweep.seeds: 1), or leave the "
+                "ledger out"
+            )
+
+
+def _differs(study: Study, other: Study, section: str) -> bool:
+    return bool(getattr(study, section) != getattr(other, section))
 
 
 def digest_of(study: Study) -> str:

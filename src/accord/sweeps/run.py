@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from accord.reports.sweep.folder import (
     read_sweep,
     write_tables,
 )
-from accord.sweeps.points import Plan, PlannedRun, Point, digest_of, refuse, with_threads
+from accord.sweeps.points import Plan, PlannedRun, Point, check_accounts, digest_of, refuse, with_threads
 from accord.sweeps.pool import Pool
 from accord.sweeps.worker import Task
 
@@ -51,7 +51,13 @@ class Watcher:
     ended: Callable[[int, Row], None] = lambda number, row: None
 
 
-def sweep(plan: Plan, out: Path | None = None, jobs: int | None = None, watcher: Watcher | None = None) -> SweepFolder:
+def sweep(
+    plan: Plan,
+    out: Path | None = None,
+    jobs: int | None = None,
+    watcher: Watcher | None = None,
+    ledger: Path | None = None,
+) -> SweepFolder:
     """Runs a sweep, or what is left of it.
 
     Args:
@@ -59,6 +65,7 @@ def sweep(plan: Plan, out: Path | None = None, jobs: int | None = None, watcher:
         out: the sweep's folder: new, empty, or of a sweep to go on with; None takes `sweeps/NAME`.
         jobs: runs at once; None takes as many as the machine has cores for.
         watcher: told how it goes.
+        ledger: a joint ledger that every run charges, one run after the other; None where each has one of its own.
 
     Returns:
         The folder with its tables and report written.
@@ -70,16 +77,20 @@ def sweep(plan: Plan, out: Path | None = None, jobs: int | None = None, watcher:
     """
     folder = out or Path("sweeps") / plan.name
     jobs = min(jobs or _jobs(plan), len(plan.runs))
+    if ledger is not None:
+        check_accounts(plan, ledger)
+        ledger, jobs = ledger.resolve(), 1  # each run's noise and admissions depend on what those before it charged
     _check_folder(folder)
+    _check_same_ledger(folder, ledger)
     try:
-        _work(plan, folder, jobs, watcher or Watcher())
+        _work(plan, folder, jobs, watcher or Watcher(), ledger)
     except KeyboardInterrupt as error:
         raise _interrupted(folder) from error
     write_report(folder)
     return read_sweep(folder)
 
 
-def _work(plan: Plan, folder: Path, jobs: int, watcher: Watcher) -> None:
+def _work(plan: Plan, folder: Path, jobs: int, watcher: Watcher, ledger: Path | None) -> None:
     with ExitStack() as stack:
         there = folder.exists()
         if there:
@@ -89,8 +100,8 @@ def _work(plan: Plan, folder: Path, jobs: int, watcher: Watcher) -> None:
         if not there:
             store.create_folder(folder)
             stack.enter_context(_lock(folder))
-        _write_plan(plan, folder)
-        _run_all(plan, folder, pool, jobs, watcher)
+        _write_plan(plan, folder, ledger)
+        _run_all(plan, folder, pool, jobs, watcher, ledger)
 
 
 def write_report(folder: Path) -> Path:
@@ -128,6 +139,16 @@ def _check_folder(folder: Path) -> None:
             raise RunFolderError(f"sweep folder {folder} exists and is not a folder; choose another with --out")
         if any(path.name != ".lock" for path in folder.iterdir()):
             raise RunFolderError(f"sweep folder {folder} is not empty and holds no sweep; choose another with --out")
+
+
+def _check_same_ledger(folder: Path, ledger: Path | None) -> None:
+    """A sweep goes on with the ledger it began with: else some of its runs would be missing from either."""
+    if not is_sweep(folder):
+        return
+    begun = read_sweep(folder).ledger
+    if begun != (None if ledger is None else str(ledger)):
+        charges = f"charges {begun}; give --ledger {shlex.quote(begun)}" if begun else "charges no joint ledger"
+        raise RunFolderError(f"the sweep in {folder} {charges}, or sweep into another folder with --out")
 
 
 @contextmanager
@@ -169,7 +190,7 @@ def _check_points(plan: Plan, folder: Path, pool: Pool, watcher: Watcher) -> Non
     refuse(sorted(wrong, key=lambda each: each[0].number), len(plan.points))
 
 
-def _write_plan(plan: Plan, folder: Path) -> None:
+def _write_plan(plan: Plan, folder: Path, ledger: Path | None) -> None:
     by_point: dict[int, list[dict[str, Any]]] = {point.number: [] for point in plan.points}
     for run in plan.runs:
         by_point[run.point.number].append({"run": run.name, "seed": run.seed, "digest": run.digest})
@@ -179,10 +200,12 @@ def _write_plan(plan: Plan, folder: Path) -> None:
     ]
     store.write_text(folder / "study.yaml", plan.text)
     asked = {"accord": versions()["accord"], "study": plan.name, "axes": plan.axes, "seeds": plan.seeds}
+    if ledger is not None:
+        asked["ledger"] = str(ledger)
     store.write_json(folder / "points.json", asked | {"points": points})
 
 
-def _run_all(plan: Plan, folder: Path, pool: Pool, jobs: int, watcher: Watcher) -> None:
+def _run_all(plan: Plan, folder: Path, pool: Pool, jobs: int, watcher: Watcher, ledger: Path | None) -> None:
     to_do = _in_order([run for run in plan.runs if not _ended(folder, run)])
     watcher.starting(len(to_do), len(plan.runs) - len(to_do), jobs)
     planned = {run.name for run in plan.runs}  # those at their end did not fail, whatever their worker died of later
@@ -191,7 +214,7 @@ def _run_all(plan: Plan, folder: Path, pool: Pool, jobs: int, watcher: Watcher) 
     (folder / "runs").mkdir(exist_ok=True)
     due = _tables(folder)
     threads = None if jobs == 1 else max(1, cores() // jobs)
-    tasks = [_task("run", plan, run, folder, threads) for run in to_do]
+    tasks = [replace(_task("run", plan, run, folder, threads), ledger=ledger) for run in to_do]
     for number, ended in pool.each(tasks, watcher.rounds):
         run = to_do[number]
         if ended.error is not None and not _ended(folder, run):

@@ -10,6 +10,8 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -20,7 +22,7 @@ from typing import Literal
 from accord.config.load import load_study, parse_study
 from accord.core.errors import AccordError, RequestError, RunFolderError, StudyError
 from accord.data.load import kept_data
-from accord.records import store
+from accord.records import ledger_file, store
 from accord.records.round_record import RoundRecord
 from accord.sweeps.points import digest_of
 
@@ -40,6 +42,7 @@ class Task:
         name: what its report calls it.
         folder: its run folder.
         digest: of the study.
+        ledger: the joint ledger that a run charges; None where it has one of its own.
     """
 
     kind: Literal["check", "run"]
@@ -47,6 +50,7 @@ class Task:
     name: str
     folder: Path
     digest: str
+    ledger: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -149,16 +153,22 @@ def run(task: Task, pipe: Connection) -> None:
             told[0] = now
             pipe.send(Rounds((record.round / planned + (stage == "twin")) / stages))
 
+    if task.ledger is not None:
+        _wait_until_free(task.ledger, ledger_file.held)
     if task.folder.exists() and _begun(task):
         runs.resume(task.folder, on_round=on_round)
     else:
-        runs.run(study, task.folder, name=task.name, on_round=on_round)
+        runs.run(study, task.folder, ledger=task.ledger, name=task.name, on_round=on_round)
 
 
 def _begun(task: Task) -> bool:
     """Whether the folder holds a run to go on with; what a kill left before the first checkpoint is cleared away."""
     folder = task.folder
-    _wait_until_free(folder)
+    try:
+        _wait_until_free(folder, store.lock)
+    except RunFolderError as error:
+        again = f"accord run --resume {shlex.quote(str(folder))}"
+        raise RunFolderError(f"{folder} is in use by another process; wait for it, then go on with: {again}") from error
     found = {path.name for path in folder.iterdir() if not path.name.endswith(".part")}
     if "study.yaml" in found and digest_of(load_study(folder / "study.yaml")) != task.digest:
         raise RunFolderError(f"{folder} holds another study than this point's; move it away")
@@ -170,16 +180,22 @@ def _begun(task: Task) -> bool:
     return False
 
 
-def _wait_until_free(folder: Path) -> None:
+def _wait_until_free(path: Path, lock: Callable[[Path], AbstractContextManager[object]]) -> None:
+    """Waits for what a process of an earlier, killed sweep still has locked.
+
+    Args:
+        path: a run folder, or a joint ledger.
+        lock: tries to lock it.
+
+    Raises:
+        RunFolderError: it is still locked after a while, or cannot be used.
+    """
     until = time.monotonic() + _PATIENCE
     while True:
         try:
-            with store.lock(folder):
+            with lock(path):
                 return
-        except RunFolderError as error:
+        except RunFolderError:
             if time.monotonic() > until:
-                raise RunFolderError(
-                    f"{folder} is in use by another process; wait for it, then go on with: "
-                    f"accord run --resume {shlex.quote(str(folder))}"
-                ) from error
+                raise
             time.sleep(0.1)

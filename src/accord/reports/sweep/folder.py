@@ -81,6 +81,7 @@ class SweepFolder:
         seeds: what each point is run under.
         rows: every run asked for, point by point.
         left_out: run folders in it that are not of this sweep.
+        ledger: the joint ledger that its runs charge; None where each has one of its own.
     """
 
     folder: Path
@@ -89,6 +90,7 @@ class SweepFolder:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
+    ledger: str | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -141,7 +143,7 @@ def read_sweep(folder: Path) -> SweepFolder:
             for run in point["runs"]
         )
         axes, seeds = tuple(tuple(axis) for axis in asked["axes"]), tuple(asked["seeds"])
-        name = str(asked["study"])
+        name, ledger = str(asked["study"]), asked.get("ledger")
     except (KeyError, TypeError) as error:
         raise RunFolderError(
             f"{folder / 'points.json'}: no record of a sweep ({error}); run the sweep again"
@@ -149,7 +151,7 @@ def read_sweep(folder: Path) -> SweepFolder:
     known = {row.name for row in rows}
     runs = folder / "runs"
     there = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
-    return SweepFolder(folder, name, axes, seeds, rows, tuple(name for name in there if name not in known))
+    return SweepFolder(folder, name, axes, seeds, rows, tuple(name for name in there if name not in known), ledger)
 
 
 def read_row(runs: Path, name: str, point: Mapping[str, Any], seed: int, errors: Mapping[str, Any]) -> Row:

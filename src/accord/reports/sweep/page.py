@@ -89,7 +89,10 @@ def _cards(sweep: SweepFolder) -> list[Card]:
     spent = [row.measures["epsilon"] for row in sweep.rows if row.measures["epsilon"] is not None]
     if spent:
         least, most = words.epsilon(min(spent)), words.epsilon(max(spent))
-        lines = ("of the worst-off client of each run", "ε of one run; of all together it adds up")
+        if sweep.ledger is not None:
+            least, lines = most, ("of the worst-off client", "of all runs on the joint ledger together")
+        else:
+            lines = ("of the worst-off client of each run", "ε of one run; of all together it adds up")
         cards.append(Card("Privacy", f"ε = {least}" if least == most else f"ε {least}–{most}", lines))
     ended = sweep.count(*ENDED)
     seconds = sum(row.measures["seconds"] or 0.0 for row in sweep.rows)
