@@ -40,6 +40,8 @@ from accord.reports.words.labels import client_label, column_label
 
 MOST_BARS = 40
 """Clients beyond which epsilon is drawn as a sorted curve, not as bars."""
+MOST_NAMES = 24
+"""Clients beyond which bars are numbered, for want of room for names."""
 MOST_BUBBLES = 60
 """Clients (and 24 classes) beyond which a partition is drawn as a heat map."""
 MOST_POINTS = 10_000
@@ -172,13 +174,23 @@ def epsilon_rounds_figure(rounds: Sequence[RoundRecord], result: RunResult, them
 # --- by client ----------------------------------------------------------------------------------------
 
 
-def epsilon_clients_figure(spent: Sequence[float] | NDArray[np.float64], budget: float | None, theme: Theme) -> Figure:
-    """What each client has spent, shape `[clients]`: bars by client, or a sorted curve for many."""
-    figure = paper(230, theme)
-    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
+def epsilon_clients_figure(
+    spent: Sequence[float] | NDArray[np.float64], budget: float | None, theme: Theme, names: Sequence[str] = ()
+) -> Figure:
+    """What each client has spent: bars by client, or a sorted curve for many.
+
+    Args:
+        spent: epsilon by client, shape `[clients]`.
+        budget: what none may pass; None without.
+        theme: its colours.
+        names: of the clients; empty where they have numbers alone.
+    """
+    named = _named(names) if len(spent) <= MOST_BARS else ()
+    figure = paper(230 + _depth(named), theme)
+    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42 + _depth(named))
     if len(spent) <= MOST_BARS:
         worst = int(np.argmax(spent))
-        _bars(axes, theme, spent, [1.0 if i == worst else 0.45 for i in range(len(spent))])
+        _bars(axes, theme, spent, [1.0 if i == worst else 0.45 for i in range(len(spent))], named)
     else:
         heights = np.sort(np.asarray(spent))[::-1]
         places = _corners(heights) if len(spent) > MOST_POINTS else np.arange(len(spent))
@@ -191,10 +203,31 @@ def epsilon_clients_figure(spent: Sequence[float] | NDArray[np.float64], budget:
     return figure
 
 
-def _bars(axes: Axes, theme: Theme, heights: Sequence[float] | NDArray[np.float64], strength: Sequence[float]) -> None:
-    """A bar a client."""
+def _named(names: Sequence[str]) -> tuple[str, ...]:
+    """The names on one line each; none where a client has none, or there is no room for all."""
+    return tuple(words.plain(name, 12) for name in names) if len(names) <= MOST_NAMES and all(names) else ()
+
+
+def _depth(named: Sequence[str]) -> float:
+    """Points that names below an axis need beyond those that numbers need."""
+    return 4.0 * max(map(len, named), default=0)
+
+
+def _bars(
+    axes: Axes,
+    theme: Theme,
+    heights: Sequence[float] | NDArray[np.float64],
+    strength: Sequence[float],
+    names: Sequence[str] = (),
+) -> None:
+    """A bar a client, called by name where `names` are given, else by number."""
     axes.bar(range(len(heights)), heights, width=0.72, color=[to_rgba(theme.blue, each) for each in strength])
     axes.set_xlim(-0.7, len(heights) - 0.3)
+    if names:
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+        for tick in axes.get_xticklabels():
+            tick.set_parse_math(False)
+        return
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
     write(axes, (1, 0), "client", theme.soft, FRAME, up=-31, side="right")
 
@@ -306,11 +339,12 @@ def _heat_figure(partition: Mapping[str, Any], share: NDArray[np.float64], clien
 
 
 def _rows_figure(held: Holders, theme: Theme) -> Figure:
-    figure = paper(230, theme)
-    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
-    _bars(axes, theme, [client["rows"] for client in held.listed], [1.0] * held.population)
+    named = _named([client["name"] for client in held.listed])
+    figure = paper(230 + _depth(named), theme)
+    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42 + _depth(named))
+    _bars(axes, theme, [client["rows"] for client in held.listed], [1.0] * held.population, named)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    write(axes, (0, 0), "↑ rows", theme.soft, FRAME, up=-31, right=-34)
+    write(axes, (0, 1), "rows", theme.soft, FRAME, up=-2, right=4)
     return figure
 
 

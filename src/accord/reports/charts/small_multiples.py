@@ -133,7 +133,7 @@ def confusion_tiles(fairness: FairnessResult, column: str, theme: Theme) -> Figu
     names = fairness.confusion.class_names
     numbered = len(names) <= MOST_NUMBERED
     notes = [f"n = {words.count(group.n)}" for _, group in members]
-    left, bottom = (58.0, 34.0) if numbered else (14.0, 20.0)
+    left, bottom = (70.0, 34.0) if numbered else (24.0, 20.0)
     figure, tiles = _tiles(members, column, notes, theme, across=2 if numbered else 3, left=left, bottom=bottom)
     for axes, (_, group) in zip(tiles, members, strict=True):
         _draw_confusion(axes, theme, np.array(group.confusion), names if numbered else ())
@@ -150,7 +150,8 @@ def _draw_confusion(axes: Axes, theme: Theme, matrix: Any, names: Sequence[str])
     axes.imshow(cells, aspect="auto", interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
-    write(axes, (1, 0), "predicted", theme.soft, FRAME, up=-25 if names else -11, side="right")
+    axes.set_ylabel("label", color=theme.soft, fontsize=11, labelpad=52 if names else 4)
+    axes.set_xlabel("predicted", color=theme.soft, fontsize=11, labelpad=17 if names else 4)
     if not names:
         return
     for i, name in enumerate(names):

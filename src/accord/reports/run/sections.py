@@ -17,6 +17,7 @@ from accord.reports.run import evaluation_sections as judging_sections
 from accord.reports.scoring import Scoring, scoring
 from accord.reports.words import formatting as words
 from accord.reports.words import labels
+from accord.reports.words.epsilon_text import meaning
 
 MOST_CLIENT_ROWS = 200
 """Clients beyond which a table by client is summed up."""
@@ -104,9 +105,10 @@ def privacy(
         lambda theme: figures.epsilon_rounds_figure(rounds, result, theme),
     )
     held = holders(partition)
+    names = [client["name"] for client in held.listed]
     spent = spent_by_client(ledger, held.population)
     budget = None if terms.joint else terms.budget  # a joint budget bounds more than what is drawn
-    text: tuple[str, ...] = ()
+    text: tuple[str, ...] = (meaning(terms),)
     tables: tuple[Grid, ...] = ()
     if spent is not None:
         plots += plot(
@@ -115,11 +117,11 @@ def privacy(
             f"What each has spent at the end of the run, {words.epsilon(max(spent))} at most.",
             f"ε of each of {words.count(len(spent), 'client')}, from {words.epsilon(min(spent))} to "
             f"{words.epsilon(max(spent))}.",
-            lambda theme: figures.epsilon_clients_figure(spent, budget, theme),
+            lambda theme: figures.epsilon_clients_figure(spent, budget, theme, names),
         )
         tables = _by_client(spent, ledger, held, budget)
     elif terms.unit == "client":
-        text = ("The unit is the client, so the population has one account: its ε is every client's ε.",)
+        text += ("The unit is the client, so the population has one account: its ε is every client's ε.",)
     return Section("privacy", "Privacy spent", (Part("", text, plots, _terms(terms), tables),), "ledger.jsonl")
 
 

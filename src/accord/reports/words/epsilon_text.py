@@ -1,0 +1,56 @@
+"""What (epsilon, delta) promises, in one sentence with its numbers."""
+
+import math
+
+from accord.records.run_result import PrivacyResult
+from accord.reports.words.formatting import epsilon as shown
+from accord.reports.words.formatting import known, percent, power
+
+_FALSE_ALARMS = 0.01
+"""Share of the unused that the attacker of the example takes for used."""
+
+
+def most_found(epsilon: float, delta: float, false_alarms: float = _FALSE_ALARMS) -> float:
+    """The largest share of the used that a test finds which takes `false_alarms` of the unused for used.
+
+    Of any test under (epsilon, delta)-differential privacy, with false positive rate a and true positive rate t
+    (Kairouz, Oh and Viswanath 2015, "The Composition Theorem for Differential Privacy", Theorem 2.1):
+    t <= e^epsilon a + delta, and 1 - a <= e^epsilon (1 - t) + delta.
+
+    >>> round(most_found(2.0, 1e-5), 4), round(most_found(0.0, 0.0), 4), round(most_found(8.0, 1e-5), 4)
+    (0.0739, 0.01, 0.9997)
+    """
+    # exp(-epsilon) cannot overflow; exp(epsilon) may, and is then no bound.
+    first = math.exp(min(epsilon, 700.0)) * false_alarms + delta
+    second = 1 - math.exp(-epsilon) * (1 - delta - false_alarms)
+    return min(first, second)
+
+
+def meaning(privacy: PrivacyResult) -> str:
+    """What epsilon means for an attacker who has to tell whether one unit was used.
+
+    Nothing is said of an epsilon that is not finite: it bounds nothing.
+    """
+    epsilon, delta = privacy.epsilon, privacy.delta
+    if not known(epsilon) or math.isinf(epsilon):
+        return "An infinite ε bounds nothing."
+    unit = "client" if privacy.unit == "client" else "row"
+    if privacy.unit == "local":
+        question, answer, cases = "which of two updates a client made", "first", ("the first", "the second")
+    elif privacy.neighbouring_relation == "replace_one":
+        question, answer, cases = f"which of two values one {unit} had", "first", ("the first", "the second")
+    else:
+        question, answer, cases = f"whether one {unit} was used", "used", (f"a used {unit}", "an unused one")
+    found = percent(most_found(epsilon, delta))
+    return (
+        f"ε = {shown(epsilon)} and δ = {power(delta)} mean that no test of {question}, whatever else its maker knows, "
+        f"says “{answer}” of {cases[0]} more than e^{shown(epsilon)} = {_times(epsilon)} times as often as of "
+        f"{cases[1]}, plus δ: a test that says so of {_FALSE_ALARMS:.0%} of the latter says so of at most {found} of "
+        "the former (Kairouz et al. 2015)."
+    )
+
+
+def _times(epsilon: float) -> str:
+    if epsilon > 12:
+        return power(math.exp(min(epsilon, 700.0)))
+    return f"{math.exp(epsilon):,.3g}" if epsilon < 6 else f"{math.exp(epsilon):,.0f}"
