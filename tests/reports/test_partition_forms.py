@@ -11,7 +11,7 @@ from accord.data.partition_summary import label_shares
 from accord.reports.charts import figures
 from accord.reports.charts.drawing import LIGHT, svg
 from accord.reports.run import sections
-from accord.reports.run.page import render
+from reports.examples import rendered
 
 Make = Callable[[str], dict[str, Any]]
 
@@ -42,13 +42,13 @@ def test_figures_and_facts_are_the_same(make: Make) -> None:
 def test_the_form_alone_decides_nothing(make: Make) -> None:
     """A summary that lists every client after all reads as the list does."""
     example = make("plain")
-    assert render(**example | {"partition": summed_up(example["partition"])}) == render(**example)
+    assert rendered(example | {"partition": summed_up(example["partition"])}) == rendered(example)
 
 
 def test_the_report_says_what_is_not_listed(make: Make) -> None:
     example = make("crowd")
-    whole = render(**example)
-    page = render(**example | {"partition": summed_up(example["partition"])})
+    whole = rendered(example)
+    page = rendered(example | {"partition": summed_up(example["partition"])})
     said = "The figures are over all clients; the records list the first 10 clients one by one."
     assert said in page
     assert said not in whole

@@ -34,6 +34,11 @@ class Score(base.Score):
         return self.title[:1].lower() + self.title[1:] if self.title[1:2].islower() else self.title
 
     @property
+    def _of_shares(self) -> bool:
+        """Whether differences of its values are percentage points."""
+        return self.form in ("share", "points")
+
+    @property
     def worst(self) -> str:
         """Where the worst are: `lowest` or `highest`."""
         return "highest" if self.lower_is_better else "lowest"
@@ -51,9 +56,11 @@ class Score(base.Score):
     def shown(self, value: float | None) -> str:
         """The figure as text.
 
-        >>> ACCURACY.shown(0.912), RMSE.shown(54.2178), R2.shown(None)
-        ('91.2%', '54.22', '–')
+        >>> ACCURACY.shown(0.912), RMSE.shown(54.2178), R2.shown(None), GAP.shown(0.109)
+        ('91.2%', '54.22', '–', '10.9 points')
         """
+        if self.form == "points":
+            return self.apart(value)
         return {"share": words.percent, "plain": words.decimal, "own": words.number}[self.form](value)
 
     def apart(self, distance: float | None) -> str:
@@ -62,7 +69,7 @@ class Score(base.Score):
         >>> ACCURACY.apart(0.109), RMSE.apart(1.5)
         ('10.9 points', '1.500')
         """
-        return words.points(distance).removeprefix("+") if self.form == "share" else self.shown(distance)
+        return words.points(distance).lstrip("+±") if self._of_shares else self.shown(distance)
 
     def change(self, value: float | None, other: float | None) -> str:
         """How a figure differs from another, with its sign.
@@ -73,7 +80,7 @@ class Score(base.Score):
         if value is None or other is None or not (words.known(value) and words.known(other)):
             return words.DASH
         difference = value - other
-        if self.form == "share":
+        if self._of_shares:
             return words.points(difference)
         shown = words.number(difference, like=value) if self.form == "own" else words.decimal(difference)
         return f"+{shown}" if difference > 0 else shown
@@ -81,9 +88,11 @@ class Score(base.Score):
     def span(self, ends: Any) -> str:
         """An interval [low, high].
 
-        >>> ACCURACY.span([0.8, 0.9]), RMSE.span([0.5, 60.0]), RMSE.span(None)
-        ('80.0–90.0%', '0.5 to 60.0', '–')
+        >>> ACCURACY.span([0.8, 0.9]), RMSE.span([0.5, 60.0]), RMSE.span(None), GAP.span([0.05, 0.17])
+        ('80.0–90.0%', '0.5 to 60.0', '–', '5.0 to 17.0 points')
         """
+        if self.form == "points" and words.span(ends) != words.DASH:
+            return f"{self.shown(ends[0]).removesuffix(' points')} to {self.shown(ends[1])}"
         if self.form != "own" or words.span(ends) == words.DASH:
             return words.span(ends, shares=self.form == "share")
         low, high = (words.number(end, like=max(map(abs, ends)), digits=3) for end in ends)
@@ -93,11 +102,11 @@ class Score(base.Score):
         """Half an interval's width, to stand behind ±; empty where there is none."""
         if found.mean is None or found.half is None:
             return ""
-        return f"{100 * found.half:.1f}" if self.form == "share" else self._beside(found.half, found.mean, found.half)
+        return f"{100 * found.half:.1f}" if self._of_shares else self._beside(found.half, found.mean, found.half)
 
     def middle(self, found: Interval) -> str:
         """A mean as it stands before its ±."""
-        if found.mean is None or found.half is None or self.form == "share":
+        if found.mean is None or found.half is None or self._of_shares:
             return self.shown(found.mean)
         return self._beside(found.mean, found.mean, found.half)
 
@@ -106,11 +115,13 @@ class Score(base.Score):
 
         >>> ACCURACY.mean(Interval(3, 0.9, 0.01, 0.88, 0.92)), RMSE.mean(Interval(3, 54.2, 1.0, 51.2, 57.2))
         ('90.0 ± 2.0%', '54.2 ± 3.0')
+        >>> GAP.mean(Interval(3, 0.1, 0.01, 0.08, 0.12))
+        '10.0 ± 2.0 points'
         """
         if found.mean is None or found.half is None:
             return self.shown(found.mean)
-        behind = "%" if self.form == "share" else ""
-        return f"{self.middle(found).removesuffix('%')} ± {self.half(found)}{behind}"
+        behind = {"share": "%", "points": " points"}.get(self.form, "")
+        return f"{self.middle(found).removesuffix(behind)} ± {self.half(found)}{behind}"
 
     def difference(self, found: Interval) -> str:
         """A mean difference with its sign and half its interval; of shares in percentage points.
@@ -123,7 +134,7 @@ class Score(base.Score):
         behind = "" if found.half is None else f" ± {self.half(found)}"
         if self.form == "own":
             return f"{'+' if found.mean > 0 else ''}{self._beside(found.mean, found.mean, found.half or 0.0)}{behind}"
-        scale, places = (100, 1) if self.form == "share" else (1, 3)
+        scale, places = (100, 1) if self._of_shares else (1, 3)
         value = round(scale * found.mean, places)
         return f"{'' if value == 0 else '+' if value > 0 else '−'}{abs(value):.{places}f}{behind}"
 
@@ -136,8 +147,9 @@ class Score(base.Score):
         return words.number(value, like=scale, digits=digits)
 
     def tick(self, value: float, _: object = None) -> str:
-        """The number at a tick of an axis."""
-        return f"{100 * value:.4g}%" if self.form == "share" else f"{value:.4g}".replace("-", "−")
+        """The number at a tick of an axis; points stand without their name."""
+        text = f"{100 * value:.4g}" if self._of_shares else f"{value:.4g}"
+        return text.replace("-", "−") + "%" * (self.form == "share")
 
     def room(self, values: Iterable[float], least: float) -> float:
         """How far the values lie apart, at least so much of what a score can be: of 1 for shares and plain numbers, of
@@ -164,6 +176,7 @@ def _all(scores: Iterable[base.Score]) -> tuple[Score, ...]:
 ACCURACY, LOSS = written(classification.ACCURACY), written(classification.LOSS)
 RMSE, MAE, R2 = written(regression.RMSE), written(regression.MAE), written(regression.R2)
 MSE, BIAS = written(regression.MSE), written(regression.BIAS)
+GAP = written(classification.CLASSIFICATION.gap)
 
 
 @dataclass(frozen=True)
@@ -175,9 +188,11 @@ class Scoring:
         words: the titles and phrases of the kind.
         scores: in tables; the first is the headline, the first two are `main`.
         final: scores of the final model alone.
+        tested: every score of the test rows.
         beside: under the headline in a terminal.
         local: over clients and over groups.
         group: in the table of groups.
+        rates: of them, those that comparisons draw by group beside `local`.
         gaps: between the groups of a column; the first is the headline.
         gap: the first as sweeps and cards write it.
         worst_group: of the group that fares worst, as sweeps write it.
@@ -191,9 +206,11 @@ class Scoring:
     words: base.Words
     scores: tuple[Score, ...]
     final: tuple[Score, ...]
+    tested: tuple[Score, ...]
     beside: tuple[Score, ...]
     local: Score
     group: tuple[Score, ...]
+    rates: tuple[Score, ...]
     gaps: tuple[Score, ...]
     gap: Score
     worst_group: Score
@@ -253,6 +270,10 @@ class Scoring:
         """Who the worst tenth are."""
         return self.words.worst_clients
 
+    def known_final(self, result: RunResult) -> tuple[Score, ...]:
+        """The final model's further scores that a result has."""
+        return tuple(score for score in self.final if words.known(result.test.score(score.result_key)))
+
     def overall(self, result: RunResult) -> float | None:
         """`local` over all test rows."""
         return result.test.score(self.local.result_key)
@@ -264,9 +285,11 @@ def _of_kind(kind: base.TaskKind) -> Scoring:
         words=kind.words,
         scores=_all(kind.in_tables),
         final=_all(kind.final_scores),
+        tested=_all(kind.all_scores),
         beside=_all(kind.beside),
         local=written(kind.local),
         group=_all(kind.group_scores),
+        rates=_all(each for each in kind.group_scores if each.drawn),
         gaps=_all(kind.gap_scores),
         gap=written(kind.gap),
         worst_group=written(kind.worst_group),

@@ -66,11 +66,12 @@ class Score:
         name: what records call it.
         title: what a reader sees.
         about: what it is.
-        form: how it is written: a share of 1 in percent, a plain number with three decimals, or a number in units of
-            the data's own, with four digits.
+        form: how it is written: a share of 1 in percent, a difference of shares in percentage points, a plain number
+            with three decimals, or a number in units of the data's own, with four digits.
         lower_is_better: whether less of it is better.
         short: its title where there is little room; empty where there is room for more important ones only.
         key: where `result.json` has it under `test`, if not by its name.
+        drawn: whether comparisons draw it by group.
         of_rows: the part of each row, shape `[n]`.
         of_all: the score itself, where it is no mean over rows; NaN where it is undefined.
     """
@@ -78,10 +79,11 @@ class Score:
     name: str
     title: str
     about: str = ""
-    form: Literal["share", "plain", "own"] = "own"
+    form: Literal["share", "points", "plain", "own"] = "own"
     lower_is_better: bool = True
     short: str = ""
     key: str = ""
+    drawn: bool = False
     of_rows: Callable[[Evaluated], NDArray[Any]] = _undefined
     of_all: Callable[[Evaluated], float] | None = None
 
@@ -92,8 +94,8 @@ class Score:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The least and the largest it can be: a share from 0 to 1, an error above 0."""
-        return (0.0, 1.0) if self.form == "share" else (0.0 if self.form == "own" else -math.inf, math.inf)
+        """The least and the largest it can be: a share and a gap of shares from 0 to 1, an error above 0."""
+        return (0.0, 1.0) if self.form in ("share", "points") else (0.0 if self.form == "own" else -math.inf, math.inf)
 
     def of(self, evaluated: Evaluated) -> float | None:
         """The score over all rows; None where it is not finite."""

@@ -84,12 +84,12 @@ def _counts(grouping: Grouping, evaluated: Evaluated, rows: Integers | slice) ->
     return count(grouping, evaluated.targets[rows], evaluated.predictions[rows], evaluated.positive)
 
 
-def _rate(name: str, title: str) -> Score:
-    return Score(name, title, form="share", lower_is_better=False)
+def _rate(name: str, title: str, about: str = "", drawn: bool = False) -> Score:
+    return Score(name, title, about, "share", False, drawn=drawn)
 
 
 def _gap(name: str, title: str, about: str, short: str = "") -> Score:
-    return Score(name, title, about, "plain", short=short)
+    return Score(name, title, about, "plain" if name.endswith("ratio") else "points", short=short)
 
 
 ACCURACY = Score(
@@ -142,9 +142,9 @@ CLASSIFICATION = TaskKind(
     group_sums=_counts,
     group_scores=(
         _rate("accuracy", "Accuracy"),
-        _rate("selection_rate", "Selected"),
-        _rate("tpr", "TPR"),
-        _rate("fpr", "FPR"),
+        _rate("selection_rate", "Selected", "Share of all rows that are predicted positive", drawn=True),
+        _rate("tpr", "TPR", "Share of the positive rows that are predicted positive", drawn=True),
+        _rate("fpr", "FPR", "Share of the other rows that are predicted positive", drawn=True),
         _rate("fnr", "FNR"),
     ),
     gap_scores=(
@@ -165,7 +165,12 @@ CLASSIFICATION = TaskKind(
         _gap("equalized_odds_ratio", "Equalised odds ratio", "smaller of the ratios in TPR and in FPR"),
         _gap("equal_opportunity_difference", "Equal opportunity difference", "gap in TPR"),
     ),
-    gap=Score("accuracy_gap", "Accuracy gap", "Accuracy of the best group minus the worst's; less is fairer.", "share"),
+    gap=Score(
+        "accuracy_gap",
+        "Accuracy gap",
+        "Accuracy of the best group minus the worst's, in percentage points; less is fairer.",
+        "points",
+    ),
     worst_group=Score(
         "worst_group_accuracy",
         "Worst group",

@@ -154,3 +154,13 @@ def test_a_partition_without_labels_shows_how_many_rows_each_holds(make: Make) -
     assert sum(bar.get_height() for bar in histogram) == 500  # type: ignore[attr-defined]
     summed = {"population": 20_000, "rows": {"3": 19_000, "4": 1_000}, "first_clients": [], "class_names": []}
     assert figures.partition_figure(summed | {"labels": [], "label_shares": []}).axes
+
+
+def test_clients_are_called_by_their_names_where_all_have_one() -> None:
+    named = figures.epsilon_clients_figure([0.5, 1.5], 2.0, LIGHT, ["north", "$south$"])
+    assert [tick.get_text() for tick in named.axes[0].get_xticklabels()] == ["north", "$south$"]
+    assert "client" not in _texts(named)
+    assert "client" in _texts(figures.epsilon_clients_figure([0.5, 1.5], 2.0, LIGHT, ["north", ""]))
+    held = [{"client": i, "name": name, "rows": 5, "test_rows": 1, "labels": []} for i, name in enumerate("ab")]
+    rows = figures.partition_figure({"class_names": [], "clients": held})
+    assert [tick.get_text() for tick in rows.axes[0].get_xticklabels()] == ["a", "b"]

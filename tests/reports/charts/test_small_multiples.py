@@ -18,7 +18,7 @@ def test_confusion_is_drawn_with_its_numbers(make: Make, theme: Theme) -> None:
     figure = tiles.confusion_tiles(fairness, "sex", theme)
     assert figure is not None
     text = svg(figure, "k")
-    for said in ("Female", "Male", "no", "yes", "1,000", "80.0%", "predicted", "n = 1,620"):
+    for said in ("Female", "Male", "no", "yes", "1,000", "80.0%", "label", "predicted", "n = 1,620"):
         assert f">{said}</text>" in text, said
 
 
@@ -30,7 +30,10 @@ def test_many_labels_are_drawn_without_numbers(make: Make) -> None:
         group["confusion"] = [[1000 + i + j for j in range(6)] for i in range(6)] if group["n"] else None
     figure = tiles.confusion_tiles(fairness_of(example), "sex", THEMES[0])
     assert figure is not None
-    assert ">1,000</text>" not in svg(figure, "k")
+    text = svg(figure, "k")
+    assert ">1,000</text>" not in text
+    assert ">label</text>" in text
+    assert ">predicted</text>" in text
 
 
 def test_reliability_of_each_group_lowest_accuracy_first(make: Make) -> None:

@@ -110,3 +110,17 @@ def test_errors_are_on_the_page() -> None:
     ):
         assert said in text
     assert "ccurac" not in text
+
+
+def test_rates_are_drawn_by_group_for_every_column() -> None:
+    def judged(rate: float) -> dict[str, Any]:
+        rates = {"selection_rate": rate, "tpr": rate + 0.1, "fpr": rate - 0.1, "fnr": 0.9 - rate}
+        groups = {name: group(0.8) | rates for name in ("sex=F", "sex=M", "sex*race=F, B", "sex*race=M, B")}
+        return fairness(groups, 0.05)
+
+    text = render(compared([ran(0.9, 1, judged=judged(0.3)), ran(0.8, 2, judged=judged(0.4))]))
+    for column in ("sex", "sex × race"):
+        for rate in ("Selected", "TPR", "FPR"):
+            assert f"{rate} by {column}</h" in text
+    assert "FNR by" not in text
+    assert "Selected by" not in render(three_sides())

@@ -8,8 +8,10 @@ import pytest
 from accord.reports.compare import text as cw
 from accord.reports.compare.comparison import Arm, compared
 from accord.reports.intervals import Interval
+from accord.reports.scoring import SCORINGS
 from reports.comparing import ran, three_sides
 
+KIND = SCORINGS["classification"]
 THREE = Interval(3, 0.5, 0.1, 0.3, 0.7)
 
 
@@ -23,18 +25,21 @@ THREE = Interval(3, 0.5, 0.1, 0.3, 0.7)
         ("rounds", Interval(2, 12.0, 0.0, 12.0, 12.0), "12"),
         ("rounds", Interval(2, 12.5, 0.7, 6.1, 18.9), "12.5 ± 6.4"),
         ("accuracy", Interval(0, None, None, None, None), "–"),
+        ("accuracy_gap", Interval(2, 0.109, 0.01, 0.099, 0.119), "10.9 ± 1.0"),
+        ("accuracy_gap", Interval(1, 0.109, None, None, None), "10.9"),
+        ("worst_decile", Interval(1, 0.5, None, None, None), "50.0%"),
     ],
 )
 def test_a_mean_with_its_interval(measure: str, found: Interval, text: str) -> None:
-    assert cw.shown(measure, found) == text
+    assert cw.shown(KIND, measure, found) == text
 
 
 @pytest.mark.parametrize(
     ("measure", "mean", "text"),
-    [("accuracy", 0.012, "+1.2 ± 20.0"), ("accuracy", -0.0001, "0.0 ± 20.0"), ("accuracy_gap", -0.5, "−0.500 ± 0.200")],
+    [("accuracy", 0.012, "+1.2 ± 20.0"), ("accuracy", -0.0001, "0.0 ± 20.0"), ("accuracy_gap", -0.5, "−50.0 ± 20.0")],
 )
 def test_a_difference_has_its_sign(measure: str, mean: float, text: str) -> None:
-    assert cw.change(measure, Interval(3, mean, 0.1, mean - 0.2, mean + 0.2)) == text
+    assert cw.change(KIND, measure, Interval(3, mean, 0.1, mean - 0.2, mean + 0.2)) == text
 
 
 @pytest.mark.parametrize(("seeds", "text"), [((), ""), ((4,), "4"), ((1, 2), "1–2"), ((0, 2, 3, 4, 9), "0, 2–4, 9")])

@@ -19,8 +19,8 @@ def test_every_column_has_figures_measures_and_gaps(make: Make) -> None:
     assert measures.head == ("Group", "Rows", "Accuracy", "Selected", "TPR", "FPR", "FNR")
     assert measures.rows[1][2].text == "80.3%"
     assert measures.rows[1][2].small == "78.9–81.7%"
-    assert gaps.rows[0][1].text == "0.109"
-    assert gaps.rows[0][2].text == "0.059 to 0.169"
+    assert gaps.rows[0][1].text == "10.9 points"
+    assert gaps.rows[0][2].text == "5.9 to 16.9 points"
     assert crossed.title == "sex × race"
 
 
@@ -41,7 +41,7 @@ def test_without_a_positive_label_only_accuracy_is_defined(make: Make) -> None:
     assert "undefined (–)" in section.parts[0].text[0]
     measures, gaps = section.parts[1].tables
     assert measures.head == ("Group", "Rows", "Accuracy")
-    assert [row[1].text for row in gaps.rows] == ["0.109", "–", "–", "–", "–", "–"]
+    assert [row[1].text for row in gaps.rows] == ["10.9 points", "–", "–", "–", "–", "–"]
 
 
 def test_without_groups_there_is_no_section(make: Make) -> None:

@@ -133,7 +133,7 @@ def test_headline_figures(page: Page) -> None:
     for said in (
         "ε = 1.96 worst client, of a budget of 2.00 δ = 10⁻⁵",
         "96.1% without privacy −6.1 points",
-        "Worst group 79.8% sex × race: Male, White 78.3–81.3%, 2,830 rows gap by sex 10.9 points",
+        "Worst group 79.8% sex × race: Male, White 78.3–81.3%, 2,830 rows widest gap 10.9 points, by sex",
         "3.7 MB sent to clients",
     ):
         assert said in text
@@ -195,7 +195,7 @@ def test_errors_stand_where_accuracy_stood(page: Page) -> None:
     text = Reader(page("numbers")).text()
     for said in (
         "Test RMSE 54.88 53.85 without privacy +1.03, 89 test rows",
-        "Worst group, MSE 4,100 sex: Male 3,280 to 4,920, 60 rows gap by sex 900.0",
+        "Worst group, MSE 4,100 sex: Male 3,280 to 4,920, 60 rows widest gap 900.0, by sex",
         "Linear regression: one dense layer from the input to the number predicted. It is trained by squared error.",
         "each with a number to predict. Errors are fractions of the number's declared range, 0 to 400.",
         "Scores are exact means over test rows",
@@ -218,3 +218,25 @@ def test_what_is_told_of_clients_is_their_error(page: Page) -> None:
     assert "Shared 3,600 1,080 5,400 2,160 5,400 Own 3,300" in text
     assert "Errors are in the number's own units." in text
     assert "Worst tenth of clients" not in text
+
+
+def test_the_card_has_the_widest_gap_of_all_columns_in_points(make: Make) -> None:
+    example = make("private")
+    example["result"]["fairness"] |= {"headline_columns": {"accuracy_gap": "sex*race"}, "accuracy_gap": 0.146}
+    text = Reader(rendered(example)).text()
+    assert "widest gap 14.6 points, by sex × race" in text
+    assert "Accuracy gap highest accuracy less the lowest 14.6 points 9.6 to 20.6 points" in text
+    assert "0.146" not in text
+
+
+def test_epsilon_is_explained_with_its_number(page: Page) -> None:
+    text = Reader(page("private")).text()
+    assert "says “used” of a used row more than e^1.96 = 7.1 times as often as of an unused one, plus δ" in text
+
+
+def test_every_wide_table_says_that_it_scrolls_and_its_caption_does_not_scroll(page: Page) -> None:
+    text = page("judged")
+    boxes = re.findall(r'<div class="table">(.*?)<div class="scroll"', text, flags=re.DOTALL)
+    assert len(boxes) == text.count("<table>")
+    assert all('class="caption"' in box for box in boxes)
+    assert any('class="cue"' in box for box in boxes)

@@ -49,7 +49,7 @@ def test_privacy_counts_rounds_and_refusals_by_client(make: Make) -> None:
 def test_privacy_of_one_account_says_so(make: Make) -> None:
     example = make("client_unit")
     section = sections.privacy(example["rounds"], example["ledger"], example["partition"], result_of(example))
-    assert "one account" in section.parts[0].text[0]
+    assert "one account" in section.parts[0].text[1]
     assert [plot.title for plot in section.parts[0].plots] == ["ε by round"]
     assert not section.parts[0].tables
 

@@ -16,7 +16,7 @@ from accord.core.errors import StudyError
 from accord.records.round_record import RoundRecord
 from accord.records.run_result import RunResult
 from accord.reports.intervals import Interval, t_interval
-from accord.reports.scoring import Scoring, scoring
+from accord.reports.scoring import Score, Scoring, scoring
 from accord.reports.words import formatting as words
 from accord.reports.words.labels import group_label
 
@@ -70,6 +70,7 @@ class Arm:
         measures: each of `measures_of` over the seeds.
         epsilon: the largest over the seeds, which is what holds for all of them; None without privacy.
         groups: test accuracy (or mean squared error) of each group over the seeds, by column.
+        rates: each of the scoring's rates in the same way.
         small: full names of groups that are too small to say in some run, such as `sex=Female`.
         curve: the headline score over the seeds after each round that all of them scored.
     """
@@ -80,6 +81,7 @@ class Arm:
     measures: Mapping[str, Interval]
     epsilon: float | None
     groups: Mapping[str, Mapping[str, Interval]]
+    rates: Mapping[str, Mapping[str, Mapping[str, Interval]]]
     small: frozenset[str]
     curve: tuple[tuple[int, Interval], ...]
 
@@ -152,10 +154,13 @@ def _side_json(side: Arm) -> dict[str, Any]:
         "seeds": list(side.seeds),
         "epsilon": side.epsilon,
         "measures": measures,
-        "groups": {
-            column: {name: asdict(found) for name, found in groups.items()} for column, groups in side.groups.items()
-        },
+        "groups": _groups_json(side.groups),
+        "rates": {rate: _groups_json(groups) for rate, groups in side.rates.items()},
     }
+
+
+def _groups_json(groups: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Any]]:
+    return {column: {name: asdict(found) for name, found in members.items()} for column, members in groups.items()}
 
 
 def compared(runs: Sequence[FinishedRun], confidence: float = 0.95) -> Comparison:
@@ -228,34 +233,38 @@ def _named(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
 
 def _side(name: str, runs: tuple[FinishedRun, ...], confidence: float) -> Arm:
     spent = [value for run in runs if (value := run.value("epsilon")) is not None]
-    groups, small = _groups(runs, confidence)
+    told = runs[0].scoring
     return Arm(
         label=name,
         runs=runs,
         settings=_settings(runs[0].study),
         measures={of: t_interval([run.value(of) for run in runs], confidence) for of in measures_of(runs[0].scoring)},
         epsilon=max(spent) if len(spent) == len(runs) else None,
-        groups=groups,
-        small=small,
+        groups=_groups(runs, told.local, confidence),
+        rates={rate.name: _groups(runs, rate, confidence) for rate in told.rates},
+        small=_small(runs),
         curve=_curve(runs, confidence),
     )
 
 
-def _groups(runs: Sequence[FinishedRun], confidence: float) -> tuple[dict[str, dict[str, Interval]], frozenset[str]]:
+def _groups(runs: Sequence[FinishedRun], score: Score, confidence: float) -> dict[str, dict[str, Interval]]:
+    """A score of each group over the runs, by column."""
     values: dict[str, dict[str, list[float | None]]] = {}
-    small = set()
-    for run in runs:
-        fairness, score = run.result.fairness, run.scoring.local
-        for name, group in fairness.groups.items() if fairness else ():
-            column = fairness.column_of(name) if fairness else ""
-            values.setdefault(column, {}).setdefault(group_label(name, column), []).append(group.score(score.name))
-            if group.too_small:
-                small.add(name)
-    found = {
+    for fairness in (run.result.fairness for run in runs if run.result.fairness):
+        for name, group in fairness.groups.items():
+            column = fairness.column_of(name)
+            by_group = values.setdefault(column, {})
+            by_group.setdefault(group_label(name, column), []).append(group.score(score.name))
+    return {
         column: {name: t_interval(each, confidence) for name, each in groups.items()}
         for column, groups in values.items()
     }
-    return found, frozenset(small)
+
+
+def _small(runs: Sequence[FinishedRun]) -> frozenset[str]:
+    """Full names of groups that are too small to say in some run."""
+    found = (run.result.fairness for run in runs if run.result.fairness)
+    return frozenset(name for fairness in found for name, group in fairness.groups.items() if group.too_small)
 
 
 def _curve(runs: Sequence[FinishedRun], confidence: float) -> tuple[tuple[int, Interval], ...]:

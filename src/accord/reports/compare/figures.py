@@ -158,20 +158,34 @@ def columns_of(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(column for side in drawn(comparison) for column in side.groups))
 
 
-def groups_figure(comparison: Comparison, column: str, theme: Theme) -> Figure | None:
-    """The score of each group of a column, a dot and its interval a side; the group worst for any side first."""
-    sides = [(number, side) for number, side in enumerate(drawn(comparison)) if column in side.groups]
-    named = dict.fromkeys(name for _, side in sides for name in side.groups[column])
-    score = comparison.scoring.local
+def groups_figure(comparison: Comparison, column: str, theme: Theme, rate: Score | None = None) -> Figure | None:
+    """A score of each group of a column, a dot and its interval a side; the group worst for any side first.
+
+    Args:
+        comparison: the sides.
+        column: of which groups.
+        theme: its colours.
+        rate: one of the scoring's rates; None takes the score that groups are compared by.
+
+    Returns:
+        The figure; None where no side has the score.
+    """
+    score = comparison.scoring.local if rate is None else rate
+    by_column = [side.groups if rate is None else side.rates[rate.name] for side in drawn(comparison)]
+    sides = [
+        (number, side, by_column[number][column])
+        for number, side in enumerate(drawn(comparison))
+        if column in by_column[number]
+    ]
     worst = {}
-    for name in named:
-        known = _values([side.groups[column][name] for _, side in sides if name in side.groups[column]])
+    for name in dict.fromkeys(name for _, _, groups in sides for name in groups):
+        known = _values([groups[name] for _, _, groups in sides if name in groups])
         if known:
             worst[name] = min(map(score.ill, known))
     shown = sorted(worst, key=lambda name: worst[name])[:MOST_GROUPS]
     if not shown:
         return None
-    found = [side.groups[column][name] for name in shown for _, side in sides if name in side.groups[column]]
+    found = [groups[name] for name in shown for _, _, groups in sides if name in groups]
     depth = 22 + 11 * len(sides)
     figure = paper(depth * len(shown) + 40, theme)
     axes = panel(figure, theme, left=8, top=6, right=30, bottom=34)
@@ -184,8 +198,8 @@ def groups_figure(comparison: Comparison, column: str, theme: Theme) -> Figure |
         if place:
             axes.axhline(top, color=theme.rule, linewidth=0.8)
         write(axes, (0, top + 10), words.plain(name, 40), theme.ink, ROW)
-        for row, (number, side) in enumerate(sides):
-            each = side.groups[column].get(name)
+        for row, (number, side, groups) in enumerate(sides):
+            each = groups.get(name)
             if each is not None and each.mean is not None:
                 few = f"{column}={name}" in side.small
                 _dot(axes, theme, each, top + 24 + 11 * row, number, hollow=few)

@@ -102,7 +102,7 @@ def _settings(comparison: Comparison) -> Section | None:
 def _figures(comparison: Comparison, kinds: tuple[str, ...], caption: str, minus: str = "") -> Grid:
     """A row a side; `minus` names the figure whose difference from the first side stands beside it."""
     kinds = tuple(of for of in kinds if cw.has(comparison, of))
-    heads = ["", *(cw.TITLES[of] for of in kinds)]
+    heads = ["", *(cw.title(comparison.scoring, of) for of in kinds)]
     place = kinds.index(minus) + 2 if minus in kinds and comparison.differences else 0
     if place:
         heads.insert(place, f"minus {comparison.sides[0].label}")
@@ -161,6 +161,14 @@ def _groups(comparison: Comparison) -> Section | None:
             f"{score.title} of each group of {column_label(column)}, a dot a side",
             partial(figures.groups_figure, comparison, column),
         )
+        for rate in comparison.scoring.rates:
+            plots += plot(
+                f"{rate.name}-{number}",
+                f"{rate.title} by {column_label(column)}",
+                f"{rate.about}. Mean over seeds with its {level} interval.",
+                f"{rate.title} of each group of {column_label(column)}, a dot a side",
+                partial(figures.groups_figure, comparison, column, rate=rate),
+            )
     grid = _figures(comparison, kinds, "Between groups: the widest gap of all columns and intersections", kinds[0])
     return Section("groups", "Groups", (Part(plots=plots, tables=(grid,)),), "result.json")
 

@@ -19,7 +19,7 @@ MOST_COLUMNS = 4
 def comparison_table(comparison: Comparison) -> RenderableType:
     """What differs, then the figures side by side, then what to know before comparing."""
     parts: list[RenderableType] = [_runs(comparison), _settings(comparison), _figures(comparison)]
-    parts += [table for table in (_fairness(comparison), _cost(comparison)) if table is not None]
+    parts += [table for table in (_final(comparison), _fairness(comparison), _cost(comparison)) if table is not None]
     said = [f"{cw.level(comparison)}. ε is the largest of a side's seeds."]
     if comparison.differences:
         said.append(f"“minus {comparison.sides[0].label}” is taken seed by seed{cw.direction(comparison)}.")
@@ -61,8 +61,8 @@ def _settings(comparison: Comparison) -> RenderableType:
 Cells = Callable[[Arm], str]
 
 
-def _measured(of: str) -> tuple[str, Cells]:
-    return cw.TITLES[of], lambda side: cw.figure(of, side)
+def _measured(comparison: Comparison, of: str) -> tuple[str, Cells]:
+    return cw.title(comparison.scoring, of), lambda side: cw.figure(of, side)
 
 
 def _minus(comparison: Comparison, of: str) -> list[tuple[str, Cells]]:
@@ -82,12 +82,18 @@ def _figures(comparison: Comparison) -> Table:
     first, *others = (score.name for score in comparison.scoring.main)
     columns: list[tuple[str, Cells]] = [
         ("Seeds", cw.seeds),
-        _measured(first),
+        _measured(comparison, first),
         *_minus(comparison, first),
-        *(_measured(of) for of in others),
-        _measured("epsilon"),
+        *(_measured(comparison, of) for of in others),
+        _measured(comparison, "epsilon"),
     ]
     return _rows(comparison, columns)
+
+
+def _final(comparison: Comparison) -> Table | None:
+    """The scores that only final models have."""
+    columns = [_measured(comparison, each.name) for each in comparison.scoring.final if cw.has(comparison, each.name)]
+    return _rows(comparison, columns) if columns else None
 
 
 def _fairness(comparison: Comparison) -> Table | None:
@@ -95,13 +101,13 @@ def _fairness(comparison: Comparison) -> Table | None:
     columns = []
     for of in kinds:
         if cw.has(comparison, of):
-            columns.append(_measured(of))
+            columns.append(_measured(comparison, of))
             columns += _minus(comparison, of) if of == first else []
     return _rows(comparison, columns) if columns else None
 
 
 def _cost(comparison: Comparison) -> Table:
     kinds = (f"worst_decile{comparison.scoring.tenth}", "uplink_bytes", "downlink_bytes", "seconds", "rounds")
-    columns = [_measured(of) for of in kinds if cw.has(comparison, of)]
-    columns = [("Worst tenth" if head == cw.TITLES["worst_decile"] else head, cells) for head, cells in columns]
+    columns = [_measured(comparison, of) for of in kinds if cw.has(comparison, of)]
+    columns = [(head.removesuffix(" of clients"), cells) for head, cells in columns]
     return _rows(comparison, columns)

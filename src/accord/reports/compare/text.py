@@ -2,73 +2,83 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from accord.reports.compare.comparison import Arm, Comparison
 from accord.reports.intervals import Interval
-from accord.reports.scoring import ACCURACY, LOSS, RMSE, SCORINGS, Score
+from accord.reports.scoring import Score, Scoring
 from accord.reports.words import formatting as words
 
-TITLES: Mapping[str, str] = {
-    **{score.name: score.title for kind in SCORINGS.values() for score in (*kind.scores, *kind.final)},
-    "mse": "MSE",
-    "epsilon": "ε",
-    "worst_group_accuracy": "Worst group",
-    "accuracy_gap": "Accuracy gap",
-    "demographic_parity_difference": "Parity gap",
-    "equalized_odds_difference": "Odds gap",
-    "worst_group_mse": "Worst group MSE",
-    "mse_gap": "MSE gap",
-    "bias_gap": "Bias gap",
-    "worst_decile": "Worst tenth of clients",
-    "worst_decile_mse": "Worst tenth, MSE",
-    "uplink_bytes": "Sent up",
-    "downlink_bytes": "Sent down",
-    "seconds": "Time",
-    "rounds": "Rounds",
+_PLAIN: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
+    "uplink_bytes": ("Sent up", words.size),
+    "downlink_bytes": ("Sent down", words.size),
+    "seconds": ("Time", words.duration),
+    "rounds": ("Rounds", lambda value: words.decimal(value, 1).removesuffix(".0")),
 }
-_FORMS: Mapping[str, Score] = {
-    **{score.name: score for kind in SCORINGS.values() for score in (*kind.scores, *kind.final)},
-    **dict.fromkeys(("worst_group_accuracy", "worst_decile"), ACCURACY),
-    **dict.fromkeys(("mse", "worst_group_mse", "mse_gap", "bias_gap"), RMSE),
-    "worst_decile_mse": RMSE,
-}
-"""As which score a measure is written; others as a plain number."""
-_PLAIN: Mapping[str, Callable[[float | None], str]] = {
-    "uplink_bytes": words.size,
-    "downlink_bytes": words.size,
-    "seconds": words.duration,
-    "rounds": lambda value: words.decimal(value, 1).removesuffix(".0"),
-}
+"""Measures that are no scores: their titles, and how they are written."""
 
 
-def shown(measure: str, found: Interval) -> str:
+def score_of(kind: Scoring, measure: str) -> Score | None:
+    """The score that a measure is; None for bytes, seconds and the like."""
+    if measure == f"worst_decile{kind.tenth}":
+        return replace(kind.local, title="Worst tenth of clients" if not kind.tenth else "Worst tenth, MSE")
+    scores = (*kind.tested, kind.worst_group, *kind.gaps)
+    return next((score for score in scores if score.name == measure), None)
+
+
+def title(kind: Scoring, measure: str) -> str:
+    """What heads a measure's column.
+
+    >>> from accord.reports.scoring import SCORINGS
+    >>> kind = SCORINGS["classification"]
+    >>> title(kind, "accuracy"), title(kind, "demographic_parity_difference"), title(kind, "seconds")
+    ('Accuracy', 'Parity gap, points', 'Time')
+    """
+    if measure == "epsilon":
+        return "ε"
+    score = score_of(kind, measure)
+    if score is None:
+        return _PLAIN[measure][0]
+    name = score.short[:1].upper() + score.short[1:] if score in kind.gaps and score.short else score.title
+    return f"{name}, points" if score.form == "points" else name
+
+
+def shown(kind: Scoring, measure: str, found: Interval) -> str:
     """A mean and half its interval; the mean alone of one seed, or where all seeds agree.
 
-    >>> shown("accuracy", Interval(3, 0.9, 0.01, 0.88, 0.92)), shown("accuracy_gap", Interval(1, 0.1, None, None, None))
-    ('90.0 ± 2.0%', '0.100')
+    >>> from accord.reports.scoring import SCORINGS
+    >>> kind = SCORINGS["classification"]
+    >>> shown(kind, "accuracy", Interval(3, 0.9, 0.01, 0.88, 0.92))
+    '90.0 ± 2.0%'
+    >>> shown(kind, "accuracy_gap", Interval(1, 0.1, None, None, None))
+    '10.0'
     """
-    score = _FORMS.get(measure, LOSS)
-    form = _PLAIN.get(measure, score.shown)
-    if found.half is None or not found.deviation:
-        return form(found.mean)
-    return f"{form(found.mean)} ± {form(found.half)}" if measure in _PLAIN else score.mean(found)
+    score = score_of(kind, measure)
+    alone = found.half is None or not found.deviation
+    if score is not None:
+        # The unit of a gap stands in the column's head.
+        return (score.shown(found.mean) if alone else score.mean(found)).removesuffix(" points")
+    form = _PLAIN[measure][1]
+    return form(found.mean) if alone else f"{form(found.mean)} ± {form(found.half)}"
 
 
 def figure(measure: str, side: Arm) -> str:
     """A side's figure: epsilon the largest over its seeds, all others with their interval."""
     if measure == "epsilon":
         return "∞" if side.epsilon is None else words.epsilon(side.epsilon)
-    return shown(measure, side.measures[measure])
+    return shown(side.runs[0].scoring, measure, side.measures[measure])
 
 
-def change(measure: str, found: Interval) -> str:
-    """A difference with its sign and half its interval; shares of 1 in percentage points.
+def change(kind: Scoring, measure: str, found: Interval) -> str:
+    """A difference with its sign and half its interval; of shares and their gaps in percentage points.
 
-    >>> change("accuracy", Interval(3, -0.02, 0.01, -0.03, -0.01)), change("accuracy", Interval(0, *4 * [None]))
-    ('−2.0 ± 1.0', '–')
+    >>> from accord.reports.scoring import SCORINGS
+    >>> change(SCORINGS["classification"], "accuracy", Interval(3, -0.02, 0.01, -0.03, -0.01))
+    '−2.0 ± 1.0'
     """
-    return _FORMS.get(measure, LOSS).difference(found)
+    score = score_of(kind, measure)
+    return words.DASH if score is None else score.difference(found)
 
 
 def seeds(side: Arm) -> str:
@@ -124,13 +134,13 @@ def difference(comparison: Comparison, side: Arm, measure: str) -> str:
     if side is comparison.sides[0]:
         return ""
     found = next((each for each in comparison.differences if each.of == side.label), None)
-    return words.DASH if found is None else change(measure, found.measures[measure])
+    return words.DASH if found is None else change(comparison.scoring, measure, found.measures[measure])
 
 
 def direction(comparison: Comparison) -> str:
     """What stands behind how differences are taken: in which unit, and which sign is better."""
     if comparison.scoring.headline.form == "share":
-        return f", in percentage points for {comparison.scoring.plural}"
+        return f", in percentage points for {comparison.scoring.plural} and their gaps"
     return f"; of {comparison.scoring.plural}, less is better"
 
 

@@ -167,11 +167,11 @@ def _worst_card(result: RunResult) -> list[Card]:
     worst = fairness.worst_group if fairness else None
     if fairness and worst:
         group, column = fairness.groups[worst], fairness.column_of(worst)
-        headline = labels.column_label(fairness.headline_of(told.gap.name), 30)
+        widest = labels.column_label(fairness.headline_of(told.gap.name), 30)
         lines = (
             f"{labels.column_label(column, 30)}: {labels.group_label(worst, column)}",
             f"{told.local.span(group.interval(told.local.name))}, {words.count(group.n, 'row')}",
-            f"gap by {headline} {told.gap.apart(fairness.score(told.gap.name))}",
+            f"widest gap {told.gap.shown(fairness.score(told.gap.name))}, by {widest}",
         )
         return [Card(f"Worst group{told.behind}", told.local.shown(group.score(told.local.name)), lines)]
     if spread and words.known(spread.worst_decile):

@@ -44,7 +44,8 @@ def learning(rounds: Sequence[RoundRecord], result: RunResult) -> Section:
         plots += plot(score.name, score.title, f"{score.about}, on {rows}.{beside}", alt, draw)
     early = judging_sections.early_stopping(result)
     text = (*((early,) if early else ()), *(() if plots else ("No round of this run was scored.",)))
-    part = Part("", text, plots, (), _by_round(rounds, told))
+    facts = tuple((each.title, each.shown(result.test.score(each.result_key))) for each in told.known_final(result))
+    part = Part("", text, plots, facts, _by_round(rounds, told))
     return Section("learning", told.section, (part,), "rounds.jsonl")
 
 
