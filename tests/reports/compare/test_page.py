@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 from accord.reports.compare.comparison import compared
 from accord.reports.compare.page import render

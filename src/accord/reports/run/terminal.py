@@ -124,7 +124,7 @@ def _fairness_lines(fairness: FairnessResult | None, told: Scoring) -> list[tupl
         gaps = fairness.columns[column]
         if gap.short and words.known(value := gaps.score(gap.name)):
             ends = gaps.interval(gap.name)
-            between = f"({gap.span(ends)}) " if ends else ""
+            between = f"({gap.span(ends).removesuffix(' points')}) " if ends else ""
             lines.append((f"  {gap.short}", gap.shown(value), f"{between}by {column_label(column, 20)}"))
     if fairness.positive_label is not None:
         lines.append(("  selected", "", f"where {words.label(fairness.positive_label)} is predicted"))
