@@ -210,7 +210,7 @@ def test_every_command_and_option_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_named_alone_exist_somewhere(page: Path) -> None:
-    commands = (["run"], ["sweep"], ["budget"], ["data", "partition"], ["doctor"], ["compare"], ["export"])
+    commands = (["init"], ["run"], ["sweep"], ["budget"], ["data", "partition"], ["doctor"], ["compare"], ["export"])
     known = set().union(*(options_of(words)[1] for words in commands))
     named = {span.split()[0].partition("=")[0] for span in CODE.findall(prose(page)) if span.startswith("--")}
     assert named <= known

@@ -1,3 +1,4 @@
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -399,3 +400,16 @@ def test_changing_any_variety_of_a_valid_study_drops_only_what_it_must(
     shared = {key for key in set(before) & set(after) - {"name"} if before[key] is not None}
     assert after["name"] == new
     assert {key: before[key] for key in shared} == {key: after[key] for key in shared}
+
+
+def test_all_problems_are_told_in_the_order_of_the_file() -> None:
+    text = "data: {name: digits, test_fraction: 2}\nprogram: {name: fedavg, roundz: 3}\nmodell: mlp\n"
+    with pytest.raises(StudyError, match=r"^x\.yaml:1: .*\(and 2 more\)$") as refused:
+        parse_study(text, source="x.yaml")
+    first, second, third = refused.value.problems
+    assert first.startswith("x.yaml:1: data.test_fraction: expected a value < 1, got 2")
+    assert second.startswith("x.yaml:2: program.roundz: unknown key; did you mean 'rounds'?")
+    assert third.startswith("x.yaml:3: modell: unknown section; did you mean 'model'?")
+    again = pickle.loads(pickle.dumps(refused.value))
+    assert (str(again), again.problems) == (str(refused.value), refused.value.problems)
+    assert StudyError("one").problems == ("one",)

@@ -10,9 +10,9 @@ from types import FrameType
 
 import typer
 
-from accord.cli import budget, compare, data, doctor, export, predict, report, run, sweep
+from accord.cli import budget, compare, data, doctor, export, init, predict, report, run, sweep
 from accord.cli.varieties import RunCommand
-from accord.core.errors import AccordError
+from accord.core.errors import AccordError, StudyError
 from accord.core.output import lost_output, make_lenient, say
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init")(init.init)
 app.command("run", cls=RunCommand)(run.run)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
@@ -70,7 +71,9 @@ def _exit_code() -> int:
     try:
         code = app(standalone_mode=False)
     except AccordError as error:
-        _say(str(error))
+        # Of a study all that is wrong is said at once, a line each: mending it takes one run, not one a problem.
+        for line in error.problems if isinstance(error, StudyError) else [str(error)]:
+            _say(line)
         return error.exit_code
     except typer.Abort:
         _say("interrupted")

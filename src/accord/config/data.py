@@ -3,7 +3,7 @@
 import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from accord.config.base import Count, Flag, Fraction, Positive, Real, Section
 
@@ -307,6 +307,18 @@ class CsvData(Section):
     """What separates the fields of a line."""
     columns: tuple[str, ...] | None = None
     """Names of the columns of a text file whose first line has none."""
+
+    @field_validator("ranges", "categories", mode="before")
+    @classmethod
+    def _filled_in(cls, given: Any, info: ValidationInfo) -> Any:
+        if isinstance(given, dict):
+            for column, value in given.items():
+                if value is None or (isinstance(value, list | tuple) and (not value or None in value)):
+                    what = "its [low, high]" if info.field_name == "ranges" else "all values that it can have"
+                    raise ValueError(
+                        f"{column!r} is blank; state {what}, from the questionnaire or the schema, not from these rows"
+                    )
+        return given
 
     @model_validator(mode="after")
     def _possible(self) -> "CsvData":

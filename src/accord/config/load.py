@@ -200,10 +200,11 @@ def _study(settings: Mapping[str, Any], origin: _Origin, found: Sequence[Problem
 
 
 def _refusal(found: Sequence[Problem], origin: _Origin) -> StudyError:
-    """The first of the problems, on one line."""
-    first, *others = sorted({problem.path: problem for problem in found}.values(), key=origin.order)
-    more = f" (and {len(others)} more)" if others else ""
-    return StudyError(" ".join(f"{origin.message(first)}{more}".splitlines()))
+    """All problems, a line each, in the order in which a reader meets them; the first is the message."""
+    ordered = sorted({problem.path: problem for problem in found}.values(), key=origin.order)
+    lines = tuple(" ".join(origin.message(problem).splitlines()) for problem in ordered)
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    return StudyError(f"{lines[0]}{more}", lines)
 
 
 def _spelled_out(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,15 @@ class RequestError(AccordError):
 
 
 class StudyError(RequestError):
-    """The study file or a `--set` is wrong."""
+    """The study file or a `--set` is wrong.
+
+    Attributes:
+        problems: all that is wrong, a line each; the message is the first and how many more there are.
+    """
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems or (message,)
 
 
 class DataError(RequestError):

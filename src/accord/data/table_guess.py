@@ -1,0 +1,173 @@
+"""What the columns of a table look like: numbers, categories, dates, ids. Guesses, for a person to check."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from accord.core.errors import DataError
+from accord.data.missing import MISSING_TEXTS
+from accord.data.sources.table_file import Coded, TableFile, open_table
+
+_MARKS = MISSING_TEXTS | {"?", "NA"}
+_DELIMITERS = (",", ";", "\t", "|")
+_MOST_CATEGORIES = 100
+_LEAST_DISTINCT = 20
+"""Values that are all different say that a column is an id only where there are at least so many."""
+_CODE_NAME = re.compile(r"(^|[ _-])(id|uuid|guid|key|index|zip|zipcode|postcode|postal|code|phone|ssn)($|[ _-])", re.I)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+_SENSITIVE = re.compile(
+    r"(^|[ _-])(sex|gender|race|ethnic\w*|religion|nationality|citizen\w*|marital\w*|disab\w*|native\w*)($|[ _-])", re.I
+)
+_LABELS = ("label", "target", "class", "y", "outcome", "diagnosis", "income", "risk", "default", "churn", "survived")
+
+Kind = Literal["number", "category", "date", "id", "empty", "constant", "index", "unread"]
+
+
+@dataclass(frozen=True)
+class GuessedColumn:
+    """A column and what it looks like.
+
+    Attributes:
+        name: of the column.
+        kind: what its values are.
+        values: those that occur, missing ones left out, in order of first occurrence.
+        bounds: least and largest value of a number.
+        missing: rows without a value.
+    """
+
+    name: str
+    kind: Kind
+    values: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
+    missing: int = 0
+
+    @property
+    def sensitive(self) -> bool:
+        """Whether its name says that it tells groups of people apart."""
+        return self.kind == "category" and bool(_SENSITIVE.search(self.name)) and 2 <= len(self.values) <= 20
+
+
+@dataclass(frozen=True)
+class GuessedTable:
+    """A table's columns.
+
+    Attributes:
+        path: the file.
+        delimiter: between the fields of a line of text.
+        rows: how many rows.
+        columns: in the file's order.
+    """
+
+    path: Path
+    delimiter: str
+    rows: int
+    columns: tuple[GuessedColumn, ...]
+
+    def column(self, name: str) -> GuessedColumn | None:
+        """The column of that name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def guess_table(path: Path) -> GuessedTable:
+    """Reads a table and says what its columns look like.
+
+    Raises:
+        DataError: the file is missing, damaged or empty.
+    """
+    delimiter, file = _opened(path)
+    columns, rows = [], 0
+    for name in file.names:
+        if name in file.index:
+            columns.append(GuessedColumn(name, "index"))
+            continue
+        try:
+            frame = file.read([], [name], _MARKS)
+        except DataError:
+            if path.suffix != ".parquet":
+                raise  # of a text file no column is bad alone
+            columns.append(GuessedColumn(name, "unread"))
+            continue
+        rows = frame.rows
+        columns.append(_guess(name, frame.texts[name], frame.rows))
+    if not rows:
+        raise DataError(f"{path}: no column can be read; a table needs numbers or texts")
+    return GuessedTable(path, delimiter, rows, tuple(columns))
+
+
+def guess_label(table: GuessedTable) -> str | None:
+    """The column to predict: one that is called so, or else the last where it has few values; None where none has."""
+    usable = [column for column in table.columns if column.kind in ("number", "category")]
+    for name in _LABELS:
+        found = [column.name for column in usable if column.name.lower() == name]
+        if found:
+            return found[0]
+    if table.columns and table.columns[-1] in usable and 2 <= len(table.columns[-1].values) <= 20:
+        return table.columns[-1].name
+    return None
+
+
+def _opened(path: Path) -> tuple[str, TableFile]:
+    """The table, its fields apart by what makes most columns of its first line."""
+    if path.suffix == ".parquet":
+        return ",", open_table(path)
+    found: list[tuple[str, TableFile]] = []
+    problem: DataError | None = None
+    for delimiter in _DELIMITERS:
+        try:
+            found.append((delimiter, open_table(path, delimiter)))
+        except DataError as error:
+            problem = problem or error
+    if not found and problem is not None:
+        raise problem
+    return max(found, key=lambda each: len(each[1].names))
+
+
+def _guess(name: str, column: Coded, rows: int) -> GuessedColumn:
+    known = [code for code, value in enumerate(column.values) if value not in _MARKS]
+    values = tuple(column.values[code] for code in known)
+    missing = rows - int(np.isin(column.codes, known).sum())
+    if len(values) < 2:
+        return GuessedColumn(name, "constant" if values else "empty", values, None, missing)
+    different = len(values) == rows - missing and len(values) >= _LEAST_DISTINCT
+    if all(map(_is_date, values)):
+        return GuessedColumn(name, "date", values, None, missing)
+    numbers = _numbers(values)
+    if numbers is None:
+        many = len(values) > _MOST_CATEGORIES or (len(values) > _LEAST_DISTINCT and 2 * len(values) > rows - missing)
+        return GuessedColumn(name, "id" if different or many else "category", values, None, missing)
+    coded = bool(_CODE_NAME.search(name))
+    counted = bool((np.diff(numbers) == 1).all() or (np.diff(np.sort(numbers)) == 1).all())
+    if different and (numbers % 1 == 0).all() and (coded or counted):
+        return GuessedColumn(name, "id", values, None, missing)
+    if coded or _has_zero_in_front(values):
+        kind: Kind = "category" if len(values) <= _MOST_CATEGORIES else "id"
+        return GuessedColumn(name, kind, values, None, missing)
+    return GuessedColumn(name, "number", values, (float(numbers.min()), float(numbers.max())), missing)
+
+
+def _is_date(value: str) -> bool:
+    if not _DATE.fullmatch(value):
+        return False
+    try:
+        date.fromisoformat(value[:10])
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(values: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.float64]] | None":
+    """The values as numbers; None where one is none, or not finite."""
+    try:
+        numbers = np.array([float(value) for value in values], dtype=np.float64)
+    except ValueError:
+        return None
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _has_zero_in_front(values: Iterable[str]) -> bool:
+    return any(len(value) > 1 and value[0] == "0" and value[1].isdecimal() for value in values)

@@ -1,0 +1,54 @@
+"""`accord init`: the study it writes runs as it is."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Cli = Callable[..., Any]
+
+
+def write(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    frame = pd.DataFrame({"id": np.arange(300), "x": x, "sex": rng.choice(["f", "m"], 300)})
+    frame["ill"] = np.where(x + 0.3 * rng.normal(size=300) > 0, "yes", "no")
+    frame.to_csv(path, index=False)
+
+
+def test_from_a_table_to_a_run(cli: Cli, tmp_path: Path) -> None:
+    write(tmp_path / "people.csv")
+    said = cli("init", "people.csv", "--positive", "yes")
+    assert said.code == 0
+    assert "study: people.yaml" in said.out
+    assert "predicts: ill (guessed; --label names another)" in said.out
+    assert "groups proposed: sex" in said.out
+    assert "left out: id: an id or free text" in said.out
+    result = json.loads(cli("run", "people.yaml", "--json", "--out", "run").out)
+    assert result["test"]["accuracy"] > 0.8
+    assert set(result["fairness"]["groups"]) == {"sex=f", "sex=m"}
+
+
+def test_nothing_is_written_over(cli: Cli, tmp_path: Path) -> None:
+    write(tmp_path / "people.csv")
+    (tmp_path / "people.yaml").write_text("mine")
+    said = cli("init", "people.csv")
+    assert said.code == 2
+    assert "people.yaml: the file exists already" in said.err
+    assert (tmp_path / "people.yaml").read_text() == "mine"
+    assert cli("init", "people.csv", "--out", "other.yaml").code == 0
+
+
+def test_a_private_study_names_each_blank_on_a_line_of_its_own(cli: Cli, tmp_path: Path) -> None:
+    write(tmp_path / "people.csv")
+    said = cli("init", "people.csv", "--private")
+    assert "fill in first: data.ranges.x, data.categories.ill, data.categories.sex" in said.out
+    said = cli("run", "people.yaml")
+    assert said.code == 2
+    lines = said.err.strip().splitlines()
+    assert len(lines) == 2
+    assert "data.ranges: 'x' is blank" in lines[0]
+    assert "data.categories: 'ill' is blank" in lines[1]
