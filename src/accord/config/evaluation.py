@@ -89,6 +89,8 @@ class Evaluation(Section):
     """Also train the same study without privacy, to show what privacy cost."""
     checkpoint_every: Count = 1
     """Rounds between checkpoints; a resumed run repeats what came after the last one."""
+    predictions: Flag = False
+    """Also write the test rows' labels, predictions, probabilities and groups, row by row."""
     calibration_bins: Annotated[int, Field(strict=True, ge=1, le=1000)] = 15
     """Bins of equal width, by confidence, behind the calibration error."""
     fine_tune: FineTune | None = None

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from accord.config.evaluation import Evaluation, Fairness
 from accord.data.federated import DataSet, FederatedData, refuse_numbers
 from accord.fairness.groups import Grouping
+from accord.orchestration.predictions import check_predictions
 from accord.program.evaluate import groupings, positive_label
 from accord.program.fine_tuning import check_clients
 from accord.program.validation import hold_out
@@ -19,8 +20,9 @@ def hold_out_rows(section: Evaluation, federated: FederatedData, seed: int) -> F
         seed: the study's seed.
 
     Raises:
-        StudyError: early stopping or fine-tuning asks for what the data has not.
+        StudyError: early stopping or fine-tuning asks for what the data has not, or a package is missing.
     """
+    check_predictions(section)
     if section.early_stopping is not None:
         if section.early_stopping.metric == "accuracy":
             refuse_numbers(federated.data.test, "evaluation.early_stopping.metric accuracy", "set it to loss")

@@ -13,6 +13,7 @@ from accord.orchestration.evaluation import (
     stopped_early,
 )
 from accord.orchestration.group_measures import fairness_report, groups_by_client
+from accord.orchestration.predictions import write_predictions
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.run_state import RunState, Stop
 from accord.records import result, store
@@ -22,7 +23,7 @@ from accord.records.run_result import RunResult
 def conclude(
     prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None, twin: RunResult | None
 ) -> RunResult:
-    """Evaluates the model where the run stands; writes `clients.json`.
+    """Evaluates the model where the run stands; writes `clients.json`, and `predictions.parquet` if asked to.
 
     Args:
         prepared: the study made ready.
@@ -39,6 +40,8 @@ def conclude(
     clients = clients_spread(prepared, evaluated) if study.evaluation.per_client else None
     if clients is not None and prepared.groups:
         store.write_json(folder / "clients.json", groups_by_client(prepared, evaluated))
+    if study.evaluation.predictions:
+        write_predictions(folder, data, evaluated)
     own = personal(prepared, progress.final, progress.carried, evaluated) if study.evaluation.per_client else None
     values = {
         "accord": versions()["accord"],
@@ -68,6 +71,7 @@ def conclude(
             personal=own is not None,
             fine_tune=study.evaluation.fine_tune is not None,
             early_stopping=study.evaluation.early_stopping is not None,
+            predictions=study.evaluation.predictions,
             words=evaluated.kind.words,
         ),
         "data": {

@@ -132,7 +132,7 @@ def resume_from(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint)
             f"{folder}: study, your own code, data, versions or device are not those the run was started with, so its "
             "privacy cannot be added up; put them back, or run the study into another folder"
         )
-    for stale in ("result.json", "clients.json", "model.safetensors", "report.html"):
+    for stale in ("result.json", "clients.json", "predictions.parquet", "model.safetensors", "report.html"):
         with store.storing(folder / stale):
             (folder / stale).unlink(missing_ok=True)  # what an earlier stop wrote; the checkpoint holds all of it
     rollback(folder, saved.round)

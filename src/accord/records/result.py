@@ -76,6 +76,7 @@ def released(
     fine_tune: bool = False,
     personal: bool = False,
     early_stopping: bool = False,
+    predictions: bool = False,
     words: Words = CLASSIFICATION.words,
 ) -> list[dict[str, str]]:
     """What left the clients or was computed from their data, and under which terms.
@@ -88,6 +89,7 @@ def released(
         personal: whether models that clients keep to themselves were judged there.
         fine_tune: whether the model was judged at clients after further training there.
         early_stopping: whether held-out test rows decided when to stop and which round's model is kept.
+        predictions: whether the test rows were written one by one.
         words: what the kind of task calls what was computed.
     """
     score, sums = words.released_score, words.released_sums
@@ -115,6 +117,9 @@ def released(
         rows.append(("the model's code", "trusted to depend on its input and parameters alone; tried, not proven"))
         rows.append(("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off"))
     rows.append((words.released_test, "computed on test rows, which no client trains on; outside the guarantee"))
+    if predictions:
+        how = "in predictions.parquet, as the study asks; no client trains on them; outside the guarantee"
+        rows.append(("label, prediction, probabilities and groups of each test row", how))
     if early_stopping:
         held = "computed on test rows held out for it, which no client trains on; outside the guarantee"
         rows.append(("when to stop, and which round's model is kept", held))
