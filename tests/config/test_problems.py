@@ -60,6 +60,12 @@ PROGRAMS = ", ".join(SECTIONS["program"].names)
         ),
         # varieties
         (
+            {"data": {"name": "handed"}},
+            "data.name",
+            "unknown data 'handed'; it is in_memory (one of: digits, mnist, fashion-mnist, adult, celeba-attributes, "
+            "celeba, occupancy, diabetes, synthetic, text, custom, csv, in_memory)",
+        ),
+        (
             {"partition": {"name": "dirichelet"}},
             "partition.name",
             f"unknown partition 'dirichelet'; did you mean 'dirichlet'? (one of: {PARTITIONS})",

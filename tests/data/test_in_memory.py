@@ -370,7 +370,7 @@ BY_CLIENT = {"name": "natural", "partition_by": "client"}
 
 def study(**sections: Any) -> accord.Study:
     base: dict[str, Any] = {
-        "data": "handed",
+        "data": "in_memory",
         "partition": BY_CLIENT,
         "model": "logistic",
         "training": {"learning_rate": 0.5},
@@ -389,7 +389,7 @@ def test_a_run_of_handed_rows_says_so_and_is_taken_up_with_them(tmp_path: Path) 
     assert whole.result["data"]["about"] == "Readings of three clinics."
     assert whole.result["clients"]["population"] == 3
     saved = load_study(tmp_path / "whole" / "study.yaml").data
-    assert saved.model_dump() == {"name": "handed", "about": "Readings of three clinics."}
+    assert saved.model_dump() == {"name": "in_memory", "about": "Readings of three clinics."}
     opened = accord.resume(tmp_path / "whole", data=handed_over(seed=1))  # a finished run has no use for rows
     assert all(torch.equal(value, whole.params[name]) for name, value in opened.params.items())
     with pytest.raises(RuntimeError, match="power cut"):
@@ -427,7 +427,7 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(DataError, match="hand them over again"):
         accord.run(study(), out)
-    with pytest.raises(StudyError, match=r"the study's data is digits; make that \{name: handed\}"):
+    with pytest.raises(StudyError, match=r"the study's data is digits; make that \{name: in_memory\}"):
         accord.run(study(data="digits"), out, data=handed_over())
     with pytest.raises(StudyError, match=r"partition iid: the rows were handed over by client; set it to \{name: nat"):
         accord.run(study(partition="iid"), out, data=handed_over())
@@ -444,7 +444,7 @@ def test_floating_point_labels_are_numbers_to_predict(tmp_path: Path, dtype: tor
     assert (handed.regression, handed.class_names, handed.derived) == (True, (), ())
     study = make_study(
         {
-            "data": "handed",
+            "data": "in_memory",
             "partition": {"name": "natural", "partition_by": "client"},
             "model": "linear",
             "training": {"batch_size": "full", "local_steps": 1, "learning_rate": 0.2},

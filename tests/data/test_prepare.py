@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from accord.config.data import HandedData, SyntheticData
+from accord.config.data import InMemoryData, SyntheticData
 from accord.config.partition import IidPartition, NaturalPartition
 from accord.core.errors import PrivacyError, StudyError
 from accord.data.federated import DataSet
@@ -39,18 +39,18 @@ def test_a_study_with_data_of_its_own_takes_no_rows() -> None:
 
 def test_something_else_than_rows_is_refused() -> None:
     with pytest.raises(StudyError, match="not a list"):
-        describe_rows(HandedData(name="handed"), IID, [1, 2])  # type: ignore[arg-type]
+        describe_rows(InMemoryData(name="in_memory"), IID, [1, 2])  # type: ignore[arg-type]
 
 
 def test_rows_by_client_stay_with_their_clients() -> None:
     x, y = torch.zeros(4, 2), torch.tensor([0, 1, 0, 1])
     clients = [torch.utils.data.TensorDataset(x, y), torch.utils.data.TensorDataset(x, y)]
     own = from_torch(clients, test=torch.utils.data.TensorDataset(x, y), classes=["a", "b"])
-    section = HandedData(name="handed")
+    section = InMemoryData(name="in_memory")
     with pytest.raises(StudyError, match="by client"):
         describe_rows(section, IID, own)
     natural = NaturalPartition(name="natural", partition_by=CLIENT)
-    assert describe_rows(section, natural, own).name == "handed"
+    assert describe_rows(section, natural, own).name == "in_memory"
 
 
 def test_what_is_read_off_training_rows_is_refused() -> None:

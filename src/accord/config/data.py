@@ -353,12 +353,12 @@ class CsvData(Section):
         return self
 
 
-class HandedData(Section):
-    """Rows handed over in Python: `accord.run(study, data=...)`; see docs/python.md."""
+class InMemoryData(Section):
+    """Rows in memory, given in Python: `accord.run(study, data=...)`; see docs/python.md."""
 
-    name: Literal["handed"]
+    name: Literal["in_memory"]
     about: str = ""
-    """A sentence on what was handed over; filled in from what was handed where it is empty."""
+    """A sentence on what the rows are; filled in from the rows where it is empty."""
 
 
 Data = Annotated[
@@ -374,6 +374,6 @@ Data = Annotated[
     | TextData
     | CustomData
     | CsvData
-    | HandedData,
+    | InMemoryData,
     Field(discriminator="name"),
 ]

@@ -26,12 +26,13 @@ _EXPECTED = {
     "model_attributes_type": "a section of keys and values",
 }
 _OTHER_NAMES = {
+    "data": {"handed": "in_memory"},
     "program": {
         "fedadam": "fedopt with server_optimizer adam",
         "fedyogi": "fedopt with server_optimizer yogi",
         "fedadagrad": "fedopt with server_optimizer adagrad",
         "fedavgm": "fedopt with server_optimizer sgd",
-    }
+    },
 }
 """Section to what its varieties are called elsewhere, and what that is here."""
 _BOUNDS = {

@@ -207,8 +207,8 @@ CATALOGUE: Mapping[str, Entry] = {
             "write a function and name it in data.function",
         ),
         Entry(
-            "handed",
-            "Rows handed over in Python: Hugging Face or torch data sets, whole or by client",
+            "in_memory",
+            "Rows in memory, given in Python: Hugging Face or torch data sets, whole or by client",
             _YOURS,
             _YOURS,
             _YOURS,

@@ -1,4 +1,4 @@
-"""Rows handed over in Python, for `accord.run(study, data=...)`: Hugging Face and torch data sets, whole or by client.
+"""Rows in memory, for `accord.run(study, data=...)`: Hugging Face and torch data sets, whole or by client.
 
 Rows are read once and kept as tensors, so that engines can stack them. A hand-over by client has a group column
 `client`, and its study says `partition: {name: natural, partition_by: client}`: who holds what is then in the study
@@ -128,8 +128,8 @@ def from_torch(
 
     >>> from torch.utils.data import TensorDataset
     >>> rows = TensorDataset(torch.eye(4), torch.tensor([0, 1, 0, 1]))
-    >>> handed = from_torch({"north": rows, "south": rows}, rows, classes=["no", "yes"])
-    >>> len(handed.train), handed.train.groups["client"].names
+    >>> data = from_torch({"north": rows, "south": rows}, rows, classes=["no", "yes"])
+    >>> len(data.train), data.train.groups["client"].names
     (8, ('north', 'south', '(test)'))
     """
     where = "from_torch"
@@ -149,14 +149,14 @@ def from_torch(
     return _data_set(_HandOver(train, test, read, keys, classes, where, about))
 
 
-def not_handed() -> NoReturn:
-    """Where a study of handed rows is loaded without them.
+def no_rows_given() -> NoReturn:
+    """Where a study of rows in memory is loaded without them.
 
     Raises:
         DataError: always.
     """
     raise DataError(
-        "data handed: its rows were handed over in Python and are in no file; hand them over again, with "
+        "data in_memory: its rows were handed over in Python and are in no file; hand them over again, with "
         "accord.run(study, data=...) or accord.resume(folder, data=...)"
     )
 
@@ -202,7 +202,7 @@ def _data_set(given: _HandOver) -> DataSet:
     parts["y_train"], parts["y_test"] = y
     if read_off is not None:
         parts["class_names"] = read_off
-    data = checked(parts, where, "handed", given.about or f"Handed over in Python ({where}).")
+    data = checked(parts, where, "in_memory", given.about or f"Handed over in Python ({where}).")
     if read_off is not None:
         data = replace(data, derived=("class_names", *data.derived))
     return _with_clients(data, owners, where)

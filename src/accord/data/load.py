@@ -15,7 +15,7 @@ from accord.config.data import (
     DiabetesData,
     DigitsData,
     FashionMnistData,
-    HandedData,
+    InMemoryData,
     MnistData,
     OccupancyData,
     SyntheticData,
@@ -25,7 +25,7 @@ from accord.config.imbalance import Imbalance
 from accord.config.partition import Partition
 from accord.data.federated import DataSet, FederatedData
 from accord.data.imbalance import imbalanced
-from accord.data.in_memory import not_handed
+from accord.data.in_memory import no_rows_given
 from accord.data.partition import deal_test, partition
 from accord.data.sources.adult import load_adult
 from accord.data.sources.celeba import load_celeba
@@ -52,7 +52,7 @@ _SOURCES: Mapping[type, Callable[[Any, int], DataSet]] = {
     TextData: lambda settings, seed: load_text(settings),
     CustomData: lambda settings, seed: load_custom(settings),
     CsvData: lambda settings, seed: load_csv(settings),
-    HandedData: lambda settings, seed: not_handed(),
+    InMemoryData: lambda settings, seed: no_rows_given(),
 }
 
 _SEEDLESS = (

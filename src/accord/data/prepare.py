@@ -1,6 +1,6 @@
 """The data of a run: read, or taken from the caller's memory, and dealt to clients."""
 
-from accord.config.data import Data, HandedData
+from accord.config.data import Data, InMemoryData
 from accord.config.imbalance import Imbalance
 from accord.config.partition import NaturalPartition, Partition
 from accord.core.errors import PrivacyError, StudyError
@@ -11,7 +11,7 @@ from accord.data.load import deal, load_data
 _HOW_TO_STATE = {
     "custom": "let the function return class_names, and test rows of every value of a group",
     "csv": "give data.ranges and data.categories",
-    "handed": "hand over classes",
+    "in_memory": "hand over classes",
 }
 """How a user states what would otherwise be read off the rows."""
 
@@ -49,8 +49,8 @@ def describe_rows(data: Data, partition: Partition, rows: DataSet) -> Data:
     if not isinstance(rows, DataSet):
         kind = type(rows).__name__
         raise StudyError(f"data=: hand over what accord.from_datasets or accord.from_torch returns, not a {kind}")
-    if not isinstance(data, HandedData):
-        raise StudyError(f"data= is given, but the study's data is {data.name}; make that {{name: handed}}")
+    if not isinstance(data, InMemoryData):
+        raise StudyError(f"data= is given, but the study's data is {data.name}; make that {{name: in_memory}}")
     by_client = isinstance(partition, NaturalPartition) and partition.partition_by == CLIENT
     if CLIENT in rows.train.groups and not by_client:
         raise StudyError(

@@ -37,7 +37,7 @@ def prepare(
         name: what to call it.
         federated: data already loaded and dealt for this study's `data`, `partition`, `imbalance` and `seed`.
         timed: a stopwatch.
-        rows: rows in memory, for a study whose `data` is `handed`.
+        rows: rows in memory, for a study whose `data` is `in_memory`.
         joint: a joint ledger, opened, that the run is to charge.
 
     Raises:

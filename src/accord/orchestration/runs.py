@@ -40,7 +40,7 @@ def run(
     Args:
         study: what to run.
         out: the run folder, which must not exist or be empty; None makes one under `runs/`.
-        data: rows handed over by `from_datasets` or `from_torch`, for a study whose data is `{name: handed}`.
+        data: rows handed over by `from_datasets` or `from_torch`, for a study whose data is `{name: in_memory}`.
         ledger: the file of a joint ledger, made where it is missing: what every run on it charged counts towards this
             one's budget and epsilon. All its runs must train on the same rows, held by the same clients.
         name: what reports call the study.
