@@ -5,9 +5,9 @@ from pydantic import TypeAdapter
 
 from accord.config.data import Data, SyntheticData
 from accord.config.partition import IidPartition, Partition
-from accord.data import load as load_module
 from accord.data import partition as partition_module
 from accord.data.load import deal, load_data
+from accord.data.registry import BY_SECTION
 
 
 def varieties(union: object) -> set[type]:
@@ -16,7 +16,7 @@ def varieties(union: object) -> set[type]:
 
 
 def test_every_data_set_and_partition_of_the_schema_is_served() -> None:
-    assert set(load_module._SOURCES) == varieties(Data)
+    assert set(BY_SECTION) == varieties(Data)
     assert set(partition_module._RULES) == varieties(Partition)
 
 

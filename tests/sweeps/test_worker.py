@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from dp_accounting import rdp
 import accord
 from accord.config.load import dump_study, make_study
 from accord.core.errors import RunFolderError, StudyError
-from accord.data import load
+from accord.data import load, registry
 from accord.data.federated import DataSet
 from accord.records import store
 from accord.sweeps import worker
@@ -112,13 +113,14 @@ def test_data_is_read_once_for_runs_that_share_it(
     tmp_path: Path, pipe: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[int] = []
-    real = load._SOURCES[type(STUDY.data)]
+    source = registry.BY_SECTION[type(STUDY.data)]
 
     def reading(settings: object, seed: int) -> DataSet:
         reads.append(seed)
-        return real(settings, seed)
+        return source.load(settings, seed)
 
-    monkeypatch.setitem(load._SOURCES, type(STUDY.data), reading)
+    known = {**registry.BY_SECTION, type(STUDY.data): replace(source, load=reading)}
+    monkeypatch.setattr(load, "BY_SECTION", known)
     with load.kept_data():
         for rate in (0.1, 0.2):
             training = STUDY.training.model_copy(update={"learning_rate": rate})

@@ -12,8 +12,9 @@ import typer
 
 if TYPE_CHECKING:
     from accord.config.data import Data
-    from accord.data.catalogue import Entry, FoundFile
+    from accord.data.catalogue import FoundFile
     from accord.data.federated import Table
+    from accord.data.sources.base import Facts
 
 app = typer.Typer(help="Find data, and look at a study's before training.", no_args_is_help=True)
 
@@ -143,7 +144,7 @@ def show(
     return 0
 
 
-def _facts(entry: "Entry") -> dict[str, Any]:
+def _facts(entry: "Facts") -> dict[str, Any]:
     names = ("name", "about", "licence", "rows", "features", "classes", "groups")
     return {name: getattr(entry, name) for name in names} | {"get": entry.how_to_get()}
 
@@ -210,7 +211,7 @@ def _range(table: "Table") -> dict[str, float | None]:
     return {of: float(getattr(table.y, of)()) if rows else None for of in ("min", "mean", "max")}
 
 
-def _files_of(section: "Data", entry: "Entry") -> list[dict[str, Any]]:
+def _files_of(section: "Data", entry: "Facts") -> list[dict[str, Any]]:
     from accord.data.catalogue import FoundFile, checksum, found_files
 
     if entry.origin is not None:

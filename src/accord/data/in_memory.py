@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.config.data import InMemoryData
 from accord.core.errors import DataError
 from accord.data.class_names import coded_labels
 from accord.data.columns import dense, features_of_one_column, joined, one_column, scalars
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.data.id_names import agreed_names, in_words, stored_names, union
+from accord.data.sources.base import YOURS, Facts, Source
 from accord.data.sources.custom import checked
 
 CLIENT = "client"
@@ -375,3 +377,19 @@ def _stack(rows: Sequence[Any], place: str) -> Tensor:
             f"{list(tensors[0].shape)} of {tensors[0].dtype}; hand over one shape and type"
         )
     return torch.stack(tensors)
+
+
+SOURCE = Source(
+    InMemoryData,
+    lambda settings, seed: no_rows_given(),
+    Facts(
+        "in_memory",
+        "Rows in memory, given in Python: Hugging Face or torch data sets, whole or by client",
+        YOURS,
+        YOURS,
+        YOURS,
+        YOURS,
+        "client, yours",
+        "accord.run(study, data=...) with accord.from_datasets or accord.from_torch",
+    ),
+)

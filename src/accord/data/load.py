@@ -1,73 +1,17 @@
 """From the study's settings to data: `load_data` reads a data set, `deal` deals it to clients."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
-from accord.config.data import (
-    AdultData,
-    CelebaAttributesData,
-    CelebaData,
-    CsvData,
-    CustomData,
-    Data,
-    DiabetesData,
-    DigitsData,
-    FashionMnistData,
-    InMemoryData,
-    MnistData,
-    OccupancyData,
-    SyntheticData,
-    TextData,
-)
+from accord.config.data import Data
 from accord.config.imbalance import Imbalance
 from accord.config.partition import Partition
 from accord.data.federated import DataSet, FederatedData
 from accord.data.imbalance import imbalanced
-from accord.data.in_memory import no_rows_given
 from accord.data.partition import deal_test, partition
-from accord.data.sources.adult import load_adult
-from accord.data.sources.celeba import load_celeba
-from accord.data.sources.celeba_attributes import load_celeba_attributes
-from accord.data.sources.custom import load_custom
-from accord.data.sources.diabetes import load_diabetes
-from accord.data.sources.digits import load_digits
-from accord.data.sources.idx import load_fashion_mnist, load_mnist
-from accord.data.sources.occupancy import load_occupancy
-from accord.data.sources.synthetic import load_synthetic
-from accord.data.sources.table import load_csv
-from accord.data.sources.text import load_text
+from accord.data.registry import BY_SECTION
 
-_SOURCES: Mapping[type, Callable[[Any, int], DataSet]] = {
-    DiabetesData: lambda settings, seed: load_diabetes(settings),
-    DigitsData: lambda settings, seed: load_digits(settings),
-    MnistData: lambda settings, seed: load_mnist(settings),
-    FashionMnistData: lambda settings, seed: load_fashion_mnist(settings),
-    AdultData: lambda settings, seed: load_adult(settings),
-    CelebaAttributesData: lambda settings, seed: load_celeba_attributes(settings),
-    CelebaData: lambda settings, seed: load_celeba(settings),
-    OccupancyData: lambda settings, seed: load_occupancy(settings),
-    SyntheticData: load_synthetic,
-    TextData: lambda settings, seed: load_text(settings),
-    CustomData: lambda settings, seed: load_custom(settings),
-    CsvData: lambda settings, seed: load_csv(settings),
-    InMemoryData: lambda settings, seed: no_rows_given(),
-}
-
-_SEEDLESS = (
-    AdultData,
-    CelebaAttributesData,
-    CelebaData,
-    CsvData,
-    CustomData,
-    DiabetesData,
-    DigitsData,
-    FashionMnistData,
-    MnistData,
-    OccupancyData,
-)
-"""Read alike whatever the seed is."""
 _kept: ContextVar[list[tuple[Data, int, DataSet]] | None] = ContextVar("kept", default=None)
 
 
@@ -102,14 +46,15 @@ def load_data(settings: Data, seed: int) -> DataSet:
     >>> len(load_data(SyntheticData(name="synthetic", train_rows=30), seed=0).train)
     30
     """
+    source = BY_SECTION[type(settings)]
     kept = _kept.get()
     if kept is None:
-        return _SOURCES[type(settings)](settings, seed)
+        return source.load(settings, seed)
     for known, drawn, data in kept:
-        if known == settings and (drawn == seed or isinstance(settings, _SEEDLESS)):
+        if known == settings and (drawn == seed or not source.seeded):
             return data
     kept.clear()  # before reading: two large data sets need not fit at once
-    kept.append((settings, seed, _SOURCES[type(settings)](settings, seed)))
+    kept.append((settings, seed, source.load(settings, seed)))
     return kept[0][2]
 
 

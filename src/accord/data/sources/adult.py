@@ -18,6 +18,7 @@ from accord.core.errors import DataError
 from accord.data.feature_columns import CategoryColumn, Column, NumberColumn
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.data.preprocessing import Preprocessing, TableInput
+from accord.data.sources.base import Facts, Source
 from accord.data.sources.places import Origin, find, read_bytes
 
 ORIGIN = Origin("adult", ("adult.data", "adult.test"), "https://archive.ics.uci.edu/dataset/2/adult")
@@ -231,3 +232,27 @@ def _whole(path: Path, column: str, values: list[str]) -> NDArray[np.int64]:
                 f"{high}; fetch the original file"
             )
     return np.array([int(value) for value in values], dtype=np.int64)
+
+
+_PUBLISHED = (
+    "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
+    "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
+)
+"""SHA-256 of the published files, unpacked."""
+
+
+SOURCE = Source(
+    AdultData,
+    lambda settings, seed: load_adult(settings),
+    Facts(
+        "adult",
+        "Census income: does a person earn more than 50,000 dollars a year? (Becker and Kohavi 1996)",
+        "CC BY 4.0",
+        "32,561 + 16,281",
+        "100",
+        "2",
+        "sex, race",
+        origin=ORIGIN,
+        published=dict(zip(ORIGIN.files, _PUBLISHED, strict=True)),
+    ),
+)

@@ -8,6 +8,7 @@ import torch
 from accord.config.data import CelebaData
 from accord.data.federated import DataSet, Rows, Table
 from accord.data.sources import celeba_files
+from accord.data.sources.base import Facts, Source
 from accord.data.sources.celeba_files import Attributes, label_names
 from accord.data.sources.pixels import Crop, load_pixels, present
 from accord.data.sources.places import Origin, find
@@ -65,3 +66,19 @@ def _listed(settings: CelebaData) -> tuple[Attributes, Rows, Rows]:
 
 def _folder(settings: CelebaData, attributes: Attributes) -> Path:
     return attributes.path.parent / Path(settings.images).expanduser()
+
+
+SOURCE = Source(
+    CelebaData,
+    lambda settings, seed: load_celeba(settings),
+    Facts(
+        "celeba",
+        "Faces of celebrities, any of their 40 attributes told from the picture (Liu, Luo, Wang and Tang 2015)",
+        "research only",
+        "162,770 + 19,962",
+        "3x64x64",
+        "2",
+        "any attribute",
+        origin=ORIGIN,
+    ),
+)

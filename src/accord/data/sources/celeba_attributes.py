@@ -8,6 +8,7 @@ from accord.data.feature_columns import NumberColumn
 from accord.data.federated import DataSet, Rows, Table
 from accord.data.preprocessing import Preprocessing, TableInput
 from accord.data.sources import celeba_files
+from accord.data.sources.base import Facts, Source
 from accord.data.sources.celeba_files import label_names
 from accord.data.sources.places import Origin, find
 
@@ -54,3 +55,19 @@ def load_celeba_attributes(settings: CelebaAttributesData) -> DataSet:
         positive=settings.target,
         preprocessing=preprocessing,
     )
+
+
+SOURCE = Source(
+    CelebaAttributesData,
+    lambda settings, seed: load_celeba_attributes(settings),
+    Facts(
+        "celeba-attributes",
+        "CelebA without its pictures: one attribute told from the others (Liu, Luo, Wang and Tang 2015)",
+        "research only",
+        "162,770 + 19,962",
+        "38",
+        "2",
+        "any attribute",
+        origin=ORIGIN,
+    ),
+)

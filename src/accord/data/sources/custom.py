@@ -14,6 +14,7 @@ from accord.core.plugins import load_function
 from accord.data.class_names import coded_labels, spellings
 from accord.data.columns import dense, joined, one_column
 from accord.data.federated import DataSet, GroupColumn, Table
+from accord.data.sources.base import YOURS, Facts, Source
 
 _REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 _OPTIONAL = ("groups_train", "groups_test", "class_names")
@@ -251,3 +252,19 @@ def _column(value: Any, rows: int, where: str) -> NDArray[Any]:
     if array.dtype.kind not in "biuU":
         raise DataError(f"{where} holds {array.dtype}; give each row a text or a whole number")
     return array
+
+
+SOURCE = Source(
+    CustomData,
+    lambda settings, seed: load_custom(settings),
+    Facts(
+        "custom",
+        "Your own data, returned by a function",
+        YOURS,
+        YOURS,
+        YOURS,
+        YOURS,
+        YOURS,
+        "write a function and name it in data.function",
+    ),
+)

@@ -14,6 +14,7 @@ from accord.core.errors import DataError
 from accord.data.feature_columns import NumberColumn
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.preprocessing import Preprocessing, TableInput
+from accord.data.sources.base import Facts, Source
 from accord.data.sources.target import scaled_target
 
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -83,3 +84,19 @@ def load_diabetes(settings: DiabetesData) -> DataSet:
         TableInput(tuple(inputs), others), (), "progression", (bounds[0], bounds[1]) if bounds else None
     )
     return DataSet("diabetes", table(np.sort(train)), table(np.sort(test)), (), _ABOUT, preprocessing=preprocessing)
+
+
+SOURCE = Source(
+    DiabetesData,
+    lambda settings, seed: load_diabetes(settings),
+    Facts(
+        "diabetes",
+        "Progression of diabetes a year after ten measurements (Efron, Hastie, Johnstone and Tibshirani 2004)",
+        "not stated",
+        "353 + 89",
+        "9",
+        "a number",
+        "sex",
+        "nothing to get: bundled with scikit-learn",
+    ),
+)

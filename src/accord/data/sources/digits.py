@@ -6,6 +6,7 @@ import torch
 from accord.config.data import DigitsData
 from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
+from accord.data.sources.base import Facts, Source
 from accord.data.sources.stroke import stroke_groups
 
 _ABOUT = (
@@ -52,3 +53,19 @@ def load_digits(settings: DigitsData) -> DataSet:
 
     names = tuple(str(digit) for digit in range(10))
     return DataSet("digits", table(train, groups[0]), table(test, groups[1]), names, _ABOUT)
+
+
+SOURCE = Source(
+    DigitsData,
+    lambda settings, seed: load_digits(settings),
+    Facts(
+        "digits",
+        "Handwritten digits, the test part of UCI's Optical Recognition of Handwritten Digits",
+        "CC BY 4.0",
+        "1,437 + 360",
+        "1x8x8",
+        "10",
+        "stroke",
+        "nothing to get: bundled with scikit-learn",
+    ),
+)

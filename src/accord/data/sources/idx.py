@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from accord.config.data import FashionMnistData, ImageData, MnistData
 from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Table
+from accord.data.sources.base import Facts, Source
 from accord.data.sources.places import Origin, find, read_bytes
 from accord.data.sources.stroke import stroke_groups
 
@@ -212,3 +213,52 @@ def _read_idx(path: Path, expected: int) -> Bytes:
     if promised == 0:
         raise DataError(f"{path}: holds no {kind}; fetch the original file")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+_PUBLISHED_MNIST = (
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+)
+_PUBLISHED_FASHION = (
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+)
+"""SHA-256 of the published files, unpacked, in the order of `_FILES`."""
+
+
+MNIST = Source(
+    MnistData,
+    lambda settings, seed: load_mnist(settings),
+    Facts(
+        "mnist",
+        "Handwritten digits (LeCun, Cortes and Burges 1998)",
+        "CC BY-SA 3.0",
+        "60,000 + 10,000",
+        "1x28x28",
+        "10",
+        "stroke",
+        origin=MNIST_ORIGIN,
+        published=dict(zip(_FILES, _PUBLISHED_MNIST, strict=True)),
+    ),
+)
+
+
+FASHION_MNIST = Source(
+    FashionMnistData,
+    lambda settings, seed: load_fashion_mnist(settings),
+    Facts(
+        "fashion-mnist",
+        "Pictures of clothing (Xiao, Rasul and Vollgraf 2017)",
+        "MIT",
+        "60,000 + 10,000",
+        "1x28x28",
+        "10",
+        "stroke",
+        origin=FASHION_ORIGIN,
+        published=dict(zip(_FILES, _PUBLISHED_FASHION, strict=True)),
+    ),
+)

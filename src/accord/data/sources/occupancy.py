@@ -18,6 +18,7 @@ from accord.core.errors import DataError
 from accord.data.feature_columns import NumberColumn
 from accord.data.federated import DataSet, GroupColumn, Table
 from accord.data.preprocessing import Preprocessing, TableInput
+from accord.data.sources.base import Facts, Source
 from accord.data.sources.places import Origin, find, read_bytes
 
 ORIGIN = Origin(
@@ -122,3 +123,19 @@ def _minute(path: Path, number: int, fields: list[str]) -> Minute:
             raise DataError(f"{where}: {name} is {text!r}, expected a number; {mend}")
         values.append(float(text))
     return when, values, int(occupied)
+
+
+SOURCE = Source(
+    OccupancyData,
+    lambda settings, seed: load_occupancy(settings),
+    Facts(
+        "occupancy",
+        "Is an office room occupied, told from its air and light? (Candanedo and Feldheim 2016)",
+        "CC BY 4.0",
+        "8,143 + 12,417",
+        "5",
+        "2",
+        "hour, day",
+        origin=ORIGIN,
+    ),
+)

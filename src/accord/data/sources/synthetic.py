@@ -6,6 +6,7 @@ import torch
 from accord.config.data import SyntheticData
 from accord.core.streams import stream
 from accord.data.federated import DataSet, GroupColumn, Table
+from accord.data.sources.base import Facts, Source
 
 
 def load_synthetic(settings: SyntheticData, seed: int) -> DataSet:
@@ -57,3 +58,20 @@ def _linear(settings: SyntheticData, seed: int) -> DataSet:
     train = table(settings.train_rows)
     about = f"Synthetic: a number linear in {settings.features} normal features, with noise, drawn from seed {seed}."
     return DataSet("synthetic", train, test, (), about)
+
+
+SOURCE = Source(
+    SyntheticData,
+    load_synthetic,
+    Facts(
+        "synthetic",
+        "Gaussian classes, or a linear target, drawn from the study's seed",
+        "none",
+        "as set",
+        "as set",
+        "as set",
+        "group",
+        "nothing to get: it is drawn",
+    ),
+    seeded=True,
+)

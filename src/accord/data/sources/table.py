@@ -4,10 +4,9 @@ Under differential privacy a range, or the values that happen to occur, would it
 rows that nobody accounted for. A private study states them (`ranges`, `categories`).
 """
 
-import difflib
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +22,9 @@ from accord.data.feature_columns import CategoryColumn, Column, NumberColumn
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.missing import MISSING_TEXTS
 from accord.data.preprocessing import Preprocessing, TableInput
+from accord.data.sources.base import YOURS, Facts, Source
 from accord.data.sources.table_file import Coded, Frame, Numbers, joined, open_table, recoded
+from accord.data.sources.table_layout import Layout, layout_of, nearest_column
 from accord.data.sources.target import scaled_target
 
 MOST_VALUES = 1000
@@ -36,25 +37,6 @@ _TOLD = {
     "category": " Missing values are a category of their own.",
     "value": " Missing values are filled in.",
 }
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Which column is what."""
-
-    target: str
-    regression: bool  # whether the target is a number
-    numbers: tuple[str, ...]  # features, then
-    categories: tuple[str, ...]  # features too
-    groups: tuple[str, ...]
-    bins: tuple[str, ...]  # those of the groups that are cut from numbers
-
-    def read_as_numbers(self) -> list[str]:
-        return [*dict.fromkeys([*([self.target] if self.regression else []), *self.numbers, *self.bins])]
-
-    def read_as_texts(self) -> list[str]:
-        target = [] if self.regression else [self.target]
-        return [*dict.fromkeys([*target, *self.categories, *(name for name in self.groups if name not in self.bins)])]
 
 
 def load_csv(settings: CsvData) -> DataSet:
@@ -73,12 +55,12 @@ def load_csv(settings: CsvData) -> DataSet:
     """
     paths = [Path(each).expanduser() for each in (settings.path, settings.test_path) if each is not None]
     files = [open_table(path, settings.delimiter, settings.columns) for path in paths]
-    layout = _layout(settings, files[0].names, files[0].index)
+    layout = layout_of(settings, files[0].names, files[0].index)
     marks = MISSING_TEXTS.union(settings.missing_values)
     numbers, texts = layout.read_as_numbers(), layout.read_as_texts()
     for path, file in zip(paths[1:], files[1:], strict=True):
         if lost := [name for name in (*texts, *numbers) if name not in file.names]:
-            raise DataError(f"data.test_path: {path} has no column {lost[0]!r}{_nearest(lost[0], file.names)}")
+            raise DataError(f"data.test_path: {path} has no column {lost[0]!r}{nearest_column(lost[0], file.names)}")
     frames = [file.read(numbers, texts, marks) for file in files]
     frame = frames[0] if len(frames) == 1 else joined(frames[0], frames[1])
     frame, kept = _without_missing(settings, layout, frame, marks)
@@ -112,55 +94,7 @@ def load_csv(settings: CsvData) -> DataSet:
     )
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
-    return f"; did you mean {close[0]!r}? (it has: {listed})" if close else f" (it has: {listed})"
-
-
-def _layout(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> _Layout:
-    """Sorts the columns by what they are; the index of a frame is a feature only where the study names it.
-
-    Raises:
-        StudyError: a column is not there, or is two things that do not go together.
-    """
-    named: list[tuple[str, Iterable[str]]] = [
-        ("target", [settings.target]),
-        ("features", settings.features or ()),
-        *((key, getattr(settings, key)) for key in ("groups", "categorical", "categories", "ranges")),
-        *((key, getattr(settings, key)) for key in ("logarithmic", "bins", "fill")),
-    ]
-    for key, columns in named:
-        if lost := [column for column in columns if column not in there]:
-            raise StudyError(f"data.{key}: {settings.path} has no column {lost[0]!r}{_nearest(lost[0], there)}")
-    groups = tuple(dict.fromkeys([*settings.groups, *settings.bins]))
-    aside = {settings.target} | (set() if settings.keep_protected else set(groups))
-    features = settings.features
-    if features is None:
-        features = tuple(name for name in there if name not in aside and name not in index)
-    for column in features:
-        if column == settings.target:
-            raise StudyError(f"data.features: {column!r} is the target; leave it out")
-        if column in aside:
-            raise StudyError(f"data.features: {column!r} is a group; leave it out, or set data.keep_protected")
-    for column in groups:
-        if column == settings.target:
-            raise StudyError(f"data.groups: {column!r} is the target, which fairness.groups has as label; leave it out")
-        if not column or column == "label" or "*" in column:
-            raise StudyError(f"data.groups: {column!r} cannot name a group; rename the column, without `*`")
-    if len(set(features)) < len(features) or not features:
-        raise StudyError("data.features: name one column or more, each once")
-    spelled = {*settings.categorical, *settings.categories} - set(settings.bins)
-    if both := [column for column in (*settings.ranges, *settings.logarithmic) if column in spelled]:
-        raise StudyError(f"data.ranges: {both[0]!r} is categorical, which has no range; leave out one of the two")
-    categories = tuple(column for column in features if column in spelled)
-    numbers = tuple(column for column in features if column not in spelled)
-    regression = settings.target_kind == "number"
-    return _Layout(settings.target, regression, numbers, categories, groups, tuple(settings.bins))
-
-
-def _without_missing(settings: CsvData, layout: _Layout, frame: Frame, marks: frozenset[str]) -> tuple[Frame, Rows]:
+def _without_missing(settings: CsvData, layout: Layout, frame: Frame, marks: frozenset[str]) -> tuple[Frame, Rows]:
     """Treats missing values as told.
 
     Returns:
@@ -234,7 +168,7 @@ def _cut(settings: CsvData, kept: Rows, first_file: int) -> tuple[Rows, Rows]:
 
 
 def _features(
-    settings: CsvData, layout: _Layout, frame: Frame, train: Rows, test: Rows, derived: list[str]
+    settings: CsvData, layout: Layout, frame: Frame, train: Rows, test: Rows, derived: list[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features of the training and of the test rows, float32."""
     rows = np.concatenate([train, test])
@@ -276,7 +210,7 @@ def _scaled(settings: CsvData, name: str, frame: Frame, rows: Rows, train: Rows,
 
 def _preprocessing(
     settings: CsvData,
-    layout: _Layout,
+    layout: Layout,
     there: Sequence[str],
     frame: Frame,
     train: Rows,
@@ -342,7 +276,7 @@ def _values(
             row = int(rows[column.codes[rows] == code].min())
             raise DataError(
                 f"{frame.place(row)}: {name} {column.values[code]!r} is none of data.categories.{name}"
-                f"{_nearest(column.values[code], names)}"
+                f"{nearest_column(column.values[code], names)}"
             )
     if settings.missing == "category" and name != settings.target:
         known.setdefault(MISSING, len(names))
@@ -379,7 +313,7 @@ def _numeric_target(settings: CsvData, frame: Frame, kept: Rows) -> tuple[NDArra
     return scaled_target(values, settings.target_range, kept, lambda row: f"{frame.place(row)}: {settings.target}"), ()
 
 
-def _group(settings: CsvData, layout: _Layout, name: str, frame: Frame, kept: Rows, derived: list[str]) -> GroupColumn:
+def _group(settings: CsvData, layout: Layout, name: str, frame: Frame, kept: Rows, derived: list[str]) -> GroupColumn:
     """A sensitive group, from its texts or cut from its numbers; of all rows."""
     if name not in layout.bins:
         return _values(settings, name, frame, kept, derived, "groups")
@@ -390,3 +324,19 @@ def _group(settings: CsvData, layout: _Layout, name: str, frame: Frame, kept: Ro
     if settings.missing == "category":
         names = (*names, MISSING)
     return GroupColumn(np.where(np.isnan(values), len(cuts) + 1, codes), names)
+
+
+SOURCE = Source(
+    CsvData,
+    lambda settings, seed: load_csv(settings),
+    Facts(
+        "csv",
+        "A table of your own: CSV or Parquet",
+        YOURS,
+        YOURS,
+        YOURS,
+        YOURS,
+        YOURS,
+        "set data.path to your file",
+    ),
+)

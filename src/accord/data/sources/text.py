@@ -14,6 +14,7 @@ import torch
 from accord.config.data import TextData
 from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
+from accord.data.sources.base import Facts, Source
 from accord.data.sources.phrases import speakers
 from accord.data.sources.places import read_bytes
 
@@ -107,3 +108,19 @@ def _decode(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8; save the text as UTF-8") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+SOURCE = Source(
+    TextData,
+    lambda settings, seed: load_text(settings),
+    Facts(
+        "text",
+        "Characters: which one comes next? A small generated corpus, or text of your own",
+        "none, or yours",
+        "3,845 + 956",
+        "32",
+        "97",
+        "speaker",
+        "nothing to get: it is generated; or set data.path to text of your own",
+    ),
+)

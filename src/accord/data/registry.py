@@ -1,0 +1,40 @@
+"""The table of data sets: each module of `sources/` ends with a `Source`, which stands here. Adding one adds a line."""
+
+from collections.abc import Mapping
+
+from accord.config.base import Section
+from accord.data import in_memory
+from accord.data.sources import (
+    adult,
+    celeba,
+    celeba_attributes,
+    custom,
+    diabetes,
+    digits,
+    idx,
+    occupancy,
+    synthetic,
+    table,
+    text,
+)
+from accord.data.sources.base import Source
+
+SOURCES = (
+    digits.SOURCE,
+    idx.MNIST,
+    idx.FASHION_MNIST,
+    adult.SOURCE,
+    celeba.SOURCE,
+    celeba_attributes.SOURCE,
+    occupancy.SOURCE,
+    diabetes.SOURCE,
+    synthetic.SOURCE,
+    text.SOURCE,
+    table.SOURCE,
+    custom.SOURCE,
+    in_memory.SOURCE,
+)
+"""Every data set that a study can name, in the order in which people see them."""
+
+BY_SECTION: Mapping[type[Section], Source] = {source.section: source for source in SOURCES}
+"""Each by the class of its section."""

@@ -1,0 +1,82 @@
+"""Which column of a table is what, by what a study says of it."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from accord.config.data import CsvData
+from accord.core.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which column is what."""
+
+    target: str
+    regression: bool  # whether the target is a number
+    numbers: tuple[str, ...]  # features, then
+    categories: tuple[str, ...]  # features too
+    groups: tuple[str, ...]
+    bins: tuple[str, ...]  # those of the groups that are cut from numbers
+
+    def read_as_numbers(self) -> list[str]:
+        """The columns to read as numbers."""
+        return [*dict.fromkeys([*([self.target] if self.regression else []), *self.numbers, *self.bins])]
+
+    def read_as_texts(self) -> list[str]:
+        """The columns to read as texts."""
+        target = [] if self.regression else [self.target]
+        return [*dict.fromkeys([*target, *self.categories, *(name for name in self.groups if name not in self.bins)])]
+
+
+def layout_of(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> Layout:
+    """Sorts the columns by what they are; the index of a frame is a feature only where the study names it.
+
+    Raises:
+        StudyError: a column is not there, or is two things that do not go together.
+    """
+    named: list[tuple[str, Iterable[str]]] = [
+        ("target", [settings.target]),
+        ("features", settings.features or ()),
+        *((key, getattr(settings, key)) for key in ("groups", "categorical", "categories", "ranges")),
+        *((key, getattr(settings, key)) for key in ("logarithmic", "bins", "fill")),
+    ]
+    for key, columns in named:
+        if lost := [column for column in columns if column not in there]:
+            raise StudyError(f"data.{key}: {settings.path} has no column {lost[0]!r}{nearest_column(lost[0], there)}")
+    groups = tuple(dict.fromkeys([*settings.groups, *settings.bins]))
+    aside = {settings.target} | (set() if settings.keep_protected else set(groups))
+    features = settings.features
+    if features is None:
+        features = tuple(name for name in there if name not in aside and name not in index)
+    for column in features:
+        if column == settings.target:
+            raise StudyError(f"data.features: {column!r} is the target; leave it out")
+        if column in aside:
+            raise StudyError(f"data.features: {column!r} is a group; leave it out, or set data.keep_protected")
+    for column in groups:
+        if column == settings.target:
+            raise StudyError(f"data.groups: {column!r} is the target, which fairness.groups has as label; leave it out")
+        if not column or column == "label" or "*" in column:
+            raise StudyError(f"data.groups: {column!r} cannot name a group; rename the column, without `*`")
+    if len(set(features)) < len(features) or not features:
+        raise StudyError("data.features: name one column or more, each once")
+    spelled = {*settings.categorical, *settings.categories} - set(settings.bins)
+    if both := [column for column in (*settings.ranges, *settings.logarithmic) if column in spelled]:
+        raise StudyError(f"data.ranges: {both[0]!r} is categorical, which has no range; leave out one of the two")
+    categories = tuple(column for column in features if column in spelled)
+    numbers = tuple(column for column in features if column not in spelled)
+    regression = settings.target_kind == "number"
+    return Layout(settings.target, regression, numbers, categories, groups, tuple(settings.bins))
+
+
+def nearest_column(word: str, known: Iterable[str]) -> str:
+    """The column that was meant, and those there are.
+
+    >>> nearest_column("agee", ["age", "sex"])
+    "; did you mean 'age'? (it has: age, sex)"
+    """
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    return f"; did you mean {close[0]!r}? (it has: {listed})" if close else f" (it has: {listed})"

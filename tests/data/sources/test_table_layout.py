@@ -1,0 +1,28 @@
+"""Which column is what."""
+
+import pytest
+
+from accord.config.data import CsvData
+from accord.core.errors import StudyError
+from accord.data.sources.table_layout import layout_of
+
+COLUMNS = ["Unnamed: 0", "age", "job", "sex", "pay"]
+
+
+def settings(**values: object) -> CsvData:
+    return CsvData.model_validate({"name": "csv", "path": "t.csv", "target": "pay", "categorical": ["job"]} | values)
+
+
+def test_columns_are_numbers_categories_groups_or_the_target() -> None:
+    layout = layout_of(settings(groups=["sex"], bins={"age": [30]}, keep_protected=True), COLUMNS, ["Unnamed: 0"])
+    assert layout.numbers == ("age", "sex")
+    assert layout.categories == ("job",)
+    assert layout.read_as_numbers() == ["age", "sex"]
+    assert layout.read_as_texts() == ["pay", "job", "sex"]
+    aside = layout_of(settings(groups=["sex"], bins={"age": [30]}, features=["job"]), COLUMNS, ["Unnamed: 0"])
+    assert (aside.numbers, aside.read_as_numbers(), aside.groups) == ((), ["age"], ("sex", "age"))
+
+
+def test_a_column_that_is_not_there_names_the_nearest() -> None:
+    with pytest.raises(StudyError, match=r"data\.groups: t\.csv has no column 'sax'; did you mean 'sex'\?"):
+        layout_of(settings(groups=["sax"]), COLUMNS, [])
