@@ -10,6 +10,7 @@ from torch import nn
 
 from accord.core.errors import StudyError
 from accord.models.custom import custom
+from accord.models.recurrent import PlainGRU
 
 SOURCE = """
 import torch
@@ -59,6 +60,17 @@ class Broken(Forward):
 
 def pair(input_shape, classes):
     return Tuple(nn.LazyLinear(classes))
+
+class Recurrent(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.gru, self.head = nn.GRU(4, 6, batch_first=True), nn.Linear(6, classes)
+
+    def forward(self, x):
+        return self.head(self.gru(x.flatten(0, 1))[0][:, -1])
+
+def recurrent(input_shape, classes):
+    return Recurrent(classes)
 
 def dropping(input_shape, classes):
     return Dropping(nn.LazyLinear(classes))
@@ -149,3 +161,13 @@ def test_what_is_refused_in_one_line(function: str, settings: dict[str, Any], ex
 def test_a_function_that_is_not_there() -> None:
     with pytest.raises(StudyError, match=r"^model.function: module 'mine_networks' has no function 'nowhere'$"):
         make("nowhere")
+
+
+def test_recurrent_layers_are_written_out() -> None:
+    network = make("recurrent")
+    gru, head = network.get_submodule("gru"), network.get_submodule("head")
+    assert type(gru) is PlainGRU
+    fused = nn.GRU(4, 6, batch_first=True)
+    fused.load_state_dict(gru.state_dict())
+    x = torch.randn(5, 1, 4, 4)
+    torch.testing.assert_close(network(x), head(fused(x.flatten(0, 1))[0][:, -1]))

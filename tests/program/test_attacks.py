@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from accord.config.attack import AlieAttack, Attack, GaussianAttack, LabelFlipAttack, ScaledAttack, SignFlipAttack
 from accord.core import params as p
@@ -19,23 +20,25 @@ from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
 from accord.privacy.plan import PrivacyPlan
-from accord.program.attacks import (
-    Attacked,
+from accord.program.attacks import Attacked, flip_labels, make_attacked, malicious_clients, poisoned
+from accord.program.base import ClientResult, Cohort, Engine
+from accord.program.forgeries import (
     Forge,
     Scene,
     alie,
     alie_z,
-    flip_labels,
     gaussian,
-    make_attacked,
-    malicious_clients,
-    poisoned,
+    infinite,
+    inner_product,
+    mimic,
+    min_max,
     scaled,
 )
-from accord.program.base import ClientResult, Engine
 from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule
 from accord.program.optimizers import sgd
+from accord.program.robust import robust
+from accord.program.robust_rules import median
 from accord.tasks.task import Task
 
 SIZES = [12, 30, 7, 20, 16, 9, 25]
@@ -47,6 +50,8 @@ FORGES: dict[str, Forge] = {
     "scaled": scaled(10.0),
     "gaussian": gaussian(0.5, STREAMS),
     "alie": alie(1.5),
+    "ipm": inner_product(0.5),
+    "min-max": min_max(),
 }
 each_forge = pytest.mark.parametrize("forge", FORGES.values(), ids=FORGES)
 each_engine = pytest.mark.parametrize("kind", [Sequential, Vectorised])
@@ -291,3 +296,73 @@ def test_colluding_clients_are_refused_under_unit_client(federation: Callable[..
         make_attacked(section, engine, 7, STREAMS, PrivacyPlan("client", 0.1, 2.0, 1e-3, sampling="everyone"))
     plan = PrivacyPlan("sample", 0.1, 2.0, 1e-3, expected_size=8)
     assert make_attacked(section, engine, 7, STREAMS, plan) is not engine
+
+
+# --- what colluding clients send ----------------------------------------------------------------------
+
+
+def results(*rows: list[float]) -> list[ClientResult]:
+    return [ClientResult(i, {"w": torch.tensor(row, dtype=torch.float64)}, 1, 1) for i, row in enumerate(rows)]
+
+
+def sent_by(forge: Forge, *rows: list[float]) -> list[list[float]]:
+    return [update["w"].tolist() for update in forge(results(*rows), Scene(1, 9))]
+
+
+def test_inner_product_manipulation_turns_the_mean_around() -> None:
+    """Xie et al. 2020, section 4."""
+    assert sent_by(inner_product(0.5), [1.0, -2.0], [3.0, 4.0]) == [[-1.0, -0.5]] * 2
+
+
+def test_mimic_sends_the_first_ones_update() -> None:
+    assert sent_by(mimic(), [1.0, -2.0], [3.0, 4.0], [5.0, 6.0]) == [[1.0, -2.0]] * 3
+
+
+def test_infinite_is_infinite() -> None:
+    assert sent_by(infinite(), [1.0, -2.0]) == [[math.inf, math.inf]]
+
+
+@pytest.mark.parametrize("deviation", ["std", "unit", "sign"])
+@pytest.mark.parametrize("seed", range(4))
+def test_min_max_goes_as_far_as_two_updates_lie_apart(deviation: Any, seed: int) -> None:
+    """Shejwalkar and Houmansadr 2021, equation 6, by halving intervals as the paper does."""
+    rows = np.random.default_rng(seed).normal(size=(5, 4)) + 0.5
+    mean = rows.mean(axis=0)
+    way = -{"std": rows.std(axis=0), "unit": mean / np.linalg.norm(mean), "sign": np.sign(mean)}[deviation]
+    farthest = max(math.dist(a, b) for a in rows for b in rows)
+    low, high = 0.0, 1e3
+    for _ in range(200):
+        gamma = (low + high) / 2
+        fits = max(math.dist(mean + gamma * way, row) for row in rows) <= farthest
+        low, high = (gamma, high) if fits else (low, gamma)
+    found = sent_by(min_max(deviation), *rows.tolist())
+    assert found == [pytest.approx((mean + low * way).tolist(), rel=1e-9)] * 5
+    assert low > 0
+
+
+def test_alone_or_all_alike_min_max_sends_what_is_true() -> None:
+    assert sent_by(min_max(), [1.0, -2.0]) == [[1.0, -2.0]]
+    assert sent_by(min_max("unit"), [1.0, -2.0], [1.0, -2.0]) == [pytest.approx([1.0, -2.0])] * 2
+    assert sent_by(min_max("unit"), [0.0, 0.0], [0.0, 0.0]) == [[0.0, 0.0]] * 2
+
+
+@pytest.mark.parametrize("name", ["alie", "ipm", "min_max", "mimic"])
+def test_no_epsilon_of_single_clients_covers_collusion(name: str, federation: Callable[..., FederatedData]) -> None:
+    attack: Attack = TypeAdapter(Attack).validate_python({"name": name, "clients": [0]})
+    engine = Sequential(federation(SIZES), STREAMS)
+    plan = PrivacyPlan("client", 1.0, 1.0, 1e-3, sampling="everyone")
+    with pytest.raises(PrivacyError, match=f"attack {name}: each malicious client sends what depends on the others"):
+        make_attacked(attack, engine, len(SIZES), STREAMS, plan)
+    assert isinstance(make_attacked(attack, engine, len(SIZES), STREAMS), Attacked)
+
+
+@pytest.mark.parametrize("kind", [Sequential, Vectorised])
+def test_infinity_reaches_no_model_past_a_robust_mean(
+    kind: Callable[..., Engine], federation: Callable[..., FederatedData], task: Callable[..., Task]
+) -> None:
+    data, work = federation(SIZES), make_work(task())
+    engine = Attacked(kind(data, STREAMS), frozenset({0, 3}), infinite())
+    program = robust(work, lambda updates, weights, last: median(updates))
+    state, outcome = program.round(program.init(work.task.init(torch.float64)), Cohort(1, COHORT), engine, STREAMS)
+    assert p.all_finite(state.params)
+    assert outcome.measures["dropped"] == 2

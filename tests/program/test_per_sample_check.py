@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from accord.core.errors import PrivacyError
 from accord.data.federated import FederatedData
+from accord.models.recurrent import write_out_recurrent
 from accord.privacy.plan import PrivacyPlan
 from accord.program.per_sample_check import check_by_sample
 from accord.tasks.task import Task
@@ -56,6 +57,10 @@ def test_what_cannot_be_taken_by_sample_is_refused(
     assert "\n" not in str(caught.value)
     check_by_sample(work_of(network(), "batch"), table)
     check_by_sample(work_of(network(), None), table)
+
+
+def test_a_recurrent_layer_written_out_passes(federation: Callable[..., FederatedData]) -> None:
+    check_by_sample(work_of(write_out_recurrent(Recurrent()), "sample"), federation(SIZES).data.train)
 
 
 def test_a_parameter_without_axes_passes(federation: Callable[..., FederatedData]) -> None:

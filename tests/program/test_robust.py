@@ -11,10 +11,13 @@ from torch import Tensor
 
 from accord.communication.wire import message_bytes
 from accord.config.programs.robust import (
+    BulyanProgram,
+    CentredClippingProgram,
     GeometricMedianProgram,
     KrumProgram,
     MedianProgram,
     MultiKrumProgram,
+    PreAggregation,
     RobustSection,
     TrimmedMeanProgram,
 )
@@ -27,11 +30,12 @@ from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.privacy.plan import PrivacyPlan
 from accord.program import robust_rules as rules
-from accord.program.base import ClientResult, Cohort
+from accord.program.base import SERVER, ClientResult, Cohort
 from accord.program.context import ProgramContext
 from accord.program.fedavg import fedavg
 from accord.program.local import ClientWork
 from accord.program.optimizers import sgd
+from accord.program.pre_aggregation import bucketing, nearest_neighbour_mixing
 from accord.program.robust import build, make_rule, robust
 from accord.tasks.task import Task
 
@@ -71,6 +75,21 @@ class Spoilt(Sequential):
             GeometricMedianProgram(name="geometric_median", weights="size", smoothing=0.1, iterations=3),
             lambda x, n: rules.geometric_median(x, n, 0.1, 3),
         ),
+        (BulyanProgram(name="bulyan", malicious=1), lambda x, n: rules.bulyan(x, 1)),
+        (
+            CentredClippingProgram(name="centred_clipping", radius=0.05, iterations=2),
+            lambda x, n: rules.centred_clipping(x, 0.05, 2),
+        ),
+        (
+            MedianProgram(name="median", pre_aggregation=PreAggregation(rule="nnm", malicious=2)),
+            lambda x, n: rules.median(nearest_neighbour_mixing(x, 2)),
+        ),
+        (
+            GeometricMedianProgram(
+                name="geometric_median", weights="size", pre_aggregation=PreAggregation(rule="bucketing", bucket_size=3)
+            ),
+            lambda x, n: rules.geometric_median(*bucketing(x, n.double(), 3, STREAMS("buckets", 3, SERVER))),
+        ),
     ],
 )
 def test_the_rule_of_the_updates_is_added(
@@ -102,7 +121,7 @@ def test_the_mean_as_a_rule_is_fedavg(federation: Callable[..., FederatedData], 
     def weigh(client: int) -> float:
         return float(SIZES[client])
 
-    mean = robust(work, lambda updates, weights: weights @ updates / weights.sum(), weigh)
+    mean = robust(work, lambda updates, weights, last: weights @ updates / weights.sum(), weigh)
     plain = fedavg(work, weigh, len(SIZES))
     ours, theirs = mean.init(start), plain.init(start)
     for round in (1, 2):
@@ -193,5 +212,46 @@ def test_a_population_too_small_is_refused(section: RobustSection, message: str,
 def test_a_rule_is_a_function_of_updates_and_weights() -> None:
     updates = torch.tensor([[0.0], [1.0], [5.0]])
     rule = make_rule(GeometricMedianProgram(name="geometric_median", weights="size", iterations=500))
-    assert rule(updates, torch.tensor([1.0, 1.0, 9.0])).item() == pytest.approx(5.0, abs=1e-4)
-    assert make_rule(MedianProgram(name="median"))(updates, torch.ones(3)).item() == 1.0
+    last = torch.zeros(1)
+    assert rule(updates, torch.tensor([1.0, 1.0, 9.0]), last).item() == pytest.approx(5.0, abs=1e-4)
+    assert make_rule(MedianProgram(name="median"))(updates, torch.ones(3), last).item() == 1.0
+
+
+def test_centred_clipping_goes_on_from_the_last_round(
+    federation: Callable[..., FederatedData], task: Callable[..., Task]
+) -> None:
+    data, work = federation(SIZES), make_work(task())
+    engine, start = Sequential(data, STREAMS), work.task.init(torch.float64)
+    section = CentredClippingProgram(name="centred_clipping", radius=0.05)
+    program = build(section, ProgramContext(work, np.array(SIZES), Training()))
+    state, last = program.init(start), torch.zeros(p.count(start), dtype=torch.float64)
+    for number in (1, 2, 3):
+        results = engine.run_cohort(work, EVERYONE, state.params, number)
+        updates = torch.stack([p.flatten(result.update) for result in results])
+        expected = rules.centred_clipping(updates, 0.05, 1, last)
+        after, _ = program.round(state, Cohort(number, EVERYONE), engine, STREAMS)
+        last = p.flatten(after.params) - p.flatten(state.params)
+        torch.testing.assert_close(last, expected)
+        state = after
+    assert float(last.norm()) > 0.05  # further than one round alone could go
+
+
+def test_rules_that_remember_nothing_keep_nothing(task: Callable[..., Task]) -> None:
+    work = make_work(task())
+    program = build(MedianProgram(name="median"), ProgramContext(work, np.array(SIZES), Training()))
+    assert program.init(work.task.init(torch.float64)).extra == {}
+
+
+def test_clients_that_send_no_numbers_are_left_out_before_they_are_mixed(
+    federation: Callable[..., FederatedData], task: Callable[..., Task]
+) -> None:
+    data, work = federation(SIZES), make_work(task())
+    start = work.task.init(torch.float64)
+    engine = Spoilt(data, STREAMS)
+    engine.spoilt = (1, 5)
+    for before in (PreAggregation(rule="nnm", malicious=3), PreAggregation(rule="bucketing", bucket_size=2)):
+        section = MedianProgram(name="median", pre_aggregation=before)
+        program = build(section, ProgramContext(work, np.array(SIZES), Training()))
+        state, outcome = program.round(program.init(start), Cohort(1, EVERYONE), engine, STREAMS)
+        assert outcome.measures["dropped"] == 2
+        assert p.all_finite(state.params)

@@ -178,6 +178,69 @@ def test_clients_of_weight_zero_are_not_there() -> None:
     )
 
 
+@drawn
+@given(malicious=st.integers(0, 3), more=st.integers(0, 4), seed=seeds)
+def test_bulyan_is_that_of_loops(malicious: int, more: int, seed: int) -> None:
+    """El Mhamdi et al. 2018: select by Krum again and again, then average by coordinate around the median."""
+    updates = normal(4 * malicious + 3 + more, 4, seed)
+    left, chosen = updates.tolist(), []
+    for _ in range(len(updates) - 2 * malicious):
+        near = max(1, len(left) - malicious - 2)
+        scores = []
+        for i, row in enumerate(left):
+            squares = sorted(math.dist(row, other) ** 2 for j, other in enumerate(left) if j != i)
+            scores.append(sum(squares[:near]))
+        chosen.append(left.pop(scores.index(min(scores))))
+    expected = []
+    for column in zip(*chosen, strict=True):
+        middle = statistics.median(column)
+        nearest = sorted(column, key=lambda value: abs(value - middle))[: len(chosen) - 2 * malicious]
+        expected.append(statistics.fmean(nearest))
+    assert rules.bulyan(updates, malicious).tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@drawn
+@given(malicious=st.integers(1, 3), power=st.integers(0, 30), seed=seeds)
+def test_bulyan_stays_in_the_honest_range(malicious: int, power: int, seed: int) -> None:
+    honest = normal(3 * malicious + 3, 4, seed)
+    rows = torch.cat([honest, 10.0**power * normal(malicious, 4, seed + 1)])
+    found = rules.bulyan(rows[np.random.default_rng(seed).permutation(len(rows))], malicious)
+    assert bool(((found >= honest.min(dim=0).values) & (found <= honest.max(dim=0).values)).all())
+
+
+def test_bulyan_needs_four_f_and_three() -> None:
+    for malicious in range(3):
+        enough = 4 * malicious + 3
+        assert rules.bulyan(normal(enough, 2, 0), malicious).shape == (2,)
+        with pytest.raises(ValueError, match=rf"bulyan with malicious {malicious} needs {enough} clients .* got"):
+            rules.bulyan(normal(enough - 1, 2, 0), malicious)
+    rows = normal(11, 3, 4)
+    rows[8:] = math.nan  # f = 2 of n = 11: eight are left, of which one may be malicious
+    torch.testing.assert_close(rules.bulyan(rows, 2), rules.bulyan(rows[:8], 1))
+
+
+@drawn
+@given(clients=st.integers(1, 9), iterations=st.integers(1, 3), radius=st.floats(0.1, 10), seed=seeds)
+def test_centred_clipping_is_that_of_loops(clients: int, iterations: int, radius: float, seed: int) -> None:
+    """Karimireddy et al. 2021, Algorithm 2."""
+    updates, start = 3 * normal(clients, 4, seed), normal(1, 4, seed + 1)[0]
+    v = start.tolist()
+    for _ in range(iterations):
+        step = [0.0] * 4
+        for row in updates.tolist():
+            factor = min(1.0, radius / max(math.dist(row, v), 1e-300))
+            step = [s + factor * (x - c) / clients for s, x, c in zip(step, row, v, strict=True)]
+        v = [c + s for c, s in zip(v, step, strict=True)]
+    found = rules.centred_clipping(updates, radius, iterations, start)
+    assert found.tolist() == pytest.approx(v, rel=1e-9, abs=1e-12)
+    far = updates.clone()
+    far[0] = 1e300
+    moved = rules.centred_clipping(far, radius, 1, start)
+    assert float((moved - rules.centred_clipping(updates, radius, 1, start)).norm()) <= 2 * radius / clients * (
+        1 + 1e-9
+    )
+
+
 # --- properties ---------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ Each attack describes itself in a sentence, which reports show.
 """
 
 from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,7 +12,13 @@ from accord.config.base import Fraction, NonNegative, Positive, Section, Whole
 
 
 class AttackSection(Section):
-    """What the attacks share: who is malicious. Give `fraction` or `clients`."""
+    """What the attacks share: who is malicious. Give `fraction` or `clients`.
+
+    Attributes:
+        colludes: whether what one malicious client sends depends on the updates of others.
+    """
+
+    colludes: ClassVar[bool] = False
 
     fraction: Fraction | None = None
     """Share of the population that is malicious, drawn once for the run."""
@@ -78,7 +84,13 @@ class LabelFlipAttack(AttackSection):
         return "Each trains on the last label in place of the first, and so on (classes − 1 − label)."
 
 
-class AlieAttack(AttackSection):
+class CollusionSection(AttackSection):
+    """Malicious clients that know one another's updates, and nothing of the honest clients'."""
+
+    colludes = True
+
+
+class AlieAttack(CollusionSection):
     """Malicious clients together send mean - z * std of their own updates (Baruch et al. 2019)."""
 
     name: Literal["alie"]
@@ -86,14 +98,71 @@ class AlieAttack(AttackSection):
     """Standard deviations from the mean; null takes the most that a majority hides, from the paper's Algorithm 3."""
 
     def describe(self) -> str:
-        """What a malicious client does, in a sentence."""
+        """What the malicious clients do."""
         off = "as many as a majority hides" if self.z is None else f"{self.z:g}"
         return (
-            f"All send the mean of their own updates less some standard deviations, {off} (“a little is enough”, "
-            "Baruch et al. 2019)."
+            "All send the mean of their own updates less some standard deviations, "
+            f"{off} (“a little is enough”, Baruch et al. 2019)."
         )
 
 
+class IpmAttack(CollusionSection):
+    """Malicious clients together send -scale times the mean of their own updates (Xie et al. 2020)."""
+
+    name: Literal["ipm"]
+    scale: Positive = 1.0
+    """epsilon: how much longer than the mean the sent update is."""
+
+    def describe(self) -> str:
+        """What the malicious clients do."""
+        source = "inner-product manipulation, Xie et al. 2020"
+        return f"All send the mean of their own updates times −{self.scale:g} ({source})."
+
+
+class MinMaxAttack(CollusionSection):
+    """Malicious clients send what is no farther from an update than two of them are (Shejwalkar, Houmansadr 2021)."""
+
+    name: Literal["min_max"]
+    deviation: Literal["std", "unit", "sign"] = "std"
+    """Which way off their mean: against the standard deviations, the mean itself, or its signs."""
+
+    def describe(self) -> str:
+        """What the malicious clients do."""
+        return (
+            "All send what lies as far off the mean of their own updates as two of these lie apart "
+            f"(min-max, {self.deviation}, Shejwalkar and Houmansadr 2021)."
+        )
+
+
+class MimicAttack(CollusionSection):
+    """Malicious clients all send the same one's true update, so that its rows count more (Karimireddy et al. 2022)."""
+
+    name: Literal["mimic"]
+
+    def describe(self) -> str:
+        """What the malicious clients do."""
+        return "All send the true update of the first of them (mimic, Karimireddy et al. 2022)."
+
+
+class InfiniteAttack(AttackSection):
+    """A malicious client sends infinity in every number."""
+
+    name: Literal["infinite"]
+
+    def describe(self) -> str:
+        """What a malicious client does."""
+        return "Each sends infinity in every number."
+
+
 Attack = Annotated[
-    SignFlipAttack | ScaledAttack | GaussianAttack | LabelFlipAttack | AlieAttack, Field(discriminator="name")
+    SignFlipAttack
+    | ScaledAttack
+    | GaussianAttack
+    | LabelFlipAttack
+    | AlieAttack
+    | IpmAttack
+    | MinMaxAttack
+    | MimicAttack
+    | InfiniteAttack,
+    Field(discriminator="name"),
 ]

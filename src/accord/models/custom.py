@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from accord.core.errors import StudyError
 from accord.core.plugins import load_function
+from accord.models.recurrent import write_out_recurrent
 
 
 def custom(
@@ -20,7 +21,7 @@ def custom(
     settings: Mapping[str, Any] = MappingProxyType({}),
     tokens: bool = False,
 ) -> nn.Module:
-    """The module that `function(input_shape=..., classes=..., **settings)` returns.
+    """The module that `function(input_shape=..., classes=..., **settings)` returns, recurrent layers written out.
 
     Args:
         input_shape: shape of one sample, without the batch; the function gets it as a tuple.
@@ -41,6 +42,7 @@ def custom(
     module = _call(load_function(function, "model.function"), tuple(input_shape), classes, settings, where)
     if not isinstance(module, nn.Module):
         raise StudyError(f"{where}: must return a torch.nn.Module, but returned a {type(module).__name__}")
+    write_out_recurrent(module)
     _try_out(module, tuple(input_shape), classes, where, tokens)
     return module
 

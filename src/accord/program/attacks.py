@@ -11,16 +11,25 @@ one another, which no epsilon of unit `client` covers; `make_attacked` refuses t
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from statistics import NormalDist
-from typing import assert_never
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from accord.config.attack import AlieAttack, Attack, GaussianAttack, LabelFlipAttack, ScaledAttack, SignFlipAttack
+from accord.config.attack import (
+    AlieAttack,
+    Attack,
+    GaussianAttack,
+    InfiniteAttack,
+    IpmAttack,
+    LabelFlipAttack,
+    MimicAttack,
+    MinMaxAttack,
+    ScaledAttack,
+    SignFlipAttack,
+)
 from accord.core import params as p
-from accord.core.checks import non_negative, positive
 from accord.core.errors import PrivacyError, StudyError
 from accord.core.params import Params
 from accord.core.streams import Streams
@@ -28,107 +37,19 @@ from accord.data.federated import FederatedData, refuse_numbers
 from accord.privacy import clipping
 from accord.privacy.plan import PrivacyPlan
 from accord.program.base import SERVER, ClientId, ClientResult, CohortSum, Engine
+from accord.program.forgeries import (
+    ATTACK,
+    Forge,
+    Scene,
+    alie,
+    gaussian,
+    infinite,
+    inner_product,
+    mimic,
+    min_max,
+    scaled,
+)
 from accord.program.local import ClientWork
-
-ATTACK = "attack"
-"""Purpose of the streams that choose malicious clients (round 0) and draw what they send."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What malicious clients know of a round beside their own updates.
-
-    Attributes:
-        round: counted from 1.
-        cohort: how many clients take part, malicious ones included.
-    """
-
-    round: int
-    cohort: int
-
-
-Forge = Callable[[Sequence[ClientResult], Scene], list[Params]]
-"""What the malicious clients of a cohort computed, at least one of them, to what each sends in its place."""
-
-
-def scaled(factor: float) -> Forge:
-    """Each sends its update times `factor`.
-
-    Below 0 a flipped sign. Above 1 model replacement: with a factor of n / m the m malicious of n clients put their own
-    model in place of the mean (E. Bagdasaryan, A. Veit, Y. Hua, D. Estrin, V. Shmatikov. How To Backdoor Federated
-    Learning. AISTATS 2020, arXiv 1807.00459, equation 3).
-    """
-    if not math.isfinite(factor):
-        raise ValueError(f"factor must be finite, got {factor}")
-    return lambda own, scene: [p.multiply(result.update, factor) for result in own]
-
-
-def gaussian(std: float, streams: Streams) -> Forge:
-    """Each sends N(0, std^2) in every number: the Gaussian workers of Blanchard et al. 2017.
-
-    Args:
-        std: > 0.
-        streams: the run's; each client draws from its own.
-    """
-    positive(std=std)
-
-    def forge(own: Sequence[ClientResult], scene: Scene) -> list[Params]:
-        sent = []
-        for result in own:
-            rng = streams(ATTACK, scene.round, result.client)
-            drawn = {name: rng.standard_normal(tuple(value.shape)) * std for name, value in result.update.items()}
-            sent.append({name: torch.as_tensor(drawn[name]).to(value) for name, value in result.update.items()})
-        return sent
-
-    return forge
-
-
-def alie_z(clients: int, malicious: int) -> float:
-    """The most standard deviations that malicious clients may be off and still have a majority behind them.
-
-    G. Baruch, M. Baruch, Y. Goldberg. A Little Is Enough: Circumventing Defenses For Distributed Learning. NeurIPS
-    2019, arXiv 1902.06156, Algorithm 3: z_max = max z with Phi(z) < (n - m - s) / (n - m), s = floor(n / 2 + 1) - m.
-
-    The paper leaves the ends open. Here z is 0 where the formula gives less (m is too small: the attackers then send
-    their mean), and a majority of malicious clients, which needs nobody behind it, still counts s as 1.
-
-    Args:
-        clients: n, in the cohort.
-        malicious: m of them.
-
-    >>> round(alie_z(50, 24), 2), round(alie_z(100, 20), 2), alie_z(10, 1)
-    (1.43, 0.29, 0.0)
-    """
-    honest = clients - malicious
-    if not 0 < malicious <= clients:
-        raise ValueError(f"malicious must be between 1 and clients = {clients}, got {malicious}")
-    if honest == 0:
-        return 0.0
-    supporters = max(1, clients // 2 + 1 - malicious)
-    share = (honest - supporters) / honest
-    return max(0.0, NormalDist().inv_cdf(share)) if share > 0 else 0.0
-
-
-def alie(z: float | None = None) -> Forge:
-    """All send mean - z std of the malicious clients' own updates, number by number (Baruch et al. 2019, Algorithm 3).
-
-    They know nothing of the honest clients but that their updates are distributed alike. One malicious client
-    alone has no spread to go by, and sends its own update.
-
-    Args:
-        z: >= 0; None takes `alie_z` of each round's cohort.
-    """
-    non_negative(z=z or 0.0)
-
-    def forge(own: Sequence[ClientResult], scene: Scene) -> list[Params]:
-        off = alie_z(scene.cohort, len(own)) if z is None else z
-        sent = {}
-        for name in own[0].update:
-            stacked = torch.stack([result.update[name] for result in own])
-            sent[name] = stacked.mean(dim=0) - off * stacked.std(dim=0, correction=0)
-        return [dict(sent) for _ in own]
-
-    return forge
 
 
 class Attacked:
@@ -257,7 +178,7 @@ def poisoned(attack: Attack | None, data: FederatedData, streams: Streams) -> Fe
     """
     if not isinstance(attack, LabelFlipAttack):
         return data
-    refuse_numbers(data.data.train, "attack label_flip", "use sign_flip, scaled, gaussian or alie")
+    refuse_numbers(data.data.train, "attack label_flip", "use another attack, such as sign_flip")
     return flip_labels(data, malicious_clients(attack, len(data.train), streams))
 
 
@@ -279,23 +200,22 @@ def make_attacked(
     """
     if attack is None or isinstance(attack, LabelFlipAttack):
         return engine
-    if isinstance(attack, AlieAttack) and plan is not None and plan.unit == "client":
+    if attack.colludes and plan is not None and plan.unit == "client":
         raise PrivacyError(
-            "attack alie: each malicious client sends what depends on the others' updates, which no epsilon of "
-            "privacy.unit client covers; use another attack or unit sample"
+            f"attack {attack.name}: each malicious client sends what depends on the others' updates, which no epsilon "
+            "of privacy.unit client covers; use another attack or unit sample"
         )
-    return Attacked(engine, malicious_clients(attack, population, streams), _forge(attack, streams))
+    return Attacked(engine, malicious_clients(attack, population, streams), _FORGES[type(attack)](attack, streams))
 
 
-def _forge(attack: SignFlipAttack | ScaledAttack | GaussianAttack | AlieAttack, streams: Streams) -> Forge:
-    match attack:
-        case SignFlipAttack(scale=scale):
-            return scaled(-scale)
-        case ScaledAttack(scale=scale):
-            return scaled(scale)
-        case GaussianAttack(std=std):
-            return gaussian(std, streams)
-        case AlieAttack(z=z):
-            return alie(z)
-        case _:
-            assert_never(attack)
+_FORGES: dict[type, Callable[[Any, Streams], Forge]] = {
+    SignFlipAttack: lambda attack, streams: scaled(-attack.scale),
+    ScaledAttack: lambda attack, streams: scaled(attack.scale),
+    GaussianAttack: lambda attack, streams: gaussian(attack.std, streams),
+    AlieAttack: lambda attack, streams: alie(attack.z),
+    IpmAttack: lambda attack, streams: inner_product(attack.scale),
+    MinMaxAttack: lambda attack, streams: min_max(attack.deviation),
+    MimicAttack: lambda attack, streams: mimic(),
+    InfiniteAttack: lambda attack, streams: infinite(),
+}
+"""An attack's section to what its clients send; `label_flip` sends what it computes."""

@@ -6,32 +6,52 @@ w <- w + rule(w_1 - w, ..., w_n - w). Each rule names its paper and equation.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from accord.communication.wire import message_bytes
 from accord.config.programs.robust import (
+    BulyanProgram,
+    CentredClippingProgram,
     GeometricMedianProgram,
     KrumProgram,
     MedianProgram,
     MultiKrumProgram,
+    PreAggregation,
     RobustSection,
     TrimmedMeanProgram,
 )
 from accord.core import params as p
 from accord.core.errors import DivergedError, Fault, PrivacyError, StudyError
+from accord.core.params import Params
 from accord.core.streams import Streams
 from accord.program import robust_rules as rules
 from accord.program.averaging import apply_update
-from accord.program.base import ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
+from accord.program.base import SERVER, ClientId, Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
+from accord.program.pre_aggregation import bucketing, nearest_neighbour_mixing
 
-Rule = Callable[[Tensor, Tensor], Tensor]
-"""Updates `[clients, numbers]` and the clients' weights `[clients]` to what is added to the model, `[numbers]`."""
+Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Updates `[clients, numbers]`, the clients' weights `[clients]` and what the last round added to the model
+`[numbers]`, to what is added now `[numbers]`. What the last round added is zeros before the first, and for rules
+that do not remember it."""
+
+Before = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
+"""Pre-aggregation: finite updates, their weights and a stream of the round to the updates and weights for the rule."""
+
+LAST = "last/"
+"""Before a parameter's name among the server's extra values: what the last round added to it."""
 
 
-def robust(work: ClientWork, rule: Rule, weigh: Callable[[ClientId], float] = lambda client: 1.0) -> Program:
+def robust(
+    work: ClientWork,
+    rule: Rule,
+    weigh: Callable[[ClientId], float] = lambda client: 1.0,
+    before: Before | None = None,
+    remembers: bool = False,
+) -> Program:
     """Federated training with a robust mean.
 
     All of a cohort's updates are held at once, clients x numbers in the work's dtype. Buffers that are sent (batch
@@ -42,6 +62,8 @@ def robust(work: ClientWork, rule: Rule, weigh: Callable[[ClientId], float] = la
         work: what each client does.
         rule: what stands in for the mean.
         weigh: a client's weight, >= 0, for rules that have weights.
+        before: what is done with the finite updates before the rule sees them; None hands them over as they are.
+        remembers: whether the rule reads what the last round added.
 
     Returns:
         A program. Its rounds raise DivergedError where no client sends finite numbers, and Fault where too few
@@ -78,27 +100,54 @@ def robust(work: ClientWork, rule: Rule, weigh: Callable[[ClientId], float] = la
                 f"round {cohort.round}: no client sent finite numbers; lower training.learning_rate, start afresh"
             )
         weights = torch.tensor([weigh(client) for client in cohort.clients], dtype=torch.float64)
+        last = p.flatten({name: state.extra.get(LAST + name, torch.zeros_like(sent[name])) for name in sent}).cpu()
         try:
-            mean = rule(updates, weights)
+            if before is not None:
+                finite = rules.finite_rows(updates)
+                updates, weights = before(updates[finite], weights[finite], streams("buckets", cohort.round, SERVER))
+            mean = rule(updates, weights, last)
         except ValueError as error:
             raise Fault(f"round {cohort.round}: {error}; raise program.cohort_size and program.min_clients") from error
         update = p.unflatten(mean.to(next(iter(sent.values())).device), sent)
-        return ServerState(apply_update(state.params, update), state.extra), outcome
+        extra = {LAST + name: value for name, value in update.items()} if remembers else state.extra
+        return ServerState(apply_update(state.params, update), extra), outcome
 
-    return Program(ServerState, round)
+    def init(params: Params) -> ServerState:
+        return ServerState(params, {LAST + name: torch.zeros_like(params[name]) for name in work.sent if remembers})
+
+    return Program(init, round)
 
 
 _RULES: dict[type[RobustSection], Callable[[Any], Rule]] = {
-    MedianProgram: lambda section: lambda updates, weights: rules.median(updates),
-    TrimmedMeanProgram: lambda section: lambda updates, weights: rules.trimmed_mean(updates, section.trim),
-    KrumProgram: lambda section: lambda updates, weights: rules.krum(updates, section.malicious),
+    MedianProgram: lambda section: lambda updates, weights, last: rules.median(updates),
+    TrimmedMeanProgram: lambda section: lambda updates, weights, last: rules.trimmed_mean(updates, section.trim),
+    KrumProgram: lambda section: lambda updates, weights, last: rules.krum(updates, section.malicious),
     MultiKrumProgram: lambda section: (
-        lambda updates, weights: rules.multi_krum(updates, section.malicious, section.keep)
+        lambda updates, weights, last: rules.multi_krum(updates, section.malicious, section.keep)
     ),
     GeometricMedianProgram: lambda section: (
-        lambda updates, weights: rules.geometric_median(updates, weights, section.smoothing, section.iterations)
+        lambda updates, weights, last: rules.geometric_median(updates, weights, section.smoothing, section.iterations)
+    ),
+    BulyanProgram: lambda section: lambda updates, weights, last: rules.bulyan(updates, section.malicious),
+    CentredClippingProgram: lambda section: (
+        lambda updates, weights, last: rules.centred_clipping(updates, section.radius, section.iterations, last)
     ),
 }
+
+
+def make_before(section: PreAggregation | None) -> Before | None:
+    """The pre-aggregation a section names; None where it names none."""
+    if section is None:
+        return None
+    if section.rule == "bucketing":
+        return lambda updates, weights, rng: bucketing(updates, weights, section.bucket_size, rng)
+
+    def mixed(updates: Tensor, weights: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        # Where clients that sent no numbers were left out, f falls as far as those left demand.
+        malicious = min(section.malicious, (len(updates) - 1) // 2)
+        return nearest_neighbour_mixing(updates, malicious), weights
+
+    return mixed
 
 
 def make_rule(section: RobustSection) -> Rule:
@@ -123,4 +172,5 @@ def build(section: RobustSection, context: ProgramContext) -> Program:
         by_size = isinstance(section, GeometricMedianProgram) and section.weights == "size"
         return float(context.sizes[client]) if by_size else 1.0
 
-    return robust(context.work, make_rule(section), weigh)
+    remembers = isinstance(section, CentredClippingProgram)
+    return robust(context.work, make_rule(section), weigh, make_before(section.pre_aggregation), remembers)

@@ -247,12 +247,80 @@ def _length(step: Tensor) -> float:
     return float(torch.linalg.vector_norm(step))
 
 
-def _enough(clients: int, malicious: int) -> None:
+def bulyan(updates: Tensor, malicious: int) -> Tensor:
+    """The mean of each coordinate's values nearest to their median, over updates that Krum selected one by one.
+
+    E. M. El Mhamdi, R. Guerraoui, S. Rouault. The Hidden Vulnerability of Distributed Learning in Byzantium. ICML 2018,
+    arXiv 1802.07927, section 4: theta = n - 2f updates are selected, each by Krum among those left; then
+    beta = theta - 2f values of each coordinate are averaged.
+
+    Krum's n - f - 2 neighbours are counted among those left, and are at least one: the paper's count falls to 0 for the
+    last that f = 1 selects.
+
+    Args:
+        updates: shape `[clients, numbers]`.
+        malicious: f, how many clients may be malicious.
+
+    Raises:
+        ValueError: n < 4f + 3 clients, or no row is finite.
+
+    >>> bulyan(torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0], [900.0]]), 1)
+    tensor([2.])
+    """
+    _enough(len(updates), malicious, 4, "bulyan")
+    points = _kept(updates)
+    f = min(malicious, (len(points) - 3) // 4)
+    if f < 0:
+        raise ValueError(f"bulyan needs 3 clients that send finite numbers, got {len(points)} of {len(updates)}")
+    squares = torch.cdist(points.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
+    left, selected = list(range(len(points))), []
+    for _ in range(len(points) - 2 * f):
+        neighbours = max(1, len(left) - f - 2)
+        among = squares[left][:, left].sort(dim=1).values
+        # The first of each sorted row is the client itself, at distance 0.
+        scores = among[:, 1 : neighbours + 1].sum(dim=1)
+        selected.append(left.pop(int(scores.argmin())))
+    chosen = points[sorted(selected)].double()
+    middle = _middle(chosen, (len(chosen) - 1) // 2)
+    nearest = (chosen - middle).abs().argsort(dim=0, stable=True)[: len(chosen) - 2 * f]
+    return chosen.gather(0, nearest).mean(dim=0).to(updates.dtype)
+
+
+def centred_clipping(updates: Tensor, radius: float, iterations: int, start: Tensor | None = None) -> Tensor:
+    """v <- v + mean_i (x_i - v) min(1, tau / ||x_i - v||), some times over.
+
+    S. P. Karimireddy, L. He, M. Jaggi. Learning from History for Byzantine Robust Optimization. ICML 2021,
+    arXiv 2012.10333, Algorithm 2.
+
+    Args:
+        updates: shape `[clients, numbers]`.
+        radius: tau > 0.
+        iterations: L.
+        start: v at first, shape `[numbers]`: what the last round gave. None takes zeros.
+
+    Raises:
+        ValueError: no row is finite, or a number is out of range.
+
+    >>> centred_clipping(torch.tensor([[1.0], [2.0], [900.0]]), 3.0, 1)
+    tensor([2.])
+    """
+    positive(radius=radius, iterations=iterations)
+    points = _kept(updates).double()
+    v = torch.zeros_like(points[0]) if start is None else start.double()
+    for _ in range(iterations):
+        far = _distances(points, v)
+        factor = radius / far.clamp(min=radius)
+        v = v + (factor / len(points)) @ (points - v)
+    return v.to(updates.dtype)
+
+
+def _enough(clients: int, malicious: int, times: int = 2, rule: str = "krum") -> None:
     if malicious < 0:
         raise ValueError(f"malicious must be at least 0, got {malicious}")
-    if clients < 2 * malicious + 3:
+    fewest = times * malicious + 3
+    if clients < fewest:
         raise ValueError(
-            f"krum with malicious {malicious} needs {2 * malicious + 3} clients (2 x {malicious} + 3), got {clients}"
+            f"{rule} with malicious {malicious} needs {fewest} clients ({times} x {malicious} + 3), got {clients}"
         )
 
 

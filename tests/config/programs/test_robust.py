@@ -36,6 +36,17 @@ def test_each_rule_knows_the_fewest_clients_it_works_with() -> None:
         ({"name": "krum", "keep": 3}, "keep"),
         ({"name": "median", "cohort_sampling": "poisson"}, "cohort_sampling"),
         ({"name": "geometric_median", "smoothing": 0.0}, "greater than 0"),
+        ({"name": "bulyan", "malicious": 2, "cohort_size": 10}, r"cohort_size 10 is too few .* 4 \* 2 \+ 3 = 11"),
+        (
+            {"name": "krum", "malicious": 1, "cohort_size": 8, "pre_aggregation": {"rule": "bucketing"}},
+            r"cohort_size 8 is too few clients: malicious 1 needs .* = 5 after pre_aggregation bucketing, .* 9",
+        ),
+        (
+            {"name": "median", "cohort_size": 6, "pre_aggregation": {"rule": "nnm", "malicious": 3}},
+            "cohort_size 6 is too few clients: the rule needs 1 after pre_aggregation nnm, which takes 7 clients",
+        ),
+        ({"name": "median", "pre_aggregation": {"rule": "nnm", "bucket_size": 3}}, "bucket_size belongs to"),
+        ({"name": "median", "pre_aggregation": {"rule": "bucketing", "malicious": 3}}, "malicious belongs to"),
     ],
 )
 def test_what_a_rule_cannot_do_is_refused(values: dict[str, Any], message: str) -> None:
@@ -43,6 +54,8 @@ def test_what_a_rule_cannot_do_is_refused(values: dict[str, Any], message: str) 
         SECTION.validate_python(values)
 
 
-@pytest.mark.parametrize("name", ["median", "trimmed_mean", "krum", "multi_krum", "geometric_median"])
+@pytest.mark.parametrize(
+    "name", ["median", "trimmed_mean", "krum", "multi_krum", "geometric_median", "bulyan", "centred_clipping"]
+)
 def test_a_name_is_enough(name: str) -> None:
     assert SECTION.validate_python({"name": name}).fewest() <= 10  # clients of a default partition

@@ -25,6 +25,8 @@ PROGRAMS: list[tuple[dict[str, Any], str]] = [
     ({"name": "krum"}, "2 malicious clients"),
     ({"name": "multi_krum", "malicious": 1}, "1 malicious client "),
     ({"name": "geometric_median"}, "Geometric median"),
+    ({"name": "bulyan"}, "Bulyan (El Mhamdi et al. 2018), 1 malicious client allowed for: in each of 10 rounds"),
+    ({"name": "centred_clipping", "radius": 0.5}, "clipped to 0.5 around the last round's result"),
     ({"name": "cyclic"}, "every client takes its turn"),
     ({"name": "custom", "function": "my:own"}, "The user's own program, my:own: in each of 10 rounds all clients"),
 ]

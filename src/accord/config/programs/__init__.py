@@ -22,6 +22,8 @@ from accord.config.programs.fedopt import FedOptProgram
 from accord.config.programs.fedprox import FedProxProgram
 from accord.config.programs.qffl import QfflProgram
 from accord.config.programs.robust import (
+    BulyanProgram,
+    CentredClippingProgram,
     GeometricMedianProgram,
     KrumProgram,
     MedianProgram,
@@ -46,6 +48,8 @@ PROGRAMS: tuple[type[ProgramSection], ...] = (
     KrumProgram,
     MultiKrumProgram,
     GeometricMedianProgram,
+    BulyanProgram,
+    CentredClippingProgram,
     CyclicProgram,
     CustomProgram,
 )

@@ -5,8 +5,40 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Count, Fraction, Whole
+from accord.config.base import Count, Fraction, Positive, Section, Whole
 from accord.config.programs.base import UPDATES, ProgramSection
+
+
+class PreAggregation(Section):
+    """What is done with updates before the rule sees them."""
+
+    rule: Literal["nnm", "bucketing"] = "nnm"
+    """`nnm`: each update is mixed with its nearest (Allouah et al. 2023). `bucketing`: means of clients in random
+    buckets (Karimireddy et al. 2022)."""
+    malicious: Whole = 2
+    """f of `nnm`: an update is mixed with the n - f nearest."""
+    bucket_size: Count = 2
+    """Clients in a bucket of `bucketing`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PreAggregation":
+        if self.rule != "nnm" and self.malicious != 2:
+            raise ValueError("malicious belongs to pre_aggregation nnm; bucketing has bucket_size")
+        if self.rule != "bucketing" and self.bucket_size != 2:
+            raise ValueError("bucket_size belongs to pre_aggregation bucketing; nnm has malicious")
+        return self
+
+    def fewest(self, rule: int) -> int:
+        """The fewest clients from which the rule gets the `rule` updates that it needs."""
+        if self.rule == "bucketing":
+            return self.bucket_size * (rule - 1) + 1
+        return max(rule, 2 * self.malicious + 1)
+
+    def describe(self) -> str:
+        """As the end of a clause."""
+        if self.rule == "bucketing":
+            return f"of means over random buckets of {self.bucket_size:,} clients (Karimireddy et al. 2022)"
+        return f"after each is mixed with its nearest, {self.malicious:,} left out (Allouah et al. 2023)"
 
 
 class RobustSection(ProgramSection):
@@ -14,6 +46,33 @@ class RobustSection(ProgramSection):
 
     builder = "accord.program.robust:build"
     units = UPDATES
+
+    pre_aggregation: PreAggregation | None = None
+    """What is done with updates before the rule sees them; null hands them over as they are."""
+
+    def rule_fewest(self) -> int:
+        """The fewest updates that the rule can do its work with."""
+        return 1
+
+    def rule_why(self) -> str:
+        """Why so many, for messages."""
+        return f"the rule needs {self.rule_fewest()}"
+
+    def fewest(self) -> int:
+        """The fewest clients in a round: enough for the rule, after what is done before it."""
+        return self.rule_fewest() if self.pre_aggregation is None else self.pre_aggregation.fewest(self.rule_fewest())
+
+    def why(self) -> str:
+        """Names the settings."""
+        if self.pre_aggregation is None:
+            return self.rule_why()
+        return (
+            f"{self.rule_why()} after pre_aggregation {self.pre_aggregation.rule}, which takes {self.fewest()} clients"
+        )
+
+    def describe_weights(self) -> str:
+        """What is done before the rule."""
+        return "" if self.pre_aggregation is None else f"; {self.pre_aggregation.describe()}"
 
     @model_validator(mode="after")
     def _enough(self) -> "RobustSection":
@@ -41,13 +100,13 @@ class TrimmedMeanProgram(RobustSection):
     trim: Annotated[float, Field(strict=True, ge=0.001, lt=0.5)] = 0.2
     """Share of the values left out at either end."""
 
-    def fewest(self) -> int:
+    def rule_fewest(self) -> int:
         """As many as it takes to leave out one value at either end."""
         return math.ceil(1 / self.trim - 1e-9)
 
-    def why(self) -> str:
+    def rule_why(self) -> str:
         """Names the setting."""
-        return f"trim {self.trim:g} leaves out nothing of fewer than {self.fewest()}"
+        return f"trim {self.trim:g} leaves out nothing of fewer than {self.rule_fewest()}"
 
     def describe(self) -> str:
         """The algorithm with its source."""
@@ -60,13 +119,13 @@ class KrumSection(RobustSection):
     malicious: Whole = 2
     """How many clients of a cohort may be malicious; a cohort then needs 2 * malicious + 3 clients."""
 
-    def fewest(self) -> int:
+    def rule_fewest(self) -> int:
         """2f + 3."""
         return 2 * self.malicious + 3
 
-    def why(self) -> str:
+    def rule_why(self) -> str:
         """Names the setting."""
-        return f"malicious {self.malicious} needs 2 * {self.malicious} + 3 = {self.fewest()}"
+        return f"malicious {self.malicious} needs 2 * {self.malicious} + 3 = {self.rule_fewest()}"
 
     def allowed(self) -> str:
         """How many malicious clients, in words."""
@@ -90,15 +149,15 @@ class MultiKrumProgram(KrumSection):
     keep: Count | None = None
     """How many updates are averaged; null takes all but `malicious`."""
 
-    def fewest(self) -> int:
+    def rule_fewest(self) -> int:
         """2f + 3, and as many as leave `keep` when f are left out."""
-        return max(super().fewest(), self.malicious + (self.keep or 1))
+        return max(super().rule_fewest(), self.malicious + (self.keep or 1))
 
-    def why(self) -> str:
+    def rule_why(self) -> str:
         """Names the settings."""
-        if self.fewest() == 2 * self.malicious + 3:
-            return super().why()
-        return f"keep {self.keep} beside malicious {self.malicious} needs {self.fewest()}"
+        if self.rule_fewest() == 2 * self.malicious + 3:
+            return super().rule_why()
+        return f"keep {self.keep} beside malicious {self.malicious} needs {self.rule_fewest()}"
 
     def describe(self) -> str:
         """The algorithm with its source."""
@@ -119,3 +178,38 @@ class GeometricMedianProgram(RobustSection):
     def describe(self) -> str:
         """The algorithm with its source."""
         return "Geometric median of the updates (RFA, Pillutla et al. 2022)"
+
+
+class BulyanProgram(RobustSection):
+    """The mean of the values nearest to the median, of updates that Krum selected (El Mhamdi et al. 2018)."""
+
+    name: Literal["bulyan"]
+    malicious: Whole = 1
+    """How many clients of a cohort may be malicious; a cohort then needs 4 * malicious + 3 clients."""
+
+    def rule_fewest(self) -> int:
+        """4f + 3."""
+        return 4 * self.malicious + 3
+
+    def rule_why(self) -> str:
+        """Names the setting."""
+        return f"malicious {self.malicious} needs 4 * {self.malicious} + 3 = {self.rule_fewest()}"
+
+    def describe(self) -> str:
+        """The algorithm with its source."""
+        many = f"{self.malicious:,} malicious client{'' if self.malicious == 1 else 's'}"
+        return f"Bulyan (El Mhamdi et al. 2018), {many} allowed for"
+
+
+class CentredClippingProgram(RobustSection):
+    """Updates clipped around the last round's result before they are averaged (Karimireddy et al. 2021)."""
+
+    name: Literal["centred_clipping"]
+    radius: Positive = 1.0
+    """tau: how far from the last result an update counts in full."""
+    iterations: Count = 1
+    """How often updates are clipped around what the last time gave."""
+
+    def describe(self) -> str:
+        """The algorithm with its source."""
+        return f"Updates clipped to {self.radius:g} around the last round's result (Karimireddy et al. 2021)"
