@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, rdp
 
 from accord.core.errors import PrivacyError, RequestError, RunFolderError, StorageError
 from accord.privacy.ledger import Ledger
@@ -299,3 +300,27 @@ def test_a_folder_that_notes_no_ledger_is_refused(tmp_path: Path) -> None:
         noted_head(tmp_path, file)
     store.write_json(tmp_path / "result.json", {"privacy": {"joint": other | {"ledger": "/moved/j"}}})
     assert noted_head(tmp_path, file) == "abc"
+
+
+def test_all_other_runs_count_whatever_their_mechanism(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    plans = [replace(PLAN, noise_multiplier=noise) for noise in (1.5, 2.5, 3.5, 2.5)]
+    entries = []
+    for number, plan in enumerate(plans):
+        entries.append(enter(file, plan))
+        entries[-1].charge(1, {0: number + 1, 2: 10 * (number + 1)})
+    with held(file) as opened:
+        spent = opened.before(1e-3, "rdp", "rows", 3)
+    assert [(each.plan.noise_multiplier, each.steps.tolist()) for each in spent] == [
+        (1.5, [1, 0, 10]),
+        (2.5, [2 + 4, 0, 20 + 40]),
+        (3.5, [3, 0, 30]),
+    ]
+    with held(file, entries[1].run) as opened:
+        assert [each.run for each in opened.others] == [entries[number].run for number in (0, 2, 3)]
+    # By dp-accounting, of the steps that stand in the file.
+    accountant = rdp.RdpAccountant()
+    for noise, steps in ((1.5, 10), (2.5, 60), (3.5, 30)):
+        accountant.compose(PoissonSampledDpEvent(10 / 75, GaussianDpEvent(noise)), steps)
+    ledger = Ledger.open(PLAN, SIZES, spent)
+    assert ledger.epsilons([2])[0] == pytest.approx(accountant.get_epsilon(1e-3), rel=1e-9)

@@ -240,6 +240,34 @@ def test_ctrl_c_leaves_no_part_of_a_line(tmp_path: Path, monkeypatch: pytest.Mon
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b'{"round":1}\n']
 
 
+def test_a_new_name_is_on_the_disk_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was synced in a folder that was not may be gone after a power cut."""
+    synced: list[str] = []
+    real_sync, real_replace = os.fsync, Path.replace
+
+    def sync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115 - of an open file
+        real_sync(descriptor)
+
+    def rename(self: Path, target: Path) -> Path:
+        synced.append("renamed")
+        return real_replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", rename)
+    store.write_json(tmp_path / "result.json", {})
+    assert synced == [str(tmp_path / ".result.json.part"), "renamed", str(tmp_path)]
+    synced.clear()
+    store.append_line(tmp_path / "rounds.jsonl", {"round": 1})
+    assert synced == [str(tmp_path / "rounds.jsonl"), str(tmp_path)]
+    synced.clear()
+    store.append_line(tmp_path / "rounds.jsonl", {"round": 2})
+    assert synced == [str(tmp_path / "rounds.jsonl")]  # its name is there
+    synced.clear()
+    store.keep_lines(tmp_path / "rounds.jsonl", lambda line: line["round"] < 2)
+    assert synced[-2:] == ["renamed", str(tmp_path)]
+
+
 def test_a_file_system_that_cannot_sync_folders_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fsync
 
