@@ -293,6 +293,8 @@ class CsvData(Section):
     """The values of a categorical column, a group or the target, in order; a column named here is categorical."""
     ranges: dict[str, tuple[Real, ...]] = {}  # noqa: RUF012
     """`[low, high]` of a column of numbers, which becomes [0, 1]; read off the training rows where none is given."""
+    clamp: Flag = False
+    """Whether a value outside a range given in `ranges` is moved to its nearer end; else it is refused."""
     logarithmic: tuple[str, ...] = ()
     """Columns of numbers from 0 scaled by log(1 + value)."""
     bins: dict[str, tuple[Real, ...]] = {}  # noqa: RUF012

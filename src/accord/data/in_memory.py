@@ -220,7 +220,7 @@ def _read(given: _HandOver) -> tuple[dict[str, Any], dict[str, list[tuple[str | 
     sources = [
         (part, client, source, f"{where}: {part}{_of(client)}")
         for part, all_of in (("train", given.train), ("test", given.test))
-        for client, source in _sources(all_of, f"{where}: {part}")
+        for client, source in sources_by_client(all_of, f"{where}: {part}")
     ]
     read = [given.read(source, place) for _, _, source, place in sources]
     label_names = None
@@ -294,7 +294,7 @@ def _clients(given: Any, where: str) -> list[tuple[str, Any]]:
     return named
 
 
-def _sources(given: Any, where: str) -> list[tuple[str | None, Any]]:
+def sources_by_client(given: Any, where: str) -> list[tuple[str | None, Any]]:
     """Client and data set; the client None where one data set is handed over as a whole."""
     found: list[tuple[str | None, Any]] = [*_clients(given, where)] or [(None, given)]
     for client, source in found:

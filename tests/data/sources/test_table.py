@@ -546,3 +546,17 @@ def test_a_private_regression_on_a_table_states_its_features_alone(load: Load, t
         prepare(make_study({"data": data, "privacy": private, "model": "linear", "partition": partition}))
     stated = data | {"ranges": {"age": [0, 100]}}
     prepare(make_study({"data": stated, "privacy": private, "model": "linear", "partition": partition}))
+
+
+def test_values_outside_a_stated_range_are_clamped_on_request(load: Load) -> None:
+    section: dict[str, Any] = {"features": ["age"], "ranges": {"age": [25, 50]}, "categories": STATED["categories"]}
+    with pytest.raises(DataError, match=r"line 2: age 20 is outside of its range 25 to 50; .*or set data\.clamp"):
+        load(**section)
+    data = load(test=PEOPLE.replace("20,", "-1,"), clamp=True, **section)
+    assert data.train.x[:, 0].tolist() == pytest.approx([0, 0.6, 1, 0.2, 1])
+    assert data.test.x[0, 0] == 0
+    assert data.derived == ()
+    assert data.preprocessing is not None
+    assert data.preprocessing.as_json()["input"]["columns"][0]["outside"] == "clamp"
+    read_off = load(test=PEOPLE.replace("60,", "80,"), clamp=True, features=["age"])
+    assert read_off.test.x[2, 0] == 1.5  # a range that was read off bounds nothing

@@ -23,7 +23,7 @@ from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.missing import MISSING_TEXTS
 from accord.data.preprocessing import Preprocessing, TableInput
 from accord.data.sources.base import YOURS, Facts, Source
-from accord.data.sources.table_file import Coded, Frame, Numbers, joined, open_table, recoded
+from accord.data.sources.table_file import Coded, Frame, Numbers, TableFile, joined, open_table, recoded
 from accord.data.sources.table_layout import Layout, layout_of, nearest_column
 from accord.data.sources.target import scaled_target
 
@@ -55,6 +55,26 @@ def load_csv(settings: CsvData) -> DataSet:
     """
     paths = [Path(each).expanduser() for each in (settings.path, settings.test_path) if each is not None]
     files = [open_table(path, settings.delimiter, settings.columns) for path in paths]
+    what = f"Your own table, {' and '.join(path.name for path in paths)}"
+    return table_data_set(settings, files, list(map(str, paths)), "csv", what)
+
+
+def table_data_set(
+    settings: CsvData, files: Sequence[TableFile], paths: Sequence[str], name: str, what: str
+) -> DataSet:
+    """The data set of a table's rows; see `load_csv`.
+
+    Args:
+        settings: what its columns are.
+        files: one table, or one of training rows and one of test rows.
+        paths: what each is called in messages.
+        name: of the data set.
+        what: what it is, the start of its description.
+
+    Raises:
+        StudyError: as `load_csv`.
+        DataError: as `load_csv`.
+    """
     layout = layout_of(settings, files[0].names, files[0].index)
     marks = MISSING_TEXTS.union(settings.missing_values)
     numbers, texts = layout.read_as_numbers(), layout.read_as_texts()
@@ -78,13 +98,13 @@ def load_csv(settings: CsvData) -> DataSet:
         return Table(torch.from_numpy(part), torch.from_numpy(y[rows]), columns)
 
     width = x[0].shape[1]
-    about = f"Your own table, {' and '.join(path.name for path in paths)}: {settings.target} from {width} features."
+    about = f"{what}: {settings.target} from {width} features."
     if index := [name for name in files[0].index if settings.features is None and name != settings.target]:
         about += f" The frame's index ({', '.join(index)}) is no feature."
     about += _TOLD.get(settings.missing, "")
     preprocessing = _preprocessing(settings, layout, files[0].names, frame, train, test, names)
     return DataSet(
-        "csv",
+        name,
         table(x[0], train),
         table(x[1], test),
         names,
@@ -191,13 +211,15 @@ def _scaled(settings: CsvData, name: str, frame: Frame, rows: Rows, train: Rows,
     low, high = stated or (float(values[train].min()), float(values[train].max()))
     if stated is None:
         derived.append(f"the range of {name}")
+    elif settings.clamp:
+        values = np.clip(values, low, high)
     else:
         strange = rows[(values[rows] < low) | (values[rows] > high)]
         if len(strange):
             row = int(strange.min())
             raise DataError(
                 f"{frame.place(row)}: {name} {values[row]:g} is outside of its range {low:g} to {high:g}; mend it, or "
-                f"widen data.ranges.{name}"
+                f"widen data.ranges.{name}, or set data.clamp"
             )
     if logarithmic:
         negative = rows[values[rows] < 0]
@@ -227,7 +249,7 @@ def _preprocessing(
                 (stated[0], stated[1]) if stated else (float(values.min()), float(values.max())),
                 logarithmic=name in settings.logarithmic,
                 # A range read off the training rows is no bound on others; the test rows may lie outside of it, too.
-                outside="refuse" if stated else "extend",
+                outside=("clamp" if settings.clamp else "refuse") if stated else "extend",
                 missing=None if fill is None else float(fill),
             )
         )
