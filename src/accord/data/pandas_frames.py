@@ -1,6 +1,6 @@
 """pandas frames, for `accord.run(study, data=...)`: their columns become features as those of a table's file do."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
