@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.core.streams import stream
-from accord.reports.sweep.folder import MEASURES, Row, SweepFolder
+from accord.records.sweep_folder import MEASURES, Row, SweepFolder
 
 
 def measures(accuracy: float | None, epsilon: float | None = None, gap: float | None = None) -> dict[str, float | None]:

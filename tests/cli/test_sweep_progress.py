@@ -3,7 +3,7 @@
 import pytest
 
 from accord.cli.sweep_progress import Progress
-from accord.reports.sweep.folder import Row
+from accord.records.sweep_folder import Row
 from made_sweeps import made, measures
 from reports import number_runs as numbers
 

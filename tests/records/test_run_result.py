@@ -112,6 +112,7 @@ def test_a_result_is_frozen() -> None:
         (lambda value: value["test"].update(accuracy="high"), "test.accuracy: must be a number"),
         (lambda value: value["test"].update(accuracy=True), "test.accuracy: must be a number"),
         (lambda value: value["test"].update(loss=float("nan")), "test.loss: must be a number"),
+        (lambda value: value.update(task="ranking"), "task: must be one of classification, regression"),
         (lambda value: value.update(faults=[]), "faults: Input should be a valid dictionary"),
         (lambda value: value.update(released=[{"what": "x"}]), "released.0.how: Field required"),
         (lambda value: value.update(seconds=None, rounds=None), r"rounds: .* \(and 1 more\)"),

@@ -8,9 +8,9 @@ from typing import Any
 
 from accord.config.load import make_study
 from accord.records.round_record import RoundRecord, TestScores
+from accord.records.sweep_folder import Row, SweepFolder, measures_of
 from accord.reports.compare.comparison import FinishedRun
-from accord.reports.scoring import SCORINGS
-from accord.reports.sweep.folder import Row, SweepFolder, measures_of
+from accord.tasks.kinds import KINDS
 from reports.results import over_clients, privacy, result
 
 VARIANCE = 5900.0
@@ -139,7 +139,7 @@ def sweep(errors: Mapping[float, tuple[float, ...]], *, private: bool = False, g
             found: dict[str, float | None] = {"mse": mse, **{name: test[name] for name in ("rmse", "mae", "r2")}}
             found |= {"epsilon": setting if private else None, "uplink_bytes": 2**20, "seconds": 1.5}
             found |= {"mse_gap": 0.1 * mse, "worst_group_mse": 1.1 * mse, "bias_gap": 2.0} if groups else {}
-            told = {name: found.get(name) for name in measures_of(SCORINGS["regression"])}
+            told = {name: found.get(name) for name in measures_of(KINDS["regression"])}
             row = Row(f"run-{point}-{seed}", point, {path: setting}, seed, "done", told, task="regression")
             rows.append(row)
     seeds = tuple(range(max(map(len, errors.values()))))

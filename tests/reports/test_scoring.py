@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accord.core.intervals import t_interval
 from accord.records.round_record import TestScores
-from accord.reports.intervals import t_interval
 from accord.reports.scoring import ACCURACY, BIAS, LOSS, MAE, MSE, R2, RMSE, SCORINGS, Score, headline, scoring
 from accord.reports.words import formatting as words
 from reports.number_runs import scores

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from accord.reports.sweep.folder import is_sweep, read_sweep
+from accord.records.sweep_folder import is_sweep, read_sweep
 from processes import start
 
 KILLS = 4

@@ -14,7 +14,7 @@ from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, rdp
 
 from accord.core.errors import RunFolderError, StudyError
 from accord.records.ledger_file import check_heads, noted_head, read
-from accord.reports.sweep.folder import read_sweep
+from accord.records.sweep_folder import read_sweep
 from accord.sweeps.points import check_accounts, plan_sweep
 from accord.sweeps.run import sweep
 from processes import start

@@ -12,7 +12,7 @@ import pytest
 
 from accord.core.errors import RunFolderError, StudyError
 from accord.records import store
-from accord.reports.sweep.folder import SweepFolder, read_sweep
+from accord.records.sweep_folder import SweepFolder, read_sweep
 from accord.sweeps.points import plan_sweep
 from accord.sweeps.run import Watcher, cores, sweep, write_report
 

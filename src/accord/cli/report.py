@@ -8,7 +8,7 @@ import typer
 
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a sweep's.")]) -> int:
     """Draw RUN/report.html from the records: one file that opens offline; of a sweep, the tables too."""
-    from accord.reports.sweep.folder import is_sweep
+    from accord.records.sweep_folder import is_sweep
 
     if is_sweep(run):
         from accord.sweeps.run import write_report as write_sweep_report

@@ -10,7 +10,7 @@ import typer
 from accord.core.errors import StoppedEarly
 
 if TYPE_CHECKING:
-    from accord.reports.sweep.folder import SweepFolder
+    from accord.records.sweep_folder import SweepFolder
 
 _MOST_TOLD = 5
 
@@ -41,7 +41,7 @@ def sweep(
     3 a run stopped early, or the sweep was interrupted; 1 a run failed.
     """
     from accord.cli.sweep_progress import Progress
-    from accord.reports.sweep.folder import is_sweep, read_sweep
+    from accord.records.sweep_folder import is_sweep, read_sweep
     from accord.sweeps.points import plan_sweep
     from accord.sweeps.run import sweep as run_sweep
 
@@ -68,7 +68,7 @@ def sweep(
 
 
 def _print_json(done: "SweepFolder") -> None:
-    from accord.reports.sweep.folder import as_json
+    from accord.records.sweep_folder import as_json
 
     print(json.dumps(as_json(done), allow_nan=False))
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from accord.records.sweep_folder import Row
 from accord.reports.scoring import SCORINGS
-from accord.reports.sweep.folder import Row
 from accord.reports.sweep.text import settings
 from accord.reports.words import formatting as words
 from accord.sweeps.run import Watcher

@@ -23,6 +23,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     Strict,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -30,6 +31,7 @@ from pydantic_core import PydanticCustomError
 
 from accord.core.errors import RunFolderError
 from accord.records.store import read_json
+from accord.tasks.kinds import KINDS
 
 
 def _number(value: object) -> int | float:
@@ -400,6 +402,13 @@ class RunResult(Part):
     data: DataResult
     seed: Count = 0
     versions: Mapping[str, str]
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, task: str) -> str:
+        if task not in KINDS:
+            raise PydanticCustomError("task", "must be one of {kinds}", {"kinds": ", ".join(KINDS)})
+        return task
 
     @property
     def done(self) -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from accord.core.intervals import Interval
 from accord.records.round_record import TestScores
 from accord.records.run_result import RunResult
-from accord.reports.intervals import Interval
+from accord.records.sweep_folder import SweepFolder
 from accord.reports.words import formatting as words
 from accord.tasks import base, classification, regression
 from accord.tasks.kinds import KINDS
@@ -293,9 +294,9 @@ def _of_kind(kind: base.TaskKind) -> Scoring:
         gaps=_all(kind.gap_scores),
         gap=written(kind.gap),
         worst_group=written(kind.worst_group),
-        on_test={score.name: ("test", score.result_key) for score in kind.all_scores},
-        on_groups={name: ("fairness", name) for name in (kind.worst_group.name, *kind.compared_gaps)},
-        tenth="" if kind.local == kind.headline else f"_{kind.local.name}",
+        on_test=kind.test_paths,
+        on_groups=kind.group_paths,
+        tenth=kind.worst_decile_suffix,
         numbers=not kind.classes,
     )
 
@@ -307,6 +308,11 @@ SCORINGS: Mapping[str, Scoring] = {name: _of_kind(kind) for name, kind in KINDS.
 def scoring(result: RunResult) -> Scoring:
     """What a run's `result.json` is scored by."""
     return SCORINGS[result.task]
+
+
+def scoring_of(sweep: SweepFolder) -> Scoring:
+    """What a sweep's runs are scored by: the first of them to have ended, where the data is swept."""
+    return SCORINGS[sweep.task]
 
 
 def headline(test: TestScores) -> str:

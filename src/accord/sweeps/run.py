@@ -20,7 +20,7 @@ from accord.core.errors import RunFolderError, StoppedEarly
 from accord.core.versions import versions
 from accord.records import store
 from accord.records.run_result import read_result
-from accord.reports.sweep.folder import (
+from accord.records.sweep_folder import (
     ENDED,
     Row,
     SweepFolder,

@@ -185,6 +185,21 @@ class TaskKind:
         return self.scores[0]
 
     @property
+    def test_paths(self) -> dict[str, tuple[str, ...]]:
+        """Scores of the test rows in comparisons and sweeps: name to where `result.json` has it."""
+        return {score.name: ("test", score.result_key) for score in self.all_scores}
+
+    @property
+    def group_paths(self) -> dict[str, tuple[str, ...]]:
+        """The same of groups: the worst group's score, and the gaps."""
+        return {name: ("fairness", name) for name in (self.worst_group.name, *self.compared_gaps)}
+
+    @property
+    def worst_decile_suffix(self) -> str:
+        """Behind the name of the worst tenth of clients, where their score is not the headline."""
+        return "" if self.local == self.headline else f"_{self.local.name}"
+
+    @property
     def all_scores(self) -> tuple[Score, ...]:
         """Every score of the test rows."""
         return (*self.scores, *self.final_scores)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from accord.core.errors import StudyError
+from accord.core.intervals import t_interval
 from accord.reports.compare.comparison import Comparison, compared, label
-from accord.reports.intervals import t_interval
 from reports import number_runs
 from reports.comparing import fairness, group, ran, three_sides
 

@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import pytest
 
+from accord.core.intervals import Interval
 from accord.reports.compare import text as cw
 from accord.reports.compare.comparison import Arm, compared
-from accord.reports.intervals import Interval
 from accord.reports.scoring import SCORINGS
 from reports.comparing import ran, three_sides
 

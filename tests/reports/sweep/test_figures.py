@@ -5,8 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+from accord.core.intervals import Interval, t_interval
 from accord.reports.charts.drawing import DARK, LIGHT, THEMES, Theme, svg
-from accord.reports.intervals import Interval, t_interval
 from accord.reports.sweep.figures import Mark, lines_figure, map_figure, rows_figure
 
 

@@ -4,7 +4,7 @@ import html.parser
 import re
 from typing import Any
 
-from accord.reports.sweep.folder import summary
+from accord.records.sweep_folder import summary
 from accord.reports.sweep.page import best_point, render
 from made_sweeps import made
 from reports import number_runs as numbers

@@ -13,9 +13,9 @@ from typing import Any
 
 from accord.config.schema import Study
 from accord.core.errors import StudyError
+from accord.core.intervals import Interval, t_interval
 from accord.records.round_record import RoundRecord
 from accord.records.run_result import RunResult
-from accord.reports.intervals import Interval, t_interval
 from accord.reports.scoring import Score, Scoring, scoring
 from accord.reports.words import formatting as words
 from accord.reports.words.labels import group_label
@@ -123,6 +123,12 @@ class Comparison:
     def scoring(self) -> Scoring:
         """What all runs are scored by."""
         return self.sides[0].runs[0].scoring
+
+    def _repr_html_(self) -> str:
+        """A row a side, for a notebook: its settings that differ, seeds and figures with their intervals."""
+        from accord.reports.compare.notebook import side_table
+
+        return side_table(self)
 
     def as_json(self) -> dict[str, Any]:
         """As JSON-ready values."""

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from accord.core.intervals import Interval
 from accord.reports.charts.drawing import (
     DATA,
     FRAME,
@@ -20,7 +21,6 @@ from accord.reports.charts.drawing import (
 )
 from accord.reports.charts.group_figures import MOST_GROUPS
 from accord.reports.compare.comparison import Arm, Comparison
-from accord.reports.intervals import Interval
 from accord.reports.scoring import Score
 from accord.reports.words import formatting as words
 

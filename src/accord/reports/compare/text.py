@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from accord.core.intervals import Interval
 from accord.reports.compare.comparison import Arm, Comparison
-from accord.reports.intervals import Interval
 from accord.reports.scoring import Score, Scoring
 from accord.reports.words import formatting as words
 

@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from accord.core.intervals import Interval
 from accord.reports.charts.drawing import (
     DATA,
     FRAME,
@@ -25,7 +26,6 @@ from accord.reports.charts.drawing import (
     spread,
     write,
 )
-from accord.reports.intervals import Interval
 from accord.reports.scoring import ACCURACY, Score
 from accord.reports.words import formatting as words
 

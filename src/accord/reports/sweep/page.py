@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from accord.records.run_result import RunResult
+from accord.records.sweep_folder import ENDED, Row, SweepFolder, status_of, summary
 from accord.reports.charts.drawing import THEMES
 from accord.reports.run.page import Card, environment
+from accord.reports.scoring import scoring_of
 from accord.reports.sweep import sections as sweep_sections
-from accord.reports.sweep.folder import ENDED, Row, SweepFolder, status_of, summary
 from accord.reports.sweep.text import axis_name, point_name, values_of
 from accord.reports.words import formatting as words
 from accord.reports.words.description import Passage
@@ -79,7 +80,7 @@ def _cards(sweep: SweepFolder) -> list[Card]:
     best = best_point(sweep)
     cards = []
     if best is not None:
-        score = sweep.scoring.headline
+        score = scoring_of(sweep).headline
         found = summary(best, score.name)
         unit = " points" if score.form == "share" else ""
         spread = f"± {score.half(found)}{unit} over {words.count(found.n, 'seed')}" if found.half else ""
@@ -104,7 +105,7 @@ def _cards(sweep: SweepFolder) -> list[Card]:
 
 def best_point(sweep: SweepFolder) -> tuple[Row, ...] | None:
     """The runs of the point with the best mean headline score; None where no run has ended."""
-    score = sweep.scoring.headline
+    score = scoring_of(sweep).headline
     means = [(summary(rows, score.name).mean, rows) for rows in sweep.points]
     known = [(mean, rows) for mean, rows in means if mean is not None]
     return max(known, key=lambda each: score.ill(each[0]))[1] if known else None

@@ -7,13 +7,13 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
+from accord.core.intervals import Interval
+from accord.records.sweep_folder import ENDED, Row, SweepFolder, summary
 from accord.reports.charts.drawing import Theme
-from accord.reports.intervals import Interval
 from accord.reports.layout import Cell, Grid, Part, Plot, Section, cells, plot
-from accord.reports.scoring import Score, Scoring
+from accord.reports.scoring import Score, Scoring, scoring_of
 from accord.reports.sweep import figures
 from accord.reports.sweep.figures import MOST_LINES, Mark
-from accord.reports.sweep.folder import ENDED, Row, SweepFolder, summary
 from accord.reports.sweep.text import axis_name, axis_value, point_name, short, value, values_of
 from accord.reports.words import formatting as words
 
@@ -31,7 +31,7 @@ _INTERVAL = "Dots are runs; means over seeds with 95% t-intervals."
 
 def accuracy(sweep: SweepFolder) -> Section:
     """The headline test score by what is swept."""
-    told = sweep.scoring
+    told = scoring_of(sweep)
     plots = _by_setting(sweep, told.headline, told.headline.title, f"{told.headline.about}.")
     text = () if plots else ("No run has ended yet.",)
     return Section(told.subject.lower(), told.subject, (Part("", text, plots),), "table.csv")
@@ -43,7 +43,7 @@ def privacy(sweep: SweepFolder) -> Section | None:
     if len(spent) < 2:
         return None
     lines, most = _by_epsilon(sweep)
-    score = sweep.scoring.headline
+    score = scoring_of(sweep).headline
     without = [rows for rows in sweep.points if summary(rows, "epsilon").n == 0 and summary(rows, score.name).n]
     bests = [summary(rows, score.name).mean or 0.0 for rows in without]
     dashed = ("without privacy" if len(without) == 1 else "best without privacy", score.best(bests)) if bests else None
@@ -64,7 +64,7 @@ def privacy(sweep: SweepFolder) -> Section | None:
 
 def groups(sweep: SweepFolder) -> Section | None:
     """The gap between groups and the worst group's score; None where no groups were compared."""
-    gap, worst = sweep.scoring.gap, sweep.scoring.worst_group
+    gap, worst = scoring_of(sweep).gap, scoring_of(sweep).worst_group
     if not any(summary(rows, worst.name).n for rows in sweep.points):
         return None
     plots = _by_setting(sweep, gap, gap.title, gap.about) + _by_setting(sweep, worst, worst.title, worst.about)
@@ -80,7 +80,7 @@ def points(sweep: SweepFolder) -> Section:
         settings = [value(rows[0].settings[path], 60) for path in sweep.paths]
         ended = sum(row.status in ENDED for row in rows)
         lines.append(
-            cells(*settings, f"{ended} of {len(rows)}", *(_mean(sweep.scoring, rows, name) for name in measures))
+            cells(*settings, f"{ended} of {len(rows)}", *(_mean(scoring_of(sweep), rows, name) for name in measures))
         )
     grid = Grid("Means over seeds, ± half the 95% interval", head, tuple(lines), "l" * len(sweep.paths) + "r" * 9)
     return Section("points", "Every point", (Part("", _beyond(len(sweep.points)), (), (), (grid,)),), "summary.csv")
@@ -93,7 +93,7 @@ def runs(sweep: SweepFolder) -> Section:
     lines = []
     for row in sweep.rows[:_MOST_TABLE_ROWS]:
         settings = [value(row.settings[path], 60) for path in sweep.paths]
-        told = [_number(sweep.scoring, name, row.measures[name]) for name in measures]
+        told = [_number(scoring_of(sweep), name, row.measures[name]) for name in measures]
         seconds = words.decimal(row.measures["seconds"], 1)
         status = Cell(row.status, words.plain(row.reason, 200))
         lines.append((*cells(*settings, str(row.seed), *told, seconds), status))
@@ -110,7 +110,7 @@ def _beyond(rows: int) -> tuple[str, ...]:
 
 def _told(sweep: SweepFolder) -> dict[str, str]:
     """The measures of which there is something to tell, and what they are called."""
-    told = sweep.scoring
+    told = scoring_of(sweep)
     names = {
         **{score.name: score.title for score in told.scores},
         "epsilon": "ε",
@@ -166,7 +166,7 @@ def _by_setting(sweep: SweepFolder, score: Score, title: str, about: str) -> tup
         return ()
     sketches = _maps(sweep, varied, marks, score)
     # Else the headline against ε has a section of its own.
-    if score is not sweep.scoring.headline or ("privacy.epsilon",) not in varied:
+    if score is not scoring_of(sweep).headline or ("privacy.epsilon",) not in varied:
         sketches += _lines(sweep, varied, marks, score)
     if not sketches and len(marks) <= MOST_ROWS:
         name = f" by {axis_name(varied[0], sweep.paths)}" if varied else ""
@@ -267,7 +267,7 @@ def _by_epsilon(sweep: SweepFolder) -> tuple[list[tuple[str, list[Mark]]], bool]
     """Points by the epsilon they spent, a line for each combination of the settings that are not privacy's; where these
     are too many for lines, one line of the best. Also whether it is that."""
     others = _not_privacy(sweep)
-    score = sweep.scoring.headline
+    score = scoring_of(sweep).headline
     lines: dict[str, dict[str, Mark]] = {}
     many = len({_told_of(rows[0], others) for rows in sweep.points}) > MOST_LINES
     merged = False

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from accord.config.sweep import shown
-from accord.reports.sweep.folder import ENDED, Row, SweepFolder, summary
+from accord.records.sweep_folder import ENDED, Row, SweepFolder, summary
+from accord.reports.scoring import scoring_of
 from accord.reports.words import formatting as words
 
 _ROWS = 40
@@ -47,7 +48,7 @@ def points_table(sweep: SweepFolder) -> RenderableType:
     for path in sweep.paths:
         table.add_column(short(path, sweep.paths), overflow="fold")
     private = any(row.measures["epsilon"] is not None for row in sweep.rows)
-    first, gap = sweep.scoring.headline, sweep.scoring.gap
+    first, gap = scoring_of(sweep).headline, scoring_of(sweep).gap
     grouped = any(row.measures[gap.name] is not None for row in sweep.rows)
     for name in ("runs", first.in_text, *(["ε"] * private), *([gap.in_text] * grouped)):
         table.add_column(name, justify="right", no_wrap=True)

@@ -14,29 +14,31 @@ from typing import Any
 
 from accord.config.sweep import shown
 from accord.core.errors import RunFolderError
+from accord.core.html import html_table
+from accord.core.intervals import Interval, t_interval
 from accord.records import store
 from accord.records.run_result import RunResult, read_result
-from accord.reports.intervals import Interval, t_interval
-from accord.reports.scoring import SCORINGS, Scoring, scoring
+from accord.tasks.base import TaskKind
+from accord.tasks.kinds import KINDS
 
 
-def measures_of(told: Scoring) -> tuple[str, ...]:
-    """What the tables tell of runs that are scored so; the summary has a mean and an interval of each."""
+def measures_of(kind: TaskKind) -> tuple[str, ...]:
+    """The measures in the tables of runs of one kind; the summary has a mean and an interval of each."""
     return (
-        *told.on_test,
+        *kind.test_paths,
         "epsilon",
         "noise_multiplier",
-        *told.on_groups,
-        f"worst_client_decile{told.tenth}",
+        *kind.group_paths,
+        f"worst_client_decile{kind.worst_decile_suffix}",
         "uplink_bytes",
         "downlink_bytes",
         "seconds",
     )
 
 
-MEASURES = measures_of(SCORINGS["classification"])
-"""What the tables tell of runs that predict classes."""
-_ALL = tuple(dict.fromkeys(name for told in SCORINGS.values() for name in measures_of(told)))
+MEASURES = measures_of(KINDS["classification"])
+"""The measures in the tables of runs that predict classes."""
+_ALL = tuple(dict.fromkeys(name for kind in KINDS.values() for name in measures_of(kind)))
 ENDED = ("done", "stopped")
 """Statuses of a run that has a model and will not go on by itself."""
 
@@ -98,15 +100,15 @@ class SweepFolder:
         return tuple(path for axis in self.axes for path in axis)
 
     @property
-    def scoring(self) -> Scoring:
-        """What its runs are scored by: that of the first to have ended, classes where none has."""
-        return SCORINGS[next((row.task for row in self.rows if row.task), "classification")]
+    def task(self) -> str:
+        """The kind of task of its runs: that of the first to have ended, classification where none has."""
+        return next((row.task for row in self.rows if row.task), "classification")
 
     @property
     def measures(self) -> tuple[str, ...]:
         """What the tables tell; of all kinds of targets where the data is swept."""
-        tasks = dict.fromkeys([self.scoring.task, *(row.task for row in self.rows if row.task)])
-        return tuple(dict.fromkeys(name for task in tasks for name in measures_of(SCORINGS[task])))
+        tasks = dict.fromkeys([self.task, *(row.task for row in self.rows if row.task)])
+        return tuple(dict.fromkeys(name for task in tasks for name in measures_of(KINDS[task])))
 
     @property
     def points(self) -> list[tuple[Row, ...]]:
@@ -115,6 +117,13 @@ class SweepFolder:
         for row in self.rows:
             by_point.setdefault(row.point, []).append(row)
         return [tuple(rows) for rows in by_point.values()]
+
+    def _repr_html_(self) -> str:
+        """Its points as a table, for a notebook: settings, runs that ended, and means to four digits."""
+        head, *lines = csv.reader(io.StringIO(summary_text(self)))
+        known = [k for k, name in enumerate(head) if not name.endswith(("_low", "_high")) and any(x[k] for x in lines)]
+        cells = [[_short(line[k]) for k in known] for line in lines]
+        return html_table([head[k] for k in known], cells)
 
     def count(self, *statuses: str) -> int:
         """How many runs have one of these statuses."""
@@ -181,21 +190,21 @@ def read_row(runs: Path, name: str, point: Mapping[str, Any], seed: int, errors:
         reason=reason,
         worst_group=(result and result.fairness and result.fairness.worst_group) or "",
         rounds=result.rounds if result else None,
-        task=scoring(result).task if result else None,
+        task=result.task if result else None,
     )
 
 
 def _measures(result: RunResult) -> dict[str, float | None]:
-    told = scoring(result)
+    kind = KINDS[result.task]
     found = {
         "epsilon": result.figure("privacy", "epsilon"),
         "noise_multiplier": result.figure("privacy", "noise_multiplier"),
-        f"worst_client_decile{told.tenth}": result.figure("clients", "worst_decile"),
+        f"worst_client_decile{kind.worst_decile_suffix}": result.figure("clients", "worst_decile"),
         "uplink_bytes": result.communication.uplink_bytes,
         "downlink_bytes": result.communication.downlink_bytes,
         "seconds": result.seconds,
     }
-    found |= {name: result.figure(*path) for name, path in {**told.on_test, **told.on_groups}.items()}
+    found |= {name: result.figure(*path) for name, path in {**kind.test_paths, **kind.group_paths}.items()}
     return {name: found.get(name) for name in _ALL}
 
 
@@ -288,6 +297,14 @@ def as_json(sweep: SweepFolder) -> dict[str, Any]:
         "report": str(sweep.folder / "report.html"),
         "results": results,
     }
+
+
+def _short(text: str) -> str:
+    """A figure to four digits, for people."""
+    try:
+        return f"{float(text):.4g}" if "." in text else text
+    except ValueError:
+        return text
 
 
 def _number(value: float | None) -> str:

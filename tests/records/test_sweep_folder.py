@@ -13,13 +13,14 @@ from scipy import stats
 
 from accord.core.errors import RunFolderError
 from accord.records import store
-from accord.reports.sweep.folder import (
+from accord.records.sweep_folder import (
     MEASURES,
     Row,
     as_json,
     is_sweep,
     read_sweep,
     status_of,
+    summary,
     summary_text,
     table_text,
     write_tables,
@@ -161,8 +162,18 @@ def test_what_a_run_is_scored_by_is_read_off_its_folder(folder: Path) -> None:
     store.write_json(folder / "runs/run-1/result.json", result_json(task="regression", **scored))
     sweep = read_sweep(folder)
     assert (sweep.rows[0].task, sweep.rows[1].task) == ("regression", "classification")
-    assert sweep.scoring.task == "regression"
+    assert sweep.task == "regression"
     assert sweep.rows[0].measures["worst_client_decile_mse"] == 5.0
     # Where the data is swept, the tables have the columns of both kinds.
     first, second = rows(table_text(sweep))[:2]
     assert (first["rmse"], first["accuracy"], second["rmse"], second["accuracy"]) == ("60.0", "", "", "0.75")
+
+
+def test_in_a_notebook_each_point_is_a_row() -> None:
+    text = made({"a.b": [1, 2]}, private=True)._repr_html_()
+    assert text.count("<tr>") == 3
+    assert "<th>a.b</th>" in text
+    assert "<th>accuracy</th>" in text
+    assert "accuracy_low" not in text
+    mean = summary(made({"a.b": [1, 2]}, private=True).points[0], "accuracy").mean
+    assert f"<td>{mean:.4g}</td>" in text

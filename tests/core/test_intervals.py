@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from accord.core.intervals import Interval, t_interval
 from accord.core.streams import stream
-from accord.reports.intervals import Interval, t_interval
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30), st.floats(0.5, 0.999))
