@@ -213,6 +213,12 @@ def test_client_counts_that_cannot_be_are_refused() -> None:
         client_spread(np.array([1]), np.array([2]), lower_is_better=False, min_rows=0)
 
 
+def test_a_client_is_too_small_below_the_rows_given_and_not_at_them() -> None:
+    n = np.array([29, 30, 31, 0])
+    assert client_spread(n // 2, n, lower_is_better=False, most=1, min_rows=30).too_small == 1
+    assert client_spread(n // 2, n, lower_is_better=False, most=1).too_small == 1  # 30 is the default
+
+
 def test_a_rate_is_flagged_by_the_rows_it_rests_on() -> None:
     """100 rows, of which 8 are positive: the group is large enough to say, its TPR is not."""
     arrays = {"tp": [5, 40, 0], "fn": [3, 40, 0], "fp": [2, 10, 4], "tn": [90, 10, 6]}

@@ -97,6 +97,44 @@ def test_an_interval_of_a_mean_of_squares_does_not_reach_below_0() -> None:
     assert report.intervals["bias"][0] < 0.0
 
 
+def test_an_interval_without_a_finite_end_is_none() -> None:
+    """Squares of 1e100 are finite, their squares are not: the standard error of the mse is infinite."""
+    report = group_reports(sums_of([1e100, 2e100, 3e100]), ERRORS_BY_GROUP, 0.95, 1)["a"]
+    assert report.values["mse"] == pytest.approx(14e200 / 3)
+    assert report.intervals["mse"] is None
+    assert report.intervals["bias"] is not None
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.99])
+def test_three_groups_share_the_error_between_their_pairs(confidence: float) -> None:
+    """The level of a regression's gaps, written out: each of three pairs at 1 - (1 - confidence) / 3."""
+    grouping, y, predicted = draw()
+    errors = predicted - y
+    z = stats.norm.ppf(1 - (1 - confidence) / 6)
+    means = [errors[grouping.codes == code].mean() for code in range(3)]
+    halves = [z * stats.sem(errors[grouping.codes == code]) for code in range(3)]
+    lows, highs = [0.0], []
+    for i in range(3):
+        for j in range(3):
+            if i != j:
+                half = math.hypot(halves[i], halves[j])
+                lows.append(means[i] - means[j] - half)
+                highs.append(means[i] - means[j] + half)
+    found = gap_intervals(ERRORS_BY_GROUP, sum_errors(grouping, errors), confidence)["bias_gap"]
+    assert found == pytest.approx((max(lows), max(highs)), rel=1e-9)
+
+
+def test_a_group_of_errors_is_too_small_below_the_size_given_and_not_at_it() -> None:
+    sums = sums_of([1.0] * 61, [0] * 31 + [1] * 30)
+    assert {name: report.too_small for name, report in group_reports(sums, ERRORS_BY_GROUP, 0.95, 31).items()} == {
+        "a": False,
+        "b": True,
+        "c": True,
+    }
+    assert group_reports(sums, ERRORS_BY_GROUP, 0.95, 31)["b"].too_small_rates == ("mse", "mae", "bias")
+    assert group_reports(sums, ERRORS_BY_GROUP, 0.95, 30)["b"].too_small_rates == ()
+
+
 def test_groups_of_no_row_and_of_one() -> None:
     sums = sums_of([2.0, 1.0, 1.0], [0, 1, 1])
     reports = group_reports(sums, ERRORS_BY_GROUP, 0.95, 1)

@@ -75,6 +75,7 @@ def test_counts_survive_json(table: list[tuple[int, int, int]], positive: int | 
         ({"correct": [9, 1]}, "more correct rows than rows"),
         ({"tp": None}, "need tp, fp, tn and fn"),
         ({"positive": None}, "need tp, fp, tn and fn"),
+        ({"positive": None, "tp": None}, "need tp, fp, tn and fn"),
         ({"positive": "1"}, "positive must be a label"),
         ({"tn": [1, 5]}, "must be n in every group"),
         ({"correct": [0, 1]}, "between tp and tp"),

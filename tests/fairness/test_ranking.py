@@ -35,6 +35,8 @@ def test_of_several_classes_each_against_the_rest(classes: int, seed: int) -> No
     probabilities /= probabilities.sum(1, keepdims=True)
     predictions = probabilities.argmax(1)
     found = rank(labels, predictions, probabilities, None)
+    if classes > 2:  # a class that counts as positive changes nothing then
+        assert rank(labels, predictions, probabilities, positive=1) == found
     assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, predictions))
     one_hot = label_binarize(labels, classes=list(range(classes))) if classes > 2 else np.eye(2)[labels]
     assert found.roc_auc == pytest.approx(roc_auc_score(one_hot, probabilities, average="macro"))

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ import regressions
 from accord.orchestration.evaluation import spread_json
 from accord.orchestration.group_measures import QUANTILES, client_measures, client_quantiles, fairness_report
 from accord.orchestration.prepare import prepare
+from accord.orchestration.prepared import Prepared
 from accord.orchestration.scoring import group_scores, scores_of
 from accord.program.evaluate import evaluate
+from accord.tasks.base import Evaluated
 
 
 def test_clients_and_groups_add_up(tmp_path: Path) -> None:
@@ -36,6 +39,21 @@ def test_clients_and_groups_add_up(tmp_path: Path) -> None:
     known = [each["groups"]["group=0"]["bias"] for each in clients]
     assert list(group["bias"]["quantiles"].values()) == pytest.approx(list(np.quantile(known, QUANTILES)))
     assert (group["clients"], group["too_small"]) == (6, 6)
+
+
+def test_a_clients_group_is_too_small_below_the_size_given_and_not_at_it() -> None:
+    """The size asked for is that of one client's group: off by one, that client would be counted too."""
+    sizes = [each["groups"]["group=0"]["n"] for each in client_measures(*evaluated_with({"groups": ["group"]}))]
+    at = sorted(sizes)[3]
+    section = {"groups": ["group"], "min_group_size": at}
+    clients, told = client_measures(*evaluated_with(section)), client_quantiles(*evaluated_with(section))
+    assert [each["groups"]["group=0"]["too_small"] for each in clients] == [size < at for size in sizes]
+    assert told["groups"]["group=0"]["too_small"] == sum(size < at for size in sizes) < 6
+
+
+def evaluated_with(fairness: dict[str, Any]) -> tuple[Prepared, Evaluated]:
+    prepared = prepare(regressions.study(fairness=fairness))
+    return prepared, evaluate(prepared.work.task, prepared.initial, prepared.federated.data.test, 100)
 
 
 @pytest.mark.parametrize("value", [3e38, np.inf])

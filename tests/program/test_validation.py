@@ -19,7 +19,7 @@ SCORES = st.lists(st.one_of(st.none(), st.floats(0, 3), st.just(math.nan), st.ju
 @settings(derandomize=True, deadline=None)
 def test_the_best_is_the_last_improvement(scores: list[float | None], min_delta: float) -> None:
     rounds = list(enumerate(scores, start=1))
-    found = watch(rounds, "loss", min_delta)
+    found = watch(rounds, lower_is_better=True, min_delta=min_delta)
     best = math.inf
     at = None
     for number, score in rounds:
@@ -29,9 +29,9 @@ def test_the_best_is_the_last_improvement(scores: list[float | None], min_delta:
 
 
 def test_accuracy_rises_and_a_tie_is_no_improvement() -> None:
-    assert watch([(2, 0.5), (4, 0.5), (6, 0.6), (8, 0.1)], "accuracy", 0.0) == Watch(6, 0.6, 1)
-    assert watch([(2, 0.5), (4, 0.5)], "accuracy", 0.0) == Watch(2, 0.5, 1)
-    assert watch([], "loss", 0.0) == Watch()
+    assert watch([(2, 0.5), (4, 0.5), (6, 0.6), (8, 0.1)], lower_is_better=False, min_delta=0.0) == Watch(6, 0.6, 1)
+    assert watch([(2, 0.5), (4, 0.5)], lower_is_better=False, min_delta=0.0) == Watch(2, 0.5, 1)
+    assert watch([], lower_is_better=True, min_delta=0.0) == Watch()
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.25, 0.9])

@@ -21,8 +21,11 @@ def validate(prepared: Prepared, params: Params) -> TestScores | None:
 
 def watched(section: EarlyStopping, records: Sequence[RoundRecord]) -> Watch:
     """What the scores recorded so far come to; rounds that were not evaluated do not count."""
-    scores = [(record.round, record.validation[section.metric]) for record in records if record.validation is not None]
-    return watch(scores, section.metric, section.min_delta)
+    known = [(record.round, record.validation) for record in records if record.validation is not None]
+    if not known:
+        return Watch()
+    scores = [(round_number, validation[section.metric]) for round_number, validation in known]
+    return watch(scores, known[0][1].kind.lower_is_better(section.metric), section.min_delta)
 
 
 def best_params(

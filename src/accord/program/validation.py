@@ -8,7 +8,6 @@ round alone, so a run that is taken up again decides as it would have.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -32,24 +31,24 @@ class Watch:
     waited: int = 0
 
 
-def watch(scores: Iterable[tuple[int, float | None]], metric: Literal["loss", "accuracy"], min_delta: float) -> Watch:
+def watch(scores: Iterable[tuple[int, float | None]], lower_is_better: bool, min_delta: float) -> Watch:
     """The best score, and for how many evaluations nothing has been better.
 
     Args:
         scores: round and score of each evaluation, in order; a score that is None or not finite is no improvement.
-        metric: `loss` is to fall, `accuracy` to rise.
+        lower_is_better: whether the score is to fall, as a loss, or to rise, as accuracy.
         min_delta: a score improves if it is better than the best so far by more than this.
 
-    >>> watch([(1, 0.9), (2, 0.7), (3, 0.69), (4, 0.8)], "loss", min_delta=0.05)
+    >>> watch([(1, 0.9), (2, 0.7), (3, 0.69), (4, 0.8)], lower_is_better=True, min_delta=0.05)
     Watch(best_round=2, best=0.7, waited=2)
     """
     found = Watch()
-    sign = -1.0 if metric == "loss" else 1.0
-    for round, score in scores:
+    sign = -1.0 if lower_is_better else 1.0
+    for round_number, score in scores:
         known = math.nan if score is None else sign * score
         before = -math.inf if found.best is None else sign * found.best
         if math.isfinite(known) and known - before > min_delta:
-            found = Watch(round, score, 0)
+            found = Watch(round_number, score, 0)
         else:
             found = replace(found, waited=found.waited + 1)
     return found

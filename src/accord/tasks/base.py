@@ -204,6 +204,10 @@ class TaskKind:
         """Every score of the test rows."""
         return (*self.scores, *self.final_scores)
 
+    def lower_is_better(self, key: str) -> bool:
+        """Whether less is better of the score that `result.json` has under this key."""
+        return next((score.lower_is_better for score in self.all_scores if score.result_key == key), True)
+
     def spread(self, sums: NDArray[Any], n: Integers) -> ClientSpread:
         """The spread of `local` over clients.
 
