@@ -88,3 +88,44 @@ class Branching(nn.Module):
 
 def branches(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return Branching(input_shape[0], classes)
+
+
+class Spare(nn.Module):
+    """Has a layer that it does not use."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, classes)
+        self.spare = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)  # type: ignore[no-any-return]
+
+
+def with_a_spare_layer(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    return Spare(input_shape[0], classes)
+
+
+class Clamped(nn.Module):
+    """Keeps its weights within bounds, which they are to begin with."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.linear.weight.data.clamp_(-1, 1)
+        return self.linear(x)  # type: ignore[no-any-return]
+
+
+def clamped(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    return Clamped(input_shape[0], classes)
+
+
+def spectral(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Its norm is followed by power iteration, whose vectors are buffers that forward writes."""
+    return nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(input_shape[0], classes)))
+
+
+def renormed(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    return nn.Sequential(nn.Embedding(12, 6, max_norm=50.0), nn.Flatten(), nn.Linear(6 * input_shape[0], classes))

@@ -90,6 +90,14 @@ class ClientWork:
         return self.plan if self.plan is not None and self.plan.unit in ("sample", "batch") else None
 
     @property
+    def unused(self) -> tuple[str, ...]:
+        """Parameters that the optimiser leaves alone, as `torch.optim` does.
+
+        Where steps are noised there are none. Noise goes to every parameter, so that it does not tell which are used.
+        """
+        return self.task.unused if self.local_plan is None else ()
+
+    @property
     def sent(self) -> tuple[str, ...]:
         """Names of what a client sends: what is trained, without privacy the buffers, and what its rule sends."""
         own = set(self.rule.own)
@@ -193,7 +201,8 @@ def start(work: ClientWork, shared: Params, carried: Mapping[str, Tensor] = NOTH
         client = {name: before.get(name, torch.zeros_like(value)) for name, value in trainable.items()}
         offset = rule.offset(rule.values(shared), client)
     anchor = {name: shared[name] for name in trainable} if rule.anchored else {}
-    return ClientState(trainable, rest, work.optimizer.init(trainable), offset, anchor)
+    used = {name: value for name, value in trainable.items() if name not in work.unused}
+    return ClientState(trainable, rest, work.optimizer.init(used), offset, anchor)
 
 
 def _model_part(rule: LocalRule, shared: Params) -> Params:
@@ -236,8 +245,9 @@ def step(
         # Added after clipping and noise: it depends on the client's rows through noised or released values alone.
         correction = work.rule.correction(state.trainable, state.anchor, state.offset)
         gradients = p.add(gradients, correction) if correction else gradients
-    trainable, optimizer = work.optimizer.update(gradients, state.optimizer, state.trainable)
-    new = ClientState(trainable, rest, optimizer, state.offset, state.anchor)
+    used = {name: value for name, value in state.trainable.items() if name not in work.unused}
+    moved, optimizer = work.optimizer.update({name: gradients[name] for name in used}, state.optimizer, used)
+    new = ClientState(state.trainable | moved, rest, optimizer, state.offset, state.anchor)
     return new if live is None else _where(live, new, state)
 
 

@@ -1,11 +1,14 @@
 """The task of a study: the network it names, built for its data, with its loss."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from accord.config.model import Model
 from accord.config.training import Training
 from accord.core.errors import PrivacyError, StudyError
+from accord.core.streams import stream
 from accord.data.federated import DataSet
 from accord.models.build import build
 from accord.program.custom_parts import custom_loss
@@ -22,7 +25,7 @@ def make_task(model: Model, data: DataSet, seed: int, training: Training | None 
         training: the study's `training` section, which may name a loss; None names none.
 
     Raises:
-        StudyError: the network does not fit the data.
+        StudyError: the network does not fit the data, or writes its parameters in `forward`.
     """
     options = model.model_dump(exclude={"name"})
     classes, shape, tokens = len(data.class_names), tuple(data.train.x.shape[1:]), data.tokens()
@@ -33,7 +36,20 @@ def make_task(model: Model, data: DataSet, seed: int, training: Training | None 
     task = Task(network, classes, loss)
     if tokens is not None:
         _check_tokens(model.name, task, shape, tokens)
-    return task
+    rows = _trial_rows(shape, stream(seed, "rows that the network is tried on"), tokens)
+    written = [name for name in task.written(rows) if name not in task.buffers]
+    if written:
+        raise StudyError(
+            f"model {model.name}: its network writes parameter {written[0]!r} in forward, past the optimizer, so that "
+            "clients would train otherwise than in PyTorch; make forward read its parameters alone"
+        )
+    return replace(task, unused=task.unreached(rows))
+
+
+def _trial_rows(shape: tuple[int, ...], rng: np.random.Generator, tokens: int | None) -> torch.Tensor:
+    if tokens is None:
+        return torch.from_numpy(rng.standard_normal((2, *shape), dtype=np.float32))
+    return torch.from_numpy(rng.integers(tokens, size=(2, *shape)))
 
 
 def _check_tokens(name: str, task: Task, shape: tuple[int, ...], tokens: int) -> None:
@@ -49,7 +65,7 @@ def _check_tokens(name: str, task: Task, shape: tuple[int, ...], tokens: int) ->
 
 
 def check_stateless(name: str, task: Task, data: DataSet, rng: np.random.Generator) -> None:
-    """Refuses a network whose output depends on rows it has seen before.
+    """Refuses a network whose output depends on rows it has seen before, or that writes its buffers.
 
     Args:
         name: of the network.
@@ -58,11 +74,17 @@ def check_stateless(name: str, task: Task, data: DataSet, rng: np.random.Generat
         rng: draws the rows it is tried on.
 
     Raises:
-        PrivacyError: the network remembers rows.
+        PrivacyError: the network remembers rows, or writes buffers in `forward`.
     """
     shape = tuple(data.train.x.shape[1:])
     if task.remembers(shape, rng, tokens=data.train.holds_tokens):
         raise PrivacyError(
             f"model {name}: the network remembers rows it has seen, so clipping one sample or client does "
             "not bound what it changes; make forward depend on its input and parameters alone"
+        )
+    written = () if task.keeps_statistics() else task.written(_trial_rows(shape, rng, data.tokens()))
+    if written:  # running statistics have a refusal of their own
+        raise PrivacyError(
+            f"model {name}: the network writes {written[0]!r} in forward, which no noise covers and no client sends "
+            "under privacy; make forward depend on its input and parameters alone"
         )

@@ -35,6 +35,8 @@ class Task:
         classes: how many labels; labels are integers in `[0, classes)`. 0 where the target is a number.
         loss: what is trained by; None takes `per_sample`. Outputs and targets `[batch, ...]` to `[batch]`, each row's
             loss by itself.
+        unused: names of parameters that outputs do not depend on. As `torch.optim` does with a gradient of None, plain
+            training leaves them alone: no weight decay, no momentum. `unreached` finds them.
         kind: what is learned, with its loss and its scores.
         evaluated: a copy of the skeleton in evaluation mode (batch norm uses its running statistics).
         trainable: names of the parameters that get gradients.
@@ -42,12 +44,14 @@ class Task:
 
     Raises:
         StudyError: the model draws random numbers of its own while training (dropout), or has a batch
-            norm without momentum. Such draws come from no named stream and would break reproducibility.
+            norm without momentum. Such draws come from no named stream and would break reproducibility. Or an
+            embedding has a `max_norm`: it writes its weights in `forward`, past the optimiser.
     """
 
     model: nn.Module
     classes: int
     loss: Loss | None = None
+    unused: tuple[str, ...] = ()
     kind: TaskKind = field(init=False, repr=False)
     evaluated: nn.Module = field(init=False, repr=False)
     trainable: tuple[str, ...] = field(init=False)
@@ -59,6 +63,11 @@ class Task:
             if isinstance(module, _DROPOUT) and getattr(module, "p", getattr(module, "dropout", 0)) > 0:
                 raise StudyError(
                     f"model: layer {name!r} is dropout, whose draws come from no named stream; set its p to 0"
+                )
+            if getattr(module, "max_norm", None) is not None:
+                raise StudyError(
+                    f"model: layer {name!r} has a max_norm, with which PyTorch writes its weights in forward, past the "
+                    "optimizer; set max_norm to None, or normalise what the layer gives"
                 )
             if isinstance(module, BATCH_NORM) and module.momentum is None:
                 raise StudyError(f"model: batch norm {name!r} needs a momentum; cumulative averaging is not kept")
@@ -115,6 +124,37 @@ class Task:
         first = answer(one)
         answer(other)
         return not torch.equal(first, answer(one))
+
+    def written(self, x: Tensor) -> tuple[str, ...]:
+        """Names of parameters and floating-point buffers that a forward pass in training mode writes: found by trial.
+
+        Tried at the initial values and at a hundred times these, since what keeps weights within bounds writes none
+        that are.
+
+        Args:
+            x: rows to try, `[batch, ...]`.
+        """
+        names: dict[str, None] = {}
+        for scale in (1.0, 100.0):
+            params = {name: value * scale for name, value in self.init(torch.float32).items()}
+            given = {name: value.clone() for name, value in params.items()}
+            with torch.no_grad():
+                functional_call(copy.deepcopy(self.model), given, (x,))
+            same = {name: torch.equal(value.nan_to_num(), params[name].nan_to_num()) for name, value in given.items()}
+            names |= dict.fromkeys(name for name, unchanged in same.items() if not unchanged)
+        return tuple(names)
+
+    def unreached(self, x: Tensor) -> tuple[str, ...]:
+        """Names of trainable parameters that the outputs do not depend on: those of which PyTorch's gradient is None.
+
+        Args:
+            x: rows to try, `[batch, ...]`.
+        """
+        params = {name: value.requires_grad_(name in self.trainable) for name, value in self.init().items()}
+        outputs = self.logits(params, x)
+        leaves = [params[name] for name in self.trainable]
+        gradients = torch.autograd.grad(outputs.sum(), leaves, allow_unused=True)
+        return tuple(name for name, value in zip(self.trainable, gradients, strict=True) if value is None)
 
     def logits(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Outputs `[batch, classes]` (or 1) in training mode; batch norm updates its buffers in `params` in place.

@@ -182,7 +182,7 @@ class Vectorised:
         x, plan = self._data.data.train.x, work.local_plan
         by_sample = plan is not None and plan.unit == "sample"
         network = stack_network(work.task.model, x.dim() - 1, by_sample=by_sample)
-        if network is None:
+        if network is None or work.unused:  # kernels move every parameter
             return None
         start = network.enter({name: shared[name].unsqueeze(0) for name in work.task.trainable})
         row = Table.features(x[:1].unsqueeze(0).clone(), self._device, work.dtype)
