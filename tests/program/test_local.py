@@ -17,6 +17,7 @@ from accord.program import local
 from accord.program.local import Batch, ClientWork
 from accord.program.optimizers import adam, sgd
 from accord.tasks.task import Task
+from released import released, widened
 
 N = 40
 DIVISOR = 8.0
@@ -79,10 +80,11 @@ def test_sample_step_is_the_clipped_sum_plus_noise_over_the_expected_batch(task:
     state = local.step(work, local.start(work, params), batch, DIVISOR, noise)
     total = p.zeros_like(params)
     for row in naive_gradients(work.task, params, batch):
-        total = p.add(total, row, min(1.0, 0.5 / p.norm(row)))
+        total = p.add(total, row, min(1.0, 0.5 / (p.norm(row) * (1 + 1e-5))))
+    noised = released(total, noise, widened(0.5, 0.5, p.count(params)))
     for name, value in moved(state, params).items():
         # 8 is the expected batch; 11 rows were drawn.
-        torch.testing.assert_close(value, (total[name] + noise[name]) / 8, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(value, noised[name] / 8, rtol=1e-10, atol=TINY)
 
 
 def test_batch_step_is_the_clipped_mean_plus_noise(task: Callable[..., Task]) -> None:
@@ -93,9 +95,10 @@ def test_batch_step_is_the_clipped_mean_plus_noise(task: Callable[..., Task]) ->
     state = local.step(work, local.start(work, params), batch, DIVISOR, noise)
     rows = naive_gradients(work.task, params, batch)
     mean = {name: torch.stack([r[name] for r in rows]).sum(0) / 8 for name in params}
-    scale = min(1.0, 0.5 / p.norm(mean))
+    clipped = p.multiply(mean, min(1.0, 0.5 / (p.norm(mean) * (1 + 1e-5))))
+    noised = released(clipped, noise, widened(0.5, 1.0, p.count(params)))
     for name, value in moved(state, params).items():
-        torch.testing.assert_close(value, mean[name] * scale + noise[name], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(value, noised[name], rtol=1e-10, atol=TINY)
 
 
 @pytest.mark.parametrize("unit", [None, "sample", "batch"])
@@ -168,9 +171,10 @@ def test_an_empty_batch_is_noise_alone(task: Callable[..., Task], unit: str) -> 
     assert noise is not None
     empty = make_batch(width=1)._replace(weight=torch.zeros(1, dtype=torch.float64))
     state = local.step(work, local.start(work, params), empty, DIVISOR, noise)
-    divisor = 8 if unit == "sample" else 1
+    divisor, sensitivity = (8, 0.5) if unit == "sample" else (1, 1.0)
+    noised = released(p.zeros_like(params), noise, widened(0.5, sensitivity, p.count(params)))
     for name, value in moved(state, params).items():
-        torch.testing.assert_close(value, noise[name] / divisor)
+        torch.testing.assert_close(value, noised[name] / divisor, rtol=1e-10, atol=TINY)
 
 
 def test_micro_batches_give_the_same_sum(task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch) -> None:
