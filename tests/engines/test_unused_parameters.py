@@ -48,7 +48,8 @@ def test_three_steps_are_torchs(
         for _ in range(3):
             optimizer.zero_grad()
             table = data.data.train
-            torch.nn.functional.cross_entropy(model(table.x[rows].double()), table.y[rows]).backward()
+            loss = torch.nn.functional.cross_entropy(model(table.x[rows].double()), table.y[rows])
+            torch.autograd.backward(loss)
             optimizer.step()
         for name, value in model.named_parameters():
             torch.testing.assert_close(shared[name] + result.update[name], value.detach(), rtol=1e-9, atol=1e-12)
