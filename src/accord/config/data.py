@@ -295,6 +295,8 @@ class CsvData(Section):
     """`[low, high]` of a column of numbers, which becomes [0, 1]; read off the training rows where none is given."""
     clamp: Flag = False
     """Whether a value outside a range given in `ranges` is moved to its nearer end; else it is refused."""
+    dates: dict[str, Literal["year-month-day", "days_since", "cyclic"]] = {}  # noqa: RUF012
+    """Features that are dates, YYYY-MM-DD, and the rule by which they become numbers; `ranges` has their years."""
     logarithmic: tuple[str, ...] = ()
     """Columns of numbers from 0 scaled by log(1 + value)."""
     bins: dict[str, tuple[Real, ...]] = {}  # noqa: RUF012
@@ -349,6 +351,11 @@ class CsvData(Section):
         for column, values in self.categories.items():
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"categories: {column!r} needs one value or more, each once")
+        years = [value for column in self.dates for value in self.ranges.get(column, ())]
+        if any(value % 1 or not 1 <= value <= 9998 for value in years):
+            raise ValueError(
+                "ranges: a column of dates has its first and last year, whole numbers such as [2015, 2030]"
+            )
         negative = [column for column in self.logarithmic if self.ranges.get(column, (0.0,))[0] < 0]
         if negative:
             raise ValueError(f"logarithmic: {negative[0]!r} needs a range from 0 or more")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from accord.core.errors import DataError
 from accord.data.class_names import spellings
+from accord.data.date_columns import DateColumn
 from accord.data.sources.table_file import Frame, Numbers
 
 Outside = Literal["refuse", "extend", "clamp"]
@@ -139,7 +140,7 @@ class CategoryColumn:
         return {"name": self.name, "kind": "category", "values": list(self.values), "missing": self.missing}
 
 
-Column = NumberColumn | CategoryColumn
+Column = NumberColumn | CategoryColumn | DateColumn
 
 
 def nearest_of(word: str, known: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from accord.core.errors import DataError, RunFolderError
+from accord.data.date_columns import DateColumn
 from accord.data.feature_columns import CategoryColumn, Column, NumberColumn, nearest_of
 from accord.data.sources.table_file import Coded, Frame
 
@@ -53,7 +54,7 @@ class TableInput:
 
     def category_names(self) -> list[str]:
         """Columns to read as texts."""
-        return [column.name for column in self.columns if isinstance(column, CategoryColumn)]
+        return [column.name for column in self.columns if not isinstance(column, NumberColumn)]
 
     def check_names(self, there: Iterable[str], where: str) -> None:
         """Refuses a table that lacks a column, or has one that nobody told of.
@@ -212,7 +213,9 @@ def preprocessing_of(data: "DataSet") -> Preprocessing:
 
 def _without_marks(column: Coded, wanted: TableInput, name: str) -> Coded:
     """The column with marks of missing values as code -1, but for marks that are categories."""
-    values = next(each.values for each in wanted.columns if isinstance(each, CategoryColumn) and each.name == name)
+    values = next(
+        (each.values for each in wanted.columns if isinstance(each, CategoryColumn) and each.name == name), ()
+    )
     marks = np.array([value in wanted.missing_values and value not in values for value in column.values] + [True])
     return Coded(np.where(marks[column.codes], -1, column.codes), column.values)
 
@@ -233,6 +236,10 @@ def _input(value: Mapping[str, Any]) -> TableInput | TensorInput:
 def _column(value: Mapping[str, Any]) -> Column:
     if value["kind"] == "category":
         return CategoryColumn(value["name"], tuple(value["values"]), value["missing"])
+    if value["kind"] == "date":
+        years = value["years"]
+        whole = None if years is None else (int(years[0]), int(years[1]))
+        return DateColumn(value["name"], value["rule"], whole, value["outside"], value["missing"])
     bounds = value["range"]
     return NumberColumn(
         value["name"],

@@ -7,6 +7,7 @@ rows that nobody accounted for. A private study states them (`ranges`, `categori
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from accord.config.data import CsvData
 from accord.core.errors import DataError, StudyError
 from accord.core.streams import stream
 from accord.data.class_names import check_test_labels, spellings
+from accord.data.date_columns import DateColumn, ordinals
 from accord.data.feature_columns import CategoryColumn, Column, NumberColumn
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.missing import MISSING_TEXTS
@@ -135,7 +137,7 @@ def _without_missing(settings: CsvData, layout: Layout, frame: Frame, marks: fro
         frame = _filled(settings, frame)
         whole = settings.missing == "category"
         number_gap = {*layout.numbers, settings.target} & set(frame.numbers) if whole else set(frame.numbers)
-        text_gap = {settings.target} & set(frame.texts) if whole else set(frame.texts)
+        text_gap = {settings.target, *layout.dates} & set(frame.texts) if whole else set(frame.texts)
         absent = {name: np.isnan(frame.numbers[name]) for name in number_gap}
         absent |= {name: (frame.texts[name].codes < 0) | absent.get(name, False) for name in text_gap}
     first = {name: int(where.argmax()) for name, where in absent.items() if where.any()}
@@ -193,15 +195,39 @@ def _features(
     """Features of the training and of the test rows, float32."""
     rows = np.concatenate([train, test])
     coded = {name: _values(settings, name, frame, rows, derived) for name in layout.categories}
-    width = len(layout.numbers) + sum(len(column.names) for column in coded.values())
+    dates = [
+        _date_column(settings, name, frame, train, derived).features_of(frame, rows).astype(np.float32)
+        for name in layout.dates
+    ]
+    width = len(layout.numbers) + sum(part.shape[1] for part in dates) + sum(len(c.names) for c in coded.values())
     x = np.zeros((len(rows), width), dtype=np.float32)
     for at, name in enumerate(layout.numbers):
         x[:, at] = _scaled(settings, name, frame, rows, train, derived)
     at, every = len(layout.numbers), np.arange(len(rows))
+    for part in dates:
+        x[:, at : at + part.shape[1]] = part
+        at += part.shape[1]
     for column in coded.values():
         x[every, at + column.codes[rows]] = 1
         at += len(column.names)
     return x[: len(train)], x[len(train) :]
+
+
+def _date_column(settings: CsvData, name: str, frame: Frame, train: Rows, derived: list[str]) -> DateColumn:
+    """A column of dates, its years as stated or else those of the training rows."""
+    rule, stated, fill = settings.dates[name], settings.ranges.get(name), settings.fill.get(name)
+    missing = None if fill is None else str(fill)
+    if rule == "cyclic":
+        return DateColumn(name, rule, missing=missing)
+    if stated is not None:
+        return DateColumn(
+            name, rule, (int(stated[0]), int(stated[1])), "clamp" if settings.clamp else "refuse", missing
+        )
+    derived.append(f"the years of {name}")
+    column = frame.texts[name]
+    days = ordinals(Coded(column.codes[train], column.values), lambda at: frame.place(int(train[at])), name)
+    years = date.fromordinal(int(days.min())).year, date.fromordinal(int(days.max())).year
+    return DateColumn(name, rule, years, "extend", missing)
 
 
 def _scaled(settings: CsvData, name: str, frame: Frame, rows: Rows, train: Rows, derived: list[str]) -> Numbers:
@@ -254,6 +280,7 @@ def _preprocessing(
             )
         )
     rows = np.concatenate([train, test])
+    columns += [_date_column(settings, name, frame, train, []) for name in layout.dates]
     for name in layout.categories:
         fill = settings.fill.get(name)
         known = _values(settings, name, frame, rows, []).names

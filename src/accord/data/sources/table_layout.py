@@ -18,6 +18,7 @@ class Layout:
     categories: tuple[str, ...]  # features too
     groups: tuple[str, ...]
     bins: tuple[str, ...]  # those of the groups that are cut from numbers
+    dates: tuple[str, ...] = ()  # features, between the two
 
     def read_as_numbers(self) -> list[str]:
         """The columns to read as numbers."""
@@ -26,7 +27,11 @@ class Layout:
     def read_as_texts(self) -> list[str]:
         """The columns to read as texts."""
         target = [] if self.regression else [self.target]
-        return [*dict.fromkeys([*target, *self.categories, *(name for name in self.groups if name not in self.bins)])]
+        return [
+            *dict.fromkeys(
+                [*target, *self.categories, *self.dates, *(name for name in self.groups if name not in self.bins)]
+            )
+        ]
 
 
 def layout_of(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> Layout:
@@ -39,7 +44,7 @@ def layout_of(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> 
         ("target", [settings.target]),
         ("features", settings.features or ()),
         *((key, getattr(settings, key)) for key in ("groups", "categorical", "categories", "ranges")),
-        *((key, getattr(settings, key)) for key in ("logarithmic", "bins", "fill")),
+        *((key, getattr(settings, key)) for key in ("logarithmic", "bins", "fill", "dates")),
     ]
     for key, columns in named:
         if lost := [column for column in columns if column not in there]:
@@ -64,10 +69,13 @@ def layout_of(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> 
     spelled = {*settings.categorical, *settings.categories} - set(settings.bins)
     if both := [column for column in (*settings.ranges, *settings.logarithmic) if column in spelled]:
         raise StudyError(f"data.ranges: {both[0]!r} is categorical, which has no range; leave out one of the two")
+    if both := [column for column in settings.dates if column in {*spelled, *settings.logarithmic, *settings.bins}]:
+        raise StudyError(f"data.dates: {both[0]!r} is a category, a bin or logarithmic, too; leave out one of the two")
     categories = tuple(column for column in features if column in spelled)
-    numbers = tuple(column for column in features if column not in spelled)
+    dates = tuple(column for column in features if column in settings.dates)
+    numbers = tuple(column for column in features if column not in spelled and column not in dates)
     regression = settings.target_kind == "number"
-    return Layout(settings.target, regression, numbers, categories, groups, tuple(settings.bins))
+    return Layout(settings.target, regression, numbers, categories, groups, tuple(settings.bins), dates)
 
 
 def nearest_column(word: str, known: Iterable[str]) -> str:

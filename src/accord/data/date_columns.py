@@ -1,0 +1,132 @@
+"""A column of dates as features, by a named rule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from math import pi
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.core.errors import DataError
+from accord.data.sources.table_file import Coded, Frame
+
+Rule = Literal["year-month-day", "days_since", "cyclic"]
+_WIDTHS: dict[Rule, int] = {"year-month-day": 3, "days_since": 1, "cyclic": 4}
+_UNREAD = -1
+
+
+@dataclass(frozen=True)
+class DateColumn:
+    """A column of dates.
+
+    Attributes:
+        name: of the column.
+        rule: `year-month-day`, three features: the year scaled by `years`, the month and the day by their calendar, so
+            that January and the 1st are 0, December and the 31st are 1. `days_since`, one feature: days since 1 January
+            of the first of `years`, which is 0, and 31 December of the last is 1. `cyclic`, four features: sine and
+            cosine of the place in the year, and in the week from Monday, as scikit-learn's example of cyclic features.
+        years: the first and the last; None of rule `cyclic`, which needs none.
+        outside: whether a date of another year is refused, moved to the first or last day of `years`, or scaled beyond.
+        missing: the date that stands in for a missing one; None refuses it.
+    """
+
+    name: str
+    rule: Rule
+    years: tuple[int, int] | None = None
+    outside: Literal["refuse", "extend", "clamp"] = "refuse"
+    missing: str | None = None
+
+    @property
+    def width(self) -> int:
+        """How many features it is."""
+        return _WIDTHS[self.rule]
+
+    def features(self, frame: Frame) -> NDArray[np.float64]:
+        """The features of all rows, shape `[n, width]`.
+
+        Raises:
+            DataError: a value is missing, no date, or of a year outside of `years`; names row and column.
+        """
+        return self.features_of(frame, np.arange(frame.rows))
+
+    def features_of(self, frame: Frame, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """As `features`, of some rows."""
+        column = frame.texts[self.name]
+        values = column.values if self.missing is None else (*column.values, self.missing)
+        codes = column.codes[rows]
+        codes = codes if self.missing is None else np.where(codes < 0, len(column.values), codes)
+        if (codes < 0).any():
+            row = int(rows[int((codes < 0).argmax())])
+            raise DataError(f"{frame.place(row)}: {self.name} is missing; give it a date")
+        days = ordinals(Coded(codes, values), lambda at: frame.place(int(rows[at])), self.name)
+        return self._of_days(days, lambda at: frame.place(int(rows[at])))
+
+    def _of_days(self, days: NDArray[np.int64], place: Callable[[int], str]) -> NDArray[np.float64]:
+        """Features of days, counted as `date.toordinal` does."""
+        distinct, where = np.unique(days, return_inverse=True)
+        if self.years is not None:
+            first, last = date(self.years[0], 1, 1).toordinal(), date(self.years[1], 12, 31).toordinal()
+            if self.outside == "clamp":
+                distinct = np.clip(distinct, first, last)
+            strange = (distinct < first) | (distinct > last)
+            if self.outside == "refuse" and strange.any():
+                row = int(strange[where].argmax())
+                raise DataError(
+                    f"{place(row)}: {self.name} {date.fromordinal(int(days[row]))} is outside of its years "
+                    f"{self.years[0]} to {self.years[1]}; mend it, widen data.ranges.{self.name}, or set data.clamp"
+                )
+        # Few days are distinct, so each is worked out once.
+        return np.array([self._of_day(date.fromordinal(int(day))) for day in distinct])[where]
+
+    def _of_day(self, day: date) -> list[float]:
+        if self.rule == "cyclic":
+            length = date(day.year + 1, 1, 1).toordinal() - date(day.year, 1, 1).toordinal() if day.year < 9999 else 365
+            year = 2 * pi * (day.timetuple().tm_yday - 1) / length
+            week = 2 * pi * day.weekday() / 7
+            return [float(np.sin(year)), float(np.cos(year)), float(np.sin(week)), float(np.cos(week))]
+        low, high = self.years or (day.year, day.year)
+        if self.rule == "days_since":
+            first, last = date(low, 1, 1).toordinal(), date(high, 12, 31).toordinal()
+            return [(day.toordinal() - first) / (last - first)]
+        return [(day.year - low) / ((high - low) or 1), (day.month - 1) / 11, (day.day - 1) / 30]
+
+    def as_json(self) -> dict[str, Any]:
+        """For `model.json`."""
+        return {
+            "name": self.name,
+            "kind": "date",
+            "rule": self.rule,
+            "years": None if self.years is None else list(self.years),
+            "outside": self.outside,
+            "missing": self.missing,
+        }
+
+
+def ordinals(column: Coded, place: Callable[[int], str], name: str) -> NDArray[np.int64]:
+    """Each row's day, counted as `date.toordinal` does; a time of day is left out. Shape `[n]`.
+
+    Args:
+        column: texts, none of them missing.
+        place: where a row stands.
+        name: of the column.
+
+    Raises:
+        DataError: a text is no date of the form YYYY-MM-DD; it names the row.
+    """
+    days = np.array([_day(value) for value in column.values] or [_UNREAD], dtype=np.int64)[column.codes]
+    if (days == _UNREAD).any():
+        row = int((days == _UNREAD).argmax())
+        value = column.values[int(column.codes[row])]
+        raise DataError(f"{place(row)}: {name} {value!r} is no date; write it as YYYY-MM-DD, such as 2024-12-31")
+    return days
+
+
+def _day(value: str) -> int:
+    text = value[:10]
+    try:
+        # 20240131 is refused: it may as well be a number.
+        return date.fromisoformat(text).toordinal() if text[4:5] == text[7:8] == "-" else _UNREAD
+    except ValueError:
+        return _UNREAD
