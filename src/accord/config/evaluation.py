@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictInt, field_validator, model_validator
 
-from accord.config.base import Count, Flag, Fraction, NonNegative, Positive, Real, Section
+from accord.config.base import Count, Flag, Fraction, FunctionName, NonNegative, Positive, Real, Section
 
 
 class Fairness(Section):
@@ -93,6 +93,8 @@ class Evaluation(Section):
     """Also write the test rows' labels, predictions, probabilities and groups, row by row."""
     calibration_bins: Annotated[int, Field(strict=True, ge=1, le=1000)] = 15
     """Bins of equal width, by confidence, behind the calibration error."""
+    metrics: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], FunctionName] = {}  # noqa: RUF012 - pydantic copies it
+    """Metrics of your own on the test rows at the end: name to `module:function`."""
     fine_tune: FineTune | None = None
     """Also judge the final model at each client before and after it is trained further on the client's rows."""
     early_stopping: EarlyStopping | None = None

@@ -72,7 +72,9 @@ def group_ranking(groups: Mapping[str, Grouping], evaluated: Evaluated) -> dict[
 def final_scores(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
     """What `result.json` holds of the test rows: every score, and whether the model names one label for all."""
     kind, names = evaluated.kind, prepared.federated.data.class_names
-    scores = TestScores({score.result_key: score.of(evaluated) for score in kind.all_scores}, len(evaluated)).as_json()
+    scores = TestScores(
+        {score.result_key: score.of(evaluated) for score in (*kind.all_scores, *prepared.metrics)}, len(evaluated)
+    ).as_json()
     if not kind.classes:
         return scores
     predicted = np.unique(evaluated.predictions)

@@ -9,6 +9,8 @@ from accord.orchestration.predictions import check_predictions
 from accord.program.evaluate import groupings, positive_label
 from accord.program.fine_tuning import check_clients
 from accord.program.validation import hold_out
+from accord.tasks.base import Score
+from accord.tasks.custom import custom_scores
 
 
 def hold_out_rows(section: Evaluation, federated: FederatedData, seed: int) -> FederatedData:
@@ -30,6 +32,15 @@ def hold_out_rows(section: Evaluation, federated: FederatedData, seed: int) -> F
     if section.fine_tune is not None:
         check_clients(section.fine_tune.clients, len(federated.train))
     return federated
+
+
+def metrics_of(section: Evaluation, data: DataSet) -> tuple[Score, ...]:
+    """The metrics of the user's own that a study names.
+
+    Raises:
+        StudyError: one that breaks its contract.
+    """
+    return custom_scores(section.metrics, len(data.class_names))
 
 
 def sensitive_groups(section: Fairness | None, data: DataSet) -> tuple[Mapping[str, Grouping], int | None]:

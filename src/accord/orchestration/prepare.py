@@ -13,7 +13,7 @@ from accord.engines.registry import pick_device
 from accord.models.pretrained import pin
 from accord.orchestration.charging import check_ledger, open_accounts
 from accord.orchestration.engine import check_per_sample, prepare_engine
-from accord.orchestration.evaluation_set import hold_out_rows, sensitive_groups
+from accord.orchestration.evaluation_set import hold_out_rows, metrics_of, sensitive_groups
 from accord.orchestration.fingerprint import check_code, code_of, fingerprint_of, identity_of
 from accord.orchestration.prepared import Prepared
 from accord.program import client_work, cohorts, registry, study_task
@@ -57,6 +57,7 @@ def prepare(
     pinned = pin(study.model.pretrained, study.model.pretrained_sha256)
     study = study.model_copy(update={"model": study.model.model_copy(update=pinned)})
     data = federated.data
+    metrics = metrics_of(study.evaluation, data)
     task = study_task.make_task(study.model, data, study.seed, study.training)
     fingerprint = fingerprint_of(study, federated, task)
     device = pick_device(study.engine.device)
@@ -86,4 +87,5 @@ def prepare(
         positive=positive,
         fingerprint=accounts.fingerprint,
         entry=accounts.entry,
+        metrics=metrics,
     )

@@ -12,6 +12,7 @@ from accord.privacy.ledger import Ledger
 from accord.program.base import Engine, Program
 from accord.program.local import ClientWork
 from accord.records.ledger_file import Entry
+from accord.tasks.base import Score
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Prepared:
         positive: the label that counts as selected, None where there is none.
         fingerprint: of mechanism, data and who holds what; a run is taken up only where it is the same.
         entry: the run's place in a joint ledger; None where it has none.
+        metrics: scores of the user's own.
     """
 
     study: Study
@@ -47,6 +49,7 @@ class Prepared:
     positive: int | None
     fingerprint: str
     entry: Entry | None = None
+    metrics: tuple[Score, ...] = ()
 
     @property
     def population(self) -> int:

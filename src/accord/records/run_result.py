@@ -79,6 +79,11 @@ class Scored(Part):
 
     __pydantic_extra__: dict[str, Real | None] = Field(init=False)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The scores there are."""
+        return tuple(self.__pydantic_extra__ or {})
+
     def score(self, name: str) -> float | None:
         """A score; None where it is undefined, or was not measured."""
         return (self.__pydantic_extra__ or {}).get(name)

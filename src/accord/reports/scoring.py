@@ -6,7 +6,7 @@ Which scores a result has, its kind says (`accord.tasks`); tables, figures and s
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from accord.core.intervals import Interval
@@ -306,8 +306,19 @@ SCORINGS: Mapping[str, Scoring] = {name: _of_kind(kind) for name, kind in KINDS.
 
 
 def scoring(result: RunResult) -> Scoring:
-    """What a run's `result.json` is scored by."""
-    return SCORINGS[result.task]
+    """What a run's `result.json` is scored by: the task's own scores, and the metrics that the study named."""
+    known = SCORINGS[result.task]
+    taken = {score.result_key for kind in KINDS.values() for score in kind.all_scores}
+    own = [name for name in result.test.names if name not in taken]
+    if not own:
+        return known
+    scores = _all(base.Score(name, words.plain(name, 40), form="plain", lower_is_better=False) for name in own)
+    return replace(
+        known,
+        final=(*known.final, *scores),
+        tested=(*known.tested, *scores),
+        on_test={**known.on_test, **{name: ("test", name) for name in own}},
+    )
 
 
 def scoring_of(sweep: SweepFolder) -> Scoring:
