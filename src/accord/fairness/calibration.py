@@ -108,26 +108,28 @@ class CalibrationCounts:
         n, rows = self.n[group], int(self.n[group].sum())
         if not rows or not np.isfinite(self.confidence[group]).all():
             return None
-        held = n > 0
-        accuracy, confidence = self.correct[group][held] / n[held], self.confidence[group][held] / n[held]
+        with_rows = n > 0
+        # An empty bin has no accuracy, and no weight in either error.
+        accuracy = self.correct[group][with_rows] / n[with_rows]
+        confidence = self.confidence[group][with_rows] / n[with_rows]
         gaps = np.abs(accuracy - confidence)
         loss = float(self.loss[group]) / rows
         return {
-            "expected_calibration_error": float((n[held] * gaps).sum()) / rows,
+            "expected_calibration_error": float((n[with_rows] * gaps).sum()) / rows,
             "maximum_calibration_error": float(gaps.max()),
             "brier": float(self.brier[group]) / rows,
             "log_loss": loss if math.isfinite(loss) else None,
             "reliability": {
                 "n": n.tolist(),
-                "confidence": _by_bin(held, confidence),
-                "accuracy": _by_bin(held, accuracy),
+                "confidence": _by_bin(with_rows, confidence),
+                "accuracy": _by_bin(with_rows, accuracy),
             },
         }
 
 
-def _by_bin(held: NDArray[np.bool_], values: Floats) -> list[float | None]:
-    told = iter(values.tolist())
-    return [next(told) if some else None for some in held.tolist()]
+def _by_bin(with_rows: NDArray[np.bool_], values: Floats) -> list[float | None]:
+    known = iter(values.tolist())
+    return [next(known) if some else None for some in with_rows.tolist()]
 
 
 def calibration(rows: RowScores, bins: int, codes: Integers | None = None, groups: int = 1) -> CalibrationCounts:
@@ -151,7 +153,9 @@ def calibration(rows: RowScores, bins: int, codes: Integers | None = None, group
     checks.positive(bins=bins, groups=groups)
     codes = np.zeros(len(rows.correct), dtype=np.int64) if codes is None else codes
     if codes.shape != rows.correct.shape:
-        raise DataError(f"calibration: {len(codes)} rows in groups, {len(rows.correct)} judged; they must be as many")
+        raise DataError(
+            f"calibration: {len(codes)} rows in groups, {len(rows.correct)} evaluated; they must be as many"
+        )
     # A confidence on an edge belongs below it; one that is not a number sorts last, and makes its bin's sum none.
     cell = codes * bins + np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], rows.confidence)
 

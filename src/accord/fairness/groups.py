@@ -141,8 +141,8 @@ class GroupCounts:
 
     def arrays(self) -> dict[str, Integers]:
         """The arrays that are there, by name: `n`, `correct`, and with a positive label the four others."""
-        held = {name: getattr(self, name) for name in (*ALWAYS, *CONFUSION)}
-        return {name: values for name, values in held.items() if values is not None}
+        arrays = {name: getattr(self, name) for name in (*ALWAYS, *CONFUSION)}
+        return {name: values for name, values in arrays.items() if values is not None}
 
     def __add__(self, other: "GroupCounts") -> "GroupCounts":
         """The counts of both sets of rows together.

@@ -193,8 +193,8 @@ def personal(
     """
     shares, table, score = prepared.federated.test, prepared.federated.data.test, evaluated.row_scores
     n, before, after = [], [], []
-    for client, kept in sorted(carried.items()):
-        own = {name: value for name, value in kept.items() if name in params}
+    for client, own_tensors in sorted(carried.items()):
+        own = {name: value for name, value in own_tensors.items() if name in params}
         rows = shares.rows(client)
         if not own or not len(rows):
             continue
@@ -218,8 +218,8 @@ def personal(
 
 def stopped_early(prepared: Prepared, progress: RunState, stop: Stop | None) -> dict[str, Any] | None:
     """What the rows held out decided; None where none were."""
-    section, held = prepared.study.evaluation.early_stopping, prepared.federated.validation
-    if section is None or held is None:
+    section, held_out = prepared.study.evaluation.early_stopping, prepared.federated.validation
+    if section is None or held_out is None:
         return None
     return {
         "stopped": stop is not None and stop.done,
@@ -228,5 +228,5 @@ def stopped_early(prepared: Prepared, progress: RunState, stop: Stop | None) -> 
         "metric": section.metric,
         "patience": section.patience,
         "min_delta": section.min_delta,
-        "n": len(held),
+        "n": len(held_out),
     }

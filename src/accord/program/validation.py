@@ -1,8 +1,8 @@
 """Early stopping (Prechelt 1998): end where the model improves no more on rows held out, and keep the best.
 
-The rows are test rows, taken out of the test set once, before anything is judged: so the decision is about no client's
-training rows, and the final figures are on rows that decided nothing. What is known so far follows from the scores by
-round alone, so a run that is taken up again decides as it would have.
+The rows are test rows, taken out of the test set once, before anything is evaluated. So the decision is about no
+client's training rows, and the final figures are on rows that decided nothing. What is known so far follows from the
+scores by round alone, so a run that is taken up again decides as it would have.
 """
 
 import math
@@ -74,16 +74,17 @@ def hold_out(federated: FederatedData, fraction: float, seed: int) -> FederatedD
         raise StudyError(
             f"evaluation.early_stopping.fraction {fraction:g} of {n} test rows leaves none to test on; lower it"
         )
-    drawn = stream(seed, "held out").permutation(n)
-    held, rest = np.sort(drawn[:size]), np.sort(drawn[size:])
-    place = np.full(n, -1, dtype=np.int64)
-    place[rest] = np.arange(len(rest))
-    order = place[shares.order]
+    shuffled = stream(seed, "held out").permutation(n)
+    held_out, rest = np.sort(shuffled[:size]), np.sort(shuffled[size:])
+    # Rows that stay move up: each one's number in the smaller table, -1 for those held out.
+    new_row = np.full(n, -1, dtype=np.int64)
+    new_row[rest] = np.arange(len(rest))
+    order = new_row[shares.order]
     owner = np.repeat(np.arange(len(shares)), shares.sizes())[order >= 0]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(shares)))]).astype(np.int64)
     return replace(
         federated,
         data=replace(federated.data, test=test.take(rest)),
         test=ClientRows(order[order >= 0], offsets, shares.names),
-        validation=test.take(held),
+        validation=test.take(held_out),
     )

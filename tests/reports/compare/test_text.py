@@ -7,9 +7,9 @@ import pytest
 
 from accord.core.intervals import Interval
 from accord.reports.compare import text as cw
-from accord.reports.compare.comparison import Arm, compared
+from accord.reports.compare.comparison import Arm, FinishedRun, compared
 from accord.reports.scoring import SCORINGS
-from reports.comparing import ran, three_sides
+from reports.comparing import fairness, group, ran, three_sides
 
 KIND = SCORINGS["classification"]
 THREE = Interval(3, 0.5, 0.1, 0.3, 0.7)
@@ -66,3 +66,26 @@ def test_a_later_side_is_told_by_what_the_first_has_not() -> None:
 def test_epsilon_is_shown_as_one_number() -> None:
     found = three_sides()
     assert [cw.figure("epsilon", side) for side in found.sides] == ["8.00", "2.00", "∞"]
+
+
+def test_the_class_that_counts_as_selected_is_named() -> None:
+    groups = {"sex=f": group(0.8), "sex=m": group(0.9)}
+
+    def side(label: str | None, rate: float) -> FinishedRun:
+        told = fairness(groups, 0.1) | ({} if label is None else {"positive": 1, "positive_label": label})
+        return ran(judged=told, fairness={"groups": ["sex"]}, training={"learning_rate": rate})
+
+    assert (
+        cw.selected(compared([side(">50K", 0.1), side(">50K", 0.2)])) == "Rows are selected where “>50K” is predicted."
+    )
+    unlike = cw.selected(compared([side("good", 0.1), side("bad", 0.2)]))
+    assert unlike == "Sides select unlike classes, so their gaps cannot be compared: “good” (A), “bad” (B)."
+    assert cw.selected(compared([side(None, 0.1)])) == ""
+    assert cw.selected(compared([ran()])) == ""
+
+
+def test_a_model_that_names_one_label_is_noted() -> None:
+    test = {"accuracy": 0.729, "loss": 1.0, "n": 100, "majority_share": 0.729, "predicts_one_label": "no"}
+    found = compared([ran(result={"test": test})])
+    assert "A, seed 0: predicts “no” for every test row: equal groups here are no sign of fairness" in found.notes
+    assert not any("every test row" in note for note in compared([ran()]).notes)

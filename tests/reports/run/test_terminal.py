@@ -178,3 +178,21 @@ def test_each_gap_is_told_where_it_is_widest(make: Make) -> None:
     text = squeezed(" ".join(_lines(result_table(RunResult.from_json(result)))))
     assert "accuracy gap 14.6 points (9.6 to 20.6) by sex × race" in text
     assert "parity gap 17.0 points (12.0 to 23.0) by sex" in text
+
+
+def test_what_an_accuracy_is_worth_is_told(make: Make) -> None:
+    """A model that says no to everyone: the commonest label's share, one label, the class that is selected."""
+    example = make("private")
+    example["result"]["twin"] = None
+    example["result"]["test"] |= {
+        **{"majority_share": 0.729, "majority_label": "no", "predicts_one_label": "no"},
+        **{"balanced_accuracy": 0.5, "roc_auc": 0.5, "average_precision": 0.271},
+    }
+    example["result"]["fairness"] |= {"positive_label": ">50K", "headline_columns": {"accuracy_gap": "sex*race"}}
+    text = squeezed(" ".join(_lines(result_table(result_of(example)), 120)))
+    assert "on 360 test rows; 72.9% of them are “no”" in text
+    assert "predicts “no” for every test row" in text
+    assert "balanced accuracy 50.0%, ROC AUC 0.500, PR AUC 0.271" in text
+    assert "selected where “>50K” is predicted" in text
+    gap = next(line for line in text.split("  ") if "accuracy gap" in line)
+    assert "sex and race" in gap or "sex × race" in gap or "sex*race" in gap

@@ -170,7 +170,8 @@ def _groups(comparison: Comparison) -> Section | None:
                 partial(figures.groups_figure, comparison, column, rate=rate),
             )
     grid = _figures(comparison, kinds, "Between groups: the widest gap of all columns and intersections", kinds[0])
-    return Section("groups", "Groups", (Part(plots=plots, tables=(grid,)),), "result.json")
+    text = (selected,) if (selected := cw.selected(comparison)) else ()
+    return Section("groups", "Groups", (Part(text=text, plots=plots, tables=(grid,)),), "result.json")
 
 
 def _cost(comparison: Comparison) -> Section:

@@ -23,6 +23,8 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     said = [f"{cw.level(comparison)}. ε is the largest of a side's seeds."]
     if comparison.differences:
         said.append(f"“minus {comparison.sides[0].label}” is taken seed by seed{cw.direction(comparison)}.")
+    if selected := cw.selected(comparison):
+        said.append(selected)
     parts.append(Text("\n".join(said), "dim"))
     parts += [Padding(Text(f"! {note}", "yellow"), (1, 0, 0, 0)) for note in comparison.notes]
     return Group(*parts)

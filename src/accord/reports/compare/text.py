@@ -144,6 +144,23 @@ def direction(comparison: Comparison) -> str:
     return f"; of {comparison.scoring.plural}, less is better"
 
 
+def selected(comparison: Comparison) -> str:
+    """Says which class counts as selected, of each side where sides differ; empty where none does."""
+    named = {side.label: _positive_label(side) for side in comparison.sides}
+    known = {label: name for label, name in named.items() if name is not None}
+    if not known:
+        return ""
+    if len(set(known.values())) == 1:
+        return f"Rows are selected where {words.label(next(iter(known.values())))} is predicted."
+    each = ", ".join(f"{words.label(name)} ({label})" for label, name in known.items())
+    return f"Sides select unlike classes, so their gaps cannot be compared: {each}."
+
+
+def _positive_label(side: Arm) -> str | None:
+    fairness = side.runs[0].result.fairness
+    return fairness.positive_label if fairness else None
+
+
 def has(comparison: Comparison, measure: str) -> bool:
     """Whether any side has the measure."""
     return any(side.measures[measure].n for side in comparison.sides)
