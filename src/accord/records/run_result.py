@@ -48,7 +48,7 @@ Interval = tuple[Real, Real]
 """Low and high end."""
 
 
-class Part(BaseModel):
+class ResultPart(BaseModel):
     """A part of a result: frozen, and written with the keys it was read with."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
@@ -74,7 +74,7 @@ class Part(BaseModel):
         return values
 
 
-class Scored(Part):
+class Scored(ResultPart):
     """A part with scores beside its fields, by the names of the task kind."""
 
     __pydantic_extra__: dict[str, Real | None] = Field(init=False)
@@ -105,13 +105,13 @@ class TestResult(Scored):
     predicts_one_label: str | None = None
 
 
-class TwinResult(Part):
+class TwinResult(ResultPart):
     """The model that was trained without privacy."""
 
     test: TestResult
 
 
-class Reliability(Part):
+class Reliability(ResultPart):
     """Rows, mean confidence and accuracy by bin; the latter two None in an empty bin."""
 
     n: tuple[Count, ...]
@@ -119,7 +119,7 @@ class Reliability(Part):
     accuracy: tuple[Real | None, ...]
 
 
-class CalibrationResult(Part):
+class CalibrationResult(ResultPart):
     """How sure a model is and how right; `bins` is not given for a group."""
 
     expected_calibration_error: Real
@@ -130,7 +130,7 @@ class CalibrationResult(Part):
     bins: Count = 0
 
 
-class EpsilonOverClients(Part):
+class EpsilonOverClients(ResultPart):
     """epsilon over the clients."""
 
     min: Real
@@ -138,7 +138,7 @@ class EpsilonOverClients(Part):
     max: Real
 
 
-class JointResult(Part):
+class JointResult(ResultPart):
     """The joint ledger that epsilon is of, and what this run charged by itself.
 
     `head` and `lines` name all that the file held at the run's end.
@@ -152,7 +152,7 @@ class JointResult(Part):
     lines: Count = 0
 
 
-class PrivacyResult(Part):
+class PrivacyResult(ResultPart):
     """The guarantee, and what it came to; `epsilon` is the worst client's."""
 
     unit: str
@@ -219,14 +219,14 @@ class ColumnResult(Measured):
     too_small_groups: tuple[str, ...]
 
 
-class ConfusionNames(Part):
+class ConfusionNames(ResultPart):
     """The labels of confusion matrices, or why there are none."""
 
     class_names: tuple[str, ...]
     note: str | None
 
 
-class FairnessResult(Part):
+class FairnessResult(ResultPart):
     """Scores of groups, and the gaps between them.
 
     Attributes:
@@ -269,7 +269,7 @@ class FairnessResult(Part):
         return {name: group for name, group in self.groups.items() if group.n and self.column_of(name) == column}
 
 
-class OverClients(Part):
+class OverClients(ResultPart):
     """A score over clients, each client weighing the same; None where no client has test rows.
 
     Attributes:
@@ -294,7 +294,7 @@ class ClientsResult(OverClients):
     too_small: Count
 
 
-class PersonalResult(Part):
+class PersonalResult(ResultPart):
     """The shared model, and what clients keep to themselves, over the clients that keep any."""
 
     clients: Count
@@ -305,7 +305,7 @@ class PersonalResult(Part):
     too_small: Count
 
 
-class FineTuneResult(Part):
+class FineTuneResult(ResultPart):
     """The final model before and after each client trained it further."""
 
     clients: Count
@@ -320,7 +320,7 @@ class FineTuneResult(Part):
     too_small: Count
 
 
-class EarlyStoppingResult(Part):
+class EarlyStoppingResult(ResultPart):
     """What the rows held out decided; `best` is the score on them in `kept_round`."""
 
     stopped: Flag
@@ -332,7 +332,7 @@ class EarlyStoppingResult(Part):
     n: Count
 
 
-class CommunicationResult(Part):
+class CommunicationResult(ResultPart):
     """Bytes and messages over all rounds."""
 
     uplink_bytes: Count
@@ -340,7 +340,7 @@ class CommunicationResult(Part):
     messages: Count
 
 
-class FaultsResult(Part):
+class FaultsResult(ResultPart):
     """Clients lost, and how often the run was resumed."""
 
     dropped: Count
@@ -353,14 +353,14 @@ class FaultsResult(Part):
         return {"dropped": self.dropped, "timed out": self.timed_out, "recovered": self.recovered}
 
 
-class ReleasedItem(Part):
+class ReleasedItem(ResultPart):
     """What left the clients or was computed from their data, and under which terms."""
 
     what: str
     how: str
 
 
-class DataResult(Part):
+class DataResult(ResultPart):
     """The data set; `classes` is 0 in a regression, and lists names in results of earlier versions."""
 
     name: str
@@ -375,7 +375,7 @@ class DataResult(Part):
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
 
-class RunResult(Part):
+class RunResult(ResultPart):
     """What a run came to; see docs/run-folder.md for each key."""
 
     accord: str

@@ -30,7 +30,7 @@ class Cell:
     bar: float | None = None
 
 
-Row = tuple[Cell, ...]
+GridRow = tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Grid:
 
     caption: str
     head: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[GridRow, ...]
     align: str
     folded: bool = False
 
 
 @dataclass(frozen=True)
-class Part:
+class PagePart:
     """A piece of a section."""
 
     title: str = ""
@@ -56,16 +56,16 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A section of the page: `source` names the records its figures come from."""
 
     key: str
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[PagePart, ...]
     source: str = ""
 
 
-def cells(*texts: str) -> Row:
+def cells(*texts: str) -> GridRow:
     """Plain cells."""
     return tuple(Cell(text) for text in texts)
 

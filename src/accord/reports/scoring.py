@@ -64,6 +64,14 @@ class Score(base.Score):
             return self.apart(value)
         return {"share": words.percent, "plain": words.decimal, "own": words.number}[self.form](value)
 
+    def in_figure(self, value: float | None) -> str:
+        """The figure as text beside a mark, where there is no room for the unit of points.
+
+        >>> ACCURACY.in_figure(0.912), GAP.in_figure(0.109)
+        ('91.2%', '10.9')
+        """
+        return self.shown(value).removesuffix(" points")
+
     def apart(self, distance: float | None) -> str:
         """How far two figures lie apart; of shares in percentage points.
 

@@ -45,8 +45,8 @@ def test_reliability_of_each_group_lowest_accuracy_first(make: Make) -> None:
     figure = tiles.reliability_tiles(fairness, "sex*race", THEMES[0])
     assert figure is not None
     text = svg(figure, "k")
-    assert text.count(">error 0.075</text>") + text.count(">few rows, error 0.075</text>") == len(members) <= 6
-    assert ">few rows, error 0.075</text>" in text
+    assert text.count(">error 0.075</text>") + text.count(">few, error 0.075</text>") == len(members) <= 6
+    assert ">few, error 0.075</text>" in text
 
 
 def test_of_many_groups_the_lowest_are_drawn(make: Make) -> None:

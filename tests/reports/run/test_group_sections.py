@@ -20,7 +20,7 @@ def test_every_column_has_figures_measures_and_gaps(make: Make) -> None:
     assert measures.rows[1][2].text == "80.3%"
     assert measures.rows[1][2].small == "78.9–81.7%"
     assert gaps.rows[0][1].text == "10.9 points"
-    assert gaps.rows[0][2].text == "5.9 to 16.9 points"
+    assert gaps.rows[0][2].text == "5.9 to 16.9"
     assert crossed.title == "sex × race"
 
 

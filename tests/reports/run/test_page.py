@@ -225,7 +225,7 @@ def test_the_card_has_the_widest_gap_of_all_columns_in_points(make: Make) -> Non
     example["result"]["fairness"] |= {"headline_columns": {"accuracy_gap": "sex*race"}, "accuracy_gap": 0.146}
     text = Reader(rendered(example)).text()
     assert "widest gap 14.6 points, by sex × race" in text
-    assert "Accuracy gap highest accuracy less the lowest 14.6 points 9.6 to 20.6 points" in text
+    assert "Accuracy gap highest accuracy less the lowest 14.6 points 9.6 to 20.6" in text
     assert "0.146" not in text
 
 

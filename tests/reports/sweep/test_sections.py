@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from accord.reports.layout import Section
+from accord.reports.layout import PageSection
 from accord.reports.sweep import sections
 from made_sweeps import made
 from reports import number_runs as numbers
@@ -14,7 +14,7 @@ NAMES: dict[str, list[Any]] = {"program": ["fedavg", "cyclic"]}
 EPSILONS: dict[str, list[Any]] = {"privacy.epsilon": [1, 4]}
 
 
-def titles(section: Section | None) -> list[str]:
+def titles(section: PageSection | None) -> list[str]:
     assert section is not None
     return [plot.title for part in section.parts for plot in part.plots]
 

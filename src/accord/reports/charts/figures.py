@@ -367,7 +367,7 @@ def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
 
 def overview(study_name: str, result: RunResult | None, rounds: Sequence[RoundRecord]) -> Figure:
     """Test score by round, epsilon by round and score by group side by side: what `Run.plot()` returns."""
-    told = scoring(result) if result else SCORINGS["classification"]
+    kind = scoring(result) if result else SCORINGS["classification"]
     fairness, theme = result.fairness if result else None, LIGHT
     terms = result.privacy if result and any(record.epsilon for record in rounds) else None
     column = fairness.headline_column if fairness else ""
@@ -385,7 +385,7 @@ def overview(study_name: str, result: RunResult | None, rounds: Sequence[RoundRe
     corner = (16 / (360 * panels), 1 - 22 / height)
     title = words.plain(study_name, 80)
     figure.text(*corner, title, color=theme.ink, fontsize=15, va="center", parse_math=False)
-    score, local = told.headline, told.local
+    score, local = kind.headline, kind.local
     points = _scores(rounds, score.name)
     axes = place(0, f"Test {score.in_text} by round", 60)
     if points:
@@ -395,5 +395,5 @@ def overview(study_name: str, result: RunResult | None, rounds: Sequence[RoundRe
         _draw_epsilon_rounds(place(1, "ε by round", 92), theme, rounds, terms.budget)
     if result and groups:
         axes = place(panels - 1, f"{local.title} by {column_label(column)}", 24)
-        draw_scores(axes, theme, column, groups, told.overall(result), _OVERVIEW_GROUPS, local)
+        draw_scores(axes, theme, column, groups, kind.overall(result), _OVERVIEW_GROUPS, local)
     return figure

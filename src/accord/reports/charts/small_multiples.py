@@ -54,7 +54,7 @@ def _tiles(
             bottom=(rows - 1 - row) * height + bottom,
         )
         axes.grid(visible=False)
-        few = "few rows, " if group.too_small else ""
+        few = "few, " if group.too_small else ""
         label = group_label(name, column, 22 if across == 2 else 15)
         write(axes, (0, 1), label, theme.ink, FRAME, up=23, bold=True)
         write(axes, (0, 1), f"{few}{note}", theme.orange if few else theme.soft, FRAME, up=9)
@@ -65,9 +65,9 @@ def _tiles(
 # --- calibration --------------------------------------------------------------------------------------
 
 
-def _draw_reliability(axes: Axes, theme: Theme, told: CalibrationResult, largest: float, from_: float) -> None:
+def _draw_reliability(axes: Axes, theme: Theme, found: CalibrationResult, largest: float, from_: float) -> None:
     """Accuracy over confidence by bin: a dot's area is its bin's rows, the dashed line is where the two agree."""
-    bins = told.reliability
+    bins = found.reliability
     filled = [i for i, n in enumerate(bins.n) if n]
     sure, right = ([each[i] or 0.0 for i in filled] for each in (bins.confidence, bins.accuracy))
     area = [5 + largest * bins.n[i] / max(bins.n) for i in filled]
@@ -79,17 +79,17 @@ def _draw_reliability(axes: Axes, theme: Theme, told: CalibrationResult, largest
     axes.scatter(sure, right, s=area, color=theme.blue, linewidth=0, clip_on=False, zorder=3)
 
 
-def _lowest(told: CalibrationResult) -> float:
+def _lowest(found: CalibrationResult) -> float:
     """Where the axis of confidence starts: no lower than needed."""
-    least = min(value for value in told.reliability.confidence if value is not None)
+    least = min(value for value in found.reliability.confidence if value is not None)
     return float(min(0.5, np.floor(10 * least) / 10))
 
 
-def reliability_figure(told: CalibrationResult, theme: Theme) -> Figure:
+def reliability_figure(found: CalibrationResult, theme: Theme) -> Figure:
     """The reliability diagram of all rows (DeGroot and Fienberg 1983)."""
     figure = paper(260, theme)
     axes = panel(figure, theme, left=44, top=14, right=16, bottom=45)
-    _draw_reliability(axes, theme, told, 130.0, _lowest(told))
+    _draw_reliability(axes, theme, found, 130.0, _lowest(found))
     axes.xaxis.set_major_formatter(_SHARES)
     axes.yaxis.set_major_formatter(_SHARES)
     axes.tick_params(axis="x", pad=10)
@@ -167,14 +167,14 @@ def _draw_confusion(axes: Axes, theme: Theme, matrix: Any, names: Sequence[str])
 # --- before and after fine-tuning ---------------------------------------------------------------------
 
 
-def before_after_figure(told: FineTuneResult, theme: Theme, score: Score = ACCURACY) -> Figure:
+def before_after_figure(tuned: FineTuneResult, theme: Theme, score: Score = ACCURACY) -> Figure:
     """A score over clients on a line each: least to greatest, mean with one deviation, worst tenth."""
     figure = paper(168, theme)
     axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)
     axes.grid(visible=False)
     axes.set_yticks([])
     axes.set_ylim(-0.35, 2)
-    spreads = ((1.2, told.before, "before"), (0.1, told.after, "after fine-tuning"))
+    spreads = ((1.2, tuned.before, "before"), (0.1, tuned.after, "after fine-tuning"))
     low, high = _ends([spread for _, spread, _ in spreads])
     room = 0.04 * score.room((low, high), 0.02)
     axes.set_xlim(low - room, high + room)

@@ -21,13 +21,13 @@ from accord.reports.words import formatting as words
 from accord.reports.words.labels import group_label
 
 
-def measures_of(told: Scoring) -> dict[str, tuple[str, ...]]:
+def measures_of(kind: Scoring) -> dict[str, tuple[str, ...]]:
     """What is compared of runs that are scored so, and where `result.json` has it."""
     return {
-        **told.on_test,
+        **kind.on_test,
         "epsilon": ("privacy", "epsilon"),
-        **told.on_groups,
-        f"worst_decile{told.tenth}": ("clients", "worst_decile"),
+        **kind.on_groups,
+        f"worst_decile{kind.tenth}": ("clients", "worst_decile"),
         "uplink_bytes": ("communication", "uplink_bytes"),
         "downlink_bytes": ("communication", "downlink_bytes"),
         "seconds": ("seconds",),
@@ -239,15 +239,15 @@ def _named(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
 
 def _side(name: str, runs: tuple[FinishedRun, ...], confidence: float) -> Arm:
     spent = [value for run in runs if (value := run.value("epsilon")) is not None]
-    told = runs[0].scoring
+    kind = runs[0].scoring
     return Arm(
         label=name,
         runs=runs,
         settings=_settings(runs[0].study),
         measures={of: t_interval([run.value(of) for run in runs], confidence) for of in measures_of(runs[0].scoring)},
         epsilon=max(spent) if len(spent) == len(runs) else None,
-        groups=_groups(runs, told.local, confidence),
-        rates={rate.name: _groups(runs, rate, confidence) for rate in told.rates},
+        groups=_groups(runs, kind.local, confidence),
+        rates={rate.name: _groups(runs, rate, confidence) for rate in kind.rates},
         small=_small(runs),
         curve=_curve(runs, confidence),
     )

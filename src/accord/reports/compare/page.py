@@ -8,7 +8,7 @@ from accord.reports.charts.drawing import THEMES
 from accord.reports.compare import figures
 from accord.reports.compare import text as cw
 from accord.reports.compare.comparison import Arm, Comparison
-from accord.reports.layout import Cell, Grid, Part, Plot, Section, cells, plot
+from accord.reports.layout import Cell, Grid, PagePart, PageSection, Plot, cells, plot
 from accord.reports.run import sections
 from accord.reports.run.page import Card, environment
 from accord.reports.words import formatting as words
@@ -87,7 +87,7 @@ def _passages(comparison: Comparison) -> list[Passage]:
     return [*passages, *(Passage("Mind", note) for note in comparison.notes)]
 
 
-def _settings(comparison: Comparison) -> Section | None:
+def _settings(comparison: Comparison) -> PageSection | None:
     if not comparison.differing:
         return None
     rows = tuple(
@@ -96,7 +96,7 @@ def _settings(comparison: Comparison) -> Section | None:
     )
     heads = ("Setting", *(side.label for side in comparison.sides))
     grid = Grid("Settings that differ", heads, rows, "l" * len(heads))
-    return Section("settings", "What differs", (Part(tables=(grid,)),), "study.yaml")
+    return PageSection("settings", "What differs", (PagePart(tables=(grid,)),), "study.yaml")
 
 
 def _figures(comparison: Comparison, kinds: tuple[str, ...], caption: str, minus: str = "") -> Grid:
@@ -115,7 +115,7 @@ def _figures(comparison: Comparison, kinds: tuple[str, ...], caption: str, minus
     return Grid(caption, tuple(heads), tuple(rows), "l" + "r" * (len(heads) - 1))
 
 
-def _scores(comparison: Comparison) -> Section:
+def _scores(comparison: Comparison) -> PageSection:
     score = comparison.scoring.headline
     level = f"{100 * comparison.confidence:.4g}%"
     left = len(comparison.sides) - len(figures.drawn(comparison))
@@ -137,17 +137,17 @@ def _scores(comparison: Comparison) -> Section:
         f"{score.title} against epsilon: {means}",
         partial(figures.epsilon_figure, comparison),
     )
-    told = comparison.scoring
-    final = (each.name for each in told.final if cw.has(comparison, each.name))
-    kinds = (*(each.name for each in told.scores), *final, "epsilon", f"worst_decile{told.tenth}")
+    kind = comparison.scoring
+    final = (each.name for each in kind.final if cw.has(comparison, each.name))
+    kinds = (*(each.name for each in kind.scores), *final, "epsilon", f"worst_decile{kind.tenth}")
     grid = _figures(comparison, kinds, "On the test rows", score.name)
     subject = comparison.scoring.subject
-    return Section(
-        subject.lower(), f"{subject} and privacy", (Part(plots=plots, tables=(grid,)),), "result.json, rounds.jsonl"
+    return PageSection(
+        subject.lower(), f"{subject} and privacy", (PagePart(plots=plots, tables=(grid,)),), "result.json, rounds.jsonl"
     )
 
 
-def _groups(comparison: Comparison) -> Section | None:
+def _groups(comparison: Comparison) -> PageSection | None:
     kinds, score = tuple(comparison.scoring.on_groups), comparison.scoring.local
     if not any(cw.has(comparison, of) for of in kinds):
         return None
@@ -171,15 +171,15 @@ def _groups(comparison: Comparison) -> Section | None:
             )
     grid = _figures(comparison, kinds, "Between groups: the widest gap of all columns and intersections", kinds[0])
     text = (selected,) if (selected := cw.selected(comparison)) else ()
-    return Section("groups", "Groups", (Part(text=text, plots=plots, tables=(grid,)),), "result.json")
+    return PageSection("groups", "Groups", (PagePart(text=text, plots=plots, tables=(grid,)),), "result.json")
 
 
-def _cost(comparison: Comparison) -> Section:
-    part = Part(tables=(_figures(comparison, _COST, "What a run took"),))
-    return Section("cost", "Bytes and seconds", (part,), "result.json")
+def _cost(comparison: Comparison) -> PageSection:
+    part = PagePart(tables=(_figures(comparison, _COST, "What a run took"),))
+    return PageSection("cost", "Bytes and seconds", (part,), "result.json")
 
 
-def _runs(comparison: Comparison) -> Section:
+def _runs(comparison: Comparison) -> PageSection:
     score = comparison.scoring.headline
     rows = tuple(
         cells(
@@ -193,4 +193,4 @@ def _runs(comparison: Comparison) -> Section:
         for run in side.runs
     )
     grid = Grid("Every run", ("", "Seed", score.title, "ε", "Folder"), rows, "lrrrl", folded=len(rows) > 12)
-    return Section("runs", "The runs", (Part(tables=(grid,)),), "")
+    return PageSection("runs", "The runs", (PagePart(tables=(grid,)),), "")

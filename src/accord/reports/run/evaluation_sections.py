@@ -4,67 +4,67 @@ from collections.abc import Mapping
 
 from accord.records.run_result import OverClients, RunResult
 from accord.reports.charts import small_multiples as tiles
-from accord.reports.layout import Grid, Part, Section, cells, plot
+from accord.reports.layout import Grid, PagePart, PageSection, cells, plot
 from accord.reports.scoring import Score, scoring
 from accord.reports.words import formatting as words
 
 
-def calibration(result: RunResult) -> Section | None:
+def calibration(result: RunResult) -> PageSection | None:
     """How sure the model is and how right; None where that was not measured."""
-    told = result.calibration
-    if not told:
+    found = result.calibration
+    if not found:
         return None
-    error = words.decimal(told.expected_calibration_error)
+    error = words.decimal(found.expected_calibration_error)
     plots = plot(
         "reliability",
         "Reliability",
         "Share of rows that are right, by how sure the model is of its label. A dot's area is its bin's rows; on the "
         "dashed line the two agree, below it the model is surer than it is right.",
-        f"Reliability diagram in {words.count(told.bins, 'bin')}; expected calibration error {error}.",
-        lambda theme: tiles.reliability_figure(told, theme),
+        f"Reliability diagram in {words.count(found.bins, 'bin')}; expected calibration error {error}.",
+        lambda theme: tiles.reliability_figure(found, theme),
     )
     facts = (
         ("Expected calibration error", error),
-        ("Largest of a bin", words.decimal(told.maximum_calibration_error)),
-        ("Brier score", words.decimal(told.brier)),
-        ("Log loss, nats", words.decimal(told.log_loss)),
+        ("Largest of a bin", words.decimal(found.maximum_calibration_error)),
+        ("Brier score", words.decimal(found.brier)),
+        ("Log loss, nats", words.decimal(found.log_loss)),
     )
     text = (
-        f"On {words.count(result.test.n, 'test row')}, in {words.count(told.bins, 'bin')} of equal width. "
+        f"On {words.count(result.test.n, 'test row')}, in {words.count(found.bins, 'bin')} of equal width. "
         "The expected error is the mean distance of confidence from accuracy, over the rows; few rows in a bin make it "
         "larger than it is."
     )
-    return Section("calibration", "Calibration", (Part("", (text,), plots, facts),), "result.json")
+    return PageSection("calibration", "Calibration", (PagePart("", (text,), plots, facts),), "result.json")
 
 
-def fine_tuning(result: RunResult) -> Part | None:
+def fine_tuning(result: RunResult) -> PagePart | None:
     """The scores over clients before and after each trains the model further; None where that was not asked for."""
-    told = result.fine_tune
-    if not told or not told.clients:
+    tuned = result.fine_tune
+    if not tuned or not tuned.clients:
         return None
     score = scoring(result).local
-    amount = words.count(told.steps, "step") if told.steps else words.count(told.epochs, "epoch")
-    clients = words.count(told.clients, "client")
+    amount = words.count(tuned.steps, "step") if tuned.steps else words.count(tuned.epochs, "epoch")
+    clients = words.count(tuned.clients, "client")
     text = (
         f"The final model on the test rows of {clients}, before and after each trains it further on its own training "
-        f"rows: {amount} at a learning rate of {told.learning_rate:g}, as plain local training. It does better at "
-        f"{words.count(told.improved)} and worse at {words.count(told.worsened)} of them."
+        f"rows: {amount} at a learning rate of {tuned.learning_rate:g}, as plain local training. It does better at "
+        f"{words.count(tuned.improved)} and worse at {words.count(tuned.worsened)} of them."
     )
-    if told.diverged:
-        text += f" At {words.count(told.diverged, 'client')} its parameters are no longer finite."
-    if told.too_small:
-        text += f" {words.count(told.too_small, 'client')} had too few test rows to say much."
+    if tuned.diverged:
+        text += f" At {words.count(tuned.diverged, 'client')} its parameters are no longer finite."
+    if tuned.too_small:
+        text += f" {words.count(tuned.too_small, 'client')} had too few test rows to say much."
     plots = plot(
         "fine-tuning",
         "Before and after fine-tuning",
         "From the least to the greatest over clients; the band is one standard deviation around the mean, the diamond "
         "the worst tenth.",
-        f"{score.title} over {clients}: mean {score.shown(told.before.mean)} before and "
-        f"{score.shown(told.after.mean)} after fine-tuning.",
-        lambda theme: tiles.before_after_figure(told, theme, score),
+        f"{score.title} over {clients}: mean {score.shown(tuned.before.mean)} before and "
+        f"{score.shown(tuned.after.mean)} after fine-tuning.",
+        lambda theme: tiles.before_after_figure(tuned, theme, score),
     )
-    grid = _over_clients(score, {"Before": told.before, "After": told.after})
-    return Part("Before and after fine-tuning", (text,), plots, (), (grid,))
+    grid = _over_clients(score, {"Before": tuned.before, "After": tuned.after})
+    return PagePart("Before and after fine-tuning", (text,), plots, (), (grid,))
 
 
 def _over_clients(score: Score, models: Mapping[str, OverClients]) -> Grid:
@@ -76,7 +76,7 @@ def _over_clients(score: Score, models: Mapping[str, OverClients]) -> Grid:
     return Grid("Over clients", head, rows, "lrrrrr")
 
 
-def personal(result: RunResult) -> Part | None:
+def personal(result: RunResult) -> PagePart | None:
     """The scores over clients of the shared model and of what each keeps for itself; None where no client keeps any."""
     told = result.personal
     if not told:
@@ -89,7 +89,7 @@ def personal(result: RunResult) -> Part | None:
     if told.too_small:
         text += f" {words.count(told.too_small, 'client')} had too few test rows to say much."
     grid = _over_clients(scoring(result).local, {"Shared": told.shared, "Own": told.own})
-    return Part("Shared and own models", (text,), (), (), (grid,))
+    return PagePart("Shared and own models", (text,), (), (), (grid,))
 
 
 def early_stopping(result: RunResult) -> str | None:

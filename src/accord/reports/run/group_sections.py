@@ -5,23 +5,23 @@ from collections.abc import Mapping
 from accord.records.run_result import ColumnResult, FairnessResult, GroupResult, RunResult
 from accord.reports.charts import group_figures
 from accord.reports.charts import small_multiples as tiles
-from accord.reports.layout import Cell, Grid, Part, Plot, Section, plot
+from accord.reports.layout import Cell, Grid, PagePart, PageSection, Plot, plot
 from accord.reports.scoring import BIAS, Score, Scoring, scoring
 from accord.reports.words import formatting as words
 from accord.reports.words import labels
 
 
-def groups(result: RunResult) -> Section | None:
+def groups(result: RunResult) -> PageSection | None:
     """Measures and gaps of every group column; None where the study names no groups."""
     fairness = result.fairness
     if not fairness:
         return None
-    told = scoring(result)
+    kind = scoring(result)
     level = f"{100 * fairness.confidence:.4g}%"
     text = [f"On {words.count(result.test.n, 'test row')}, with {level} intervals."]
     if fairness.positive_label is not None:
         text.append(f"A row is selected where {words.label(fairness.positive_label)} is predicted for it.")
-    if fairness.positive is None and not told.numbers:
+    if fairness.positive is None and not kind.numbers:
         text.append("No label counts as selected here, so selection, true and false positive rates are undefined (–).")
     if any(group.too_small for group in fairness.groups.values()):
         text.append(
@@ -36,13 +36,13 @@ def groups(result: RunResult) -> Section | None:
     note = fairness.confusion and fairness.confusion.note
     if note:
         text.append(f"Confusion matrices are {words.plain(note, 200)}.")
-    parts = [Part(text=(" ".join(text),))]
-    parts += [_column(fairness, name, k, told, told.overall(result)) for k, name in enumerate(fairness.columns)]
-    return Section("groups", "Groups", tuple(parts), "result.json")
+    parts = [PagePart(text=(" ".join(text),))]
+    parts += [_column(fairness, name, k, kind, kind.overall(result)) for k, name in enumerate(fairness.columns)]
+    return PageSection("groups", "Groups", tuple(parts), "result.json")
 
 
-def _column(fairness: FairnessResult, column: str, number: int, told: Scoring, overall: float | None) -> Part:
-    score = told.local
+def _column(fairness: FairnessResult, column: str, number: int, kind: Scoring, overall: float | None) -> PagePart:
+    score = kind.local
     members = fairness.groups_of(column)
     title = labels.column_label(column, 60)
     worst = fairness.columns[column].worst_group
@@ -55,7 +55,7 @@ def _column(fairness: FairnessResult, column: str, number: int, told: Scoring, o
     plots = plot(
         f"groups-{number}",
         f"{score.title} by {title}",
-        f"{told.of_group}, with its interval; {score.worst} first.{cut}",
+        f"{kind.of_group}, with its interval; {score.worst} first.{cut}",
         f"{score.title} of each group of {title} with its interval.{lowest} {some}",
         lambda theme: group_figures.groups_figure(fairness, column, overall, theme, score),
     )
@@ -81,9 +81,9 @@ def _column(fairness: FairnessResult, column: str, number: int, told: Scoring, o
     ]
     more = f" and {len(empty) - 8} more" if len(empty) > 8 else ""
     text: tuple[str, ...] = (f"Without a test row, and so left out: {'; '.join(empty[:8])}{more}.",) if empty else ()
-    text += _biased(fairness.columns[column], told)
-    tables = (_measures(members, column, title, told), _gaps(fairness, column, title, told))
-    return Part(title, text, plots, (), tables)
+    text += _biased(fairness.columns[column], kind)
+    tables = (_measures(members, column, title, kind), _gaps(fairness, column, title, kind))
+    return PagePart(title, text, plots, (), tables)
 
 
 def _drawn(fairness: FairnessResult, column: str, of: str) -> str:
@@ -113,10 +113,10 @@ def _confused(fairness: FairnessResult, column: str, title: str, number: int) ->
     )
 
 
-def _biased(gaps: ColumnResult, told: Scoring) -> tuple[str, ...]:
+def _biased(gaps: ColumnResult, kind: Scoring) -> tuple[str, ...]:
     """Says so where a gap lies outside its own interval."""
     outside = []
-    for gap in told.gaps:
+    for gap in kind.gaps:
         ends, value = gaps.interval(gap.name), gaps.score(gap.name)
         if ends is not None and words.known(value) and not ends[0] <= value <= ends[1]:
             outside.append(gap.title.lower())
@@ -128,8 +128,8 @@ def _biased(gaps: ColumnResult, told: Scoring) -> tuple[str, ...]:
     )
 
 
-def _measures(members: Mapping[str, GroupResult], column: str, title: str, told: Scoring) -> Grid:
-    first, *others = told.group
+def _measures(members: Mapping[str, GroupResult], column: str, title: str, kind: Scoring) -> Grid:
+    first, *others = kind.group
     scores = [first, *(of for of in others if any(words.known(group.score(of.name)) for group in members.values()))]
     calibrated = any(group.calibration for group in members.values())
     rows = tuple(
@@ -160,14 +160,14 @@ def _error(group: GroupResult) -> Cell:
     return Cell(words.decimal(found.expected_calibration_error), f"Brier {words.decimal(found.brier)}")
 
 
-def _gaps(fairness: FairnessResult, column: str, title: str, told: Scoring) -> Grid:
+def _gaps(fairness: FairnessResult, column: str, title: str, kind: Scoring) -> Grid:
     gaps = fairness.columns[column]
     rows = tuple(
         (
             Cell(gap.title, gap.about),
             Cell(gap.shown(gaps.score(gap.name))),
-            Cell(gap.span(gaps.interval(gap.name))),
+            Cell(gap.span(gaps.interval(gap.name)).removesuffix(" points")),
         )
-        for gap in told.gaps
+        for gap in kind.gaps
     )
     return Grid(f"Gaps by {title}", ("Gap", "Value", "Interval"), rows, "lrr")

@@ -131,8 +131,8 @@ def _cards(result: RunResult) -> list[Card]:
 
 def _score_card(result: RunResult) -> Card:
     test, twin = result.test, result.twin
-    told = scoring(result)
-    first, *others = told.scores
+    kind = scoring(result)
+    first, *others = kind.scores
     shown, rows = first.shown(test.score(first.name)), words.count(test.n, "test row")
     majority = test.score("majority_share")
     if majority is not None and test.majority_label is not None:
@@ -163,23 +163,23 @@ def _privacy_card(privacy: PrivacyResult | None) -> Card:
 
 
 def _worst_card(result: RunResult) -> list[Card]:
-    fairness, spread, told = result.fairness, result.clients, scoring(result)
+    fairness, spread, kind = result.fairness, result.clients, scoring(result)
     worst = fairness.worst_group if fairness else None
     if fairness and worst:
         group, column = fairness.groups[worst], fairness.column_of(worst)
-        widest = labels.column_label(fairness.headline_of(told.gap.name), 30)
+        widest = labels.column_label(fairness.headline_of(kind.gap.name), 30)
         lines = (
             f"{labels.column_label(column, 30)}: {labels.group_label(worst, column)}",
-            f"{told.local.span(group.interval(told.local.name))}, {words.count(group.n, 'row')}",
-            f"widest gap {told.gap.shown(fairness.score(told.gap.name))}, by {widest}",
+            f"{kind.local.span(group.interval(kind.local.name))}, {words.count(group.n, 'row')}",
+            f"widest gap {kind.gap.shown(fairness.score(kind.gap.name))}, by {widest}",
         )
-        return [Card(f"Worst group{told.behind}", told.local.shown(group.score(told.local.name)), lines)]
+        return [Card(f"Worst group{kind.behind}", kind.local.shown(group.score(kind.local.name)), lines)]
     if spread and words.known(spread.worst_decile):
         return [
             Card(
-                f"Worst tenth of clients{told.behind}",
-                told.local.shown(spread.worst_decile),
-                (f"mean {told.local.shown(spread.mean)} over clients",),
+                f"Worst tenth of clients{kind.behind}",
+                kind.local.shown(spread.worst_decile),
+                (f"mean {kind.local.shown(spread.mean)} over clients",),
             )
         ]
     return []

@@ -12,7 +12,7 @@ from accord.records.round_record import RoundRecord
 from accord.records.run_result import JointResult, PrivacyResult, RunResult
 from accord.reports.charts import figures
 from accord.reports.charts.drawing import Theme
-from accord.reports.layout import Cell, Grid, Part, Plot, Section, cells, plot
+from accord.reports.layout import Cell, Grid, PagePart, PageSection, Plot, cells, plot
 from accord.reports.run import evaluation_sections as judging_sections
 from accord.reports.scoring import Scoring, scoring
 from accord.reports.words import formatting as words
@@ -28,13 +28,13 @@ MOST_ROUND_ROWS = 100
 # --- learning and privacy -----------------------------------------------------------------------------
 
 
-def learning(rounds: Sequence[RoundRecord], result: RunResult) -> Section:
+def learning(rounds: Sequence[RoundRecord], result: RunResult) -> PageSection:
     """The scores by round, beside the twin's final ones."""
-    twin, told = result.twin, scoring(result)
+    twin, kind = result.twin, scoring(result)
     beside = " The dashed line is where the same study without privacy ends." if twin else ""
     rows = words.count(result.test.n, "test row")
     plots: tuple[Plot, ...] = ()
-    for score in told.main:
+    for score in kind.main:
 
         def draw(theme: Theme, of: str = score.name) -> Figure | None:
             return figures.scores_figure(rounds, result, of, theme)
@@ -44,18 +44,18 @@ def learning(rounds: Sequence[RoundRecord], result: RunResult) -> Section:
         plots += plot(score.name, score.title, f"{score.about}, on {rows}.{beside}", alt, draw)
     early = judging_sections.early_stopping(result)
     text = (*((early,) if early else ()), *(() if plots else ("No round of this run was scored.",)))
-    facts = tuple((each.title, each.shown(result.test.score(each.result_key))) for each in told.known_final(result))
-    part = Part("", text, plots, facts, _by_round(rounds, told))
-    return Section("learning", told.section, (part,), "rounds.jsonl")
+    facts = tuple((each.title, each.shown(result.test.score(each.result_key))) for each in kind.known_final(result))
+    part = PagePart("", text, plots, facts, _by_round(rounds, kind))
+    return PageSection("learning", kind.section, (part,), "rounds.jsonl")
 
 
-def _by_round(rounds: Sequence[RoundRecord], told: Scoring) -> tuple[Grid, ...]:
+def _by_round(rounds: Sequence[RoundRecord], kind: Scoring) -> tuple[Grid, ...]:
     if not rounds:
         return ()
     step = -(-len(rounds) // MOST_ROUND_ROWS)
     shown = [record for i, record in enumerate(rounds) if (i + 1) % step == 0 or i == len(rounds) - 1]
     caption = "Round by round" if step == 1 else f"Round by round, every {step} rounds"
-    titles = [score.title for score in told.scores]
+    titles = [score.title for score in kind.scores]
     head = ("Round", "Took part", "Refused", "Samples", *titles, "Worst ε", "Sent up", "Seconds")
     lines = tuple(
         cells(
@@ -63,7 +63,7 @@ def _by_round(rounds: Sequence[RoundRecord], told: Scoring) -> tuple[Grid, ...]:
             words.count(len(record.clients)),
             words.count(len(record.refused)),
             words.count(record.samples),
-            *(score.shown(record.test[score.result_key] if record.test else None) for score in told.scores),
+            *(score.shown(record.test[score.result_key] if record.test else None) for score in kind.scores),
             words.epsilon(record.epsilon.max) if record.epsilon else words.DASH,
             words.size(record.uplink_bytes),
             words.decimal(sum(record.seconds.values()), 2),
@@ -93,11 +93,13 @@ def privacy(
     ledger: Sequence[Mapping[str, Any]],
     partition: Mapping[str, Any],
     result: RunResult,
-) -> Section:
+) -> PageSection:
     """epsilon by round and by client, and every number of the guarantee."""
     terms = result.privacy
     if terms is None:
-        return Section("privacy", "Privacy", (Part(text=("This run was trained without differential privacy.",)),))
+        return PageSection(
+            "privacy", "Privacy", (PagePart(text=("This run was trained without differential privacy.",)),)
+        )
     plots = plot(
         "epsilon-rounds",
         "ε by round",
@@ -123,7 +125,7 @@ def privacy(
         tables = _by_client(spent, ledger, held, budget)
     elif terms.unit == "client":
         text += ("The unit is the client, so the population has one account: its ε is every client's ε.",)
-    return Section("privacy", "Privacy spent", (Part("", text, plots, _terms(terms), tables),), "ledger.jsonl")
+    return PageSection("privacy", "Privacy spent", (PagePart("", text, plots, _terms(terms), tables),), "ledger.jsonl")
 
 
 def _joint_terms(joint: JointResult | None) -> tuple[tuple[str, str], ...]:
@@ -197,16 +199,16 @@ def _by_client(
 # --- clients and what they hold -----------------------------------------------------------------------
 
 
-def clients(result: RunResult) -> Section | None:
+def clients(result: RunResult) -> PageSection | None:
     """Spread of the scores over clients, and of fine-tuning there; None where the model was not judged by client."""
     more = (judging_sections.personal(result), judging_sections.fine_tuning(result))
     parts = (*_spread(result), *(part for part in more if part))
-    return Section("clients", f"{scoring(result).local.title} by client", parts, "result.json") if parts else None
+    return PageSection("clients", f"{scoring(result).local.title} by client", parts, "result.json") if parts else None
 
 
-def _spread(result: RunResult) -> tuple[Part, ...]:
-    spread, told = result.clients, scoring(result)
-    score = told.local
+def _spread(result: RunResult) -> tuple[PagePart, ...]:
+    spread, kind = result.clients, scoring(result)
+    score = kind.local
     if not spread or not words.known(spread.mean):
         return ()
     plots = plot(
@@ -228,11 +230,11 @@ def _spread(result: RunResult) -> tuple[Part, ...]:
     text += f"{words.count(spread.population, 'client')}."
     if spread.too_small:
         text += f" {words.count(spread.too_small, 'client')} had too few test rows to say much."
-    text += f" The worst tenth are {told.worst_clients}, rounded down, at least one; every client weighs alike."
-    return (Part("", (text,), plots, facts),)
+    text += f" The worst tenth are {kind.worst_clients}, rounded down, at least one; every client weighs alike."
+    return (PagePart("", (text,), plots, facts),)
 
 
-def holdings(partition: Mapping[str, Any]) -> Section:
+def holdings(partition: Mapping[str, Any]) -> PageSection:
     """Who held what; many clients are summed up."""
     held = holders(partition)
     many = held.population > figures.MOST_BUBBLES
@@ -257,7 +259,7 @@ def holdings(partition: Mapping[str, Any]) -> Section:
     if not held.complete:
         first = words.count(len(held.listed), "client")
         text = (f"The figures are over all clients; the records list the first {first} one by one.",)
-    return Section("holdings", "Who held what", (Part("", text, plots, facts, tables),), "partition.json")
+    return PageSection("holdings", "Who held what", (PagePart("", text, plots, facts, tables),), "partition.json")
 
 
 def _by_holder(partition: Mapping[str, Any], held: Holders, many: bool) -> tuple[Plot, ...]:
@@ -302,16 +304,16 @@ def _holdings_table(partition: Mapping[str, Any], held: Holders) -> tuple[Grid, 
 # --- released, cost, versions -------------------------------------------------------------------------
 
 
-def released(result: RunResult) -> Section:
+def released(result: RunResult) -> PageSection:
     """What left the clients, and how."""
     rows = tuple(cells(words.plain(item.what, 400), words.plain(item.how, 400)) for item in result.released)
     if not rows:
-        return Section("released", "What was released", (Part(text=("Nothing was recorded as released.",)),))
+        return PageSection("released", "What was released", (PagePart(text=("Nothing was recorded as released.",)),))
     table = Grid("What was released, and how", ("What", "How"), rows, "ll")
-    return Section("released", "What was released", (Part(tables=(table,)),), "result.json")
+    return PageSection("released", "What was released", (PagePart(tables=(table,)),), "result.json")
 
 
-def cost(result: RunResult) -> Section:
+def cost(result: RunResult) -> PageSection:
     """Seconds by stage, bytes and faults."""
     sent, faults, stages = result.communication, result.faults, result.seconds_by_stage
     whole = max(result.seconds or 0.0, sum(stages.values()), 1e-9)
@@ -336,8 +338,8 @@ def cost(result: RunResult) -> Section:
     )
     table = Grid("Seconds by stage", ("Stage", "Time", "Share"), rows, "lrr")
     text = ("Bytes are those of the parameters sent. MB = 2²⁰ bytes, KB = 2¹⁰.",)
-    part = Part("", text, (), facts, (table,) if rows else ())
-    return Section("cost", "Seconds, bytes and faults", (part,), "result.json")
+    part = PagePart("", text, (), facts, (table,) if rows else ())
+    return PageSection("cost", "Seconds, bytes and faults", (part,), "result.json")
 
 
 def versions(result: RunResult) -> tuple[tuple[str, str], ...]:

@@ -57,17 +57,17 @@ def result_table(result: RunResult) -> RenderableType:
 
 
 def _lines(result: RunResult) -> list[tuple[str, str, str]]:
-    sent, faults, told = result.communication, result.faults.counts, scoring(result)
+    sent, faults, kind = result.communication, result.faults.counts, scoring(result)
     lost = ", ".join(f"{words.count(times)} {name}" for name, times in faults.items() if times)
     return [
-        *_score_lines(result, told),
+        *_score_lines(result, kind),
         *_stopping_lines(result),
         *_calibration_lines(result.calibration),
         *_privacy_lines(result.privacy),
-        *_fairness_lines(result.fairness, told),
-        *_client_lines(result.clients, told),
-        *_personal_lines(result.personal, told),
-        *_tuning_lines(result.fine_tune, told),
+        *_fairness_lines(result.fairness, kind),
+        *_client_lines(result.clients, kind),
+        *_personal_lines(result.personal, kind),
+        *_tuning_lines(result.fine_tune, kind),
         ("Sent up", words.size(sent.uplink_bytes), f"{words.count(sent.messages, 'message')}; MB = 2²⁰ bytes"),
         ("Sent down", words.size(sent.downlink_bytes), ""),
         *([("Faults", words.count(sum(faults.values())), lost)] if lost else []),
@@ -75,8 +75,8 @@ def _lines(result: RunResult) -> list[tuple[str, str, str]]:
     ]
 
 
-def _score_lines(result: RunResult, told: Scoring) -> list[tuple[str, str, str]]:
-    test, twin, first = result.test, result.twin, told.headline
+def _score_lines(result: RunResult, kind: Scoring) -> list[tuple[str, str, str]]:
+    test, twin, first = result.test, result.twin, kind.headline
     note = f"on {words.count(test.n, 'test row')}"
     if twin:
         other = twin.test.score(first.name)
@@ -85,10 +85,10 @@ def _score_lines(result: RunResult, told: Scoring) -> list[tuple[str, str, str]]
     if majority is not None and test.majority_label is not None:
         note += f"; {words.percent(majority)} of them are {words.label(test.majority_label)}"
     one = [("  one label", "", words.one_label(test))] if test.predicts_one_label is not None else []
-    known = [each for each in told.final if each.name != "majority_share" and words.known(test.score(each.name))]
+    known = [each for each in kind.final if each.name != "majority_share" and words.known(test.score(each.name))]
     further = ", ".join(f"{each.in_text} {each.shown(test.score(each.name))}" for each in known)
     final = [("", "", further)] if further else []
-    beside = [(f"  {each.title}", each.shown(test.score(each.name)), "") for each in told.beside]
+    beside = [(f"  {each.title}", each.shown(test.score(each.name)), "") for each in kind.beside]
     return [(first.title, first.shown(test.score(first.name)), note), *one, *final, *beside]
 
 
@@ -109,17 +109,17 @@ def _privacy_lines(privacy: PrivacyResult | None) -> list[tuple[str, str, str]]:
     return [*lines, ("  guarantee", "", terms)]
 
 
-def _fairness_lines(fairness: FairnessResult | None, told: Scoring) -> list[tuple[str, str, str]]:
+def _fairness_lines(fairness: FairnessResult | None, kind: Scoring) -> list[tuple[str, str, str]]:
     if not fairness:
         return []
-    of = told.local
+    of = kind.local
     worst = fairness.worst_group
-    lines = [(f"Worst group{told.behind}", words.DASH, "every group is too small to say")]
+    lines = [(f"Worst group{kind.behind}", words.DASH, "every group is too small to say")]
     if worst:
         group, column = fairness.groups[worst], fairness.column_of(worst)
         note = f"{group_label(worst, column, 30)} ({of.span(group.interval(of.name))}), "
-        lines = [(f"Worst group{told.behind}", of.shown(group.score(of.name)), f"{note}n = {words.count(group.n)}")]
-    for gap in told.gaps:
+        lines = [(f"Worst group{kind.behind}", of.shown(group.score(of.name)), f"{note}n = {words.count(group.n)}")]
+    for gap in kind.gaps:
         column = fairness.headline_of(gap.name)
         gaps = fairness.columns[column]
         if gap.short and words.known(value := gaps.score(gap.name)):
@@ -134,50 +134,50 @@ def _fairness_lines(fairness: FairnessResult | None, told: Scoring) -> list[tupl
     return lines
 
 
-def _client_lines(clients: ClientsResult | None, told: Scoring) -> list[tuple[str, str, str]]:
+def _client_lines(clients: ClientsResult | None, kind: Scoring) -> list[tuple[str, str, str]]:
     if not clients or not words.known(clients.mean):
         return []
-    note = f"of {words.count(clients.evaluated, 'client')}, mean {told.local.shown(clients.mean)}"
-    return [(f"Worst tenth{told.behind}", told.local.shown(clients.worst_decile), note)]
+    note = f"of {words.count(clients.evaluated, 'client')}, mean {kind.local.shown(clients.mean)}"
+    return [(f"Worst tenth{kind.behind}", kind.local.shown(clients.worst_decile), note)]
 
 
 def _stopping_lines(result: RunResult) -> list[tuple[str, str, str]]:
-    told = result.early_stopping
-    if not told:
+    stopping = result.early_stopping
+    if not stopping:
         return []
-    note = f"by {told.metric} on {words.count(told.n, 'row')} held out"
-    if told.stopped:
+    note = f"by {stopping.metric} on {words.count(stopping.n, 'row')} held out"
+    if stopping.stopped:
         note += f"; ended at round {result.rounds} of {result.planned_rounds}"
-    return [("  kept", f"round {told.kept_round}", note)]
+    return [("  kept", f"round {stopping.kept_round}", note)]
 
 
-def _calibration_lines(told: CalibrationResult | None) -> list[tuple[str, str, str]]:
-    if not told:
+def _calibration_lines(found: CalibrationResult | None) -> list[tuple[str, str, str]]:
+    if not found:
         return []
-    note = f"expected error, {words.count(told.bins, 'bin')}; Brier score {words.decimal(told.brier)}"
-    return [("Calibration", words.decimal(told.expected_calibration_error), note)]
+    note = f"expected error, {words.count(found.bins, 'bin')}; Brier score {words.decimal(found.brier)}"
+    return [("Calibration", words.decimal(found.expected_calibration_error), note)]
 
 
-def _personal_lines(personal: PersonalResult | None, told: Scoring) -> list[tuple[str, str, str]]:
+def _personal_lines(personal: PersonalResult | None, kind: Scoring) -> list[tuple[str, str, str]]:
     if not personal:
         return []
-    note = f"mean of {words.count(personal.clients, 'client')}, {told.local.shown(personal.shared.mean)} shared"
-    worst = f"{told.local.shown(personal.shared.worst_decile)} shared"
+    note = f"mean of {words.count(personal.clients, 'client')}, {kind.local.shown(personal.shared.mean)} shared"
+    worst = f"{kind.local.shown(personal.shared.worst_decile)} shared"
     return [
-        (f"Own models{told.behind}", told.local.shown(personal.own.mean), note),
-        ("  worst tenth", told.local.shown(personal.own.worst_decile), worst),
+        (f"Own models{kind.behind}", kind.local.shown(personal.own.mean), note),
+        ("  worst tenth", kind.local.shown(personal.own.worst_decile), worst),
     ]
 
 
-def _tuning_lines(tuned: FineTuneResult | None, told: Scoring) -> list[tuple[str, str, str]]:
+def _tuning_lines(tuned: FineTuneResult | None, kind: Scoring) -> list[tuple[str, str, str]]:
     if not tuned or not tuned.clients:
         return []
     before, after = tuned.before, tuned.after
-    note = f"mean of {words.count(tuned.clients, 'client')}, {told.local.shown(before.mean)} before"
-    worst = f"{told.local.shown(before.worst_decile)} before"
+    note = f"mean of {words.count(tuned.clients, 'client')}, {kind.local.shown(before.mean)} before"
+    worst = f"{kind.local.shown(before.worst_decile)} before"
     return [
-        (f"Fine-tuned{told.behind}", told.local.shown(after.mean), note),
-        ("  worst tenth", told.local.shown(after.worst_decile), worst),
+        (f"Fine-tuned{kind.behind}", kind.local.shown(after.mean), note),
+        ("  worst tenth", kind.local.shown(after.worst_decile), worst),
     ]
 
 

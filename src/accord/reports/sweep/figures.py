@@ -91,7 +91,7 @@ def rows_figure(marks: Sequence[Mark], theme: Theme, score: Score = ACCURACY) ->
             axes.plot([mark.interval.low, mark.interval.high], [place] * 2, color=theme.blue, linewidth=2)
         axes.plot([mark.interval.mean], [place], "o", color=theme.blue, markersize=8, clip_on=False)
         write(axes, (0, place), words.plain(mark.label, 27), theme.ink, ROW, right=-left + 6)
-        write(axes, (1, place), score.shown(mark.interval.mean), theme.blue, ROW, right=8, bold=True)
+        write(axes, (1, place), score.in_figure(mark.interval.mean), theme.blue, ROW, right=8, bold=True)
     return figure
 
 
@@ -126,7 +126,7 @@ def lines_figure(
         if last is not None:
             told = words.plain(name, 16)
             told = f"({told})" if told and score.form != "share" else told  # which else may read as one number more
-            ends.append((last, f"{score.shown(last)} {told}".strip(), colour))
+            ends.append((last, f"{score.in_figure(last)} {told}".strip(), colour))
     if dashed:
         axes.axhline(dashed[1], color=theme.soft, linewidth=1.4, dashes=(4, 3))
         write(axes, (0, dashed[1]), dashed[0], theme.soft, ROW, up=8)

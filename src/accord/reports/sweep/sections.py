@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from accord.core.intervals import Interval
 from accord.records.sweep_folder import ENDED, Row, SweepFolder, summary
 from accord.reports.charts.drawing import Theme
-from accord.reports.layout import Cell, Grid, Part, Plot, Section, cells, plot
+from accord.reports.layout import Cell, Grid, PagePart, PageSection, Plot, cells, plot
 from accord.reports.scoring import Score, Scoring, scoring_of
 from accord.reports.sweep import figures
 from accord.reports.sweep.figures import MOST_LINES, Mark
@@ -29,15 +29,15 @@ _INTERVAL = "Dots are runs; means over seeds with 95% t-intervals."
 # --- sections -----------------------------------------------------------------------------------------
 
 
-def accuracy(sweep: SweepFolder) -> Section:
+def accuracy(sweep: SweepFolder) -> PageSection:
     """The headline test score by what is swept."""
     told = scoring_of(sweep)
     plots = _by_setting(sweep, told.headline, told.headline.title, f"{told.headline.about}.")
     text = () if plots else ("No run has ended yet.",)
-    return Section(told.subject.lower(), told.subject, (Part("", text, plots),), "table.csv")
+    return PageSection(told.subject.lower(), told.subject, (PagePart("", text, plots),), "table.csv")
 
 
-def privacy(sweep: SweepFolder) -> Section | None:
+def privacy(sweep: SweepFolder) -> PageSection | None:
     """The headline score against epsilon; None where fewer than two epsilons were spent."""
     spent = {_shown_epsilon(rows) for rows in sweep.points} - {None}
     if len(spent) < 2:
@@ -59,19 +59,19 @@ def privacy(sweep: SweepFolder) -> Section | None:
         f"{score.title} against ε: {_in_words(score, (mark for _, line in lines for mark in line))}",
         partial(figures.lines_figure, lines, "ε", dashed=dashed, score=score),
     )
-    return Section("privacy", "What privacy costs", (Part("", (), drawn),), "table.csv")
+    return PageSection("privacy", "What privacy costs", (PagePart("", (), drawn),), "table.csv")
 
 
-def groups(sweep: SweepFolder) -> Section | None:
+def groups(sweep: SweepFolder) -> PageSection | None:
     """The gap between groups and the worst group's score; None where no groups were compared."""
     gap, worst = scoring_of(sweep).gap, scoring_of(sweep).worst_group
     if not any(summary(rows, worst.name).n for rows in sweep.points):
         return None
     plots = _by_setting(sweep, gap, gap.title, gap.about) + _by_setting(sweep, worst, worst.title, worst.about)
-    return Section("groups", "Groups", (Part("", (), plots),), "table.csv")
+    return PageSection("groups", "Groups", (PagePart("", (), plots),), "table.csv")
 
 
-def points(sweep: SweepFolder) -> Section:
+def points(sweep: SweepFolder) -> PageSection:
     """Every point with its means."""
     measures = _told(sweep)
     head = (*(short(path, sweep.paths) for path in sweep.paths), "Runs", *measures.values())
@@ -83,10 +83,12 @@ def points(sweep: SweepFolder) -> Section:
             cells(*settings, f"{ended} of {len(rows)}", *(_mean(scoring_of(sweep), rows, name) for name in measures))
         )
     grid = Grid("Means over seeds, ± half the 95% interval", head, tuple(lines), "l" * len(sweep.paths) + "r" * 9)
-    return Section("points", "Every point", (Part("", _beyond(len(sweep.points)), (), (), (grid,)),), "summary.csv")
+    return PageSection(
+        "points", "Every point", (PagePart("", _beyond(len(sweep.points)), (), (), (grid,)),), "summary.csv"
+    )
 
 
-def runs(sweep: SweepFolder) -> Section:
+def runs(sweep: SweepFolder) -> PageSection:
     """Every run, and why one has failed."""
     measures = _told(sweep)
     head = (*(short(path, sweep.paths) for path in sweep.paths), "Seed", *measures.values(), "Seconds", "Status")
@@ -99,7 +101,7 @@ def runs(sweep: SweepFolder) -> Section:
         lines.append((*cells(*settings, str(row.seed), *told, seconds), status))
     align = "l" * len(sweep.paths) + "r" * (len(measures) + 2) + "l"
     grid = Grid("Run by run", head, tuple(lines), align, folded=sweep.count("done") == len(sweep.rows))
-    return Section("runs", "Every run", (Part("", _beyond(len(sweep.rows)), (), (), (grid,)),), "table.csv")
+    return PageSection("runs", "Every run", (PagePart("", _beyond(len(sweep.rows)), (), (), (grid,)),), "table.csv")
 
 
 def _beyond(rows: int) -> tuple[str, ...]:

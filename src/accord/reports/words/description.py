@@ -36,15 +36,15 @@ def in_words(study: Study, result: RunResult, partition: Mapping[str, Any]) -> t
         result: the run's result.
         partition: who holds what.
     """
-    held, told = holders(partition), scoring(result)
+    held, kind = holders(partition), scoring(result)
     outside = "Outside the guarantee" if result.privacy else "What that means"
     return (
-        Passage("Data", " ".join(filter(None, [_data(result), _units(study, told), kept(partition)]))),
-        Passage("Who holds what", _holders(study.partition, held, "target" if told.numbers else "label")),
+        Passage("Data", " ".join(filter(None, [_data(result), _units(study, kind), kept(partition)]))),
+        Passage("Who holds what", _holders(study.partition, held, "target" if kind.numbers else "label")),
         Passage(
             "Model",
-            f"{model_in_words(study.model, study.privacy is not None, told.numbers)} "
-            f"It is trained by {_loss(study) or told.loss}.",
+            f"{model_in_words(study.model, study.privacy is not None, kind.numbers)} "
+            f"It is trained by {_loss(study) or kind.loss}.",
         ),
         Passage("Training", _training(study, result)),
         Passage("Program", program_text(study.program, held.population)),
@@ -71,9 +71,9 @@ def _data(result: RunResult) -> str:
     )
 
 
-def _units(study: Study, told: Scoring) -> str:
+def _units(study: Study, kind: Scoring) -> str:
     """What errors are measured in; nothing where the target is no number."""
-    if not told.numbers:
+    if not kind.numbers:
         return ""
     bounds = study.data.target_range if isinstance(study.data, CsvData | DiabetesData) else None
     if bounds is None:
