@@ -15,7 +15,8 @@ from accord.core.errors import DataError
 from accord.fairness.audit import FairnessReport, audit, client_spread, group_reports
 from accord.fairness.groups import GroupCounts, Grouping, count, intersect
 from accord.fairness.rates import GAPS as RATE_GAPS
-from accord.fairness.rates import RATES, RATES_BY_GROUP, gap_intervals, gaps, rate_intervals, rates
+from accord.fairness.rates import RATES, RATES_BY_GROUP
+from group_rates import gap_intervals, gaps, rate_intervals, rates
 
 GAPS = tuple(gap.name for gap in RATE_GAPS)
 GUIDE = Path(__file__).parents[2] / "docs" / "fairness.md"

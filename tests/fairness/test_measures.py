@@ -1,11 +1,15 @@
 """The values by which measures of groups are told: both kinds name each gap's measures, and rank by one of theirs."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from accord.fairness.errors_by_group import ERRORS_BY_GROUP, sum_errors
-from accord.fairness.groups import Grouping, count
-from accord.fairness.measures import GroupMeasures, GroupSums
+from accord.fairness.audit import ClientSpread, ColumnReport, FairnessReport, GroupReport
+from accord.fairness.errors_by_group import ERRORS_BY_GROUP, ErrorSums, sum_errors
+from accord.fairness.groups import GroupCounts, Grouping, count
+from accord.fairness.measures import Gap, GroupMeasures, GroupSums
+from accord.fairness.ranking import Ranking
 from accord.fairness.rates import RATES_BY_GROUP
 
 GROUPING = Grouping("g", ("a", "b", "empty"), np.array([0, 1, 1, 0]))
@@ -29,3 +33,22 @@ def test_every_measure_has_a_value_an_interval_and_rows(measures: GroupMeasures[
 def test_gaps_are_made_of_measures(measures: GroupMeasures[GroupSums], sums: GroupSums) -> None:
     assert measures.ranked_by in measures.names
     assert {name for gap in measures.gaps for name in gap.measures} <= set(measures.names)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Gap,
+        GroupMeasures,
+        Grouping,
+        GroupCounts,
+        ErrorSums,
+        GroupReport,
+        ColumnReport,
+        FairnessReport,
+        ClientSpread,
+        Ranking,
+    ],
+)
+def test_values_cannot_be_changed(value: Any) -> None:
+    assert value.__dataclass_params__.frozen

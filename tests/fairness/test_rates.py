@@ -16,15 +16,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from accord.fairness.groups import GroupCounts, Grouping, Integers, count, intersect
-from accord.fairness.rates import (
-    GAPS,
-    RATES,
-    gap_intervals,
-    gaps,
-    rate_intervals,
-    rates,
-    wilson,
-)
+from accord.fairness.rates import GAPS, RATES, wilson
+from group_rates import gap_intervals, gaps, rate_intervals, rates
 
 ADULT = Path(os.environ.get("ACCORD_DATA", "")) / "adult" / "adult.test.gz"
 TOLERANCE = 1e-12

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from accord.core import checks
 from accord.core.errors import DataError
-from accord.fairness.gaps import gap_values
 from accord.fairness.groups import Grouping, Integers
 from accord.fairness.measures import Ends, Floats, Gap, GroupMeasures
 
@@ -162,13 +161,3 @@ ERRORS_BY_GROUP: GroupMeasures[ErrorSums] = GroupMeasures(
     intervals=error_ends,
     denominators=_rows,
 )
-
-
-def error_gaps(sums: ErrorSums) -> dict[str, float | None]:
-    """Each of `GAPS` by name: the largest less the smallest of the groups with rows; None where there is none.
-
-    >>> sex = Grouping("sex", ("Female", "Male"), np.array([0, 0, 1]))
-    >>> error_gaps(sum_errors(sex, np.array([1.0, -3.0, 2.0])))
-    {'mse_gap': 1.0, 'mae_gap': 0.0, 'bias_gap': 3.0}
-    """
-    return gap_values(ERRORS_BY_GROUP, sums)

@@ -24,16 +24,13 @@ larger the smaller the groups and the more of them. Read its interval (`gaps`), 
 groups differ by more than chance explains.
 """
 
-import math
-from collections.abc import Mapping
 from statistics import NormalDist
 
 import numpy as np
 
 from accord.core import checks
-from accord.fairness import gaps as _gaps
 from accord.fairness.groups import GroupCounts, Integers
-from accord.fairness.measures import Ends, Floats, Gap, GroupMeasures, Interval
+from accord.fairness.measures import Ends, Floats, Gap, GroupMeasures
 
 RATES = ("accuracy", "selection_rate", "tpr", "fpr", "fnr")
 GAPS = (
@@ -136,37 +133,3 @@ RATES_BY_GROUP: GroupMeasures[GroupCounts] = GroupMeasures(
     intervals=rate_ends,
     denominators=denominators,
 )
-
-
-def rates(counts: GroupCounts) -> dict[str, list[float | None]]:
-    """Each of `RATES`, one value a group in the order of `counts.names`; None where `rate_values` has NaN."""
-    return {
-        name: [None if math.isnan(value) else value for value in values.tolist()]
-        for name, values in rate_values(counts).items()
-    }
-
-
-def rate_intervals(counts: GroupCounts, confidence: float) -> dict[str, list[Interval | None]]:
-    """The Wilson interval of each of `RATES`, one a group; None where the rate is."""
-    return {
-        name: [
-            None if math.isnan(low) else (low, high)
-            for low, high in zip(*(each.tolist() for each in ends), strict=True)
-        ]
-        for name, ends in rate_ends(counts, confidence).items()
-    }
-
-
-def gaps(counts: GroupCounts) -> dict[str, float | None]:
-    """Each of `GAPS` by name; None where no group's rate is defined, or a ratio is 0/0.
-
-    >>> counts = GroupCounts("sex", ("Female", "Male"), np.array([10, 20]), np.array([8, 18]))
-    >>> round(gaps(counts)["accuracy_gap"], 3)
-    0.1
-    """
-    return _gaps.gap_values(RATES_BY_GROUP, counts)
-
-
-def gap_intervals(counts: GroupCounts, confidence: float) -> Mapping[str, Interval | None]:
-    """The interval of each of `GAPS` by name; see `accord.fairness.gaps`."""
-    return _gaps.gap_intervals(RATES_BY_GROUP, counts, confidence)
