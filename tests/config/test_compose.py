@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from accord.config.compose import COMPOSES, refusal
 from accord.config.schema import Study
-from accord.privacy.plan import Unit
+from accord.privacy.units import Unit
 
 UNITS = get_args(Unit)
 NAMES = Study.model_json_schema()["properties"]["program"]["discriminator"]["mapping"]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from accord.core.errors import PrivacyError
 from accord.privacy.accounting import Accountant, epsilon_of
 from accord.privacy.ledger import _SLACK, Ledger, Spent, _by_account, alike, check_together
-from accord.privacy.plan import Before, PrivacyPlan, Unit
+from accord.privacy.plan import Before, PrivacyPlan
+from accord.privacy.units import Unit
 
 SAMPLE = PrivacyPlan("sample", 1.0, 2.0, 1e-4, expected_size=10, budget=2.0)
 CLIENT = PrivacyPlan("client", 1.0, 2.0, 1e-3, expected_size=10, budget=2.0)

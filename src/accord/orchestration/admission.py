@@ -25,7 +25,7 @@ def admit(
     if (charged := paid(prepared.entry, steps, number)) is not None:
         return charged, None
     admitted = ledger.admit(steps)
-    spent = ledger.plan.unit == "client" and ledger.exhausted()
+    spent = ledger.plan.mechanism.shared and ledger.exhausted()
     program = prepared.study.program
     # With fewer than `fewest` clients a robust rule says nothing.
     quorum = max(program.min_clients or -(-len(steps) // 2), program.fewest())

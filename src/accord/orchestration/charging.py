@@ -166,7 +166,7 @@ def charge(
 
 
 def _epsilons(ledger: Ledger, steps: dict[int, int]) -> dict[str, float]:
-    if ledger.plan.unit == "client":
+    if ledger.plan.mechanism.shared:
         return {"population": float(ledger.epsilons()[0])}
     return dict(zip(map(str, steps), ledger.epsilons(list(steps)).tolist(), strict=True))
 

@@ -7,7 +7,8 @@ from typing import Any, cast, get_args
 from accord.core.errors import PrivacyError
 from accord.privacy import accounting
 from accord.privacy.accounting import Accountant
-from accord.privacy.plan import PrivacyPlan, Sampling, Unit
+from accord.privacy.plan import PrivacyPlan, Sampling
+from accord.privacy.units import Unit
 
 
 @dataclass(frozen=True)
@@ -156,9 +157,9 @@ def _by(question: Question, noise: float, steps: int, accountant: str) -> float 
 def _left(question: Question, plan: PrivacyPlan, spent: int, per_epoch: int) -> dict[str, Any]:
     allowed = accounting.steps_within(lambda steps: plan.epsilon(question.n, steps), question.epsilon or 0.0)
     left = max(0, allowed - spent)
-    per_round = 1 if plan.unit == "client" else question.steps_per_round
+    per_round = 1 if plan.mechanism.shared else question.steps_per_round
     return {
         "steps_left": left,
         "rounds_left": None if per_round is None else left // per_round,
-        "epochs_left": None if plan.unit == "client" else left / per_epoch,
+        "epochs_left": None if plan.mechanism.shared else left / per_epoch,
     }

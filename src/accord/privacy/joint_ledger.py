@@ -60,7 +60,7 @@ class Charged:
 
     def steps(self) -> NDArray[np.int64]:
         """Steps charged to each account, shape `[accounts]`: unit `client` has one, of a step a round."""
-        if self.plan.unit == "client":
+        if self.plan.mechanism.shared:
             return np.array([len(self.rounds)], dtype=np.int64)
         steps = np.zeros(self.header["population"], dtype=np.int64)
         for charges in self.rounds:
@@ -304,7 +304,7 @@ def summary(
             "median": float(np.median(together)),
             "max": float(together.max()),
         },
-        "worst": None if last.plan.unit == "client" else int(together.argmax()),
+        "worst": None if last.plan.mechanism.shared else int(together.argmax()),
         "runs": [
             {
                 "run": charged.run,

@@ -66,11 +66,7 @@ class Ledger:
             PrivacyError: delta >= 1/n for the largest n, a client without samples, hardly any noise, or an earlier
                 plan whose guarantee does not add up with this one's.
         """
-        if plan.unit == "client":
-            sizes = [len(sizes)]
-        elif plan.unit == "local":
-            sizes = np.full(len(sizes), len(sizes))
-        accounts = np.asarray(sizes, dtype=np.int64)
+        accounts = plan.mechanism.accounts(np.asarray(sizes, dtype=np.int64))
         if len(accounts) == 0 or accounts.min() < 1:
             raise PrivacyError("a ledger needs at least one sample behind every account")
         plan.check_delta(int(accounts.max()))
@@ -106,7 +102,7 @@ class Ledger:
         Args:
             steps: client to the steps the round would charge it.
         """
-        if self.plan.unit == "client":
+        if self.plan.mechanism.shared:
             return tuple(steps) if self.fits(0, 1) else ()
         clients, counts = self._charges(steps)
         if (counts < 0).any():
@@ -133,10 +129,10 @@ class Ledger:
         Raises:
             PrivacyError: a charge that passes a budget; `admit` was not asked.
         """
-        if not again and (set(self.admit(steps)) != set(steps) or (self.plan.unit == "client" and self.exhausted())):
+        if not again and (set(self.admit(steps)) != set(steps) or (self.plan.mechanism.shared and self.exhausted())):
             raise PrivacyError("a round would pass a client's privacy budget; it was not admitted")
         spent = self.steps.copy()
-        if self.plan.unit == "client":
+        if self.plan.mechanism.shared:
             spent[0] += 1
         else:
             clients, counts = self._charges(steps)
@@ -165,12 +161,6 @@ class Ledger:
         return tuple((spent.plan, int(spent.steps[account])) for spent in self.before)
 
 
-_PROTECTS = {
-    "sample": "a sample of a client",
-    "batch": "a sample of a client",
-    "client": "a client, by noise at the server",
-    "local": "a client, by noise of its own",
-}
 _CHANGE = {"add_remove": "adding or removing one", "replace_one": "replacing one"}
 
 
@@ -183,7 +173,7 @@ def check_together(plan: PrivacyPlan, others: Sequence[PrivacyPlan]) -> None:
         PrivacyError: names both.
     """
     for other in others:
-        mine, theirs = _PROTECTS[plan.unit], _PROTECTS[other.unit]
+        mine, theirs = plan.mechanism.protects, other.mechanism.protects
         if mine != theirs:
             raise PrivacyError(
                 f"privacy.unit {plan.unit} protects {mine}, but an earlier run's unit {other.unit} {theirs}: their "

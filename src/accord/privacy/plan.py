@@ -13,6 +13,7 @@ Sensitivity by unit, and the noise multiplier the accountant is given (std / sen
     client   Poisson, q=m/N    add or remove one   C             a sum of clipped updates gains one term
     client   fixed m of N      replace one         2C            one term of the sum replaced by another
     client   everyone          add or remove one   C             as Poisson with q = 1
+    local    everyone          replace one         2C            one clipped update replaced by another
     =======  ================  ==================  ============  =======================================
 """
 
@@ -25,8 +26,8 @@ from accord.core.checks import open_unit, positive
 from accord.core.errors import PrivacyError
 from accord.privacy import accounting, rounding
 from accord.privacy.accounting import Accountant, Relation
+from accord.privacy.units import UNITS, PrivacyUnit, Unit
 
-Unit = Literal["sample", "batch", "client", "local"]
 Sampling = Literal["poisson", "fixed", "everyone"]
 
 LEAST_CLIP_NORM = 1e-12
@@ -104,18 +105,21 @@ class PrivacyPlan:
         if self.expected_size is not None:
             positive(expected_size=self.expected_size)
         for name, value, known in (
-            ("unit", self.unit, get_args(Unit)),
+            ("unit", self.unit, tuple(UNITS)),
             ("sampling", self.sampling, get_args(Sampling)),
             ("accountant", self.accountant, get_args(Accountant)),
         ):
             if value not in known:
                 raise PrivacyError(f"unknown privacy {name} {value!r}; known: {', '.join(known)}")
-        if self.unit in ("sample", "batch") and self.sampling != "poisson":
+        unit = self.mechanism
+        if unit.noises_steps and self.sampling != "poisson":
             raise PrivacyError(f"privacy.unit {self.unit} is accounted for Poisson batches only, not {self.sampling}")
-        if self.unit == "local" and (self.sampling != "everyone" or self.expected_size is not None):
-            raise PrivacyError("privacy.unit local hides no one by sampling: the server sees who sends; use everyone")
-        if self.unit == "client" and self.sampling != "everyone" and self.expected_size is None:
-            raise PrivacyError(f"privacy.unit client with {self.sampling} cohorts needs a cohort size")
+        if not unit.amplified and (self.sampling != "everyone" or self.expected_size is not None):
+            raise PrivacyError(
+                f"privacy.unit {self.unit} hides no one by sampling: the server sees who sends; use everyone"
+            )
+        if unit.noises_sum and self.sampling != "everyone" and self.expected_size is None:
+            raise PrivacyError(f"privacy.unit {self.unit} with {self.sampling} cohorts needs a cohort size")
         if self.sampling == "fixed" and self.accountant == "pld":
             raise PrivacyError(
                 "privacy.accountant pld cannot account fixed-size cohorts; "
@@ -125,7 +129,7 @@ class PrivacyPlan:
             self._check_adaptive(self.adaptive)
 
     def _check_adaptive(self, adaptive: AdaptiveClipping) -> None:
-        if self.unit != "client" or self.per_layer:
+        if not self.mechanism.noises_sum or self.per_layer:
             raise PrivacyError("privacy.adaptive counts whole updates: it needs unit client, and no per_layer")
         if 2 * adaptive.count_noise <= self.noise_multiplier:
             raise PrivacyError(
@@ -134,15 +138,20 @@ class PrivacyPlan:
             )
 
     @property
+    def mechanism(self) -> PrivacyUnit:
+        """The unit's own rules: what is clipped, where noise goes, what an account counts."""
+        return UNITS[self.unit]
+
+    @property
     def relation(self) -> Relation:
         """The neighbouring relation of the guarantee."""
-        return "replace_one" if self.sampling == "fixed" or self.unit == "local" else "add_remove"
+        return "replace_one" if self.sampling == "fixed" or self.mechanism.replaces else "add_remove"
 
     @property
     def sensitivity(self) -> float:
         """L2 sensitivity of what the noise is added to, under `relation`."""
-        twice = self.unit in ("batch", "local") or self.sampling == "fixed"
-        return 2 * self.clip_norm if twice else self.clip_norm
+        # Where one term of the sum is replaced by another, both may lie at the clip norm, opposite.
+        return self.clip_norm * (2 if self.sampling == "fixed" else self.mechanism.factor)
 
     @property
     def noise_std(self) -> float:
@@ -192,7 +201,7 @@ class PrivacyPlan:
 
     def charge(self, steps: int) -> int:
         """What a round of so many local steps costs an account, in applications of `event`."""
-        return 1 if self.unit in ("client", "local") else steps
+        return self.mechanism.charge(steps)
 
     def epsilon(self, n: int, steps: int, before: "Before" = (), *, quick: bool = False) -> float:
         """epsilon after `steps` steps (or rounds) on `n` samples (or clients), by the plan's accountant.
@@ -234,7 +243,7 @@ class PrivacyPlan:
             PrivacyError: delta >= 1/n.
         """
         if self.delta >= 1 / n:
-            what = "clients" if self.unit in ("client", "local") else "samples of the largest client"
+            what = self.mechanism.counts + (" of the largest client" if self.mechanism.noises_steps else "")
             raise PrivacyError(f"privacy.delta {self.delta:g} must be below 1/n = {1 / n:.3g} (n = {n} {what})")
 
 

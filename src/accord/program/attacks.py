@@ -127,7 +127,7 @@ class Attacked:
             return own
         sent = self._forge(own, Scene(round_number, len(cohort)))
         plan = work.plan
-        if plan is not None and plan.unit == "client":
+        if plan is not None and plan.mechanism.noises_sum:
             sent = [clipping.clip_by(update, plan.clip_norm, plan.per_layer)[0] for update in sent]
         return [replace(result, update=update) for result, update in zip(own, sent, strict=True)]
 
@@ -200,7 +200,7 @@ def make_attacked(
     """
     if attack is None or isinstance(attack, LabelFlipAttack):
         return engine
-    if attack.colludes and plan is not None and plan.unit == "client":
+    if attack.colludes and plan is not None and plan.mechanism.noises_sum:
         raise PrivacyError(
             f"attack {attack.name}: each malicious client sends what depends on the others' updates, which no epsilon "
             "of privacy.unit client covers; use another attack or unit sample"

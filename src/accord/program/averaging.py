@@ -70,7 +70,7 @@ class Averaging:
             PrivacyError: unit `client` and a weight outside [0, 1], or weights beside 1 under adaptive clipping.
         """
         work = self._work_now(state)
-        private = work.plan is not None and work.plan.unit == "client"
+        private = work.plan is not None and work.plan.mechanism.noises_sum
         weights = [self.weigh(client) for client in cohort.clients]
         if private and any(not 0 <= weight <= 1 for weight in weights):
             raise PrivacyError("a client's weight lies outside [0, 1]; privacy.unit client has no bound for it")
@@ -99,7 +99,7 @@ class Averaging:
         streams: Streams,
     ) -> tuple[Params, dict[str, Tensor], dict[str, float]]:
         plan = work.plan
-        if plan is None or plan.unit != "client":
+        if plan is None or not plan.mechanism.noises_sum:
             raise PrivacyError("the private mean needs a plan of unit client")
         stream = streams(SERVER_NOISE, round_number, SERVER)
         std = plan.noise_std_for(p.count(summed.total))

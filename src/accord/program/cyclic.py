@@ -26,7 +26,7 @@ def cyclic(work: ClientWork, order: Literal["fixed", "shuffled"] = "fixed") -> P
     Raises:
         PrivacyError: unit `client`, whose noise belongs on a sum that this program does not form.
     """
-    if work.plan is not None and work.plan.unit == "client":
+    if work.plan is not None and work.plan.mechanism.noises_sum:
         raise PrivacyError("privacy.unit client needs a noised sum; program cyclic has none, use fedavg")
 
     def round(state: ServerState, cohort: Cohort, engine: Engine, streams: Streams) -> tuple[ServerState, RoundOutcome]:

@@ -81,13 +81,13 @@ class ClientWork:
                 "model: batch norm (and any norm with running statistics) mixes samples or keeps what no noise covers; "
                 f"privacy.unit {plan.unit} refuses it, use group norm or layer norm"
             )
-        if plan.unit in ("sample", "batch") and plan.expected_size != self.batch_size:
+        if plan.mechanism.noises_steps and plan.expected_size != self.batch_size:
             raise PrivacyError(f"the plan accounts batches of {plan.expected_size}, the work draws {self.batch_size}")
 
     @property
     def local_plan(self) -> PrivacyPlan | None:
         """The plan where it clips and noises local steps (units `sample` and `batch`)."""
-        return self.plan if self.plan is not None and self.plan.unit in ("sample", "batch") else None
+        return self.plan if self.plan is not None and self.plan.mechanism.noises_steps else None
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ def step_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Pa
 def sent_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Params | None:
     """The noise on what one client sends, None but under unit `local`."""
     plan = work.plan
-    if plan is None or plan.unit != "local":
+    if plan is None or not plan.mechanism.noises_update:
         return None
     like = {name: shared[name] for name in work.sent}
     return noise.gaussian(rng, like, plan.noise_std_for(p.count(like)))
@@ -213,7 +213,7 @@ def _model_part(rule: LocalRule, shared: Params) -> Params:
 def divisor(work: ClientWork, n: int) -> float:
     """What a step's noised sum is divided by at a client with `n` rows: the expected batch, where there is one."""
     plan = work.local_plan
-    return plan.divisor(n) if plan is not None and plan.unit == "sample" else 1.0
+    return plan.divisor(n) if plan is not None and plan.mechanism.clips_samples else 1.0
 
 
 def step(
@@ -264,7 +264,7 @@ def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, dra
     Raises:
         PrivacyError: unit `local` without noise, or noise where none belongs.
     """
-    if (work.plan is not None and work.plan.unit == "local") != (drawn is not None):
+    if (work.plan is not None and work.plan.mechanism.noises_update) != (drawn is not None):
         raise PrivacyError("privacy.unit local adds noise to what is sent, and nothing else does")
     own = state.trainable | {name: value for name, value in state.rest.items() if name in work.task.buffers}
     rule = work.rule
@@ -278,7 +278,7 @@ def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, dra
         after = rule.finish(end)
         carried |= {rule.prefix + name: value for name, value in after.carried.items()}
         update |= {rule.prefix + name: value for name, value in after.sent.items()}
-    if work.plan is None or work.plan.unit in ("sample", "batch"):
+    if work.plan is None or work.plan.mechanism.noises_steps:
         return Finished(update, carried, True)
     clipped, within = clipping.clip_by(update, work.plan.clip_norm, work.plan.per_layer)
     return Finished(clipped if drawn is None else _noised(work.plan, clipped, drawn), carried, bool(within))
@@ -299,11 +299,11 @@ def _gradients(
         return _mean_gradient(work.task, state, batch)
     if drawn is None:
         raise PrivacyError(f"privacy.unit {plan.unit} adds noise in every step, but a step came without")
-    if plan.unit == "sample":
+    if plan.mechanism.clips == "sample":
         total = _clipped_gradients(work.task, state, batch, plan)
         # Divided by the expected batch: the size really drawn is private.
         return p.multiply(_noised(plan, total, drawn), 1 / divisor), state.rest
-    if plan.unit == "batch":
+    if plan.mechanism.clips == "batch":
         mean, _ = _mean_gradient(work.task, state, batch)
         return _noised(plan, clipping.clip_by(mean, plan.clip_norm, plan.per_layer)[0], drawn), state.rest
     raise PrivacyError(f"no local mechanism for privacy.unit {plan.unit}")

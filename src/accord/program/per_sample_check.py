@@ -20,7 +20,7 @@ def check_by_sample(work: ClientWork, table: Table) -> None:
             branches on its data); one line.
     """
     plan = work.local_plan
-    if plan is None or plan.unit != "sample":
+    if plan is None or not plan.mechanism.clips_samples:
         return
     shared = work.task.init(work.dtype)
     x = Table.features(torch.zeros_like(table.x[:2]), torch.device("cpu"), work.dtype)

@@ -72,7 +72,7 @@ def robust(
     Raises:
         PrivacyError: unit `client`, whose noise belongs on a sum with bounded terms.
     """
-    if work.plan is not None and work.plan.unit == "client":
+    if work.plan is not None and work.plan.mechanism.noises_sum:
         raise PrivacyError(
             "privacy.unit client needs a noised sum; one client may move a robust mean by more than any noise "
             "accounted for, so use program fedavg, or unit sample"

@@ -95,7 +95,7 @@ def released(
     score, sums = words.released_score, words.released_sums
     if plan is None:
         rows = [("client updates", "sent as they are; no privacy was asked for")]
-    elif plan.unit == "client":
+    elif plan.mechanism.noises_sum:
         rows = [
             (
                 "sum of clipped client updates",
@@ -103,10 +103,10 @@ def released(
             ),
             ("client updates on their way to the server", "seen by the server, which the guarantee trusts"),
         ]
-    elif plan.unit == "local":
+    elif plan.mechanism.noises_update:
         rows = [("client updates", "clipped and noised by each client before they leave, charged in every round")]
     else:
-        what = "per-sample clipped" if plan.unit == "sample" else "clipped batch"
+        what = "per-sample clipped" if plan.mechanism.clips_samples else "clipped batch"
         rows = [("client updates", f"post-processing of noised {what} gradients, charged in every step")]
     if plan is not None:
         grid = "whole steps of about 2^-12 of the noise's standard deviation, whatever the data: no lower bits are left"

@@ -61,7 +61,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         work, plan = self.work, self.work.local_plan
-        by_sample = plan is None or (plan.unit == "sample" and not plan.per_layer)
+        by_sample = plan is None or (plan.mechanism.clips_samples and not plan.per_layer)
         if work.optimizer.plain_rate is None or work.rule.corrects or not by_sample:
             raise PrivacyError("only plain SGD, unclipped or clipped by sample, is compiled")
 

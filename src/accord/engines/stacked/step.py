@@ -79,7 +79,7 @@ class KernelStep:
     def fusible(self) -> bool:
         """Whether the step is plain SGD, unclipped or clipped by sample."""
         plan = self.work.local_plan
-        return self.work.optimizer.plain_rate is not None and (plan is None or plan.unit == "sample")
+        return self.work.optimizer.plain_rate is not None and (plan is None or plan.mechanism.clips_samples)
 
     def fused(self, stack: Stack, batch: StackedBatch, divisors: list[float] | None, draw: Draw | None) -> None:
         """A step of plain SGD, in place.
@@ -115,11 +115,11 @@ class KernelStep:
         plan = self.work.local_plan
         if plan is not None and draw is None:
             raise PrivacyError("the plan adds noise in every step, but a step came without")
-        if plan is not None and draw is not None and plan.unit == "sample" and divisors is not None:
+        if plan is not None and draw is not None and plan.mechanism.clips_samples and divisors is not None:
             noised = self._noised_sum(stack, batch, plan, draw)
             scale = _by_client(noised, [1 / divisor for divisor in divisors])
             return {name: value.mul_(scale) for name, value in noised.items()}
-        if plan is not None and plan.unit != "batch":
+        if plan is not None and plan.mechanism.clips != "batch":
             raise PrivacyError(f"no stacked mechanism for privacy.unit {plan.unit}")
         out = {name: torch.zeros_like(value) for name, value in stack.items()}
         logits, kept = self.network.forward(stack, batch.x)

@@ -110,7 +110,7 @@ class ChunkResult:
 def sums_laid(work: ClientWork) -> bool:
     """Whether updates are summed in the kernels' layout: where `local.finish` only subtracts and clips whole."""
     plan = work.plan
-    whole = plan is None or plan.unit in ("sample", "batch") or (plan.unit == "client" and not plan.per_layer)
+    whole = plan is None or plan.mechanism.noises_steps or (plan.mechanism.noises_sum and not plan.per_layer)
     return whole and not work.rule.carries
 
 
@@ -226,7 +226,7 @@ def _laid(context: RoundContext, kernels: Kernels, chunk: Chunk, stack: Stack) -
     for name, value in stack.items():
         value.sub_(kernels.start[name])
     factors, plan = [1.0] * len(chunk.clients), context.work.plan
-    if plan is not None and plan.unit == "client":
+    if plan is not None and plan.mechanism.noises_sum:
         # The clipped update is not formed: the factor goes into the cohort's sum.
         with context.timed("clipping"):
             factors = factor_of(square_norms(stack), plan.clip_norm).tolist()

@@ -156,7 +156,7 @@ def mapped_chunk_size(work: ClientWork, most: int) -> int:
 
     Clipping by sample forms each sample's gradient, and `local.step` holds as many of these as fit for one client.
     """
-    if work.local_plan is not None and work.local_plan.unit == "sample":
+    if work.local_plan is not None and work.local_plan.mechanism.clips_samples:
         return 1
     numbers = sum(value.numel() for value in work.task.model.parameters())
     return max(1, min(most, _MAPPED_NUMBERS // numbers))

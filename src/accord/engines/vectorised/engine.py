@@ -180,7 +180,7 @@ class Vectorised:
         if work.task.loss is not None or not work.optimizer.elementwise:
             return None  # kernels know the gradients of the built-in losses alone, and stack axes as suits them
         x, plan = self._data.data.train.x, work.local_plan
-        by_sample = plan is not None and plan.unit == "sample"
+        by_sample = plan is not None and plan.mechanism.clips_samples
         network = stack_network(work.task.model, x.dim() - 1, by_sample=by_sample)
         if network is None or work.unused:  # kernels move every parameter
             return None
@@ -200,7 +200,7 @@ class Vectorised:
         table, plan = self._data.data.train, work.local_plan
         fits = (
             work.optimizer.plain_rate is not None and not work.rule.corrects and sums_laid(work),
-            plan is None or (plan.unit == "sample" and not plan.per_layer),
+            plan is None or (plan.mechanism.clips_samples and not plan.per_layer),
             work.task.kind.loss is cross_entropy,  # compiled in
             table.x.dtype in (torch.uint8, torch.float32) and work.dtype == torch.float32,
             table.x.is_contiguous() and table.y.is_contiguous() and self._device.type == "cpu",
