@@ -20,6 +20,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from accord.api import budget, compare, export, sweep
     from accord.config.load import load_study
     from accord.config.schema import Study
     from accord.core.errors import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         StudyError,
     )
     from accord.data.in_memory import from_datasets, from_torch
+    from accord.orchestration.resume_or_start import resume_or_start
     from accord.orchestration.run_folder import Run, load_model, open_run
     from accord.orchestration.runs import resume, run
 
@@ -56,6 +58,9 @@ __all__ = [
     "Study",
     "StudyError",
     "__version__",
+    "budget",
+    "compare",
+    "export",
     "from_datasets",
     "from_pandas",
     "from_torch",
@@ -63,10 +68,16 @@ __all__ = [
     "load_study",
     "open_run",
     "resume",
+    "resume_or_start",
     "run",
+    "sweep",
 ]
 
 _HOMES = {
+    "budget": "accord.api",
+    "compare": "accord.api",
+    "export": "accord.api",
+    "sweep": "accord.api",
     "Run": "accord.orchestration.run_folder",
     "Study": "accord.config.schema",
     "from_datasets": "accord.data.in_memory",
@@ -76,6 +87,7 @@ _HOMES = {
     "load_study": "accord.config.load",
     "open_run": "accord.orchestration.run_folder",
     "resume": "accord.orchestration.runs",
+    "resume_or_start": "accord.orchestration.resume_or_start",
     "run": "accord.orchestration.runs",
 }
 

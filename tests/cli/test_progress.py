@@ -1,6 +1,7 @@
 """Progress: a bar in a terminal, a line a round in a log."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -30,7 +31,7 @@ def test_a_log_gets_a_line_a_round(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress() as progress:
         progress.on_round("train", RECORD, 10)
     said = capsys.readouterr()
-    assert said.err == "training: round 3/10 acc 87.6% ε 1.23\n"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d training: round 3/10 acc 87.6% ε 1.23\n", said.err)
     assert said.out == ""
 
 
@@ -51,7 +52,24 @@ def test_of_a_regression_the_error_is_told(capsys: pytest.CaptureFixture[str]) -
     test = TestScores({"rmse": 60.0, "loss": 3600.0, "mae": 50.0, "r2": 0.3}, 89)
     with Progress() as progress:
         progress.on_round("train", replace(RECORD, test=test), 10)
-    assert capsys.readouterr().err == "training: round 3/10 rmse 60.00 ε 1.23\n"
+    assert capsys.readouterr().err[9:] == "training: round 3/10 rmse 60.00 ε 1.23\n"
+
+
+def test_a_log_says_how_long_it_will_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 130.0, 190.0, 190.0])
+    with Progress() as progress:
+        monkeypatch.setattr("accord.cli.progress.time.monotonic", lambda: next(clock))
+        for number in (3, 4, 6, 200):
+            progress.on_round("train", replace(RECORD, round=number), 200)
+    lines = [line.partition("1.23")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["", ", 1:38:00 left", ", 1:37:00 left", ""]
+
+
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accord.cli.progress._PATIENCE", 0.0)
+    with Progress(quiet=True) as progress:
+        progress.on_round("train", RECORD, 10)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_long_wait_is_explained_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,7 +246,7 @@ def test_several_problems_each_once() -> None:
 
 
 def test_unknown_key_of_a_section_without_a_name() -> None:
-    assert unknown_key(("training", "lr"), Training).text.startswith("unknown key (training takes: optimizer,")
+    assert unknown_key(("training", "zzz"), Training).text.startswith("unknown key (training takes: optimizer,")
     assert "it belongs to fedavg" in unknown_key(("program", "weights"), CyclicProgram).text
 
 

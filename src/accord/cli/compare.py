@@ -21,28 +21,17 @@ def compare(
 
     Differences are taken from the first study, seed by seed where both were run with the same seeds.
     """
-    from accord.core.errors import RunFolderError, StudyError
-    from accord.orchestration.run_folder import open_run
+    from accord.api import compare as compare_runs
+    from accord.core.errors import StudyError
     from accord.records.store import write_text
-    from accord.reports.compare.comparison import FinishedRun, compared
 
     if not 0 < confidence < 1:
         raise StudyError(f"--confidence {confidence:g}: must lie strictly between 0 and 1, such as 0.95")
     if html is not None and html.suffix.lower() not in (".html", ".htm"):
         raise StudyError(f"--html {html}: would be overwritten with a page; name a file that ends in .html")
-    swept = next((run for run in runs if (run / "points.json").is_file()), None)
-    if swept is not None:
-        raise StudyError(f"{swept}: a sweep, which has a report of its own; compare runs in {swept / 'runs'}")
     if len(runs) < 2:
         raise StudyError("name two or more run folders: accord compare RUN RUN")
-    opened = [open_run(run) for run in runs]
-    ended = [FinishedRun(run.folder, run.study, run.outcome, run.rounds) for run in opened if run.outcome is not None]
-    if len(ended) < len(opened):
-        unfinished = next(run.folder for run in opened if run.outcome is None)
-        raise RunFolderError(
-            f"{unfinished}: the run has not ended; go on with accord run --resume, or leave it out of the comparison"
-        )
-    comparison = compared(ended, confidence)
+    comparison = compare_runs(runs, confidence)
     if html is not None:
         from accord.reports.compare.page import render
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accord.cli.completion import complete_data
+
 if TYPE_CHECKING:
     from accord.config.data import Data
     from accord.data.catalogue import FoundFile
@@ -120,7 +122,10 @@ def list_(
 
 @app.command("show")
 def show(
-    what: Annotated[str, typer.Argument(metavar="NAME|STUDY.yaml", help="A data set, or a study's file.")],
+    what: Annotated[
+        str,
+        typer.Argument(metavar="NAME|STUDY.yaml", help="A data set, or a study's file.", autocompletion=complete_data),
+    ],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the study. Repeatable."),

@@ -47,16 +47,10 @@ def export(
 
 
 def _model(run: Path, onnx: Path | None, torch_export: Path | None, client: int | None, as_json: bool) -> int:
-    from accord.orchestration.model_export import write_onnx, write_torch_export
-    from accord.orchestration.run_folder import load_model
+    from accord.api import export as export_model
 
     sys.path.insert(0, str(Path.cwd()))  # where the file of a custom model is looked for
-    model = load_model(run, client)
-    written = []
-    for path, write in ((onnx, write_onnx), (torch_export, write_torch_export)):
-        if path is not None:
-            write(model, path)
-            written.append(str(path))
+    written = [str(path) for path in export_model(run, onnx=onnx, torch_export=torch_export, client=client)]
     if as_json:
         print(json.dumps({"run": str(run), "files": [{"file": name} for name in written]}))
     else:

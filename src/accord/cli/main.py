@@ -6,11 +6,13 @@ Exit codes: 0 done; 2 the request is wrong (one line on stderr); 3 stopped early
 import gc
 import signal
 import sys
+from importlib.metadata import version
 from types import FrameType
+from typing import Annotated
 
 import typer
 
-from accord.cli import budget, compare, data, doctor, export, init, predict, report, run, sweep
+from accord.cli import budget, compare, data, doctor, export, init, predict, report, run, runs, sweep
 from accord.cli.varieties import RunCommand
 from accord.core.errors import AccordError, StudyError
 from accord.core.output import lost_output, make_lenient, say
@@ -28,11 +30,28 @@ app.command("run", cls=RunCommand)(run.run)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("list")(runs.list_)
+app.command("show")(runs.show)
 app.command("predict")(predict.predict)
 app.command("export")(export.export)
 app.command("budget")(budget.budget)
 app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"accord {version('accord')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train one model over data that stays with its holders, under differential privacy, and see what it cost."""
 
 
 # Typer carries its own copy of click from 0.29 on; this is the base of its usage errors in either case.
@@ -81,7 +100,8 @@ def _exit_code() -> int:
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except _UsageError as error:
-        _say(f"{_text(error)} (see: accord --help)")
+        if _text(error):  # nothing where the help was shown for want of a command
+            _say(f"{_text(error)} (see: accord --help)")
         return 2
     if code == _INTERRUPTED:
         _say("interrupted before anything was run; nothing was written")

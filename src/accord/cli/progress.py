@@ -2,6 +2,8 @@
 
 import sys
 import threading
+import time
+from datetime import datetime
 from types import TracebackType
 
 from rich.console import Console
@@ -25,11 +27,16 @@ _NAMES = {"train": "training", "twin": "twin without privacy"}
 
 
 class Progress:
-    """A context manager; hand its `on_round` to `accord.run`."""
+    """A context manager; hand its `on_round` to `accord.run`.
 
-    def __init__(self) -> None:
+    Args:
+        quiet: whether nothing is shown.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
         console = Console(stderr=True)
-        self._live = console.is_terminal and not console.is_dumb_terminal
+        self._live = console.is_terminal and not console.is_dumb_terminal and not quiet
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),
@@ -43,11 +50,13 @@ class Progress:
         self._tasks: dict[str, TaskID] = {}
         self._slow = threading.Timer(_PATIENCE, self._say_why)
         self._slow.daemon = True
+        self._first: dict[str, tuple[float, int]] = {}
 
     def __enter__(self) -> "Progress":
         self._tasks["prepare"] = self._bar.add_task("loading, computing noise", total=None, scores="")
         self._bar.start()
-        self._slow.start()
+        if not self._quiet:
+            self._slow.start()
         return self
 
     def __exit__(
@@ -65,12 +74,13 @@ class Progress:
     def on_round(self, stage: str, record: RoundRecord, planned: int) -> None:
         """Shows a finished round."""
         self._slow.cancel()
+        if self._quiet:
+            return
         scores = _scores(record)
         if not self._live:
-            print(
-                f"{_NAMES.get(stage, stage)}: round {record.round}/{planned} {scores}".rstrip(),
-                file=sys.stderr,
-            )
+            clock, left = datetime.now().strftime("%H:%M:%S"), self._left(stage, record.round, planned)
+            line = f"{clock} {_NAMES.get(stage, stage)}: round {record.round}/{planned} {scores}".rstrip()
+            print(f"{line}{left}", file=sys.stderr)
             return
         if "prepare" in self._tasks:
             self._bar.remove_task(self._tasks.pop("prepare"))
@@ -79,6 +89,15 @@ class Progress:
         self._bar.update(self._tasks[stage], completed=record.round)
         if scores:
             self._bar.update(self._tasks[stage], scores=scores)
+
+    def _left(self, stage: str, done: int, planned: int) -> str:
+        """The time left by the rounds seen so far; nothing at the first, whose start was not seen."""
+        now = time.monotonic()
+        start, first = self._first.setdefault(stage, (now, done))
+        if done == first or done >= planned:
+            return ""
+        seconds = round((now - start) / (done - first) * (planned - done))
+        return f", {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
 
 
 def _scores(record: RoundRecord) -> str:

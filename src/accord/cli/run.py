@@ -6,12 +6,17 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accord.cli.completion import complete_engine, complete_set
 from accord.core.errors import RunFolderError, StudyError
+
+if TYPE_CHECKING:
+    from accord.config.schema import Study
 
 
 def run(
@@ -20,11 +25,21 @@ def run(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as program.rounds=5. Repeatable."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a setting, such as program.rounds=5. Repeatable.",
+            autocompletion=complete_set,
+        ),
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option("--engine", metavar="NAME", help="Where client work runs; short for --set engine.name=NAME."),
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="Where client work runs; short for --set engine.name=NAME.",
+            autocompletion=complete_engine,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -40,6 +55,18 @@ def run(
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Take up the run in this folder where it stopped."),
     ] = None,
+    resume_or_start: Annotated[
+        bool,
+        typer.Option(
+            "--resume-or-start",
+            help="Go on with this study's run in --out where there is one, else start it. [default --out: runs/STUDY]",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would run, its noise and budget, time and memory; write nothing."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     profiled: Annotated[bool, typer.Option("--profile", help="Say where the run's time went.")] = False,
     print_schema: Annotated[
@@ -47,7 +74,7 @@ def run(
         typer.Option("--print-schema", help="Print the study file's JSON Schema, for editors, and exit."),
     ] = False,
 ) -> int:
-    """Run a study: train, account, judge, and write a run folder with a report.
+    """Run a study: train, account, evaluate, and write a run folder with a report.
 
     Exit codes: 0 done; 2 the request is wrong; 3 stopped early and saved; 1 a fault.
     """
@@ -58,27 +85,46 @@ def run(
         return 0
     overrides = [*(set_ or []), *([f"engine.name={engine}"] if engine else [])]
     if resume is not None:
-        if study is not None or overrides or out is not None or ledger is not None or profiled:
+        if study is not None or overrides or out is not None or ledger is not None or profiled or resume_or_start:
             raise StudyError("--resume goes on with the study saved in the run folder; give it alone")
-        return _show(_quietly(_resume, resume), as_json)
+        return _show(quietly(_resume, resume, quiet), as_json)
     if study is None:
         raise StudyError("name a study file: accord run STUDY.yaml (or --resume RUN)")
-    return _show(_quietly(_start, study, overrides, out, ledger, profiled), as_json)
+    if dry_run:
+        if out is not None or ledger is not None or profiled or resume_or_start:
+            raise StudyError("--dry-run writes nothing; give it with --set, --engine and --json at most")
+        from accord.cli.dry_run import dry_run as show_plan
+
+        return show_plan(study, overrides, as_json)
+    asked = _Asked(overrides, out, ledger, profiled, resume_or_start, quiet)
+    return _show(quietly(_start, study, asked), as_json)
 
 
-def _quietly(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line says of a run."""
+
+    overrides: list[str]
+    out: Path | None
+    ledger: Path | None
+    profiled: bool
+    resume_or_start: bool
+    quiet: bool
+
+
+def quietly(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """stdout is for the result alone: what a user's own functions print goes to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         return work(*arguments)
 
 
-def _start(path: Path, overrides: list[str], out: Path | None, ledger: Path | None, profiled: bool) -> dict[str, Any]:
-    began = time.perf_counter()
-    from accord.cli import profile
-    from accord.cli.progress import Progress
+def load(path: Path, overrides: list[str]) -> "Study":
+    """The study of a file that is no sweep; a user's own functions are found beside it.
+
+    Raises:
+        StudyError: the study is wrong, or has a sweep.
+    """
     from accord.config.load import load_study
-    from accord.core.timing import Stopwatch, untimed
-    from accord.orchestration.runs import run
 
     study = load_study(path, overrides)
     if study.sweep is not None:
@@ -86,26 +132,46 @@ def _start(path: Path, overrides: list[str], out: Path | None, ledger: Path | No
             f"{path}: the study has a sweep section; run it with: accord sweep {shlex.quote(str(path))}, "
             "or leave the sweep out with --set sweep=null"
         )
-    sys.path.insert(0, str(path.resolve().parent))  # a user's own functions lie beside the study
+    sys.path.insert(0, str(path.resolve().parent))
+    return study
+
+
+def _start(path: Path, asked: _Asked) -> dict[str, Any]:
+    began = time.perf_counter()
+    from accord.cli import profile
+    from accord.cli.progress import Progress
+    from accord.core.timing import Stopwatch, untimed
+    from accord.orchestration.resume_or_start import resume_or_start
+    from accord.orchestration.runs import run
+
+    study = load(path, asked.overrides)
     watch = Stopwatch()
-    with Progress() as progress:
-        timed = watch if profiled else untimed
-        told = run(study, out, ledger=ledger, name=path.stem, on_round=progress.on_round, timed=timed)
-        result = told.result or {}
-    if not profiled:
+    out = asked.out
+    if asked.resume_or_start and out is None:
+        out = Path("runs") / path.stem
+    with Progress(asked.quiet) as progress:
+        timed = watch if asked.profiled else untimed
+        if asked.resume_or_start and out is not None:
+            ran = resume_or_start(
+                study, out, ledger=asked.ledger, name=path.stem, on_round=progress.on_round, timed=timed
+            )
+        else:
+            ran = run(study, out, ledger=asked.ledger, name=path.stem, on_round=progress.on_round, timed=timed)
+        result = ran.result or {}
+    if not asked.profiled:
         return result
     seconds = profile.profile(watch.seconds, began)
     profile.show(seconds)
     return result | {"profile": seconds}
 
 
-def _resume(folder: Path) -> dict[str, Any]:
+def _resume(folder: Path, quiet: bool) -> dict[str, Any]:
     from accord.cli.progress import Progress
     from accord.orchestration.runs import resume
 
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: no such run folder")
-    with Progress() as progress:
+    with Progress(quiet) as progress:
         return resume(folder, on_round=progress.on_round).result or {}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accord.cli.completion import complete_set
 from accord.core.errors import StoppedEarly
 
 if TYPE_CHECKING:
@@ -19,7 +20,12 @@ def sweep(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study file with a sweep section.")],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as sweep.seeds=5. Repeatable."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a setting, such as sweep.seeds=5. Repeatable.",
+            autocompletion=complete_set,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -33,6 +39,7 @@ def sweep(
         Path | None,
         typer.Option("--ledger", metavar="FILE", help="A joint ledger that every run charges, one after the other."),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> int:
     """Run a study's sweep: every combination of its settings under every seed, and one table of them all.
@@ -49,7 +56,7 @@ def sweep(
     plan = plan_sweep(study, set_ or [])
     folder = out or Path("sweeps") / plan.name
     try:
-        with Progress() as progress:
+        with Progress(quiet) as progress:
             done = run_sweep(plan, folder, jobs, progress.watcher(), ledger)
     except StoppedEarly:
         if as_json and is_sweep(folder):

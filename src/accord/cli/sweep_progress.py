@@ -18,11 +18,16 @@ _WIDTH = 80
 
 
 class Progress:
-    """A context manager; hand its `watcher` to `accord.sweeps.run.sweep`."""
+    """A context manager; hand its `watcher` to `accord.sweeps.run.sweep`.
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._live = console.is_terminal and not console.is_dumb_terminal
+    Args:
+        quiet: whether nothing is shown.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        console = Console(stderr=True, quiet=quiet)
+        self._quiet = quiet
+        self._live = console.is_terminal and not console.is_dumb_terminal and not quiet
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),
@@ -82,6 +87,8 @@ class Progress:
 
     def _line(self, text: str, end: str = "") -> None:
         """One line, the text cut so that what it ends with is whole."""
+        if self._quiet:
+            return
         start = "sweep: "
         end = f": {end}" if end else ""
         line = start + words.plain(text, max(10, _WIDTH - len(start) - len(end))) + end

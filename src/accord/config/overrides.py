@@ -44,7 +44,8 @@ def apply(settings: Mapping[str, Any], overrides: Sequence[str]) -> Overridden:
     result = Overridden(dict(settings))
     for override in overrides:
         key, equals, value = override.partition("=")
-        path = tuple(part.strip() for part in key.split("."))
+        # Hydra's users write `+key=value` to add and `++key=value` to add or change: here every --set may do both.
+        path = tuple(part.strip() for part in key.strip().removeprefix("+").removeprefix("+").split("."))
         shown = " ".join(override.split())
         if not equals or not all(path):
             raise StudyError(f"--set {shown}: not of the form key=value, such as program.rounds=20")

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from accord.config.base import Section
+from accord.config.names_elsewhere import ELSEWHERE
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS, Shape, choices, settings, shape
 
@@ -244,6 +245,9 @@ def _meant(key: str, path: Sequence[str | int], owner: type[Section], known: lis
         if others:
             last = f" and {others[-1]}" if len(others) > 1 else ""
             return f"; it belongs to {', '.join(others[:-1] or others)}{last}"
+    # What other libraries call it says more than a name that is spelled alike.
+    if (here := ELSEWHERE.get(key.lower())) is not None:
+        return f"; {here}"
     near = nearest(key, known)
     if near:
         return near

@@ -5,6 +5,8 @@ settings. What can be judged from the file alone is judged here; what needs the 
 delta against n) is judged where the data is known.
 """
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from accord.config.attack import Attack
@@ -24,7 +26,21 @@ from accord.config.tracking import TensorBoardTracking, Trackers
 from accord.config.training import Training
 
 
-class Study(Section):
+class _OneLineErrors(type(Section)):  # type: ignore[misc]
+    """Makes `Study(...)` speak as a study file does: one line that says what, where and the nearest valid name."""
+
+    def __call__(cls, **sections: Any) -> Any:
+        """The study of these sections; short forms such as `data="digits"` are taken, too.
+
+        Raises:
+            StudyError: in one line, what is wrong.
+        """
+        from accord.config.load import make_study  # which needs the class that is being made here
+
+        return make_study(sections)
+
+
+class Study(Section, metaclass=_OneLineErrors):
     """A study: what to run. `accord run --print-schema` prints this as JSON Schema.
 
     >>> study = Study(data={"name": "digits"}, partition={"name": "iid", "num_partitions": 5})

@@ -54,6 +54,12 @@ class Run:
         """
         return make_model(self.study, self.params, read_preprocessing(self.folder))
 
+    def _repr_html_(self) -> str:
+        """The result at a glance, as a notebook shows it: what `accord show` prints."""
+        from accord.reports.run.notebook import result_html
+
+        return result_html(self.folder, self.outcome, len(self.rounds), self.study.program.rounds)
+
     def plot(self) -> "Figure":
         """Accuracy, loss and epsilon by round as a matplotlib figure."""
         from accord.reports.charts.figures import overview

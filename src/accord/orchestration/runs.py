@@ -5,10 +5,13 @@ one hiding the other, depending on what was imported first.
 """
 
 import shlex
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
+from accord.config.load import load_study, make_study
 from accord.config.schema import Study
 from accord.core.errors import StoppedEarly, StudyError
 from accord.core.timing import Timed, untimed
@@ -26,24 +29,24 @@ from accord.records.ledger_file import JointLedger
 
 
 def run(
-    study: Study,
+    study: Study | Mapping[str, Any] | Path | str,
     out: Path | str | None = None,
     *,
     data: DataSet | None = None,
     ledger: Path | str | None = None,
-    name: str = "study",
+    name: str | None = None,
     on_round: OnRound | None = None,
     timed: Timed = untimed,
 ) -> Run:
     """Runs a study and writes its run folder.
 
     Args:
-        study: what to run.
+        study: what to run: a `Study`, a study file, or its sections as a dict.
         out: the run folder, which must not exist or be empty; None makes one under `runs/`.
         data: rows handed over by `from_datasets` or `from_torch`, for a study whose data is `{name: in_memory}`.
         ledger: the file of a joint ledger, made where it is missing: what every run on it charged counts towards this
             one's budget and epsilon. All its runs must train on the same rows, held by the same clients.
-        name: what reports call the study.
+        name: what reports call the study; None takes a study file's name, else `study`.
         on_round: called after every round.
         timed: a stopwatch, such as `accord.core.timing.Stopwatch()`: told where the time goes.
 
@@ -55,6 +58,7 @@ def run(
         StoppedEarly: interrupted where no result could be written; what was finished is saved.
         Fault: something failed on the way; the records so far are whole.
     """
+    study, name = _study_of(study, name)
     if out is not None:
         store.check_folder(Path(out))
     with _held(ledger) as joint:
@@ -69,6 +73,22 @@ def run(
         with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
             store.check_folder(folder)  # again: a run that was given the same folder may have come first
             return _execute(prepared, folder, begin(prepared, folder), on_round, timed=timed)
+
+
+def _study_of(given: Study | Mapping[str, Any] | Path | str, name: str | None) -> tuple[Study, str]:
+    """The study given in any form, and its name.
+
+    Raises:
+        StudyError: it is wrong, or a sweep.
+    """
+    if isinstance(given, Path | str):
+        study, name = load_study(given), name or Path(given).stem
+        sys.path.insert(0, str(Path(given).resolve().parent))  # a user's own functions lie beside the study
+    else:
+        study = given if isinstance(given, Study) else make_study(given)
+    if study.sweep is not None:
+        raise StudyError("the study has a sweep section, which accord.sweep runs; leave it out for a single run")
+    return study, name or "study"
 
 
 def _held(

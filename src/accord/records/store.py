@@ -106,6 +106,18 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether another process has locked the run folder now."""
+    try:
+        with (folder / _LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # no lock file, or a file system without locks
+
+
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
     """Turns the operating system's refusals while `path` is written into one-line `StorageError`s."""

@@ -6,7 +6,6 @@ enters), so that runs that share them do not pay twice. It ends with its parent,
 
 import os
 import shlex
-import shutil
 import signal
 import threading
 import time
@@ -26,8 +25,6 @@ from accord.records import ledger_file, store
 from accord.records.round_record import RoundRecord
 from accord.sweeps.points import digest_of
 
-_BEGINNINGS = {".lock", "study.yaml", "model.json", "partition.json", "checkpoints", "tensorboard"}
-"""What a run folder may hold before its first checkpoint is whole."""
 _PATIENCE = 30.0
 """Seconds to wait for a run folder that a process of an earlier, killed sweep still holds."""
 
@@ -163,21 +160,17 @@ def run(task: Task, pipe: Connection) -> None:
 
 def _begun(task: Task) -> bool:
     """Whether the folder holds a run to go on with; what a kill left before the first checkpoint is cleared away."""
+    from accord.orchestration.resume_or_start import holds_checkpoint
+
     folder = task.folder
     try:
         _wait_until_free(folder, store.lock)
     except RunFolderError as error:
         again = f"accord run --resume {shlex.quote(str(folder))}"
         raise RunFolderError(f"{folder} is in use by another process; wait for it, then go on with: {again}") from error
-    found = {path.name for path in folder.iterdir() if not path.name.endswith(".part")}
-    if "study.yaml" in found and digest_of(load_study(folder / "study.yaml")) != task.digest:
+    if (folder / "study.yaml").is_file() and digest_of(load_study(folder / "study.yaml")) != task.digest:
         raise RunFolderError(f"{folder} holds another study than this point's; move it away")
-    if any(folder.glob("checkpoints/*.safetensors")):
-        return True
-    if found - _BEGINNINGS:
-        raise RunFolderError(f"{folder} holds no checkpoint but {min(found - _BEGINNINGS)}; move it away")
-    shutil.rmtree(folder)
-    return False
+    return holds_checkpoint(folder)
 
 
 def _wait_until_free(path: Path, lock: Callable[[Path], AbstractContextManager[object]]) -> None:

@@ -1,0 +1,78 @@
+"""`accord run --dry-run`: what would run, its noise and its budget, and what it would take; nothing is written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def dry_run(path: Path, overrides: list[str], as_json: bool) -> int:
+    """Prints what the study would do, with time and memory measured on a few rounds that are thrown away."""
+    from accord.cli.run import quietly
+
+    told = quietly(_describe, path, overrides)
+    if as_json:
+        print(json.dumps(told, allow_nan=False))
+        return 0
+    from rich.console import Console
+
+    from accord.reports.run.terminal import budget_table
+
+    Console().print(budget_table(rows(told)))
+    return 0
+
+
+def _describe(path: Path, overrides: list[str]) -> dict[str, Any]:
+    from accord.cli.run import load
+    from accord.orchestration.dry_run import describe, probe
+    from accord.orchestration.prepare import prepare
+
+    prepared = prepare(load(path, overrides), path.stem)
+    return describe(prepared, probe(prepared))
+
+
+def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a person reads."""
+    data, sizes, privacy, probe = told["data"], told["rows_per_client"], told["privacy"], told["probe"]
+    spread = f"rows min {sizes['min']:,}, median {sizes['median']:,.0f}, max {sizes['max']:,}"
+    found = [
+        ("study", f"{told['study']}: {told['program']}, {told['rounds']:,} rounds of {told['cohort']:,} clients"),
+        ("data", f"{data['name']}, {data['train_rows']:,} training rows, {data['test_rows']:,} test rows"),
+        (
+            "clients",
+            f"{told['clients']:,}, {spread}",
+        ),
+        ("model", f"{told['model']}, {told['parameters']:,} parameters"),
+        ("engine", f"{told['engine']} on {told['device']}"),
+    ]
+    if privacy is None:
+        found.append(("privacy", "none"))
+    else:
+        budget = "" if privacy["budget"] is None else f" of a budget of {privacy['budget']:g}"
+        found += [
+            ("noise multiplier", f"{privacy['noise_multiplier']:.4g}, clipping at {privacy['clip_norm']:g}"),
+            ("ε at the end", f"{privacy['epsilon_planned']:.3f}{budget}, worst client, unit {privacy['unit']}"),
+            ("δ, accountant", f"{privacy['delta']:.4g}, {privacy['accountant']}"),
+        ]
+    found.append(("time", _time(probe)))
+    found.append(("memory", f"{probe['peak_mb']:,.0f} MB at most so far; MB = 2²⁰ bytes"))
+    found.append(("probe", f"{probe['rounds']} rounds trained and thrown away; nothing written, charged or released"))
+    return found
+
+
+def _time(probe: dict[str, Any]) -> str:
+    if probe["seconds"] is None:
+        return f"not estimated: {probe['rounds']} rounds took {probe['first']:.0f} s and more, too few to say"
+    each = probe["first"] if probe["each"] is None else probe["each"]
+    return f"about {duration(probe['seconds'])}, {each:.3g} s a round, by the rounds of the probe; without a twin"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(4.26), duration(75), duration(7300)
+    ('4.3 s', '1 min 15 s', '2 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

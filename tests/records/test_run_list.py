@@ -1,0 +1,49 @@
+"""Runs listed by their records: finished, stopped, unfinished, at work, damaged."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import accord
+from accord.config.schema import Study
+from accord.core.errors import RunFolderError
+from accord.records import store
+from accord.records.run_list import list_runs, read_run
+
+
+def test_each_run_is_told_by_its_records(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    privacy = {"unit": "sample", "noise_multiplier": 1.0, "delta": 1e-3}
+    done = accord.run(small_study(privacy=privacy, evaluation={"twin": True}), tmp_path / "runs" / "a", name="first")
+
+    def stop(stage: str, record: Any, planned: int) -> None:
+        if record.round == 2:
+            raise ConnectionError("away")
+
+    with pytest.raises(ConnectionError, match="away"):
+        accord.run(small_study(), tmp_path / "runs" / "deeper" / "b", on_round=stop)
+    (tmp_path / "runs" / "c").mkdir()
+    for name in ("study.yaml", "partition.json", "result.json"):
+        (tmp_path / "runs" / "c" / name).write_text("{")
+    found = {Path(run.folder).name: run for run in list_runs(tmp_path / "runs")}
+    assert list(found) == ["a", "b", "c"]  # oldest first; the twin is part of its run
+    assert done.result is not None
+    a, b, c = found.values()
+    assert (a.study, a.status, a.rounds, a.planned_rounds) == ("first", "done", 4, 4)
+    assert (a.metric, a.score) == ("accuracy", done.result["test"]["accuracy"])
+    assert a.epsilon == done.result["privacy"]["epsilon"]
+    assert (b.study, b.status, b.rounds, b.planned_rounds, b.epsilon) == ("b", "unfinished", 2, 4, None)
+    assert (b.metric, b.score is not None) == ("accuracy", True)
+    assert (c.status, c.score) == ("damaged", None)
+    with store.lock(tmp_path / "runs" / "deeper" / "b"):
+        assert read_run(tmp_path / "runs" / "deeper" / "b").status == "running"
+    assert [run.folder for run in list_runs(tmp_path / "runs" / "a")] == [str(tmp_path / "runs" / "a")]
+    json.dumps([run.as_json() for run in found.values()], allow_nan=False)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert list_runs(tmp_path) == []
+    with pytest.raises(RunFolderError, match="no such folder"):
+        list_runs(tmp_path / "nowhere")
