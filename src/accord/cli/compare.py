@@ -29,8 +29,6 @@ def compare(
         raise StudyError(f"--confidence {confidence:g}: must lie strictly between 0 and 1, such as 0.95")
     if html is not None and html.suffix.lower() not in (".html", ".htm"):
         raise StudyError(f"--html {html}: would be overwritten with a page; name a file that ends in .html")
-    if len(runs) < 2:
-        raise StudyError("name two or more run folders: accord compare RUN RUN")
     comparison = compare_runs(runs, confidence)
     if html is not None:
         from accord.reports.compare.page import render
