@@ -237,6 +237,7 @@ def test_commands_print_what_is_shown(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("sys.argv", ["accord", *shlex.split(command)])
+    monkeypatch.setattr("accord.cli.progress._PATIENCE", 3600.0)  # no line on a long wait, however busy the machine
     Path("study.yaml").write_text(blocks(STUDY_FILE, "yaml")[0], encoding="utf-8")
     Path("examples").symlink_to(ROOT / "examples")
     with pytest.raises(SystemExit) as caught:

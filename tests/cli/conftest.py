@@ -21,6 +21,8 @@ class Said:
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    # On a machine with much else to do, a line on a long wait would come in between.
+    monkeypatch.setattr("accord.cli.progress._PATIENCE", 3600.0)
 
     def call(*arguments: str | Path) -> Said:
         monkeypatch.setattr("sys.argv", ["accord", *map(str, arguments)])
