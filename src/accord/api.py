@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from accord.core.errors import RunFolderError, StudyError
 
 if TYPE_CHECKING:
+    from accord.records.sweep_folder import SweepFolder
     from accord.reports.compare.comparison import Comparison
-    from accord.reports.sweep.folder import SweepFolder
 
 
 def budget(
