@@ -164,3 +164,11 @@ def test_clients_are_called_by_their_names_where_all_have_one() -> None:
     held = [{"client": i, "name": name, "rows": 5, "test_rows": 1, "labels": []} for i, name in enumerate("ab")]
     rows = figures.partition_figure({"class_names": [], "clients": held})
     assert [tick.get_text() for tick in rows.axes[0].get_xticklabels()] == ["a", "b"]
+
+
+def test_the_band_over_clients_is_one_deviation_around_the_mean(make: Make) -> None:
+    figure = figures.client_spread_figure(clients_of(make("private")), LIGHT)
+    spans = [list(np.asarray(line.get_xdata())) for line in figure.axes[0].lines]
+    assert spans[0] == [0.731, 0.958]
+    assert spans[2] == pytest.approx([0.814, 0.908])
+    assert spans[3] == [0.861]

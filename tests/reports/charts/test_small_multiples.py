@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from accord.reports.charts import small_multiples as tiles
@@ -73,3 +74,12 @@ def test_all_rows_and_clients_have_a_figure(make: Make) -> None:
     assert ">confidence</text>" in svg(tiles.reliability_figure(result.calibration, THEMES[1]), "k")
     text = svg(tiles.before_after_figure(result.fine_tune, THEMES[1]), "k")
     assert ">mean 90.0%, worst tenth 71.0%</text>" in text
+
+
+def test_bands_before_and_after_are_one_deviation_around_the_mean(make: Make) -> None:
+    tuned = result_of(make("judged")).fine_tune
+    assert tuned is not None
+    figure = tiles.before_after_figure(tuned, THEMES[0])
+    spans = [np.asarray(line.get_xdata()).tolist() for line in figure.axes[0].lines]
+    bands = ([0.6, 0.95], [0.7, 0.9], [0.7, 1.0], [0.85, 0.95])
+    assert [span for span in spans if len(span) == 2] == [pytest.approx(band) for band in bands]

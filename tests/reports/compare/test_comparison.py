@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,3 +188,17 @@ def test_sides_judged_on_other_rows_are_said_of_numbers_too() -> None:
     (note,) = (note for note in found.notes if "different test sets" in note)
     assert "(diabetes, 89 rows, each with a number to predict; houses, 89 rows" in note
     assert "their errors cannot be compared" in note
+
+
+def test_a_rate_of_a_group_is_its_own_mean_over_seeds() -> None:
+    def judged(rate: float) -> dict[str, Any]:
+        rates = {"selection_rate": rate, "tpr": rate + 0.1, "fpr": rate - 0.1}
+        return fairness({"sex=F": group(0.8) | rates, "sex=M": group(0.9) | rates}, 0.1)
+
+    (side,) = compared([ran(0.9, 1, judged=judged(0.3)), ran(0.9, 2, judged=judged(0.5))]).sides
+    assert {rate: round(groups["sex"]["F"].mean or 0.0, 9) for rate, groups in side.rates.items()} == {
+        "selection_rate": 0.4,
+        "tpr": 0.5,
+        "fpr": 0.3,
+    }
+    assert side.groups["sex"]["F"].mean == 0.8

@@ -29,8 +29,8 @@ def test_fine_tuning_is_a_table_of_before_and_after(make: Make) -> None:
     assert "At 1 client its parameters are no longer finite" in part.text[0]
     (table,) = part.tables
     assert [[cell.text for cell in row] for row in table.rows] == [
-        ["Before", "80.0%", "10.0%", "61.0%", "60.0%", "95.0%"],
-        ["After", "90.0%", "5.0%", "71.0%", "70.0%", "100.0%"],
+        ["Before", "80.0%", "10.0 points", "61.0%", "60.0%", "95.0%"],
+        ["After", "90.0%", "5.0 points", "71.0%", "70.0%", "100.0%"],
     ]
     assert fine_tuning(result_of(make("plain"))) is None
 

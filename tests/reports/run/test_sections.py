@@ -133,3 +133,23 @@ def test_rows_with_a_number_to_predict_have_no_labels_to_show(make: Make) -> Non
     (part,) = sections.holdings(make("numbers")["partition"]).parts
     assert [plot.title for plot in part.plots] == ["Rows by client"]
     assert part.tables[0].head == ("Client", "Rows", "Test rows")
+
+
+def test_each_figure_over_clients_has_its_name(make: Make) -> None:
+    section = sections.clients(result_of(make("plain")))
+    assert section is not None
+    assert section.parts[0].facts == (
+        ("Mean", "86.1%"),
+        ("Standard deviation", "4.7 points"),
+        ("Least", "73.1%"),
+        ("Worst tenth, mean", "74.4%"),
+        ("Greatest", "95.8%"),
+    )
+
+
+def test_what_each_client_spent_is_a_share_of_its_budget(make: Make) -> None:
+    example = make("private")
+    section = sections.privacy(example["rounds"], example["ledger"], example["partition"], result_of(example))
+    (grid,) = section.parts[0].tables
+    worst = max(grid.rows, key=lambda row: float(row[4].text))
+    assert [cell.text for cell in worst[4:]] == ["1.96", "98.0%"]

@@ -70,7 +70,12 @@ def fine_tuning(result: RunResult) -> PagePart | None:
 def _over_clients(score: Score, models: Mapping[str, OverClients]) -> Grid:
     head = ("", "Mean", "Deviation", "Worst tenth", "Least", "Greatest")
     rows = tuple(
-        cells(name, *(score.shown(value) for value in (over.mean, over.std, over.worst_decile, over.min, over.max)))
+        cells(
+            name,
+            score.shown(over.mean),
+            score.apart(over.std),
+            *(score.shown(value) for value in (over.worst_decile, over.min, over.max)),
+        )
         for name, over in models.items()
     )
     return Grid("Over clients", head, rows, "lrrrrr")
