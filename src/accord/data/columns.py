@@ -64,6 +64,7 @@ def one_column(values: Any, where: str, named: Collection[str] = ()) -> NDArray[
         return array
     if array.dtype.kind == "f" and np.isfinite(array).all():
         return array
+    # Arrays of numbers that are all there are done; what is left is looked at value by value.
     items = array.tolist() if array.dtype.kind in "fU" else list(array)
     for row, item in enumerate(items):
         if is_missing(item) and item not in named:
@@ -83,6 +84,7 @@ def one_column(values: Any, where: str, named: Collection[str] = ()) -> NDArray[
 
 def _of_numbers(items: Sequence[Any], where: str) -> NDArray[Any]:
     """Numbers as int64 where some are whole numbers and the others equal one, such as 1 and 1.0; else as float64."""
+    # A bool is an int in Python, but as a group it is called True or False.
     if all(isinstance(item, bool | np.bool_) for item in items):
         return np.array(items, dtype=np.bool_)
     if any(isinstance(item, Integral) for item in items) and all(float(item).is_integer() for item in items):
@@ -117,10 +119,10 @@ def features_of_one_column(values: Any, where: str) -> NDArray[Any]:
         DataError: rows differ in shape, or hold something else.
     """
     items = list(values)
-    drawn = [is_picture(item) for item in items]
-    if any(drawn):
-        if not all(drawn):
-            raise DataError(f"{where}: row {drawn.index(False)} is no picture, but others are; mend or drop it")
+    are_pictures = [is_picture(item) for item in items]
+    if any(are_pictures):
+        if not all(are_pictures):
+            raise DataError(f"{where}: row {are_pictures.index(False)} is no picture, but others are; mend or drop it")
         rows: NDArray[Any] = pictures(items, where)
     else:
         try:

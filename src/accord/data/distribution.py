@@ -24,10 +24,11 @@ def distribution(settings: DistributionPartition, table: Table, rng: np.random.G
     rows_by_class = split_by_class(table)
     counts = _counts(settings, np.array([len(rows) for rows in rows_by_class]), rng)
     clients, each, classes = settings.num_partitions, settings.num_classes_per_partition, len(rows_by_class)
-    held = (np.arange(clients)[:, None] + np.arange(each)) % classes
+    # Client p has the classes from p on: numpy.roll(labels, -p)[:each] of flwr-datasets, without its loop.
+    classes_of_client = (np.arange(clients)[:, None] + np.arange(each)) % classes
     owner = np.empty(len(table), dtype=np.int64)
     for label, rows in enumerate(rows_by_class):
-        clients_of_class = np.flatnonzero((held == label).any(axis=1))
+        clients_of_class = np.flatnonzero((classes_of_client == label).any(axis=1))
         owner[rng.permutation(rows)] = np.repeat(clients_of_class, counts[label])
     return shares_of(owner, clients)
 

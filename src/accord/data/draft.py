@@ -152,9 +152,9 @@ class _Writer:
         if self.regression:
             lines.append("  target_kind: number")
             low, high = self.target.bounds or (0.0, 1.0)
-            told = "[]  # FILL IN [low, high], as for ranges below"
+            blank = "[]  # FILL IN [low, high], as for ranges below"
             read = f"[{_number(low)}, {_number(high)}]  # READ OFF THE ROWS; errors are in units of it"
-            lines.append(f"  target_range: {told if self.private else read}")
+            lines.append(f"  target_range: {blank if self.private else read}")
         lines.append("  features:                 # what the target is predicted from")
         lines += [f"    - {_quoted(column.name)}" for column in self.features]
         lines += [f"  # left out: {name}: {why}" for name, why in self.left_out.items()]

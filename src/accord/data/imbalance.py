@@ -72,17 +72,21 @@ def imbalanced(data: DataSet, settings: Imbalance, seed: int) -> DataSet:
     train = _groups(data.train, settings, weights, len(data.class_names), stream(seed, "imbalance"))
     kept_train = _draw(train, _train_sizes(settings, weights, train))
 
-    def told(kept: Mapping[str, Rows], table: Table) -> dict[str, tuple[int, ...]]:
+    def by_label(rows_of: Mapping[str, Rows], table: Table) -> dict[str, tuple[int, ...]]:
         classes = max(1, len(data.class_names))
         labels = table.labels()
-        return {name: tuple(np.bincount(labels[rows], minlength=classes).tolist()) for name, rows in kept.items()}
+        return {name: tuple(np.bincount(labels[rows], minlength=classes).tolist()) for name, rows in rows_of.items()}
 
     return replace(
         data,
         train=_take(data.train, kept_train),
         test=_take(data.test, kept_test),
         drawn=Drawn(
-            settings.group, told(kept_train, data.train), told(kept_test, data.test), len(data.train), len(data.test)
+            settings.group,
+            by_label(kept_train, data.train),
+            by_label(kept_test, data.test),
+            len(data.train),
+            len(data.test),
         ),
     )
 
@@ -195,5 +199,5 @@ def _draw(groups: Mapping[str, _Group], sizes: Mapping[str, int]) -> dict[str, R
     return {name: group.first(sizes[name]) for name, group in groups.items()}
 
 
-def _take(table: Table, kept: Mapping[str, Rows]) -> Table:
-    return table.take(np.sort(np.concatenate(list(kept.values()))))
+def _take(table: Table, rows_of: Mapping[str, Rows]) -> Table:
+    return table.take(np.sort(np.concatenate(list(rows_of.values()))))

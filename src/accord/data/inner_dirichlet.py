@@ -70,8 +70,8 @@ def _dealt(
     share = rng.dirichlet(np.broadcast_to(settings.alpha, len(rows_by_class)), size=len(sizes))
     counts = count(sizes, np.array([len(rows) for rows in rows_by_class]), share, rng)
     owner = np.empty(len(table), dtype=np.int64)
-    for rows, held in zip(rows_by_class, counts.T, strict=True):
-        owner[rng.permutation(rows)] = np.repeat(np.arange(len(sizes)), held)
+    for rows, rows_of_client in zip(rows_by_class, counts.T, strict=True):
+        owner[rng.permutation(rows)] = np.repeat(np.arange(len(sizes)), rows_of_client)
     return shares_of(owner, len(sizes))
 
 
@@ -122,14 +122,16 @@ def _draw_classes(share: Floats, client: Rows, rng: np.random.Generator) -> Rows
     label = np.empty(len(client), dtype=np.int64)
     for start in range(0, len(client), _AT_ONCE):
         some = client[start : start + _AT_ONCE]
-        drawn = rng.random(len(some)) * upto[some, -1]
-        label[start : start + _AT_ONCE] = (upto[some] <= drawn[:, None]).sum(axis=1)
+        # Inverse of the cumulative distribution: how many steps of it lie at or below a uniform number.
+        uniform = rng.random(len(some)) * upto[some, -1]
+        label[start : start + _AT_ONCE] = (upto[some] <= uniform[:, None]).sum(axis=1)
     most: Rows = np.minimum(label, share.shape[1] - 1)
     return most
 
 
 def _before_one_runs_out(label: Rows, stock: Rows) -> int:
     """How many of the rows, in order, get the class they drew: those before the first that draws a class with none."""
+    # Sorted by class, stable: a row's rank within its class is how many rows before it drew the same.
     order = np.argsort(label, kind="stable")
     counts = np.bincount(label, minlength=len(stock))
     rank = np.arange(len(label)) - np.repeat(np.cumsum(counts) - counts, counts)  # the how-manieth of its class

@@ -43,18 +43,19 @@ def _dirichlet_draw(
     """Each row's client; None where rounding left every client still open with a proportion of zero."""
     clients = settings.num_partitions
     owner = np.empty(n, dtype=np.int64)
-    held = np.zeros(clients, dtype=np.int64)
+    rows_so_far = np.zeros(clients, dtype=np.int64)
     for rows in rows_by_class:
         share = rng.dirichlet(np.broadcast_to(settings.alpha, clients))
         if settings.self_balancing:
-            share[held > n / clients] = 0.0
+            share[rows_so_far > n / clients] = 0.0
         total = share.sum()
         if not total > 0:
             return None
+        # Cuts are rounded, not truncated: flwr-datasets gives the last client what truncation leaves.
         cuts = np.rint(np.cumsum(share / total) * len(rows)).astype(np.int64)[:-1]
         sizes = np.diff(cuts, prepend=0, append=len(rows))
         owner[rng.permutation(rows)] = np.repeat(np.arange(clients), sizes)
-        held += sizes
+        rows_so_far += sizes
     return owner
 
 
@@ -74,15 +75,16 @@ def pathological(settings: PathologicalPartition, table: Table, rng: np.random.G
         )
     draws = 1 if settings.class_assignment_mode == "deterministic" else MAX_DRAWS
     for _ in range(draws):
-        held = _assign_classes(settings, classes, rng)
-        holders = np.bincount(held.ravel(), minlength=classes)
+        # Assigned again where some class has no client, or more clients than rows.
+        assigned = _assign_classes(settings, classes, rng)
+        holders = np.bincount(assigned.ravel(), minlength=classes)
         if (holders > 0).all() and (holders <= available).all():
             break
     else:
         raise DataError(_impossible(settings, np.unique(table.y.numpy()), holders, available))
     owner = np.empty(len(table), dtype=np.int64)
     for code, rows in enumerate(rows_by_class):
-        clients_of_class = np.flatnonzero((held == code).any(axis=1))
+        clients_of_class = np.flatnonzero((assigned == code).any(axis=1))
         owner[rng.permutation(rows)] = np.repeat(clients_of_class, even_sizes(len(rows), len(clients_of_class)))
     return shares_of(owner, clients)
 

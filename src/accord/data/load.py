@@ -12,7 +12,7 @@ from accord.data.imbalance import imbalanced
 from accord.data.partition import deal_test, partition
 from accord.data.registry import BY_SECTION
 
-_kept: ContextVar[list[tuple[Data, int, DataSet]] | None] = ContextVar("kept", default=None)
+_cache: ContextVar[list[tuple[Data, int, DataSet]] | None] = ContextVar("cache", default=None)
 
 
 @contextmanager
@@ -24,11 +24,11 @@ def kept_data() -> Iterator[None]:
     ...     load_data(DigitsData(name="digits"), seed=0) is load_data(DigitsData(name="digits"), seed=1)
     True
     """
-    token = _kept.set([])
+    token = _cache.set([])
     try:
         yield
     finally:
-        _kept.reset(token)
+        _cache.reset(token)
 
 
 def load_data(settings: Data, seed: int) -> DataSet:
@@ -47,15 +47,15 @@ def load_data(settings: Data, seed: int) -> DataSet:
     30
     """
     source = BY_SECTION[type(settings)]
-    kept = _kept.get()
-    if kept is None:
+    cache = _cache.get()
+    if cache is None:
         return source.load(settings, seed)
-    for known, drawn, data in kept:
-        if known == settings and (drawn == seed or not source.seeded):
+    for known, known_seed, data in cache:
+        if known == settings and (known_seed == seed or not source.seeded):
             return data
-    kept.clear()  # before reading: two large data sets need not fit at once
-    kept.append((settings, seed, source.load(settings, seed)))
-    return kept[0][2]
+    cache.clear()  # before reading: two large data sets need not fit at once
+    cache.append((settings, seed, source.load(settings, seed)))
+    return cache[0][2]
 
 
 def deal(data: DataSet, settings: Partition, seed: int, imbalance: Imbalance | None = None) -> FederatedData:

@@ -99,8 +99,9 @@ def label_counts(shares: ClientRows, table: Table, classes: int, clients: Rows |
     if not classes:
         return np.zeros((len(sizes), 0), dtype=np.int64)
     before = np.cumsum(sizes) - sizes  # of those counted: how many rows come before a client's
-    held = shares.order[np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)]
-    cells = np.repeat(np.arange(len(sizes)), sizes) * classes + table.y.numpy()[held]
+    rows = shares.order[np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)]
+    # One count over (client, label) pairs, each pair numbered as one cell.
+    cells = np.repeat(np.arange(len(sizes)), sizes) * classes + table.y.numpy()[rows]
     return np.bincount(cells, minlength=len(sizes) * classes).reshape(len(sizes), classes)
 
 
@@ -126,12 +127,13 @@ def deal_test(settings: Partition, train: Table, shares: ClientRows, test: Table
     rng = stream(seed, "test partition")
     owner = np.full(len(test), -1, dtype=np.int64)
     if isinstance(settings, NaturalPartition | GroupedNaturalPartition):
-        held, wanted = (
+        # By value, not by code: a value that only test rows have is no client's, and is dealt below.
+        train_codes, test_codes = (
             named_column(table, settings.partition_by, "partition.partition_by").codes for table in (train, test)
         )
-        client_of = np.full(max(int(held.max()), int(wanted.max())) + 1, -1, dtype=np.int64)
-        client_of[held[shares.order]] = owners(shares)
-        owner = client_of[wanted]
+        client_of = np.full(max(int(train_codes.max()), int(test_codes.max())) + 1, -1, dtype=np.int64)
+        client_of[train_codes[shares.order]] = owners(shares)
+        owner = client_of[test_codes]
     owner_of_train = np.empty(len(train), dtype=np.int64)
     owner_of_train[shares.order] = owners(shares)
     train_labels, test_labels = _strata(train, test)

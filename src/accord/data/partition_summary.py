@@ -55,16 +55,16 @@ def partition_summary(federated: FederatedData) -> dict[str, Any]:
 
 def _kept(data: DataSet) -> dict[str, Any]:
     """What the study's imbalance kept; nothing where there is none."""
-    kept = data.drawn
-    if kept is None:
+    rows = data.drawn
+    if rows is None:
         return {}
     return {
         "imbalance": {
-            "column": kept.column,
-            "train": {name: list(rows) for name, rows in kept.train.items()},
-            "test": {name: list(rows) for name, rows in kept.test.items()},
-            "train_rows": kept.train_rows,
-            "test_rows": kept.test_rows,
+            "column": rows.column,
+            "train": {name: list(counts) for name, counts in rows.train.items()},
+            "test": {name: list(counts) for name, counts in rows.test.items()},
+            "train_rows": rows.train_rows,
+            "test_rows": rows.test_rows,
         }
     }
 

@@ -30,10 +30,10 @@ def load_celeba_attributes(settings: CelebaAttributesData) -> DataSet:
     names = settings.feature_names()
 
     def table(rows: Rows) -> Table:
-        held = np.stack([attributes.has(name)[rows] for name in names], axis=1)
+        present = np.stack([attributes.has(name)[rows] for name in names], axis=1)
         y = torch.from_numpy(attributes.has(settings.target)[rows].astype(np.int64))
         groups = celeba_files.group_columns(attributes, rows, settings.groups)
-        return Table(torch.from_numpy(np.where(held, np.float32(1), np.float32(-1))), y, groups)
+        return Table(torch.from_numpy(np.where(present, np.float32(1), np.float32(-1))), y, groups)
 
     train, test = celeba_files.split(attributes, settings)
     from_others = f"{len(names)} others" if len(names) > 1 else names[0]

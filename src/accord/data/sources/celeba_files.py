@@ -115,16 +115,16 @@ def split(attributes: Attributes, settings: CelebaSection) -> tuple[Rows, Rows]:
     if joined is not None:
         part = np.where(part == 1, 0 if settings.validation == "train" else 2, part)
     source = attributes.path if found is None else found
-    train = _kept(np.flatnonzero(part == 0), settings.train_rows, "train_rows", source)
-    return train, _kept(np.flatnonzero(part == 2), settings.test_rows, "test_rows", source)
+    train = _first_rows(np.flatnonzero(part == 0), settings.train_rows, "train_rows", source)
+    return train, _first_rows(np.flatnonzero(part == 2), settings.test_rows, "test_rows", source)
 
 
-def _kept(rows: Rows, kept: int | None, setting: str, source: Path) -> Rows:
-    if kept is not None and kept > len(rows):
-        raise DataError(f"data.{setting}: {kept} rows asked for, but by {source} there are {len(rows)}")
+def _first_rows(rows: Rows, most: int | None, setting: str, source: Path) -> Rows:
+    if most is not None and most > len(rows):
+        raise DataError(f"data.{setting}: {most} rows asked for, but by {source} there are {len(rows)}")
     if len(rows) == 0:
         raise DataError(f"{source}: no image is in the {setting.removesuffix('_rows')} part; fetch the original file")
-    return rows[:kept]
+    return rows[:most]
 
 
 def _published_parts(attributes: Attributes) -> NDArray[np.int64]:

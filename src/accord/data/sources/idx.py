@@ -124,17 +124,19 @@ def _load(settings: ImageData, images: _Images) -> DataSet:
     # 256 possible pixels: each is scaled once, in float64, and looked up.
     scaled = ((np.arange(256) / 255 - settings.mean) / settings.std).astype(np.float32)
 
-    def table(pixels: Bytes, labels: Bytes, stroke: GroupColumn, kept: int | None) -> Table:
-        x = torch.from_numpy(scaled[pixels[:kept]]).unsqueeze(1)
-        y = torch.from_numpy(labels[:kept].astype(np.int64))
-        return Table(x, y, {"stroke": GroupColumn(stroke.codes[:kept], stroke.names)})
+    def table(pixels: Bytes, labels: Bytes, stroke: GroupColumn, most_rows: int | None) -> Table:
+        x = torch.from_numpy(scaled[pixels[:most_rows]]).unsqueeze(1)
+        y = torch.from_numpy(labels[:most_rows].astype(np.int64))
+        return Table(x, y, {"stroke": GroupColumn(stroke.codes[:most_rows], stroke.names)})
 
     train = table(train_pixels, train_labels, train_stroke, settings.train_rows)
     test = table(test_pixels, test_labels, test_stroke, settings.test_rows)
     return DataSet(name, train, test, images.class_names, images.about)
 
 
-def _read_part(name: str, paths: dict[str, Path], part: str, kept: int | None, setting: str) -> tuple[Bytes, Bytes]:
+def _read_part(
+    name: str, paths: dict[str, Path], part: str, most_rows: int | None, setting: str
+) -> tuple[Bytes, Bytes]:
     """All images `[n, 28, 28]` and labels `[n]` of one part, checked against each other."""
     images_path, labels_path = paths[f"{part}-images-idx3-ubyte"], paths[f"{part}-labels-idx1-ubyte"]
     images, labels = read_images(images_path), read_labels(labels_path)
@@ -155,8 +157,8 @@ def _read_part(name: str, paths: dict[str, Path], part: str, kept: int | None, s
             f"{labels_path}: holds the {known[1]} labels of {known[0]}, not the {part} labels of {name}; "
             "put the right files there"
         )
-    if kept is not None and kept > len(labels):
-        raise DataError(f"data.{setting}: {kept} rows asked for, but {labels_path} has {len(labels)}")
+    if most_rows is not None and most_rows > len(labels):
+        raise DataError(f"data.{setting}: {most_rows} rows asked for, but {labels_path} has {len(labels)}")
     return images, labels
 
 

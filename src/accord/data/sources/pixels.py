@@ -86,9 +86,9 @@ def load_pixels(folder: Path, names: Sequence[str], crop: Crop) -> Bytes:
     cache = cache_folder() / "images"
     shape = (len(names), 3, crop.size, crop.size)
     for path in cache.glob(f"{wanted}-{state}-*.npy"):
-        kept = _opened(path, shape)
-        if kept is not None:
-            return kept
+        cached = _opened(path, shape)
+        if cached is not None:
+            return cached
     made = _write(cache, f"{wanted}-{state}", shape, partial(_decoded, folder, names, crop))
     _clear(cache, wanted, made)
     pixels = _opened(made, shape)
