@@ -307,6 +307,9 @@ def values(annotation: Any, limits: list[Any]) -> st.SearchStrategy[Any]:
     if annotation in {int, float}:
         return numbers(annotation, limits)
     if annotation is str:
+        pattern = next((limit.pattern for limit in limits if getattr(limit, "pattern", None)), None)
+        if pattern is not None:
+            return st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
         least = max((getattr(limit, "min_length", 0) for limit in limits), default=0)
         most = min((getattr(limit, "max_length", 9) for limit in limits), default=9)
         return st.text(min_size=least, max_size=most)
