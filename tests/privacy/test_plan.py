@@ -1,6 +1,7 @@
 """One plan feeds mechanism and accountant; what nobody accounts is refused."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import dp_accounting
@@ -10,7 +11,7 @@ from scipy.stats import norm
 
 from accord.core.errors import PrivacyError
 from accord.privacy import accounting
-from accord.privacy.plan import PrivacyPlan
+from accord.privacy.plan import AdaptiveClipping, PrivacyPlan
 
 
 def plan(**changes: Any) -> PrivacyPlan:
@@ -152,3 +153,52 @@ def test_of_fixed_cohorts_each_plan_takes_its_lesser_bound_when_they_compose() -
     assert few.epsilon(100, 0, ((most, 20),)) == most.epsilon(100, 20)
     assert few.within(100, 30, together, ((most, 20),))
     assert not few.within(100, 30, together * 0.999, ((most, 20),))
+
+
+# --- adaptive clipping, by hand (Andrew et al. 2021, Theorem 1) ----------------------------------------
+
+
+def adaptive(noise: float, count_noise: float, **changes: Any) -> PrivacyPlan:
+    options = {"sampling": "everyone", "adaptive": AdaptiveClipping(0.5, 0.2, count_noise)} | changes
+    return PrivacyPlan(clip_norm=0.5, noise_multiplier=noise, delta=1e-3, **({"unit": "client"} | options))  # type: ignore[arg-type]
+
+
+def test_sum_and_count_together_cost_what_the_noise_multiplier_says() -> None:
+    made = adaptive(1.2, 0.9)
+    # Gaussian releases of sensitivity 1 and noise a, b are one of (a^-2 + b^-2)^(-1/2); the count has 2 sigma_b.
+    of_sum, of_count = made.noise_std / 0.5, 2 * 0.9
+    assert (of_sum**-2 + of_count**-2) ** -0.5 == pytest.approx(1.2, rel=1e-12)
+    assert made.noise_std == pytest.approx(0.5 / (1 / 1.44 - 1 / 3.24) ** 0.5, rel=1e-12)
+    assert made.epsilon(10, 5) == replace(made, adaptive=None).epsilon(10, 5)
+
+
+@pytest.mark.parametrize(("count_noise", "allowed"), [(0.61, True), (0.6, False), (0.59, False), (0.45, False)])
+def test_a_count_that_spends_all_is_refused(count_noise: float, allowed: bool) -> None:
+    if allowed:
+        assert adaptive(1.2, count_noise).noise_std > 0.6
+        return
+    with pytest.raises(PrivacyError, match=r"spends all that noise_multiplier 1.2 allows; raise it above 0.6"):
+        adaptive(1.2, count_noise)
+
+
+def test_only_whole_updates_are_counted() -> None:
+    with pytest.raises(PrivacyError, match="counts whole updates"):
+        adaptive(1.2, 0.9, per_layer=True)
+    for unit, sampling in (("sample", "poisson"), ("batch", "poisson"), ("local", "everyone")):
+        with pytest.raises(PrivacyError, match="counts whole updates"):
+            adaptive(1.2, 0.9, unit=unit, sampling=sampling)
+
+
+def test_neighbours_by_sampling() -> None:
+    found = {
+        sampling: plan(unit="client", sampling=sampling, expected_size=size).relation
+        for sampling, size in (("everyone", None), ("poisson", 2), ("fixed", 2))
+    }
+    assert found == {"everyone": "add_remove", "poisson": "add_remove", "fixed": "replace_one"}
+
+
+def test_a_refused_delta_is_told_with_the_bound() -> None:
+    made = PrivacyPlan("client", 0.5, 1.2, 0.1, sampling="everyone")
+    with pytest.raises(PrivacyError, match=r"privacy.delta 0.1 must be below 1/n = 0.05 \(n = 20 clients\)"):
+        made.check_delta(20)
+    made.check_delta(9)
