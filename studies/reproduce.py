@@ -142,8 +142,8 @@ def groups(plan: dict[str, Any], results: dict[str, Any]) -> list[str]:
     """Rates and gaps by group: means over seeds, of the figures and of the ends of their intervals."""
     lines = [
         f"Means over seeds {plan['seeds']}, of the figures and, in brackets, of the ends of their 95% intervals over",
-        "test rows. A gap is the largest difference between groups: noise in small groups can only widen it, and its",
-        "bootstrap interval more so, which may then lie above the gap itself.",
+        "test rows. A gap is the largest difference between groups: noise in small groups can only widen it. Its",
+        "interval allows for that, and for how many pairs of groups there are (see docs/fairness.md).",
     ]
     for column in results[next(iter(results))]["fairness"]["columns"]:
         lines += ["", f"## {column}", ""]

@@ -1,6 +1,8 @@
 """Each kind of task is one value: it fits its measures, and a new score needs no other file."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +70,12 @@ def test_a_score_is_named_in_its_kind_and_where_it_is_computed(name: str) -> Non
         "fairness/ranking.py",
         "fairness/errors_by_group.py",
     }
+
+
+def test_records_read_kinds_without_waiting_for_pytorch() -> None:
+    """`accord compare` and `accord report` read records; PyTorch and SciPy's statistics take seconds to load."""
+    code = "import sys, accord.records.round_record; sys.exit('torch' in sys.modules or 'scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def _names(path: Path, score: str) -> bool:

@@ -3,15 +3,17 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from accord.fairness.audit import ClientSpread, client_spread
 from accord.fairness.groups import Grouping, Integers
 from accord.fairness.measures import Floats, GroupMeasures, GroupSums
+
+if TYPE_CHECKING:  # records and reports read kinds, and must not wait for PyTorch to load
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,8 +164,8 @@ class TaskKind:
     """
 
     name: str
-    loss: Callable[[Tensor, Tensor], Tensor]
-    answer: Callable[[Tensor, Tensor, bool], Mapping[str, Tensor]]
+    loss: "Callable[[Tensor, Tensor], Tensor]"
+    answer: "Callable[[Tensor, Tensor, bool], Mapping[str, Tensor]]"
     scores: tuple[Score, ...]
     in_tables: tuple[Score, ...]
     final_scores: tuple[Score, ...]

@@ -6,12 +6,10 @@ probabilities to the label's; both of shape `[n]`. Where they were asked for, it
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from accord.fairness.calibration import RowScores
 from accord.fairness.groups import GroupCounts, Grouping, Integers, count
@@ -19,18 +17,23 @@ from accord.fairness.ranking import MOST_CLASSES, Ranking, rank
 from accord.fairness.rates import RATES_BY_GROUP
 from accord.tasks.base import Evaluated, Score, TaskKind, Words
 
+if TYPE_CHECKING:  # records and reports read kinds, and must not wait for PyTorch to load
+    from torch import Tensor
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+
+def cross_entropy(logits: "Tensor", labels: "Tensor") -> "Tensor":
     """The cross-entropy of each sample in nats, shape `[batch]`.
 
     Args:
         logits: shape `[batch, classes]`.
         labels: int64, shape `[batch]`.
     """
+    from torch.nn import functional as F
+
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def _answer(logits: Tensor, labels: Tensor, keep_probabilities: bool) -> Mapping[str, Tensor]:
+def _answer(logits: "Tensor", labels: "Tensor", keep_probabilities: bool) -> "Mapping[str, Tensor]":
     """The predicted label, its probability, and the squared distance of all probabilities to the label's."""
     predictions, probabilities = logits.argmax(1), logits.softmax(1)
     # |p - e_y|^2 = |p|^2 - 2 p_y + 1, which needs no one-hot vector.

@@ -1,19 +1,21 @@
 """Regression: a number is predicted, by the one output of the network, and trained by squared error."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from accord.fairness.errors_by_group import ERRORS_BY_GROUP, ErrorSums, sum_errors
 from accord.fairness.groups import Grouping, Integers
 from accord.fairness.measures import Floats
 from accord.tasks.base import Evaluated, Score, TaskKind, Words
 
+if TYPE_CHECKING:  # records and reports read kinds, and must not wait for PyTorch to load
+    from torch import Tensor
 
-def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+
+def squared_error(outputs: "Tensor", targets: "Tensor") -> "Tensor":
     """The squared error (f(x) - y)^2 of each sample, in the target's unit squared; shape `[batch]`.
 
     Args:
@@ -23,7 +25,7 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs[:, 0] - targets).square()
 
 
-def _answer(outputs: Tensor, targets: Tensor, probabilities: bool) -> Mapping[str, Tensor]:
+def _answer(outputs: "Tensor", targets: "Tensor", probabilities: bool) -> "Mapping[str, Tensor]":
     return {"predictions": outputs[:, 0]}
 
 
