@@ -10,6 +10,7 @@ import yaml
 
 from accord.core.errors import RunFolderError
 from accord.records import store
+from accord.tasks.kinds import KINDS
 
 _DEPTH = 3
 """How far below the folder runs are looked for: `sweeps/STUDY/runs/RUN`."""
@@ -25,7 +26,7 @@ class ListedRun:
         status: `done`, `stopped`, `running` (another process is at work in it), `unfinished`, or `damaged`.
         rounds: finished.
         planned_rounds: asked for; None where the study cannot be read.
-        metric: `accuracy`, or `rmse` where a number is predicted; None before the first evaluation.
+        metric: the headline score of its kind of task, such as `accuracy`; None before the first evaluation.
         score: its value on the test rows.
         epsilon: spent by the worst client; None without privacy.
         when: of its last record, ISO 8601 with the local offset.
@@ -83,7 +84,8 @@ def _listed(
     folder: Path, study: str, status: str, result: Mapping[str, Any], rounds: int, planned: int | None
 ) -> ListedRun:
     test, privacy = result["test"] or {}, result["privacy"]
-    metric = next((name for name in ("accuracy", "rmse") if test.get(name) is not None), None)
+    headlines = (kind.headline.result_key for kind in KINDS.values())
+    metric = next((name for name in headlines if test.get(name) is not None), None)
     score = None if metric is None else float(test[metric])
     epsilon = None if privacy is None else float(privacy["epsilon"])
     return ListedRun(str(folder), study, status, rounds, planned, metric, score, epsilon, _when(folder))
