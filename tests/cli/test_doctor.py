@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 from celeba import write_faces
 
@@ -24,6 +26,20 @@ def test_says_versions_data_and_extras(cli: Cli) -> None:
     assert values["data"]["digits"].startswith("found: 1,437 + 360 rows")
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert set(values["extras"]) == set(project["optional-dependencies"]) - {"dev"}
+
+
+def test_every_extra_is_used_by_something() -> None:
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    source = "\n".join(path.read_text() for path in (root / "src").rglob("*.py"))
+    told = source + "\n".join(path.read_text() for path in (root / "docs").glob("*.md"))
+    modules = {"pillow": "PIL", "mlflow-skinny": "mlflow"}
+    for extra, requirements in project["optional-dependencies"].items():
+        for requirement in requirements if extra != "dev" else []:
+            package = Requirement(requirement).name
+            module = modules.get(package, package)
+            assert re.search(rf"^\s*(import|from) {module}\b", source, re.MULTILINE), f"nothing imports {module}"
+            assert f"accord[{extra}]" in told, f"nothing says what the extra {extra} is for"
 
 
 def test_missing_data_says_how_to_get_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from accord.config.data import Data
 
 _EXTRAS = {
-    "fairlearn": "fairlearn",
     "images": "pillow",
     "tables": "pyarrow",
     "onnx": "onnxscript",
