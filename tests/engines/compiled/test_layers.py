@@ -46,11 +46,11 @@ def patches(layer, rows, space, micro, back):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def pooling(layer, rows, space, micro, picked, back):  # type: ignore[no-untyped-def]
+def pooling(layer, rows, space, micro, argmax, back):  # type: ignore[no-untyped-def]
     if back:
-        layers.pool_back(layer, rows, space, micro, picked)
+        layers.pool_back(layer, rows, space, micro, argmax)
     else:
-        layers.pool(layer, rows, space, micro, picked)
+        layers.pool(layer, rows, space, micro, argmax)
 
 
 def region(space: Numbers, begin: int, size: int) -> Numbers:
@@ -62,9 +62,9 @@ def test_pooling_takes_the_first_of_equals_and_any_nan(kernel: int, step: int) -
     high, across, channels = 6, 5, 3
     shape = window(high, across, channels, kernel, step, 0)
     size, out = high * across * channels, shape["places_h"] * shape["places_w"] * channels
-    layer = row(**shape, **{"in": size}, out=out, to=size, slope_to=size + out, slope_from=size + 2 * out, picked=0,
+    layer = row(**shape, **{"in": size}, out=out, to=size, slope_to=size + out, slope_from=size + 2 * out, argmax=0,
                 **{"from": 0})  # fmt: skip
-    space, picked = np.zeros(MICRO * (2 * size + 2 * out), np.float32), np.zeros(MICRO * out, np.int32)
+    space, argmax = np.zeros(MICRO * (2 * size + 2 * out), np.float32), np.zeros(MICRO * out, np.int32)
     images = np.random.default_rng(0).integers(0, 3, (ROWS, high, across, channels)).astype(np.float32)  # many ties
     images[1, 2, 2, 0] = np.nan
     region(space, 0, size)[:] = images.reshape(ROWS, -1)
@@ -72,10 +72,10 @@ def test_pooling_takes_the_first_of_equals_and_any_nan(kernel: int, step: int) -
     y = F.max_pool2d(x, kernel, step)
     g = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
     torch.autograd.backward(y, g)
-    pooling(layer, ROWS, space, MICRO, picked, False)
+    pooling(layer, ROWS, space, MICRO, argmax, False)
     np.testing.assert_array_equal(region(space, size, out), y.detach().permute(0, 2, 3, 1).reshape(ROWS, -1))
     region(space, size + out, out)[:] = g.permute(0, 2, 3, 1).reshape(ROWS, -1)
-    pooling(layer, ROWS, space, MICRO, picked, True)
+    pooling(layer, ROWS, space, MICRO, argmax, True)
     assert x.grad is not None
     expected = x.grad.permute(0, 2, 3, 1).reshape(ROWS, -1).numpy()
     np.testing.assert_allclose(region(space, size + 2 * out, size), expected, atol=1e-6)

@@ -5,19 +5,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.engines.compiled.products import PLAIN, SCRATCH, TURNED, WIDTH, compiled, multiply
+from accord.engines.compiled.products import (
+    FLOAT32_BYTES,
+    PLAIN,
+    TRANSPOSED,
+    Matrix,
+    blas_arguments,
+    compiled,
+    multiply,
+)
 
 SIZES = st.sampled_from([1, 3, 10, 64, 65, 200, 784])
 
 
 @compiled
 def call(left, right, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
-    whole, real = np.empty(SCRATCH, np.int32), np.empty(SCRATCH, np.float32)
-    at, other, into = a.ctypes.data, b.ctypes.data, c.ctypes.data
-    multiply(left, right, m, n, k, alpha, at, lda, other, ldb, beta, into, ldc, whole, real)
+    first, second = Matrix(a.ctypes.data, lda, left), Matrix(b.ctypes.data, ldb, right)
+    multiply(first, second, Matrix(c.ctypes.data, ldc, PLAIN), (m, n, k), alpha, beta, blas_arguments())
 
 
-@given(m=SIZES, n=SIZES, k=SIZES, left=st.sampled_from([PLAIN, TURNED]), right=st.sampled_from([PLAIN, TURNED]))
+@given(m=SIZES, n=SIZES, k=SIZES, left=st.sampled_from([PLAIN, TRANSPOSED]), right=st.sampled_from([PLAIN, TRANSPOSED]))
 @settings(derandomize=True, deadline=None, max_examples=60)
 def test_products_are_numpys(m: int, n: int, k: int, left: int, right: int) -> None:
     rng = np.random.default_rng(m + 7 * n + 31 * k)
@@ -42,4 +49,4 @@ def test_what_c_held_counts_once_however_often_it_is_cut(sizes: tuple[int, int, 
 
 
 def test_numbers_are_of_four_bytes() -> None:
-    assert np.dtype(np.float32).itemsize == WIDTH
+    assert np.dtype(np.float32).itemsize == FLOAT32_BYTES

@@ -11,14 +11,11 @@ from accord.core import params as p
 from accord.core.streams import bind
 from accord.core.timing import untimed
 from accord.data.federated import Table
-from accord.engines.compiled import layer_table as columns
-from accord.engines.compiled import layers, products, training
-from accord.engines.compiled import vector_copy as moves
+from accord.engines.compiled import layer_table, layers, products, training, vector_copy
 from accord.engines.compiled.client import Trainer, one_thread_a_product
 from accord.engines.compiled.network import FLAT, compile_network
 from accord.engines.stacked.network import stack_network
-from accord.privacy import chacha_normals as normals
-from accord.privacy import clipping, noise
+from accord.privacy import chacha_normals, clipping, noise
 from accord.tasks.task import Task
 from engines.compiled.test_client import laid_out, make_data, make_work, plan
 from released import coarse_step, released, widened
@@ -27,7 +24,7 @@ from released import coarse_step, released, widened
 def test_what_is_kept_goes_by_every_file_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     before = training._sources()
     assert before == training._sources()
-    for module in (columns, layers, moves, products, normals, clipping):
+    for module in (layer_table, layers, vector_copy, products, chacha_normals, clipping):
         with monkeypatch.context() as patch:
             patch.setattr(module, "__file__", __file__)
             assert training._sources() != before, module

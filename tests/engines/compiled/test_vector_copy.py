@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from accord.engines.compiled.products import WIDTH, compiled
+from accord.engines.compiled.products import FLOAT32_BYTES, compiled
 from accord.engines.compiled.vector_copy import add_run, copy_run
 
 
 @compiled
 def call(adds, into, at, source, begin, length):  # type: ignore[no-untyped-def]
-    target, origin = into.ctypes.data + WIDTH * at, source.ctypes.data + WIDTH * begin
+    target, origin = into.ctypes.data + FLOAT32_BYTES * at, source.ctypes.data + FLOAT32_BYTES * begin
     if adds:
         add_run(target, origin, length)
     else:

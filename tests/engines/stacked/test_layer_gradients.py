@@ -85,7 +85,7 @@ def test_a_lookup_adds_rows_where_tokens_repeat() -> None:
 def test_every_form_descends_by_its_sum_and_can_be_made_finite(make: Callable[[], LayerGradient]) -> None:
     part = make()
     stack = {name: torch.ones_like(value) for name, value in part.sums().items()}
-    part.descend(stack, 0.25)
+    part.sgd_step_(stack, 0.25)
     for name, value in part.sums().items():
         torch.testing.assert_close(stack[name], 1 - 0.25 * value)
     poisoned = product(1)

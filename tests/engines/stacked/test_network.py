@@ -95,7 +95,7 @@ def test_forward_and_gradients_are_autograds(
     for part in parts:
         for name, value in part.sums().items():
             sums[name].add_(value)
-        part.descend(fallen, 0.5)
+        part.sgd_step_(fallen, 0.5)
     for name, value in stack.items():
         torch.testing.assert_close(fallen[name], value - 0.5 * sums[name], rtol=1e-10, atol=1e-12)
     found = network.leave(sums)
@@ -119,7 +119,7 @@ def test_per_sample_norms_and_weighted_sums_are_autograds(model: nn.Module, shap
     squares = torch.stack([part.squares() for part in parts]).sum(0)
     sums = {name: torch.zeros_like(value) for name, value in stack.items()}
     for part in parts:
-        part.weighted(factor).descend(sums, -1.0)
+        part.weighted(factor).sgd_step_(sums, -1.0)
     found = network.leave(sums)
     for c in range(CLIENTS):
         expected = {k: torch.zeros_like(v) for k, v in params[c].items()}

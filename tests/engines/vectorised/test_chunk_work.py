@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from accord.core.errors import ClientError
 from accord.core.timing import untimed
 from accord.data.federated import FederatedData
-from accord.engines.vectorised.chunk_work import RoundContext, mapped_chunk, stacked_chunk, sums_laid
+from accord.engines.vectorised.chunk_work import RoundContext, mapped_chunk, stacked_chunk, sums_packed
 from accord.engines.vectorised.chunks import draw
 from accord.engines.vectorised.engine import Vectorised
 from accord.program.local_rule import LocalRule
@@ -72,13 +72,13 @@ def test_kernels_and_mapping_agree(
     with torch.inference_mode():
         fast = stacked_chunk(round, kernels, chunk)
     slow = mapped_chunk(round, chunk)
-    updates = kernels.step.network.leave(fast.updates) if fast.laid else fast.updates
+    updates = kernels.step.network.leave(fast.updates) if fast.packed else fast.updates
     close({name: updates[name] for name in slow.updates}, slow.updates)
 
 
 def test_what_is_summed_in_the_kernels_layout(task: Callable[..., Task]) -> None:
     made = task()
-    assert all(sums_laid(make_work(made, unit)) for unit in (None, "sample", "batch", "client"))
-    assert not sums_laid(make_work(made, "local"))
-    assert not sums_laid(make_work(made, "client", plan=make_plan("client", per_layer=True)))
-    assert not sums_laid(make_work(made, None, rule=LocalRule(own=made.trainable[:1])))
+    assert all(sums_packed(make_work(made, unit)) for unit in (None, "sample", "batch", "client"))
+    assert not sums_packed(make_work(made, "local"))
+    assert not sums_packed(make_work(made, "client", plan=make_plan("client", per_layer=True)))
+    assert not sums_packed(make_work(made, None, rule=LocalRule(own=made.trainable[:1])))

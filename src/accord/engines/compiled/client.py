@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,28 +17,23 @@ from accord.core.errors import PrivacyError
 from accord.core.timing import Timed
 from accord.data.federated import Rows, Table
 from accord.engines.compiled.network import CompiledNetwork
-from accord.engines.compiled.training import APPLY, CLIPPING, DATA, NOISE, SUM, WHOLE, train
+from accord.engines.compiled.training import (
+    APPLY,
+    CLIPPING,
+    DATA,
+    NOISE,
+    SUM,
+    WHOLE,
+    Examples,
+    Layout,
+    Memory,
+    Update,
+    train,
+)
 from accord.privacy import rounding
 from accord.privacy.chacha_normals import NO_GRIDS, key_of
 from accord.program import local
 from accord.program.local import ClientWork
-
-
-@dataclass(frozen=True)
-class _Scratch:
-    """Memory that is kept from step to step: taking it anew costs a tenth of a step.
-
-    Attributes:
-        micro: rows worked on at once.
-        space: activations and their gradients.
-        picked: what pools picked.
-        total: the sum of a step's gradients, where it is formed apart.
-    """
-
-    micro: int
-    space: NDArray[np.float32]
-    picked: NDArray[np.int32]
-    total: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -116,13 +112,16 @@ class Trainer:
             np.add(scratch[0].total, scratch[1].total, out=scratch[0].total)
             self._run(none, np.zeros(1, dtype=np.int64), scaled, params, keys[step : step + 1], scratch[0], APPLY)
 
-    def _scratch(self, rows: int, summed: bool) -> "_Scratch":
+    def _scratch(self, rows: int, summed: bool) -> Memory:
         """Room for steps of so many rows, the gradient summed apart from the parameters or not."""
         network = self.network
-        micro = max(1, min(rows, network.micro))
-        space, picked = (micro * int(size) for size in network.sizes)
+        space, argmax = (self._micro(rows) * int(size) for size in network.sizes)
         total = np.empty(network.numbers if summed else 0, dtype=np.float32)
-        return _Scratch(micro, np.empty(space, dtype=np.float32), np.empty(picked, dtype=np.int32), total)
+        return Memory(np.empty(space, dtype=np.float32), np.empty(argmax, dtype=np.int32), total)
+
+    def _micro(self, rows: int) -> int:
+        """Rows worked on at once in steps of so many."""
+        return max(1, min(rows, self.network.micro))
 
     def _rate(self, held: int) -> float:
         """What a step multiplies the mean gradient by; under privacy, the sum."""
@@ -144,25 +143,33 @@ class Trainer:
         rate: float,
         params: Tensor,
         keys: NDArray[np.uint32],
-        scratch: "_Scratch",
+        memory: Memory,
         part: int,
     ) -> None:
         plan, network, x = self.work.local_plan, self.network, self.table.x.numpy()
-        clip_norm, noise_std, grids = 0.0, 0.0, NO_GRIDS
+        update = Update(rate, 0.0, 0.0, *NO_GRIDS, keys)
         if plan is not None:
-            clip_norm, noise_std = plan.clip_norm, plan.noise_std_for(network.numbers)
-            grids = rounding.grids(noise_std)
-        tensors, place = network.draws
+            std = plan.noise_std_for(network.numbers)
+            update = Update(rate, plan.clip_norm, std, *rounding.grids(std), keys)
+        pixels = bool(x.dtype == np.uint8)
+        examples = Examples(
+            _read_only(x.reshape(len(x), -1).view(np.uint8)), pixels, network.image, _read_only(self.table.y.numpy())
+        )
+        # As many rows as the memory was taken for.
+        layout = Layout(network.layers, len(memory.space) // int(network.sizes[0]), *network.draws)
+        rows, counts = np.ascontiguousarray(rows), np.ascontiguousarray(counts)
         ticks, began = np.zeros(4, dtype=np.int64), time.perf_counter()
-        train(
-            x.reshape(len(x), -1).view(np.uint8), x.dtype == np.uint8, network.image, self.table.y.numpy(),
-            np.ascontiguousarray(rows), np.ascontiguousarray(counts), params.numpy(), network.layers, scratch.micro,
-            rate, clip_norm, noise_std, *grids, keys, tensors, place, scratch.space, scratch.picked, scratch.total,
-            part, ticks,
-        )  # fmt: skip
+        train(examples, rows, counts, params.numpy(), layout, update, memory, part, ticks)
         seconds = (time.perf_counter() - began) * ticks / max(1, int(ticks.sum()))
         stages = {"data": DATA, "clipping": CLIPPING, "noise": NOISE}
         self.timed.divide({stage: float(seconds[number]) for stage, number in stages.items()})
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that compiled code, whose signature says so, cannot write."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Forward and backward of each layer, compiled, on one client's rows.
 
-A layer is a row of whole numbers (`columns.py`); its activations and their gradients lie in one flat space, each a
+A layer is a row of whole numbers (`layer_table.py`); its activations and their gradients lie in one flat space, each a
 region `[rows, numbers]`. Images are channels last, so that a convolution is a dense layer on patches
 (im2col, Chellapilla et al. 2006). Activations work in place.
 """
@@ -8,97 +8,104 @@ region `[rows, numbers]`. Images are channels last, so that a convolution is a d
 import numpy as np
 
 from accord.engines.compiled.layer_table import (
-    ACROSS,
+    ARGMAX,
     BIAS,
     CHANNELS,
     DENSE,
-    DEPTH,
     FROM,
-    HIGH,
+    GRAD_FROM,
+    GRAD_TO,
     IN,
+    IN_FEATURES,
+    IN_HEIGHT,
+    IN_WIDTH,
     KERNEL_H,
     KERNEL_W,
     KIND,
     OUT,
+    OUT_FEATURES,
     OUT_FIRST,
+    OUT_HEIGHT,
+    OUT_WIDTH,
     PAD_H,
     PAD_W,
     PADDED,
-    PATCH_SLOPES,
+    PATCH_GRADS,
     PATCHES,
-    PICKED,
-    PLACES,
-    PLACES_H,
-    PLACES_W,
-    SLOPE_FROM,
-    SLOPE_TO,
-    STEP_H,
-    STEP_W,
+    POSITIONS,
+    STRIDE_H,
+    STRIDE_W,
     TANH,
     TO,
     WEIGHT,
-    WIDE,
 )
-from accord.engines.compiled.products import PLAIN, TURNED, WIDTH, compiled, multiply
+from accord.engines.compiled.products import FLOAT32_BYTES, PLAIN, TRANSPOSED, Matrix, compiled, multiply
 from accord.engines.compiled.vector_copy import add_run, copy_run
 
-_ONE, _NONE = np.float32(1), np.float32(0)
+_ONE, _ZERO = np.float32(1), np.float32(0)
 
 
 @compiled
-def dense(layer, rows, params, space, micro, whole, real):  # type: ignore[no-untyped-def]
+def dense(layer, rows, params, space, micro, arguments):  # type: ignore[no-untyped-def]
     """y = x W + b, of `rows` rows or, in a convolution, of their patches."""
-    depth, wide, rows = layer[DEPTH], layer[WIDE], rows * layer[PLACES]
+    depth, wide, rows = layer[IN_FEATURES], layer[OUT_FEATURES], rows * layer[POSITIONS]
     source = layer[FROM] if layer[KIND] == DENSE else layer[PATCHES]
     y = space[micro * layer[TO] : micro * layer[TO] + rows * wide].reshape((rows, wide))
-    held = _NONE
-    if layer[BIAS] >= 0:
-        bias, held = params[layer[BIAS] : layer[BIAS] + wide], _ONE
+    beta = _ZERO
+    if layer[BIAS] >= 0:  # the product is added to what y holds then
+        bias, beta = params[layer[BIAS] : layer[BIAS] + wide], _ONE
         for i in range(rows):
             for j in range(wide):
                 y[i, j] = bias[j]
-    w, x = params.ctypes.data + WIDTH * layer[WEIGHT], space.ctypes.data + WIDTH * micro * source
-    left, step = (TURNED, depth) if layer[OUT_FIRST] else (PLAIN, wide)
-    multiply(left, PLAIN, wide, rows, depth, _ONE, w, step, x, depth, held, y.ctypes.data, wide, whole, real)
+    w, x = params.ctypes.data + FLOAT32_BYTES * layer[WEIGHT], space.ctypes.data + FLOAT32_BYTES * micro * source
+    # BLAS sees what lies in memory row by row as its transpose: y^T = W^T x^T.
+    operation, stride = (TRANSPOSED, depth) if layer[OUT_FIRST] else (PLAIN, wide)
+    weight, patches = Matrix(w, stride, operation), Matrix(x, depth, PLAIN)
+    multiply(weight, patches, Matrix(y.ctypes.data, wide, PLAIN), (wide, rows, depth), _ONE, beta, arguments)
 
 
 @compiled
-def dense_back(layer, rows, params, space, micro, whole, real):  # type: ignore[no-untyped-def]
+def dense_back(layer, rows, params, space, micro, arguments):  # type: ignore[no-untyped-def]
     """The gradient by a dense layer's input, or by a convolution's patches: g W^T."""
-    depth, wide, rows = layer[DEPTH], layer[WIDE], rows * layer[PLACES]
-    into = layer[SLOPE_FROM] if layer[KIND] == DENSE else layer[PATCH_SLOPES]
-    w, g = params.ctypes.data + WIDTH * layer[WEIGHT], space.ctypes.data + WIDTH * micro * layer[SLOPE_TO]
-    back = space.ctypes.data + WIDTH * micro * into
-    left, step = (PLAIN, depth) if layer[OUT_FIRST] else (TURNED, wide)
-    multiply(left, PLAIN, depth, rows, wide, _ONE, w, step, g, wide, _NONE, back, depth, whole, real)
+    depth, wide, rows = layer[IN_FEATURES], layer[OUT_FEATURES], rows * layer[POSITIONS]
+    into = layer[GRAD_FROM] if layer[KIND] == DENSE else layer[PATCH_GRADS]
+    w, g = (
+        params.ctypes.data + FLOAT32_BYTES * layer[WEIGHT],
+        space.ctypes.data + FLOAT32_BYTES * micro * layer[GRAD_TO],
+    )
+    back = space.ctypes.data + FLOAT32_BYTES * micro * into
+    operation, stride = (PLAIN, depth) if layer[OUT_FIRST] else (TRANSPOSED, wide)
+    weight, grads = Matrix(w, stride, operation), Matrix(g, wide, PLAIN)
+    multiply(weight, grads, Matrix(back, depth, PLAIN), (depth, rows, wide), _ONE, _ZERO, arguments)
 
 
 @compiled
-def add_gradient(layer, first, rows, alpha, space, micro, weight, bias, beta, whole, real):  # type: ignore[no-untyped-def]
+def add_gradient(layer, span, alpha, space, micro, weight, bias, beta, arguments):  # type: ignore[no-untyped-def]
     """Adds `alpha` times the gradient by weight and bias, summed over rows, to what begins at two addresses.
 
     Args:
         layer: a dense layer or a convolution.
-        first: row to begin with.
-        rows: how many.
+        span: row to begin with, and how many.
         alpha: factor.
         space: activations and their gradients.
         micro: rows that regions have room for.
-        weight: address of `[DEPTH, WIDE]`, or `[WIDE, DEPTH]` where `OUT_FIRST`.
-        bias: where the bias begins, `[WIDE]`; used where the layer has one.
+        weight: address of `[IN_FEATURES, OUT_FEATURES]`, or `[OUT_FEATURES, IN_FEATURES]` where `OUT_FIRST`.
+        bias: where the bias begins, `[OUT_FEATURES]`; used where the layer has one.
         beta: 1 adds to the weight, 0 overwrites it; the bias is added to.
-        whole: scratch.
-        real: scratch.
+        arguments: scratch of BLAS.
     """
-    depth, wide, places = layer[DEPTH], layer[WIDE], layer[PLACES]
+    first, rows = span
+    depth, wide, places = layer[IN_FEATURES], layer[OUT_FEATURES], layer[POSITIONS]
     source = layer[FROM] if layer[KIND] == DENSE else layer[PATCHES]
-    x = space.ctypes.data + WIDTH * (micro * source + first * places * depth)
-    start, many = micro * layer[SLOPE_TO] + first * places * wide, rows * places
-    g = space.ctypes.data + WIDTH * start
+    x = space.ctypes.data + FLOAT32_BYTES * (micro * source + first * places * depth)
+    start, many = micro * layer[GRAD_TO] + first * places * wide, rows * places
+    g = space.ctypes.data + FLOAT32_BYTES * start
     if layer[OUT_FIRST]:
-        multiply(PLAIN, TURNED, depth, wide, many, alpha, x, depth, g, wide, beta, weight, depth, whole, real)
+        inputs, grads = Matrix(x, depth, PLAIN), Matrix(g, wide, TRANSPOSED)
+        multiply(inputs, grads, Matrix(weight, depth, PLAIN), (depth, wide, many), alpha, beta, arguments)
     else:
-        multiply(PLAIN, TURNED, wide, depth, many, alpha, g, wide, x, depth, beta, weight, wide, whole, real)
+        grads, inputs = Matrix(g, wide, PLAIN), Matrix(x, depth, TRANSPOSED)
+        multiply(grads, inputs, Matrix(weight, wide, PLAIN), (wide, depth, many), alpha, beta, arguments)
     if layer[BIAS] >= 0:
         slopes = space[start : start + many * wide].reshape((many, wide))
         for i in range(many):
@@ -110,84 +117,92 @@ def add_gradient(layer, first, rows, alpha, space, micro, weight, bias, beta, wh
 def _pad(layer, rows, space, micro):  # type: ignore[no-untyped-def]
     """The address of a convolution's input, of a padded copy where it pads."""
     if layer[PADDED] < 0:
-        return space.ctypes.data + WIDTH * micro * layer[FROM]
-    high, run = layer[HIGH], layer[ACROSS] * layer[CHANNELS]
+        return space.ctypes.data + FLOAT32_BYTES * micro * layer[FROM]
+    high, run = layer[IN_HEIGHT], layer[IN_WIDTH] * layer[CHANNELS]
     padded_high, padded_run = high + 2 * layer[PAD_H], run + 2 * layer[PAD_W] * layer[CHANNELS]
     begin = micro * layer[PADDED]
-    space[begin : begin + rows * padded_high * padded_run] = _NONE
-    source = space.ctypes.data + WIDTH * micro * layer[FROM]
-    into = space.ctypes.data + WIDTH * (begin + layer[PAD_H] * padded_run + layer[PAD_W] * layer[CHANNELS])
+    space[begin : begin + rows * padded_high * padded_run] = _ZERO
+    source = space.ctypes.data + FLOAT32_BYTES * micro * layer[FROM]
+    into = space.ctypes.data + FLOAT32_BYTES * (begin + layer[PAD_H] * padded_run + layer[PAD_W] * layer[CHANNELS])
     for i in range(rows):
         for h in range(high):
-            copy_run(into + WIDTH * (i * padded_high + h) * padded_run, source + WIDTH * (i * high + h) * run, run)
-    return space.ctypes.data + WIDTH * begin
+            copy_run(
+                into + FLOAT32_BYTES * (i * padded_high + h) * padded_run,
+                source + FLOAT32_BYTES * (i * high + h) * run,
+                run,
+            )
+    return space.ctypes.data + FLOAT32_BYTES * begin
 
 
 @compiled
 def _unpad(layer, rows, space, micro):  # type: ignore[no-untyped-def]
     """The gradient by a convolution's input, from that by its padded input."""
-    high, run = layer[HIGH], layer[ACROSS] * layer[CHANNELS]
+    high, run = layer[IN_HEIGHT], layer[IN_WIDTH] * layer[CHANNELS]
     padded_high, padded_run = high + 2 * layer[PAD_H], run + 2 * layer[PAD_W] * layer[CHANNELS]
-    into = space.ctypes.data + WIDTH * micro * layer[SLOPE_FROM]
+    into = space.ctypes.data + FLOAT32_BYTES * micro * layer[GRAD_FROM]
     begin = micro * layer[PADDED] + layer[PAD_H] * padded_run + layer[PAD_W] * layer[CHANNELS]
-    source = space.ctypes.data + WIDTH * begin
+    source = space.ctypes.data + FLOAT32_BYTES * begin
     for i in range(rows):
         for h in range(high):
-            copy_run(into + WIDTH * (i * high + h) * run, source + WIDTH * (i * padded_high + h) * padded_run, run)
+            copy_run(
+                into + FLOAT32_BYTES * (i * high + h) * run,
+                source + FLOAT32_BYTES * (i * padded_high + h) * padded_run,
+                run,
+            )
 
 
 @compiled
 def cut_patches(layer, rows, space, micro):  # type: ignore[no-untyped-def]
     """A convolution's patches, each kernel rows, kernel columns, channels."""
     source, channels = _pad(layer, rows, space, micro), layer[CHANNELS]
-    high, run = layer[HIGH] + 2 * layer[PAD_H], (layer[ACROSS] + 2 * layer[PAD_W]) * channels
-    length, step = layer[KERNEL_W] * channels, layer[STEP_W] * channels
-    into = space.ctypes.data + WIDTH * micro * layer[PATCHES]
+    high, run = layer[IN_HEIGHT] + 2 * layer[PAD_H], (layer[IN_WIDTH] + 2 * layer[PAD_W]) * channels
+    length, step = layer[KERNEL_W] * channels, layer[STRIDE_W] * channels
+    into = space.ctypes.data + FLOAT32_BYTES * micro * layer[PATCHES]
     for i in range(rows):
-        for h in range(layer[PLACES_H]):
-            for w in range(layer[PLACES_W]):
-                corner = source + WIDTH * ((i * high + h * layer[STEP_H]) * run + w * step)
+        for h in range(layer[OUT_HEIGHT]):
+            for w in range(layer[OUT_WIDTH]):
+                corner = source + FLOAT32_BYTES * ((i * high + h * layer[STRIDE_H]) * run + w * step)
                 for k in range(layer[KERNEL_H]):
-                    copy_run(into, corner + WIDTH * k * run, length)
-                    into += WIDTH * length
+                    copy_run(into, corner + FLOAT32_BYTES * k * run, length)
+                    into += FLOAT32_BYTES * length
 
 
 @compiled
 def join_patches(layer, rows, space, micro):  # type: ignore[no-untyped-def]
     """The gradient by a convolution's input: each patch's gradient added where the patch was cut."""
     channels = layer[CHANNELS]
-    high, run = layer[HIGH] + 2 * layer[PAD_H], (layer[ACROSS] + 2 * layer[PAD_W]) * channels
-    begin = micro * (layer[PADDED] if layer[PADDED] >= 0 else layer[SLOPE_FROM])
-    space[begin : begin + rows * high * run] = _NONE
-    target = space.ctypes.data + WIDTH * begin
-    length, step = layer[KERNEL_W] * channels, layer[STEP_W] * channels
-    source = space.ctypes.data + WIDTH * micro * layer[PATCH_SLOPES]
+    high, run = layer[IN_HEIGHT] + 2 * layer[PAD_H], (layer[IN_WIDTH] + 2 * layer[PAD_W]) * channels
+    begin = micro * (layer[PADDED] if layer[PADDED] >= 0 else layer[GRAD_FROM])
+    space[begin : begin + rows * high * run] = _ZERO
+    target = space.ctypes.data + FLOAT32_BYTES * begin
+    length, step = layer[KERNEL_W] * channels, layer[STRIDE_W] * channels
+    source = space.ctypes.data + FLOAT32_BYTES * micro * layer[PATCH_GRADS]
     for i in range(rows):
-        for h in range(layer[PLACES_H]):
-            for w in range(layer[PLACES_W]):
-                corner = target + WIDTH * ((i * high + h * layer[STEP_H]) * run + w * step)
+        for h in range(layer[OUT_HEIGHT]):
+            for w in range(layer[OUT_WIDTH]):
+                corner = target + FLOAT32_BYTES * ((i * high + h * layer[STRIDE_H]) * run + w * step)
                 for k in range(layer[KERNEL_H]):
-                    add_run(corner + WIDTH * k * run, source, length)
-                    source += WIDTH * length
+                    add_run(corner + FLOAT32_BYTES * k * run, source, length)
+                    source += FLOAT32_BYTES * length
     if layer[PADDED] >= 0:
         _unpad(layer, rows, space, micro)
 
 
 @compiled
-def pool(layer, rows, space, micro, picked):  # type: ignore[no-untyped-def]
+def pool(layer, rows, space, micro, argmax):  # type: ignore[no-untyped-def]
     """The largest of each window, the first of equals, and where it was; NaN is larger than any number."""
-    channels, across, size = layer[CHANNELS], layer[ACROSS], layer[IN]
-    line = layer[PLACES_W] * channels
+    channels, across, size = layer[CHANNELS], layer[IN_WIDTH], layer[IN]
+    line = layer[OUT_WIDTH] * channels
     # A run is a whole line of the output where windows move by one pixel: long enough to be worked on as vectors.
-    runs, run = (1, line) if layer[STEP_W] == 1 else (layer[PLACES_W], channels)
+    runs, run = (1, line) if layer[STRIDE_W] == 1 else (layer[OUT_WIDTH], channels)
     x = space[micro * layer[FROM] : micro * layer[FROM] + rows * size]
     y = space[micro * layer[TO] : micro * layer[TO] + rows * layer[OUT]]
-    where = picked[micro * layer[PICKED] : micro * layer[PICKED] + rows * layer[OUT]]
+    where = argmax[micro * layer[ARGMAX] : micro * layer[ARGMAX] + rows * layer[OUT]]
     at = 0
     for i in range(rows):
-        for h in range(layer[PLACES_H]):
+        for h in range(layer[OUT_HEIGHT]):
             for w in range(runs):
-                corner = (h * layer[STEP_H] * across + w * layer[STEP_W]) * channels
+                corner = (h * layer[STRIDE_H] * across + w * layer[STRIDE_W]) * channels
                 best, place = y[at : at + run], where[at : at + run]
                 first = x[i * size + corner : i * size + corner + run]
                 for c in range(run):
@@ -205,21 +220,21 @@ def pool(layer, rows, space, micro, picked):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def pool_back(layer, rows, space, micro, picked):  # type: ignore[no-untyped-def]
+def pool_back(layer, rows, space, micro, argmax):  # type: ignore[no-untyped-def]
     """The gradient goes where the largest was."""
     size, out = layer[IN], layer[OUT]
-    g, where = space[micro * layer[SLOPE_TO] :], picked[micro * layer[PICKED] :]
-    back = space[micro * layer[SLOPE_FROM] : micro * layer[SLOPE_FROM] + rows * size]
-    back[:] = _NONE
+    g, where = space[micro * layer[GRAD_TO] :], argmax[micro * layer[ARGMAX] :]
+    back = space[micro * layer[GRAD_FROM] : micro * layer[GRAD_FROM] + rows * size]
+    back[:] = _ZERO
     for i in range(rows):
         for j in range(out):
             back[i * size + where[i * out + j]] += g[i * out + j]
 
 
 @compiled
-def turn(layer, rows, space, micro):  # type: ignore[no-untyped-def]
+def to_channels_first(layer, rows, space, micro):  # type: ignore[no-untyped-def]
     """An image's channels first."""
-    places, channels = layer[HIGH] * layer[ACROSS], layer[CHANNELS]
+    places, channels = layer[IN_HEIGHT] * layer[IN_WIDTH], layer[CHANNELS]
     x, y = space[micro * layer[FROM] :], space[micro * layer[TO] :]
     for i in range(rows):
         for c in range(channels):
@@ -228,10 +243,10 @@ def turn(layer, rows, space, micro):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def turn_back(layer, rows, space, micro):  # type: ignore[no-untyped-def]
-    """The inverse of `turn`, of gradients."""
-    places, channels = layer[HIGH] * layer[ACROSS], layer[CHANNELS]
-    back, g = space[micro * layer[SLOPE_FROM] :], space[micro * layer[SLOPE_TO] :]
+def to_channels_first_back(layer, rows, space, micro):  # type: ignore[no-untyped-def]
+    """The inverse of `to_channels_first`, of gradients."""
+    places, channels = layer[IN_HEIGHT] * layer[IN_WIDTH], layer[CHANNELS]
+    back, g = space[micro * layer[GRAD_FROM] :], space[micro * layer[GRAD_TO] :]
     for i in range(rows):
         for c in range(channels):
             for p in range(places):
@@ -247,20 +262,20 @@ def activate(layer, rows, space, micro):  # type: ignore[no-untyped-def]
             y[i] = np.tanh(y[i])
     else:
         for i in range(len(y)):
-            y[i] = _NONE if y[i] <= _NONE else y[i]  # NaN stays
+            y[i] = _ZERO if y[i] <= _ZERO else y[i]  # NaN stays
 
 
 @compiled
 def activate_back(layer, rows, space, micro):  # type: ignore[no-untyped-def]
     """The gradient times the slope, which is read off the output; in place."""
     y = space[micro * layer[TO] : micro * layer[TO] + rows * layer[OUT]]
-    g = space[micro * layer[SLOPE_TO] : micro * layer[SLOPE_TO] + rows * layer[OUT]]
+    g = space[micro * layer[GRAD_TO] : micro * layer[GRAD_TO] + rows * layer[OUT]]
     if layer[KIND] == TANH:
         for i in range(len(y)):
             g[i] *= _ONE - y[i] * y[i]
     else:
         for i in range(len(y)):
-            g[i] = _NONE if y[i] <= _NONE else g[i]
+            g[i] = _ZERO if y[i] <= _ZERO else g[i]
 
 
 @compiled
@@ -276,7 +291,7 @@ def loss_gradient(logits, labels, rows):  # type: ignore[no-untyped-def]
         line, most = logits[i], logits[i, 0]
         for j in range(1, len(line)):
             most = line[j] if line[j] > most else most
-        total = _NONE
+        total = _ZERO
         for j in range(len(line)):
             line[j] = np.exp(line[j] - most)
             total += line[j]

@@ -24,9 +24,9 @@ FLAT = "parameters"
 """The one name of a flat stack."""
 _FEW_OUTPUTS = 64
 """Dense layers of fewer outputs are laid out with these first, so that products run along the inputs."""
-_AT_ONCE = 1_000_000
+_DIRECT_MULTIPLICATIONS = 1_000_000
 """Multiplications of one convolution, over all rows worked on at once, that BLAS does without copying."""
-_HELD = 2**22
+_MOST_ACTIVATIONS = 2**22
 """Numbers of activations held at once (16 MB), which bounds memory."""
 _IN_CACHE = 2**17
 """Most parameters of a network with convolutions: each piece of a batch passes over the sum of its gradients."""
@@ -37,7 +37,7 @@ class CompiledNetwork:
     """What the compiled training reads of a network.
 
     Attributes:
-        layers: `[layers, COLUMNS]`, as `compiled.columns` says.
+        layers: `[layers, COLUMNS]`, as `layer_table` says.
         image: channels and places of what it is fed, where that is worked on channels last; else 1 and the numbers.
         sizes: numbers of a row's activations and gradients, and of what pools pick.
         micro: rows worked on at once.
@@ -109,7 +109,7 @@ class _Layout:
     rows: list[Integers] = field(default_factory=list)
     order: dict[str, tuple[int, ...]] = field(default_factory=dict)
     space: int = 0
-    picked: int = 0
+    argmax: int = 0
     products: int = 0
 
     def region(self, numbers: int) -> int:
@@ -152,20 +152,20 @@ def compile_network(
             return None
         for row in laid:
             layout.rows.append(row)
-            x, g = int(row[at.TO]), int(row[at.SLOPE_TO])
+            x, g = int(row[at.TO]), int(row[at.GRAD_TO])
     if layout.shape != (classes,) or not any(row[at.WEIGHT] >= 0 for row in layout.rows):
         return None
     trains = [row[at.WEIGHT] >= 0 for row in layout.rows]
     for number, row in enumerate(layout.rows):
-        row[at.FURTHER] = any(trains[:number])
-    micro = _HELD // layout.space
+        row[at.NEEDS_INPUT_GRAD] = any(trains[:number])
+    micro = _MOST_ACTIVATIONS // layout.space
     if convolves:
-        micro = min(micro, _AT_ONCE // layout.products)
+        micro = min(micro, _DIRECT_MULTIPLICATIONS // layout.products)
     channels = input_shape[0] if image else 1
     return CompiledNetwork(
         layers=np.stack(layout.rows),
         image=np.array([channels, int(np.prod(input_shape)) // channels], dtype=np.int64),
-        sizes=np.array([layout.space, layout.picked], dtype=np.int64),
+        sizes=np.array([layout.space, layout.argmax], dtype=np.int64),
         micro=max(1, micro),
         shapes=network.shapes,
         begins=begins,
@@ -178,10 +178,10 @@ def _lay(
 ) -> list[Integers] | None:
     """The layer's rows, fed from region `x`, with the gradient by its input in `g`; None where it has no such form."""
     row = np.full(at.COLUMNS, -1, dtype=np.int64)
-    row[at.FROM], row[at.SLOPE_FROM], row[at.IN] = x, g, layout.numbers()
+    row[at.FROM], row[at.GRAD_FROM], row[at.IN] = x, g, layout.numbers()
     if isinstance(layer, Activation):
         row[at.KIND] = at.RELU if layer.apply is torch.relu_ else at.TANH
-        row[at.TO], row[at.SLOPE_TO], row[at.OUT] = x, g, layout.numbers()
+        row[at.TO], row[at.GRAD_TO], row[at.OUT] = x, g, layout.numbers()
         return [row]
     if isinstance(layer, Flatten):
         return _flatten(row, layout)
@@ -189,7 +189,7 @@ def _lay(
         out, depth = network.shapes[layer.weight]
         few = out < _FEW_OUTPUTS
         layout.order[layer.weight] = (0, 1) if few else (1, 0)
-        row[at.KIND], row[at.DEPTH], row[at.WIDE], row[at.PLACES] = at.DENSE, depth, out, 1
+        row[at.KIND], row[at.IN_FEATURES], row[at.OUT_FEATURES], row[at.POSITIONS] = at.DENSE, depth, out, 1
         row[at.OUT_FIRST] = few
         _weights(row, layer.weight, layer.bias, begins)
         return _onward(row, layout, (out,))
@@ -199,9 +199,9 @@ def _lay(
         places = _window(row, layout, layer.kernel, layer.stride, (0, 0))
         if min(places) < 1:
             return None
-        row[at.KIND], row[at.PICKED] = at.POOL, layout.picked
+        row[at.KIND], row[at.ARGMAX] = at.POOL, layout.argmax
         laid = _onward(row, layout, (*places, layout.shape[2]))
-        layout.picked += layout.numbers()
+        layout.argmax += layout.numbers()
         return laid
     return None
 
@@ -210,7 +210,12 @@ def _flatten(row: Integers, layout: _Layout) -> list[Integers]:
     """Nothing to do but to note it, unless channels have to come first."""
     if len(layout.shape) == 3 and layout.shape[2] > 1 and layout.rows and _images(layout):
         high, across, channels = layout.shape
-        row[at.KIND], row[at.HIGH], row[at.ACROSS], row[at.CHANNELS] = at.TURN, high, across, channels
+        row[at.KIND], row[at.IN_HEIGHT], row[at.IN_WIDTH], row[at.CHANNELS] = (
+            at.TO_CHANNELS_FIRST,
+            high,
+            across,
+            channels,
+        )
         return _onward(row, layout, (layout.numbers(),))
     layout.shape = (layout.numbers(),)
     return []
@@ -229,18 +234,18 @@ def _convolution(
         return None
     depth, many = channels * kernel_h * kernel_w, places[0] * places[1]
     layout.order[layer.weight] = (2, 3, 1, 0)
-    row[at.KIND], row[at.DEPTH], row[at.WIDE], row[at.PLACES] = at.CONVOLUTION, depth, out, many
+    row[at.KIND], row[at.IN_FEATURES], row[at.OUT_FEATURES], row[at.POSITIONS] = at.CONVOLUTION, depth, out, many
     row[at.OUT_FIRST] = 0
     _weights(row, layer.weight, layer.bias, begins)
     row[at.PATCHES] = layout.region(many * depth)
     if any(earlier[at.WEIGHT] >= 0 for earlier in layout.rows):
-        row[at.PATCH_SLOPES] = layout.region(many * depth)
+        row[at.PATCH_GRADS] = layout.region(many * depth)
     if any(layer.padding):
         high, across, _ = layout.shape
         padded = (high + 2 * layer.padding[0]) * (across + 2 * layer.padding[1]) * channels
         row[at.PADDED] = layout.region(padded)
     if layout.by_sample:
-        row[at.ALONE] = layout.region((depth + 1) * out)
+        row[at.PER_SAMPLE_GRAD] = layout.region((depth + 1) * out)
     layout.products = max(layout.products, many * depth * out)
     return _onward(row, layout, (*places, out))
 
@@ -256,15 +261,15 @@ def _window(
 ) -> tuple[int, int]:
     """Notes the input image and the window that slides over it; the output image's height and width."""
     high, across, channels = layout.shape
-    row[at.HIGH], row[at.ACROSS], row[at.CHANNELS] = high, across, channels
+    row[at.IN_HEIGHT], row[at.IN_WIDTH], row[at.CHANNELS] = high, across, channels
     row[at.KERNEL_H], row[at.KERNEL_W] = kernel
-    row[at.STEP_H], row[at.STEP_W] = step
+    row[at.STRIDE_H], row[at.STRIDE_W] = step
     row[at.PAD_H], row[at.PAD_W] = padding
     places = (
         (high + 2 * padding[0] - kernel[0]) // step[0] + 1,
         (across + 2 * padding[1] - kernel[1]) // step[1] + 1,
     )
-    row[at.PLACES_H], row[at.PLACES_W] = places
+    row[at.OUT_HEIGHT], row[at.OUT_WIDTH] = places
     return places
 
 
@@ -272,5 +277,5 @@ def _onward(row: Integers, layout: _Layout, shape: tuple[int, ...]) -> list[Inte
     """Gives a layer its output's regions."""
     layout.shape = shape
     row[at.OUT] = layout.numbers()
-    row[at.TO], row[at.SLOPE_TO] = layout.region(layout.numbers()), layout.region(layout.numbers())
+    row[at.TO], row[at.GRAD_TO] = layout.region(layout.numbers()), layout.region(layout.numbers())
     return [row]

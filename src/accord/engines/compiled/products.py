@@ -5,7 +5,7 @@ by 10 rows ran at 45 GFLOP/s. Products of up to a million multiplications it doe
 products of few rows are therefore cut along their longest side.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -17,70 +17,104 @@ llvm.add_symbol(_NAME, get_cython_function_address("scipy.linalg.cython_blas", "
 # By name, not by address: what Numba keeps on disk serves other processes.
 _sgemm: Any = types.ExternalFunction(_NAME, types.void(*[types.intp] * 13))
 
-PLAIN, TURNED = ord("N"), ord("T")
-WIDTH = 4
+PLAIN, TRANSPOSED = ord("N"), ord("T")
+FLOAT32_BYTES = 4
 """Bytes of a float32."""
 SCRATCH = 8
 """Numbers of each of the two scratch arrays that a call needs."""
-_AT_ONCE = 400_000
+_PIECE_MULTIPLICATIONS = 400_000
 """Multiplications of a piece; the fastest of 0.1 to 1.6 million tried."""
-_FEW = 64
+_FEW_ROWS = 64
 """Rows up to which cutting was faster."""
 
 compiled = njit(error_model="numpy")
 
 
-@compiled
-def _piece(left, right, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, whole, real):  # type: ignore[no-untyped-def]
-    whole[0], whole[1], whole[2], whole[3], whole[4], whole[5] = m, n, k, lda, ldb, ldc
-    whole[6], whole[7] = left, right
-    real[0], real[1] = alpha, beta
-    at, factor = whole.ctypes.data, real.ctypes.data
-    _sgemm(at + 24, at + 28, at, at + 4, at + 8, factor, a, at + 12, b, at + 16, factor + WIDTH, c, at + 20)
+class Matrix(NamedTuple):
+    """A matrix of float32 as BLAS is told of it, columns contiguous.
+
+    Attributes:
+        address: of its first number.
+        stride: numbers from one column to the next.
+        operation: `PLAIN` or `TRANSPOSED`: whether the product takes it or its transpose.
+    """
+
+    address: int
+    stride: int
+    operation: int
+
+
+class BlasArguments(NamedTuple):
+    """Where BLAS reads its arguments from, which it takes by address: taken once, not for each product.
+
+    Attributes:
+        integers: int32 `[SCRATCH]`.
+        reals: float32 `[SCRATCH]`.
+    """
+
+    integers: Any
+    reals: Any
 
 
 @compiled
-def multiply(left, right, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, whole, real):  # type: ignore[no-untyped-def]
-    """C = alpha op(A) op(B) + beta C, as BLAS's `sgemm`: float32, columns contiguous.
+def blas_arguments():  # type: ignore[no-untyped-def]
+    """Room for the arguments of one product at a time."""
+    return BlasArguments(np.empty(SCRATCH, np.int32), np.empty(SCRATCH, np.float32))
+
+
+@compiled
+def _piece(a, b, c, size, alpha, beta, arguments):  # type: ignore[no-untyped-def]
+    integers, reals = arguments.integers, arguments.reals
+    integers[0], integers[1], integers[2] = size
+    integers[3], integers[4], integers[5] = a.stride, b.stride, c.stride
+    integers[6], integers[7] = a.operation, b.operation
+    reals[0], reals[1] = alpha, beta
+    # sgemm(transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc), each by address: four bytes an argument.
+    at, factor = integers.ctypes.data, reals.ctypes.data
+    _sgemm(
+        at + 24, at + 28, at, at + 4, at + 8, factor, a.address, at + 12, b.address, at + 16, factor + FLOAT32_BYTES,
+        c.address, at + 20,
+    )  # fmt: skip
+
+
+@compiled
+def multiply(a, b, c, size, alpha, beta, arguments):  # type: ignore[no-untyped-def]
+    """C = alpha op(A) op(B) + beta C, as BLAS's `sgemm`.
 
     Args:
-        left: `PLAIN` or `TURNED`: whether op(A) is A or its transpose.
-        right: the same of B.
-        m: rows of C.
-        n: columns of C.
-        k: columns of op(A).
-        alpha: factor.
-        a: A's address.
-        lda: numbers from one column of A to the next.
-        b: B's address.
-        ldb: the same of B.
-        beta: factor of what C holds.
-        c: C's address.
-        ldc: the same of C.
-        whole: scratch, int32 `[SCRATCH]`.
-        real: scratch, float32 `[SCRATCH]`.
+        a: a `Matrix`; op(A) is `[m, k]`.
+        b: a `Matrix`; op(B) is `[k, n]`.
+        c: a `Matrix` `[m, n]`, written.
+        size: m, n and k.
+        alpha: factor, float32.
+        beta: factor of what C holds, float32.
+        arguments: scratch, as `blas_arguments` makes it.
     """
+    m, n, k = size
     pieces = 1
-    if min(m, n, k) <= _FEW:
-        pieces = max(1, min(max(m, n, k), (m * n * k + _AT_ONCE // 2) // _AT_ONCE))
+    if min(m, n, k) <= _FEW_ROWS:
+        pieces = max(1, min(max(m, n, k), (m * n * k + _PIECE_MULTIPLICATIONS // 2) // _PIECE_MULTIPLICATIONS))
     if pieces == 1:
-        _piece(left, right, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, whole, real)
-    elif k >= m and k >= n:
-        down, along = WIDTH * (lda if left == PLAIN else 1), WIDTH * (1 if right == PLAIN else ldb)
+        _piece(a, b, c, size, alpha, beta, arguments)
+    elif k >= m and k >= n:  # pieces of the sum: the first scales C, the others add to it
+        down = FLOAT32_BYTES * (a.stride if a.operation == PLAIN else 1)
+        along = FLOAT32_BYTES * (1 if b.operation == PLAIN else b.stride)
         for i in range(pieces):
             first, last = k * i // pieces, k * (i + 1) // pieces
-            kept = beta if i == 0 else np.float32(1)
-            x, y = a + down * first, b + along * first
-            _piece(left, right, m, n, last - first, alpha, x, lda, y, ldb, kept, c, ldc, whole, real)
-    elif m >= n:
-        down = WIDTH * (1 if left == PLAIN else lda)
+            x = Matrix(a.address + down * first, a.stride, a.operation)
+            y = Matrix(b.address + along * first, b.stride, b.operation)
+            _piece(x, y, c, (m, n, last - first), alpha, beta if i == 0 else np.float32(1), arguments)
+    elif m >= n:  # pieces of C's rows
+        down = FLOAT32_BYTES * (1 if a.operation == PLAIN else a.stride)
         for i in range(pieces):
             first, last = m * i // pieces, m * (i + 1) // pieces
-            x, z = a + down * first, c + WIDTH * first
-            _piece(left, right, last - first, n, k, alpha, x, lda, b, ldb, beta, z, ldc, whole, real)
-    else:
-        along = WIDTH * (ldb if right == PLAIN else 1)
+            x = Matrix(a.address + down * first, a.stride, a.operation)
+            z = Matrix(c.address + FLOAT32_BYTES * first, c.stride, c.operation)
+            _piece(x, b, z, (last - first, n, k), alpha, beta, arguments)
+    else:  # pieces of C's columns
+        along = FLOAT32_BYTES * (b.stride if b.operation == PLAIN else 1)
         for i in range(pieces):
             first, last = n * i // pieces, n * (i + 1) // pieces
-            y, z = b + along * first, c + WIDTH * ldc * first
-            _piece(left, right, m, last - first, k, alpha, a, lda, y, ldb, beta, z, ldc, whole, real)
+            y = Matrix(b.address + along * first, b.stride, b.operation)
+            z = Matrix(c.address + FLOAT32_BYTES * c.stride * first, c.stride, c.operation)
+            _piece(a, y, z, (m, last - first, k), alpha, beta, arguments)

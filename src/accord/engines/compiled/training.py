@@ -8,7 +8,7 @@ import hashlib
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -16,13 +16,10 @@ from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
+from accord.engines.compiled import layer_table, layers, products, vector_copy
 from accord.engines.compiled import layer_table as at
-from accord.engines.compiled import layer_table as columns
-from accord.engines.compiled import layers, products
-from accord.engines.compiled import vector_copy as moves
-from accord.engines.compiled.products import SCRATCH, WIDTH, compiled
-from accord.privacy import chacha_normals as normals
-from accord.privacy import clipping
+from accord.engines.compiled.products import FLOAT32_BYTES, compiled
+from accord.privacy import chacha_normals, clipping
 from accord.privacy.chacha_normals import add_normals
 from accord.privacy.clipping import ROUNDING
 
@@ -31,8 +28,77 @@ DATA, TRAINING, CLIPPING, NOISE = range(4)
 WHOLE, SUM, APPLY = range(3)
 """All of a client's steps; the gradient of some of a step's rows; and what a step does with their sum."""
 
-_ONE, _NONE = np.float32(1), np.float32(0)
-_HUGE = float(np.finfo(np.float32).max)
+
+class Examples(NamedTuple):
+    """The training table.
+
+    Attributes:
+        x: features as bytes `[rows, bytes]`, of uint8 pixels or float32; read-only.
+        pixels: whether they are pixels, worked on as `pixel / 255`.
+        image: channels and positions of an image that is worked on channels last; else 1 and the numbers of a row.
+        labels: `[rows]`; read-only.
+    """
+
+    x: Any
+    pixels: bool
+    image: Any
+    labels: Any
+
+
+class Layout(NamedTuple):
+    """A network.
+
+    Attributes:
+        layers: `[layers, COLUMNS]`, as `layer_table.py` says.
+        micro: rows worked on at once.
+        tensors: of each parameter, where it begins, its length, and where its draws' places begin in `places`; -1 where
+            they lie as it does.
+        places: where each such draw goes.
+    """
+
+    layers: Any
+    micro: int
+    tensors: Any
+    places: Any
+
+
+class Update(NamedTuple):
+    """What a step does with gradients.
+
+    Attributes:
+        rate: times the mean gradient is subtracted; times the sum under clipping, and where a step is done in parts.
+        clip_norm: bound of each row's gradient; 0 does not clip.
+        noise_std: standard deviation of the noise on each step's sum; 0 adds none.
+        fine: step of the grid that sum and noise are rounded to.
+        coarse: step of the grid that both together are rounded to.
+        keys: of each step's noise, `[steps, 8]`.
+    """
+
+    rate: float
+    clip_norm: float
+    noise_std: float
+    fine: float
+    coarse: float
+    keys: Any
+
+
+class Memory(NamedTuple):
+    """Memory that is kept from step to step: taking it anew costs a tenth of a step.
+
+    Attributes:
+        space: activations and their gradients of `micro` rows, float32.
+        argmax: what pools pick of them, int32.
+        total: what one step adds to the parameters, or under clipping the sum of gradients; float32 `[numbers]`.
+            Written by `SUM` and read by `APPLY`; empty where a step adds nothing but one piece's gradient.
+    """
+
+    space: Any
+    argmax: Any
+    total: Any
+
+
+_ONE, _ZERO = np.float32(1), np.float32(0)
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _HAS_TICKS = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere a program may not be allowed to read them
 
 
@@ -53,9 +119,10 @@ _ticks: Any = intrinsic(_build_ticks)
 
 
 @compiled
-def _gather(x, pixels, image, rows, into):  # type: ignore[no-untyped-def]
+def _gather(examples, rows, into):  # type: ignore[no-untyped-def]
     """Rows of the table as float32 `[n, numbers]`; channels last where the network works on images."""
-    channels, places = image[0], image[1]
+    x, pixels = examples.x, examples.pixels
+    channels, places = examples.image[0], examples.image[1]
     for i in range(len(rows)):
         line = into[i]
         if pixels:
@@ -74,38 +141,38 @@ def _gather(x, pixels, image, rows, into):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _forward(network, rows, params, space, micro, picked, whole, real):  # type: ignore[no-untyped-def]
+def _forward(network, rows, params, space, micro, argmax, arguments):  # type: ignore[no-untyped-def]
     for i in range(len(network)):
         layer = network[i]
         kind = layer[at.KIND]
         if kind == at.CONVOLUTION:
             layers.cut_patches(layer, rows, space, micro)
         if kind == at.DENSE or kind == at.CONVOLUTION:
-            layers.dense(layer, rows, params, space, micro, whole, real)
+            layers.dense(layer, rows, params, space, micro, arguments)
         elif kind == at.POOL:
-            layers.pool(layer, rows, space, micro, picked)
-        elif kind == at.TURN:
-            layers.turn(layer, rows, space, micro)
+            layers.pool(layer, rows, space, micro, argmax)
+        elif kind == at.TO_CHANNELS_FIRST:
+            layers.to_channels_first(layer, rows, space, micro)
         else:
             layers.activate(layer, rows, space, micro)
 
 
 @compiled
-def _backward(network, rows, params, space, micro, picked, whole, real):  # type: ignore[no-untyped-def]
+def _backward(network, rows, params, space, micro, argmax, arguments):  # type: ignore[no-untyped-def]
     """The gradient by every layer's output that one with weights, or below it, needs."""
     for i in range(len(network) - 1, -1, -1):
         layer = network[i]
         kind = layer[at.KIND]
         if kind == at.RELU or kind == at.TANH:
             layers.activate_back(layer, rows, space, micro)
-        elif not layer[at.FURTHER]:
+        elif not layer[at.NEEDS_INPUT_GRAD]:
             continue
         elif kind == at.POOL:
-            layers.pool_back(layer, rows, space, micro, picked)
-        elif kind == at.TURN:
-            layers.turn_back(layer, rows, space, micro)
+            layers.pool_back(layer, rows, space, micro, argmax)
+        elif kind == at.TO_CHANNELS_FIRST:
+            layers.to_channels_first_back(layer, rows, space, micro)
         else:
-            layers.dense_back(layer, rows, params, space, micro, whole, real)
+            layers.dense_back(layer, rows, params, space, micro, arguments)
             if kind == at.CONVOLUTION:
                 layers.join_patches(layer, rows, space, micro)
 
@@ -120,29 +187,29 @@ def _square(values):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _squares(network, rows, space, micro, squares, whole, real):  # type: ignore[no-untyped-def]
+def _squares(network, rows, space, micro, squares, arguments):  # type: ignore[no-untyped-def]
     """Squared norm of each row's gradient over all layers; forms those of convolutions."""
     squares[:rows] = 0
     for number in range(len(network)):
         layer = network[number]
         if layer[at.KIND] == at.DENSE:
-            depth, wide = layer[at.DEPTH], layer[at.WIDE]
-            first, last = micro * layer[at.FROM], micro * layer[at.SLOPE_TO]
+            depth, wide = layer[at.IN_FEATURES], layer[at.OUT_FEATURES]
+            first, last = micro * layer[at.FROM], micro * layer[at.GRAD_TO]
             extra = 1.0 if layer[at.BIAS] >= 0 else 0.0
             for i in range(rows):
                 held = _square(space[first + i * depth : first + (i + 1) * depth]) + extra
                 # Beside such an input, a slope that clipping scales would lose its precision: the row is left out.
-                held = held if held < _HUGE else np.inf
+                held = held if held < _LARGEST_FLOAT32 else np.inf
                 squares[i] += held * _square(space[last + i * wide : last + (i + 1) * wide])
         elif layer[at.KIND] == at.CONVOLUTION:
-            count, wide = layer[at.DEPTH] * layer[at.WIDE], layer[at.WIDE]
+            count, wide = layer[at.IN_FEATURES] * layer[at.OUT_FEATURES], layer[at.OUT_FEATURES]
             size = count + wide
             for i in range(rows):
-                begin = micro * layer[at.ALONE] + i * size
+                begin = micro * layer[at.PER_SAMPLE_GRAD] + i * size
                 alone = space[begin : begin + size]
-                alone[count:] = _NONE
+                alone[count:] = _ZERO
                 address = alone.ctypes.data
-                layers.add_gradient(layer, i, 1, _ONE, space, micro, address, alone[count:], _NONE, whole, real)
+                layers.add_gradient(layer, (i, 1), _ONE, space, micro, address, alone[count:], _ZERO, arguments)
                 squares[i] += _square(alone if layer[at.BIAS] >= 0 else alone[:count])
 
 
@@ -152,25 +219,25 @@ def _clip(network, rows, space, micro, clip_norm, squares, factors):  # type: ig
     for i in range(rows):
         norm = np.sqrt(np.float32(squares[i]))
         factor = clip_norm / (norm * np.float32(ROUNDING))
-        factors[i] = min(factor, _ONE) if norm < np.float32(np.inf) else _NONE
+        factors[i] = min(factor, _ONE) if norm < np.float32(np.inf) else _ZERO
     for number in range(len(network)):
         layer = network[number]
         if layer[at.KIND] != at.DENSE:
             continue
-        depth, wide = layer[at.DEPTH], layer[at.WIDE]
-        first, last = micro * layer[at.FROM], micro * layer[at.SLOPE_TO]
+        depth, wide = layer[at.IN_FEATURES], layer[at.OUT_FEATURES]
+        first, last = micro * layer[at.FROM], micro * layer[at.GRAD_TO]
         for i in range(rows):
             g = space[last + i * wide : last + (i + 1) * wide]
-            if factors[i] == _NONE:  # 0 times NaN is NaN
-                g[:] = _NONE
-                space[first + i * depth : first + (i + 1) * depth] = _NONE
+            if factors[i] == _ZERO:  # 0 times NaN is NaN
+                g[:] = _ZERO
+                space[first + i * depth : first + (i + 1) * depth] = _ZERO
             elif factors[i] < _ONE:
                 for j in range(wide):
                     g[j] *= factors[i]
 
 
 @compiled
-def _descend(network, rows, alpha, space, micro, target, factors, private, whole, real):  # type: ignore[no-untyped-def]
+def _descend(network, rows, alpha, space, micro, target, factors, private, arguments):  # type: ignore[no-untyped-def]
     """Adds `alpha` times the gradient, summed over rows, to parameters or to such a sum."""
     for number in range(len(network)):
         layer = network[number]
@@ -179,16 +246,16 @@ def _descend(network, rows, alpha, space, micro, target, factors, private, whole
         begin = layer[at.WEIGHT]
         bias = target[max(0, layer[at.BIAS]) :]
         if layer[at.KIND] == at.DENSE or not private:
-            weight = target.ctypes.data + WIDTH * begin
-            layers.add_gradient(layer, 0, rows, alpha, space, micro, weight, bias, _ONE, whole, real)
+            weight = target.ctypes.data + FLOAT32_BYTES * begin
+            layers.add_gradient(layer, (0, rows), alpha, space, micro, weight, bias, _ONE, arguments)
             continue
-        count, wide = layer[at.DEPTH] * layer[at.WIDE], layer[at.WIDE]
+        count, wide = layer[at.IN_FEATURES] * layer[at.OUT_FEATURES], layer[at.OUT_FEATURES]
         into = target[begin : begin + count]
         for i in range(rows):
-            if factors[i] == _NONE:
+            if factors[i] == _ZERO:
                 continue
             scale = alpha * factors[i]
-            first = micro * layer[at.ALONE] + i * (count + wide)
+            first = micro * layer[at.PER_SAMPLE_GRAD] + i * (count + wide)
             alone = space[first : first + count + wide]
             for j in range(count):
                 into[j] += scale * alone[j]
@@ -198,8 +265,9 @@ def _descend(network, rows, alpha, space, micro, target, factors, private, whole
 
 
 @compiled
-def _add_noise(keys, std, fine, coarse, total, tensors, place, ordered):  # type: ignore[no-untyped-def]
+def _add_noise(keys, std, fine, coarse, total, layout, ordered):  # type: ignore[no-untyped-def]
     """Each tensor's draws under its number; through `ordered` where parameters lie in another order than draws do."""
+    tensors, place = layout.tensors, layout.places
     for number in range(len(tensors)):
         begin, count, known = tensors[number]
         if known < 0:
@@ -215,25 +283,24 @@ def _add_noise(keys, std, fine, coarse, total, tensors, place, ordered):  # type
 
 
 @compiled
-def _pass(  # type: ignore[no-untyped-def]
-    x, pixels, image, labels, rows, params, network, micro, space, picked, clip_norm, squares, factors, whole, real,
-    ticks,
-):  # fmt: skip
+def _pass(examples, rows, params, layout, memory, clip_norm, clipping, arguments, ticks):  # type: ignore[no-untyped-def]
     """Forward and backward of some rows, at most `micro`; under clipping, what their sum is made of is clipped."""
+    network, micro, space = layout.layers, layout.micro, memory.space
+    image, (squares, factors) = examples.image, clipping
     some, numbers, last = len(rows), image[0] * image[1], network[len(network) - 1]
     began = _ticks()
     into = space[micro * network[0][at.FROM] : micro * network[0][at.FROM] + some * numbers]
-    _gather(x, pixels, image, rows, into.reshape((some, numbers)))
+    _gather(examples, rows, into.reshape((some, numbers)))
     read = _ticks()
-    _forward(network, some, params, space, micro, picked, whole, real)
+    _forward(network, some, params, space, micro, memory.argmax, arguments)
     classes = last[at.OUT]
-    slopes = space[micro * last[at.SLOPE_TO] : micro * last[at.SLOPE_TO] + some * classes]
-    slopes[:] = space[micro * last[at.TO] : micro * last[at.TO] + some * classes]
-    layers.loss_gradient(slopes.reshape((some, classes)), labels, rows)
-    _backward(network, some, params, space, micro, picked, whole, real)
+    grads = space[micro * last[at.GRAD_TO] : micro * last[at.GRAD_TO] + some * classes]
+    grads[:] = space[micro * last[at.TO] : micro * last[at.TO] + some * classes]
+    layers.loss_gradient(grads.reshape((some, classes)), examples.labels, rows)
+    _backward(network, some, params, space, micro, memory.argmax, arguments)
     walked = _ticks()
     if clip_norm > 0:
-        _squares(network, some, space, micro, squares, whole, real)
+        _squares(network, some, space, micro, squares, arguments)
         _clip(network, some, space, micro, clip_norm, squares, factors)
     ticks[DATA] += read - began
     ticks[TRAINING] += walked - read
@@ -241,42 +308,27 @@ def _pass(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _train(  # type: ignore[no-untyped-def]
-    x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, fine, coarse, keys,
-    tensors, place, space, picked, total, part, ticks,
-):  # fmt: skip
+def _train(examples, rows, counts, params, layout, update, memory, part, ticks):  # type: ignore[no-untyped-def]
     """All of a client's steps, or one part of one step.
 
     Args:
-        x: the table's features as bytes `[rows, bytes]`, of uint8 pixels or float32.
-        pixels: whether they are pixels, worked on as `pixel / 255`.
-        image: channels and places of an image that is worked on channels last; else 1 and the numbers of a row.
-        labels: the table's, `[rows]`.
+        examples: the `Examples`.
         rows: of each step, `[steps, width]`, those to use first.
         counts: how many of them to use, `[steps]`.
         params: the client's parameters `[numbers]`, changed.
-        network: layers, `[layers, COLUMNS]`.
-        micro: rows worked on at once.
-        rate: times the mean gradient is subtracted; times the sum under clipping, and where `part` is `SUM`.
-        clip_norm: bound of each row's gradient; 0 does not clip.
-        noise_std: standard deviation of the noise on each step's sum; 0 adds none.
-        fine: step of the grid that sum and noise are rounded to.
-        coarse: step of the grid that both together are rounded to.
-        keys: of each step's noise, `[steps, 8]`.
-        tensors: of each parameter, where it begins, its length, and where its draws' places begin in `place`; -1 where
-            they lie as it does.
-        place: where each such draw goes.
-        space: scratch: activations and their gradients of `micro` rows.
-        picked: scratch: what pools pick of them.
-        total: what one step adds to the parameters, under clipping the sum of gradients, `[numbers]`; written by `SUM`
-            and read by `APPLY`, otherwise scratch, and empty where a step adds nothing but one piece's gradient.
+        layout: the network's `Layout`.
+        update: the `Update` of each step.
+        memory: scratch, a `Memory`.
         part: `WHOLE`; `SUM` leaves the parameters alone; `APPLY` adds a step's noise and total to them.
         ticks: processor ticks by stage, `[4]`, added to.
     """
-    whole, real = np.empty(SCRATCH, np.int32), np.empty(SCRATCH, np.float32)
+    network, micro, space, total = layout.layers, layout.micro, memory.space, memory.total
+    rate, clip_norm = np.float32(update.rate), np.float32(update.clip_norm)
+    std, fine, coarse = np.float32(update.noise_std), np.float32(update.fine), np.float32(update.coarse)
+    arguments = products.blas_arguments()
     squares, factors = np.empty(micro, np.float64), np.empty(micro, np.float32)
     private = clip_norm > 0
-    ordered = np.empty(len(params) if noise_std > 0 else 0, np.float32)
+    ordered = np.empty(len(params) if std > 0 else 0, np.float32)
     for step in range(len(rows)):
         count = counts[step]
         pieces = -(-count // micro)
@@ -286,28 +338,25 @@ def _train(  # type: ignore[no-untyped-def]
         alpha, after = (_ONE, -rate) if private else (alpha, _ONE)
         apart = private or pieces > 1 or part != WHOLE
         if apart and part != APPLY:
-            total[:] = _NONE
+            total[:] = _ZERO
         for piece in range(pieces):
             mine = rows[step, count * piece // pieces : count * (piece + 1) // pieces]
-            _pass(
-                x, pixels, image, labels, mine, params, network, micro, space, picked, clip_norm, squares, factors,
-                whole, real, ticks,
-            )  # fmt: skip
+            _pass(examples, mine, params, layout, memory, clip_norm, (squares, factors), arguments, ticks)
             if apart:
                 began = _ticks()
-                _descend(network, len(mine), alpha, space, micro, total, factors, private, whole, real)
+                _descend(network, len(mine), alpha, space, micro, total, factors, private, arguments)
                 ticks[TRAINING] += _ticks() - began
         if part == SUM:
             continue
         began = _ticks()
-        if noise_std > 0:
-            _add_noise(keys[step : step + 1], noise_std, fine, coarse, total, tensors, place, ordered)
+        if std > 0:
+            _add_noise(update.keys[step : step + 1], std, fine, coarse, total, layout, ordered)
         noised = _ticks()
         if apart:
             for j in range(len(params)):
                 params[j] += after * total[j]
         elif pieces == 1:
-            _descend(network, count, alpha, space, micro, params, factors, private, whole, real)
+            _descend(network, count, alpha, space, micro, params, factors, private, arguments)
         ticks[NOISE] += noised - began
         ticks[TRAINING] += _ticks() - noised
 
@@ -315,35 +364,37 @@ def _train(  # type: ignore[no-untyped-def]
 def _sources() -> str:
     """Digest of all files that the compiled code comes from."""
     digest = hashlib.sha256()
-    for module in (columns, layers, moves, products, normals, clipping, sys.modules[__name__]):
+    for module in (layer_table, layers, vector_copy, products, chacha_normals, clipping, sys.modules[__name__]):
         digest.update(Path(module.__file__ or "").read_bytes())
     return digest.hexdigest()
 
 
 def _compile() -> Any:
     """Compiled once on a machine, and kept where Numba finds a folder it may write."""
-    whole, real = types.int64, types.float32
+    whole, real, double = types.int64, types.float32, types.float64
+    tuples: Any = types.NamedTuple
+    bytes_of_rows = types.Array(types.uint8, 2, "C", readonly=True)
+    labels = types.Array(whole, 1, "C", readonly=True)
     signature = types.void(
-        types.Array(types.uint8, 2, "C", readonly=True), types.boolean, whole[::1],
-        types.Array(whole, 1, "C", readonly=True), whole[:, ::1], whole[::1], real[::1], whole[:, ::1], whole, real,
-        real, real, real, real, types.uint32[:, ::1], whole[:, ::1], whole[::1], real[::1], types.int32[::1], real[::1],
-        whole, whole[::1],
-    )  # fmt: skip
+        tuples((bytes_of_rows, types.boolean, whole[::1], labels), Examples),
+        whole[:, ::1],
+        whole[::1],
+        real[::1],
+        tuples((whole[:, ::1], whole, whole[:, ::1], whole[::1]), Layout),
+        tuples((double, double, double, double, double, types.uint32[:, ::1]), Update),
+        tuples((real[::1], types.int32[::1], real[::1]), Memory),
+        whole,
+        whole[::1],
+    )
     sources = _sources()
 
-    def train(  # type: ignore[no-untyped-def]
-        x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, fine, coarse, keys,
-        tensors, place, space, picked, total, part, ticks,
-    ):  # fmt: skip
+    def train(examples, rows, counts, params, layout, update, memory, part, ticks):  # type: ignore[no-untyped-def]
         # Numba tells what it kept by this file and by what a function closes over: without the digest, it would go on
         # with what it compiled before another file changed.
         if sources != "":
-            _train(
-                x, pixels, image, labels, rows, counts, params, network, micro, rate, clip_norm, noise_std, fine,
-                coarse, keys, tensors, place, space, picked, total, part, ticks,
-            )  # fmt: skip
+            _train(examples, rows, counts, params, layout, update, memory, part, ticks)
 
-    return normals.kept(signature, train)
+    return chacha_normals.kept(signature, train)
 
 
 train = _compile()

@@ -6,9 +6,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from accord.engines.compiled.products import WIDTH, compiled
+from accord.engines.compiled.products import FLOAT32_BYTES, compiled
 
-_AT_ONCE = 8
+_LANES = 8
 
 
 def _mover(numbers: int, adds: bool) -> Any:
@@ -19,12 +19,12 @@ def _mover(numbers: int, adds: bool) -> Any:
             kind = ir.VectorType(ir.FloatType(), numbers).as_pointer()
             target, origin = (builder.inttoptr(address, kind) for address in arguments)
             value = builder.load(origin)
-            value.align = WIDTH
+            value.align = FLOAT32_BYTES
             if adds:
                 held = builder.load(target)
-                held.align = WIDTH
+                held.align = FLOAT32_BYTES
                 value = builder.fadd(held, value)
-            builder.store(value, target).align = WIDTH
+            builder.store(value, target).align = FLOAT32_BYTES
             return context.get_dummy_value()
 
         return types.void(types.intp, types.intp), build
@@ -32,25 +32,25 @@ def _mover(numbers: int, adds: bool) -> Any:
     return intrinsic(move)
 
 
-_copy_many, _copy_one = _mover(_AT_ONCE, adds=False), _mover(1, adds=False)
-_add_many, _add_one = _mover(_AT_ONCE, adds=True), _mover(1, adds=True)
+_copy_many, _copy_one = _mover(_LANES, adds=False), _mover(1, adds=False)
+_add_many, _add_one = _mover(_LANES, adds=True), _mover(1, adds=True)
 
 
 @compiled
 def copy_run(into, source, length):  # type: ignore[no-untyped-def]
     """Copies `length` numbers from one address to another."""
-    whole = length // _AT_ONCE
+    whole = length // _LANES
     for i in range(whole):
-        _copy_many(into + WIDTH * _AT_ONCE * i, source + WIDTH * _AT_ONCE * i)
-    for i in range(whole * _AT_ONCE, length):
-        _copy_one(into + WIDTH * i, source + WIDTH * i)
+        _copy_many(into + FLOAT32_BYTES * _LANES * i, source + FLOAT32_BYTES * _LANES * i)
+    for i in range(whole * _LANES, length):
+        _copy_one(into + FLOAT32_BYTES * i, source + FLOAT32_BYTES * i)
 
 
 @compiled
 def add_run(into, source, length):  # type: ignore[no-untyped-def]
     """Adds `length` numbers at one address to those at another."""
-    whole = length // _AT_ONCE
+    whole = length // _LANES
     for i in range(whole):
-        _add_many(into + WIDTH * _AT_ONCE * i, source + WIDTH * _AT_ONCE * i)
-    for i in range(whole * _AT_ONCE, length):
-        _add_one(into + WIDTH * i, source + WIDTH * i)
+        _add_many(into + FLOAT32_BYTES * _LANES * i, source + FLOAT32_BYTES * _LANES * i)
+    for i in range(whole * _LANES, length):
+        _add_one(into + FLOAT32_BYTES * i, source + FLOAT32_BYTES * i)

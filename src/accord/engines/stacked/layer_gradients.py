@@ -27,7 +27,7 @@ _BLOCK = 1024
 class LayerGradient(Protocol):
     """A layer's part in the gradient."""
 
-    def descend(self, stack: Stack, rate: float) -> None:
+    def sgd_step_(self, stack: Stack, rate: float) -> None:
         """`w <- w - rate * gradient`, in place, summed over samples."""
         ...
 
@@ -66,7 +66,7 @@ class Product:
     g: Tensor
     places: int
 
-    def descend(self, stack: Stack, rate: float) -> None:
+    def sgd_step_(self, stack: Stack, rate: float) -> None:
         """Subtracted inside the product: no gradient is formed."""
         weight = stack[self.weight]
         if weight.is_contiguous():
@@ -130,7 +130,7 @@ class BySample:
 
     values: Stack
 
-    def descend(self, stack: Stack, rate: float) -> None:
+    def sgd_step_(self, stack: Stack, rate: float) -> None:
         """Summed, then subtracted."""
         for name, value in self.sums().items():
             stack[name].sub_(value, alpha=rate)
@@ -174,7 +174,7 @@ class Lookup:
     tokens: Tensor
     g: Tensor
 
-    def descend(self, stack: Stack, rate: float) -> None:
+    def sgd_step_(self, stack: Stack, rate: float) -> None:
         """Only the rows looked up are touched."""
         stack[self.weight].index_put_(self._rows(), self.g * -rate, accumulate=True)
 
@@ -217,7 +217,7 @@ class Summed:
 
     values: Stack
 
-    def descend(self, stack: Stack, rate: float) -> None:
+    def sgd_step_(self, stack: Stack, rate: float) -> None:
         """Subtracted."""
         for name, value in self.values.items():
             stack[name].sub_(value, alpha=rate)

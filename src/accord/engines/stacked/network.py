@@ -46,7 +46,7 @@ class StackedNetwork:
 
     def enter(self, params: Mapping[str, Tensor]) -> Stack:
         """Parameters `[clients, *shape]` by name, as the layers want them; copies."""
-        return {name: self._laid(name, self._enter(name, params[name]).contiguous().clone()) for name in self.shapes}
+        return {name: self._packed(name, self._enter(name, params[name]).contiguous().clone()) for name in self.shapes}
 
     def leave(self, stack: Mapping[str, Tensor]) -> Params:
         """The inverse of `enter`: `[clients, *shape]` by name."""
@@ -92,7 +92,7 @@ class StackedNetwork:
             return value.unsqueeze(1)
         return value.transpose(1, 2) if self._is_dense(name) else value
 
-    def _laid(self, name: str, value: Tensor) -> Tensor:
+    def _packed(self, name: str, value: Tensor) -> Tensor:
         """The same axes with the long one innermost: products on a few outputs run several times as fast."""
         few = self._is_dense(name) and value.shape[2] < min(64, value.shape[1])
         return value.transpose(1, 2).contiguous().transpose(1, 2) if few else value

@@ -99,7 +99,7 @@ class KernelStep:
         if plan is None:
             logits, kept = self.network.forward(stack, batch.x)
             g, count = _loss_gradient(logits, batch)
-            self.network.backward(stack, g, kept, lambda part: part.descend(stack, rate / count))
+            self.network.backward(stack, g, kept, lambda part: part.sgd_step_(stack, rate / count))
             return
         if draw is None or divisors is None:
             raise PrivacyError("privacy.unit sample adds noise in every step, but a step came without")
@@ -124,7 +124,7 @@ class KernelStep:
         out = {name: torch.zeros_like(value) for name, value in stack.items()}
         logits, kept = self.network.forward(stack, batch.x)
         g, count = _loss_gradient(logits, batch)
-        self.network.backward(stack, g / count, kept, lambda part: part.descend(out, -1.0))
+        self.network.backward(stack, g / count, kept, lambda part: part.sgd_step_(out, -1.0))
         if plan is not None and draw is not None:
             with self.timed("clipping"):
                 out = _clipped_whole(out, plan)
@@ -135,7 +135,7 @@ class KernelStep:
         """What is released of each client's sum of clipped gradients."""
         total = {name: torch.zeros_like(value) for name, value in stack.items()}
         for part in self._clipped(stack, batch, plan):
-            part.descend(total, -1.0)
+            part.sgd_step_(total, -1.0)
         self._noise(total, plan, draw)
         return total
 

@@ -95,19 +95,19 @@ class ChunkResult:
     Attributes:
         chunk: whose.
         updates: name to `[clients, ...]`.
-        laid: whether updates are in the kernels' layout.
+        packed: whether updates are in the kernels' layout.
         factors: what each client's update is still to be multiplied by.
         within: whether each client's update was within the clip norm as it was.
     """
 
     chunk: Chunk
     updates: Stack
-    laid: bool
+    packed: bool
     factors: list[float]
     within: list[bool]
 
 
-def sums_laid(work: ClientWork) -> bool:
+def sums_packed(work: ClientWork) -> bool:
     """Whether updates are summed in the kernels' layout: where `local.finish` only subtracts and clips whole."""
     plan = work.plan
     whole = plan is None or plan.mechanism.noises_steps or (plan.mechanism.noises_sum and not plan.per_layer)
@@ -153,8 +153,8 @@ def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Chun
             for name, value in new.items():
                 old[name][:live] = value
         optimizer.steps[:live] = state.steps
-    if sums_laid(work):
-        return _laid(context, kernels, chunk, stack)
+    if sums_packed(work):
+        return _packed(context, kernels, chunk, stack)
     left = kernels.leave(stack)
     ends = [
         context.start(client)._replace(trainable={name: value[i] for name, value in left.items()})
@@ -180,7 +180,7 @@ def compiled_chunk(
             trainer.train_alone(rows, counts, held, flat[i], streams[i], pool)
         else:
             trainer.train(rows, counts, held, flat[i], streams[i])
-    return _laid(context, kernels, chunk, {FLAT: flat})
+    return _packed(context, kernels, chunk, {FLAT: flat})
 
 
 def mapped_chunk(context: RoundContext, chunk: Chunk) -> ChunkResult:
@@ -221,7 +221,7 @@ def _pull(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Callable[[St
     return pull
 
 
-def _laid(context: RoundContext, kernels: Kernels, chunk: Chunk, stack: Stack) -> ChunkResult:
+def _packed(context: RoundContext, kernels: Kernels, chunk: Chunk, stack: Stack) -> ChunkResult:
     """The updates as the kernels lay them; `stack` becomes them."""
     for name, value in stack.items():
         value.sub_(kernels.start[name])

@@ -34,7 +34,7 @@ from accord.engines.vectorised.chunk_work import (
     compiled_chunk,
     mapped_chunk,
     stacked_chunk,
-    sums_laid,
+    sums_packed,
 )
 from accord.engines.vectorised.chunks import (
     Cost,
@@ -116,7 +116,7 @@ class Vectorised:
             for client in clients:
                 i = place[client]
                 update = {name: _times(value[i], done.factors[i]) for name, value in done.updates.items()}
-                left = _leave(kernels, update) if done.laid else update
+                left = _leave(kernels, update) if done.packed else update
                 yield ClientResult(client, left, samples[i], int(done.chunk.steps[i]), done.within[i])
 
     def sum_cohort(
@@ -130,8 +130,8 @@ class Vectorised:
         cut = even_shards(cohort, due, self._shard_size)
         last = {shard[-1] for shard in cut}
         chunks = shards([client for shard in cut for client in shard], self._size(work, kernels, cohort))
-        laid = kernels is not None and sums_laid(work)
-        if kernels is not None and laid:
+        packed = kernels is not None and sums_packed(work)
+        if kernels is not None and packed:
             like = {name: value[0] for name, value in kernels.start.items()}
         else:
             like = {name: shared[name] for name in work.sent}
@@ -148,7 +148,7 @@ class Vectorised:
             steps.update(zip(done.chunk.clients, done.chunk.steps.tolist(), strict=True))
             padding += 0 if kernels is not None and kernels.compiled is not None else done.chunk.padding
             within += sum(done.within)
-        return CohortSum(_leave(kernels, total) if laid else total, samples, steps, padding, within)
+        return CohortSum(_leave(kernels, total) if packed else total, samples, steps, padding, within)
 
     def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
         """Mean loss of the round's parameters over each client's rows, in nats, in the cohort's order."""
@@ -199,7 +199,7 @@ class Vectorised:
         is too short to pay for compiling."""
         table, plan = self._data.data.train, work.local_plan
         fits = (
-            work.optimizer.plain_rate is not None and not work.rule.corrects and sums_laid(work),
+            work.optimizer.plain_rate is not None and not work.rule.corrects and sums_packed(work),
             plan is None or (plan.mechanism.clips_samples and not plan.per_layer),
             work.task.kind.loss is cross_entropy,  # compiled in
             table.x.dtype in (torch.uint8, torch.float32) and work.dtype == torch.float32,
