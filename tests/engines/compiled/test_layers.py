@@ -24,8 +24,8 @@ def row(**columns: int) -> NDArray[np.int64]:
 def window(high: int, across: int, channels: int, kernel: int, step: int, pad: int) -> dict[str, int]:
     down, along = ((size + 2 * pad - kernel) // step + 1 for size in (high, across))
     return {
-        "high": high, "across": across, "channels": channels, "kernel_h": kernel, "kernel_w": kernel,
-        "step_h": step, "step_w": step, "pad_h": pad, "pad_w": pad, "places_h": down, "places_w": along,
+        "in_height": high, "in_width": across, "channels": channels, "kernel_h": kernel, "kernel_w": kernel,
+        "stride_h": step, "stride_w": step, "pad_h": pad, "pad_w": pad, "out_height": down, "out_width": along,
     }  # fmt: skip
 
 
@@ -61,8 +61,8 @@ def region(space: Numbers, begin: int, size: int) -> Numbers:
 def test_pooling_takes_the_first_of_equals_and_any_nan(kernel: int, step: int) -> None:
     high, across, channels = 6, 5, 3
     shape = window(high, across, channels, kernel, step, 0)
-    size, out = high * across * channels, shape["places_h"] * shape["places_w"] * channels
-    layer = row(**shape, **{"in": size}, out=out, to=size, slope_to=size + out, slope_from=size + 2 * out, argmax=0,
+    size, out = high * across * channels, shape["out_height"] * shape["out_width"] * channels
+    layer = row(**shape, **{"in": size}, out=out, to=size, grad_to=size + out, grad_from=size + 2 * out, argmax=0,
                 **{"from": 0})  # fmt: skip
     space, argmax = np.zeros(MICRO * (2 * size + 2 * out), np.float32), np.zeros(MICRO * out, np.int32)
     images = np.random.default_rng(0).integers(0, 3, (ROWS, high, across, channels)).astype(np.float32)  # many ties
@@ -86,11 +86,11 @@ def test_pooling_takes_the_first_of_equals_and_any_nan(kernel: int, step: int) -
 def test_patches_are_unfolded_and_folded(kernel: int, step: int, pad: int) -> None:
     high, across, channels = 7, 6, 2
     shape = window(high, across, channels, kernel, step, pad)
-    size, places = high * across * channels, shape["places_h"] * shape["places_w"]
+    size, places = high * across * channels, shape["out_height"] * shape["out_width"]
     depth = kernel * kernel * channels
     padded = (high + 2 * pad) * (across + 2 * pad) * channels
-    layer = row(**shape, **{"in": size, "from": 0}, depth=depth, places=places, patches=size,
-                patch_slopes=size + places * depth, slope_from=size + 2 * places * depth,
+    layer = row(**shape, **{"in": size, "from": 0}, in_features=depth, positions=places, patches=size,
+                patch_grads=size + places * depth, grad_from=size + 2 * places * depth,
                 padded=2 * size + 2 * places * depth if pad else -1)  # fmt: skip
     space = np.zeros(MICRO * (2 * size + 2 * places * depth + padded), np.float32)
     images = torch.randn(ROWS, channels, high, across, generator=torch.Generator().manual_seed(1))
@@ -114,7 +114,7 @@ def test_patches_are_unfolded_and_folded(kernel: int, step: int, pad: int) -> No
 
 @pytest.mark.parametrize(("kind", "function"), [(at.RELU, torch.relu), (at.TANH, torch.tanh)])
 def test_activations_and_their_slopes(kind: int, function: torch.nn.Module) -> None:
-    layer = row(kind=kind, out=9, to=0, slope_to=9)
+    layer = row(kind=kind, out=9, to=0, grad_to=9)
     space = np.zeros(MICRO * 18, np.float32)
     x = torch.randn(ROWS, 9, generator=torch.Generator().manual_seed(3))
     x[0, 0], x[1, 1] = 0.0, float("nan")
