@@ -46,8 +46,8 @@ def median(updates: Tensor) -> Tensor:
     >>> median(torch.tensor([[1.0, 5.0], [2.0, 6.0], [900.0, -900.0]]))
     tensor([2., 5.])
     """
-    kept = _kept(updates)
-    return _middle(kept, (len(kept) - 1) // 2)
+    finite = _finite_updates(updates)
+    return _middle(finite, (len(finite) - 1) // 2)
 
 
 def trimmed_count(clients: int, trim: float) -> int:
@@ -77,8 +77,8 @@ def trimmed_mean(updates: Tensor, trim: float) -> Tensor:
     """
     if not 0 <= trim < 0.5:
         raise ValueError(f"trim must be at least 0 and below 0.5, got {trim}: values would be trimmed away")
-    kept = _kept(updates)
-    return _middle(kept, trimmed_count(len(kept), trim))
+    finite = _finite_updates(updates)
+    return _middle(finite, trimmed_count(len(finite), trim))
 
 
 def krum_scores(updates: Tensor, malicious: int) -> Tensor:
@@ -145,14 +145,14 @@ def multi_krum(updates: Tensor, malicious: int, keep: int | None = None) -> Tens
             f"keep must be between 1 and clients - malicious = {clients} - {malicious} = {clients - malicious}, "
             f"got {keep}"
         )
-    kept = _kept(updates)
-    left = min(malicious, (len(kept) - 3) // 2)
+    finite = _finite_updates(updates)
+    left = min(malicious, (len(finite) - 3) // 2)
     if left < 0:
-        raise ValueError(f"krum needs 3 clients that send finite numbers, got {len(kept)} of {clients}")
+        raise ValueError(f"krum needs 3 clients that send finite numbers, got {len(finite)} of {clients}")
     # A stable sort: of equal scores the first client.
-    order = krum_scores(kept, left).sort(stable=True).indices
-    chosen = order[: min(keep or len(kept), len(kept) - left)]
-    return kept[chosen.sort().values].double().mean(dim=0).to(updates.dtype)
+    order = krum_scores(finite, left).sort(stable=True).indices
+    chosen = order[: min(keep or len(finite), len(finite) - left)]
+    return finite[chosen.sort().values].double().mean(dim=0).to(updates.dtype)
 
 
 def geometric_median(
@@ -185,7 +185,7 @@ def geometric_median(
     tensor([1., 1.])
     """
     positive(smoothing=smoothing, iterations=iterations)
-    points = _kept(updates).double()
+    points = _finite_updates(updates).double()
     a = torch.ones(len(points), dtype=torch.float64)
     if weights is not None:
         a = _weights(weights, updates)[finite_rows(updates)]
@@ -268,7 +268,7 @@ def bulyan(updates: Tensor, malicious: int) -> Tensor:
     tensor([2.])
     """
     _enough(len(updates), malicious, 4, "bulyan")
-    points = _kept(updates)
+    points = _finite_updates(updates)
     f = min(malicious, (len(points) - 3) // 4)
     if f < 0:
         raise ValueError(f"bulyan needs 3 clients that send finite numbers, got {len(points)} of {len(updates)}")
@@ -305,7 +305,7 @@ def centred_clipping(updates: Tensor, radius: float, iterations: int, start: Ten
     tensor([2.])
     """
     positive(radius=radius, iterations=iterations)
-    points = _kept(updates).double()
+    points = _finite_updates(updates).double()
     v = torch.zeros_like(points[0]) if start is None else start.double()
     for _ in range(iterations):
         far = _distances(points, v)
@@ -332,14 +332,14 @@ def _weights(weights: Tensor, updates: Tensor) -> Tensor:
     return weights.double()
 
 
-def _kept(updates: Tensor) -> Tensor:
+def _finite_updates(updates: Tensor) -> Tensor:
     """The finite rows."""
     if updates.dim() != 2:
         raise ValueError(f"updates must have shape [clients, numbers], got {tuple(updates.shape)}")
-    finite = finite_rows(updates)
-    if not bool(finite.any()):
+    rows = finite_rows(updates)
+    if not bool(rows.any()):
         raise ValueError(f"no client of {len(updates)} sent finite numbers")
-    return updates if bool(finite.all()) else updates[finite]
+    return updates if bool(rows.all()) else updates[rows]
 
 
 def _middle(rows: Tensor, trim: int) -> Tensor:
