@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from accord.core.errors import RunFolderError, StudyError
 
 if TYPE_CHECKING:
+    from accord.orchestration.run_folder import Run
     from accord.records.sweep_folder import SweepFolder
     from accord.reports.compare.comparison import Comparison
 
@@ -69,23 +70,23 @@ def budget(
     )
 
 
-def compare(runs: Sequence[Path | str], confidence: float = 0.95) -> "Comparison":
+def compare(runs: "Sequence[Run | Path | str]", confidence: float = 0.95) -> "Comparison":
     """Runs side by side: those that differ only in their seed are one line, with intervals over the seeds.
 
     Args:
-        runs: run folders, two or more.
+        runs: runs or their folders, two or more.
         confidence: level of the intervals, in (0, 1).
 
     Raises:
         StudyError: the level is none, or a folder is a sweep's, or there are too few.
         RunFolderError: not a run folder, or a run that has not ended.
     """
-    from accord.orchestration.run_folder import open_run
+    from accord.orchestration.run_folder import Run, open_run
     from accord.reports.compare.comparison import FinishedRun, compared
 
     if not 0 < confidence < 1:
         raise StudyError(f"confidence {confidence:g}: must lie strictly between 0 and 1, such as 0.95")
-    folders = [Path(run) for run in runs]
+    folders = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
     swept = next((folder for folder in folders if (folder / "points.json").is_file()), None)
     if swept is not None:
         raise StudyError(f"{swept}: a sweep, which has a report of its own; compare runs in {swept / 'runs'}")
