@@ -11,7 +11,7 @@ import torch
 
 import accord
 import regressions
-from accord.orchestration.evaluation import spread_json
+from accord.orchestration.client_models import spread_json
 from accord.orchestration.group_measures import QUANTILES, client_measures, client_quantiles, fairness_report
 from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared

@@ -2,7 +2,8 @@
 
 from typing import get_args
 
-from accord.config.programs import PROGRAMS, ProgramSection
+from accord.config.privacy import ClientPrivacy, Privacy
+from accord.config.programs import PROGRAMS, AveragingSection, ProgramSection
 
 SECTIONS = {get_args(section.model_fields["name"].annotation)[0]: section for section in PROGRAMS}
 """Name to section."""
@@ -28,3 +29,27 @@ batch or local, or program fedavg'
     last = f"{', '.join(units[:-1])} or {units[-1]}" if units else ""
     instead = f"use unit {last}, or program fedavg" if units else "use program fedavg"
     return f"program {program} does not compose with privacy.unit {unit}: {section.why_not}; {instead}"
+
+
+def combination(program: ProgramSection, privacy: Privacy | None) -> str | None:
+    """Why the two sections are refused together, None where they compose.
+
+    Args:
+        program: the study's `program` section.
+        privacy: the study's `privacy` section; None without privacy.
+    """
+    if privacy is None:
+        return None
+    refused = refusal(program.name, privacy.unit)
+    if refused is not None or not isinstance(privacy, ClientPrivacy) or not isinstance(program, AveragingSection):
+        return refused
+    if program.weights == "size" and program.weight_cap is None:
+        return (
+            "privacy.unit client with program.weights size has no bound on a client's weight; "
+            "set program.weights to uniform or give program.weight_cap"
+        )
+    if privacy.adaptive is not None and program.weights != "uniform":
+        return "privacy.adaptive counts clients, each once; set program.weights to uniform"
+    if privacy.adaptive is not None and privacy.per_layer:
+        return "privacy.adaptive counts whole updates; drop per_layer"
+    return None

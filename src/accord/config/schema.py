@@ -11,15 +11,15 @@ from pydantic import Field, model_validator
 
 from accord.config.attack import Attack
 from accord.config.base import Section, Whole
-from accord.config.compose import refusal
+from accord.config.compose import combination
 from accord.config.data import Data
 from accord.config.engine import Engine, VectorisedEngine
 from accord.config.evaluation import Evaluation, Fairness
 from accord.config.imbalance import Imbalance
 from accord.config.model import MlpModel, Model
 from accord.config.partition import IidPartition, Partition
-from accord.config.privacy import ClientPrivacy, Privacy
-from accord.config.programs import AveragingSection, Program
+from accord.config.privacy import Privacy
+from accord.config.programs import Program
 from accord.config.programs.fedavg import FedAvgProgram
 from accord.config.sweep import Sweep
 from accord.config.tracking import TensorBoardTracking, Trackers
@@ -76,25 +76,7 @@ class Study(Section, metaclass=_OneLineErrors):
                 f"evaluation.fine_tune trains without noise, and what it tells is no part of what privacy.unit "
                 f"{self.privacy.unit} accounts for; leave one of the two out"
             )
-        if self.privacy is not None:
-            self._composes(self.privacy)
-        refused = self.program.refuse_training(self.training)
-        if refused is not None:
-            raise ValueError(refused)
+        for refused in (combination(self.program, self.privacy), self.program.refuse_training(self.training)):
+            if refused is not None:
+                raise ValueError(refused)
         return self
-
-    def _composes(self, privacy: Privacy) -> None:
-        refused = refusal(self.program.name, privacy.unit)
-        if refused is not None:
-            raise ValueError(refused)
-        if not isinstance(privacy, ClientPrivacy) or not isinstance(self.program, AveragingSection):
-            return
-        if self.program.weights == "size" and self.program.weight_cap is None:
-            raise ValueError(
-                "privacy.unit client with program.weights size has no bound on a client's weight; "
-                "set program.weights to uniform or give program.weight_cap"
-            )
-        if privacy.adaptive is not None and self.program.weights != "uniform":
-            raise ValueError("privacy.adaptive counts clients, each once; set program.weights to uniform")
-        if privacy.adaptive is not None and privacy.per_layer:
-            raise ValueError("privacy.adaptive counts whole updates; drop per_layer")

@@ -1,11 +1,14 @@
 """The engine of a run: built for the study's device, compiled where that pays, under attack where the study has one."""
 
+import torch
+
+from accord.config.engine import EngineSection
 from accord.config.schema import Study
 from accord.core.params import Params
 from accord.core.streams import Streams
 from accord.core.timing import Timed
 from accord.data.federated import FederatedData, Table
-from accord.engines.registry import make_engine
+from accord.engines.registry import make_engine, pick_device
 from accord.engines.stacked.network import stack_network
 from accord.engines.vectorised.engine import Vectorised
 from accord.privacy import noise
@@ -69,3 +72,12 @@ def check_per_sample(work: ClientWork, table: Table) -> None:
     """
     if work.task.loss is not None or stack_network(work.task.model, table.x.dim() - 1, by_sample=True) is None:
         check_by_sample(work, table)
+
+
+def device_of(section: EngineSection) -> torch.device:
+    """The device that an `engine` section names.
+
+    Raises:
+        StudyError: it is not there.
+    """
+    return pick_device(section.device)

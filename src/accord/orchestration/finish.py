@@ -3,20 +3,20 @@
 from pathlib import Path
 
 from accord.core.versions import versions
+from accord.orchestration.client_models import fine_tuned, personal
+from accord.orchestration.early_stopping import kept_round
 from accord.orchestration.evaluation import (
     clients_spread,
     evaluate_final,
     final_scores,
-    fine_tuned,
     overall_calibration,
-    personal,
     stopped_early,
 )
 from accord.orchestration.group_measures import fairness_report, groups_by_client
 from accord.orchestration.predictions import write_predictions
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.run_state import RunState, Stop
-from accord.records import result, store
+from accord.records import checkpoints, result, store
 from accord.records.run_result import RunResult
 
 
@@ -85,3 +85,16 @@ def conclude(
         "versions": versions(),
     }
     return RunResult.from_json(values)
+
+
+def save_model(prepared: Prepared, folder: Path, progress: RunState) -> None:
+    """Writes the final parameters to `model.safetensors`, with the round that they are of.
+
+    Args:
+        prepared: the study made ready.
+        folder: the run folder.
+        progress: where the run stands.
+    """
+    params = {name: value.cpu() for name, value in progress.final.items()}
+    about = {"study": prepared.name, "round": kept_round(prepared, progress.records)}
+    checkpoints.save_model(folder / "model.safetensors", params, about)

@@ -9,14 +9,12 @@ from accord.config.schema import Study
 from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet, FederatedData
 from accord.data.prepare import check_stated, describe_rows, prepare_data
-from accord.engines.registry import pick_device
-from accord.models.pretrained import pin
 from accord.orchestration.charging import check_ledger, open_accounts
-from accord.orchestration.engine import check_per_sample, prepare_engine
+from accord.orchestration.engine import check_per_sample, device_of, prepare_engine
 from accord.orchestration.evaluation_set import hold_out_rows, metrics_of, sensitive_groups
 from accord.orchestration.fingerprint import check_code, code_of, fingerprint_of, identity_of
 from accord.orchestration.prepared import Prepared
-from accord.program import client_work, cohorts, registry, study_task
+from accord.program import client_work, registry, study_task
 from accord.records.ledger_file import JointLedger
 from accord.records.trackers import check_trackers
 
@@ -52,15 +50,14 @@ def prepare(
         if federated is None:
             federated = prepare_data(study.data, study.partition, study.imbalance, study.seed, rows)
     sizes = federated.train.sizes()
-    cohorts.check_cohort(study, len(sizes))
+    registry.check_population(study, len(sizes))
     federated = hold_out_rows(study.evaluation, federated, study.seed)
-    pinned = pin(study.model.pretrained, study.model.pretrained_sha256)
-    study = study.model_copy(update={"model": study.model.model_copy(update=pinned)})
+    study = study.model_copy(update={"model": study_task.pin_weights(study.model)})
     data = federated.data
     metrics = metrics_of(study.evaluation, data)
     task = study_task.make_task(study.model, data, study.seed, study.training)
     fingerprint = fingerprint_of(study, federated, task)
-    device = pick_device(study.engine.device)
+    device = device_of(study.engine)
     if study.privacy is not None:
         check_code(code_of(study))
         fingerprint = identity_of(fingerprint, study.engine, device)

@@ -169,6 +169,11 @@ def rollback(folder: Path, round_number: int) -> None:
         store.keep_lines(folder / name, lambda line: int(line["round"]) <= round_number)
 
 
+def begun(folder: Path) -> bool:
+    """Whether the folder holds a run with a checkpoint to go on from."""
+    return (folder / "study.yaml").exists() and checkpoints.latest(folder) is not None
+
+
 def last_checkpoint(folder: Path) -> checkpoints.Checkpoint:
     """The newest checkpoint that loads.
 

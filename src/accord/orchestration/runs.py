@@ -17,14 +17,13 @@ from accord.core.errors import StoppedEarly, StudyError
 from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet
 from accord.engines.registry import reproducible_arithmetic
-from accord.orchestration.early_stopping import kept_round
-from accord.orchestration.finish import conclude
+from accord.orchestration.finish import conclude, save_model
 from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.rounds import OnRound, train_rounds
 from accord.orchestration.run_folder import Run, make_default_folder, open_run, write_report
-from accord.orchestration.run_state import RunState, Stop, begin, last_checkpoint, resume_from, rollback, save
-from accord.records import checkpoints, ledger_file, store
+from accord.orchestration.run_state import RunState, Stop, begin, begun, last_checkpoint, resume_from, rollback, save
+from accord.records import ledger_file, store
 from accord.records.ledger_file import JointLedger
 
 
@@ -169,7 +168,7 @@ def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Tim
     evaluation = prepared.study.evaluation.model_copy(update={"twin": False})
     study = prepared.study.model_copy(update={"privacy": None, "evaluation": evaluation})
     twin = prepare(study, f"{prepared.name} without privacy", prepared.federated, timed)
-    if (folder / "study.yaml").exists() and checkpoints.latest(folder) is not None:
+    if begun(folder):
         done = open_run(folder)
         if done.outcome is not None and done.outcome.done:
             return done
@@ -185,10 +184,9 @@ def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Tim
 def _end(
     prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None, twin: Run | None, timed: Timed
 ) -> Run:
-    """Judges the model; writes it, the result and the report."""
+    """Evaluates the model; writes it, the result and the report."""
     params = {name: value.cpu() for name, value in progress.final.items()}
-    kept = kept_round(prepared, progress.records)
-    checkpoints.save_model(folder / "model.safetensors", params, {"study": prepared.name, "round": kept})
+    save_model(prepared, folder, progress)
     if prepared.entry is not None and (stop is None or not stop.resumable):
         prepared.entry.close()
     with timed("evaluation"):

@@ -7,7 +7,7 @@ from typing import Any
 from accord.config.programs import ProgramSection
 from accord.config.schema import Study
 from accord.program.base import Program
-from accord.program.cohorts import Sizes
+from accord.program.cohorts import Sizes, check_cohort
 from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 
@@ -30,3 +30,12 @@ def make_program(study: Study, work: ClientWork, sizes: Sizes) -> Program:
     """
     context = ProgramContext(work, sizes, study.training)
     return builder_of(type(study.program))(study.program, context)
+
+
+def check_population(study: Study, population: int) -> None:
+    """Refuses a program that samples, or waits for, more clients than there are.
+
+    Raises:
+        StudyError: names the setting.
+    """
+    check_cohort(study, population)

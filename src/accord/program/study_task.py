@@ -11,6 +11,7 @@ from accord.core.errors import PrivacyError, StudyError
 from accord.core.streams import stream
 from accord.data.federated import DataSet
 from accord.models.build import build
+from accord.models.pretrained import pin
 from accord.program.custom_parts import custom_loss
 from accord.tasks.task import Task
 
@@ -50,6 +51,15 @@ def _trial_rows(shape: tuple[int, ...], rng: np.random.Generator, tokens: int | 
     if tokens is None:
         return torch.from_numpy(rng.standard_normal((2, *shape), dtype=np.float32))
     return torch.from_numpy(rng.integers(tokens, size=(2, *shape)))
+
+
+def pin_weights(model: Model) -> Model:
+    """The `model` section with the digest of its pretrained file, so that a run resumes with the same weights.
+
+    Raises:
+        StudyError: the file cannot be read, or its digest is another than the one given.
+    """
+    return model.model_copy(update=pin(model.pretrained, model.pretrained_sha256))
 
 
 def _check_tokens(name: str, task: Task, shape: tuple[int, ...], tokens: int) -> None:
