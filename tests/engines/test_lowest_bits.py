@@ -132,7 +132,9 @@ def lower_bound(present: list[int], absent: list[int], delta: float) -> float:
     best = 0.0
     for sign in (1, -1):
         one, other = sign * np.array(present), sign * np.array(absent)
-        gains = {t: (other[:half] >= t).mean() - (one[:half] >= t).mean() for t in [*one[:half], *other[:half]]}
+        seen = np.unique([*one[:half], *other[:half]])
+        between = [*((seen[1:] + seen[:-1]) / 2), seen[0]]
+        gains = {t: (other[:half] >= t).mean() - (one[:half] >= t).mean() for t in between}
         threshold = max(gains, key=lambda t: gains[t])
         hits, false = int((other[half:] >= threshold).sum()), int((one[half:] >= threshold).sum())
         n = len(present) - half
