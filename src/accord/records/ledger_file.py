@@ -1,9 +1,8 @@
-"""The file of a joint ledger: held by one run at a time, read when it is opened, and only ever added to.
+"""The file of a joint ledger. One run at a time locks it. It is read when it is opened, and only ever appended to.
 
-What its lines mean is said in `accord.privacy.joint_ledger`, how they are chained in `accord.privacy.ledger_chain`. A
-line counts once its newline is on the disk, and a
-round's is there before any of its work is done. So a kill at any moment can leave a charge whose work was not done,
-never work that was not charged.
+`accord.privacy.joint_ledger` defines what its lines mean, and `accord.privacy.ledger_chain` how they are chained. A
+line counts once its newline is on the disk. A round's charge is written before any of the round's work is done. A
+kill at any moment can therefore leave a charge whose work was not done, but never work that was not charged.
 """
 
 import fcntl
@@ -30,13 +29,13 @@ from accord.records import checkpoints, store
 
 @dataclass(frozen=True)
 class JointLedger:
-    """A joint ledger as it stood when it was opened.
+    """The state of a joint ledger when it was opened.
 
     Attributes:
         path: the file, absolute.
-        runs: what is in it.
-        heads: the chain's head after each line, the last of all that is in it.
-        resumed: the run that is taken up; None where a new one starts.
+        runs: the runs in it.
+        heads: the chain's head after each line. The last one covers all of the file.
+        resumed: the run to resume. None where a new one starts.
     """
 
     path: Path
@@ -46,45 +45,49 @@ class JointLedger:
 
     @property
     def digest(self) -> str:
-        """Of all that is in the file."""
+        """The digest of everything in the file."""
         return self.heads[-1] if self.heads else ledger_chain.START
 
     @property
     def own(self) -> Charged | None:
-        """What the run that is taken up charged so far."""
+        """What the resumed run has charged so far."""
         return next((charged for charged in self.runs if charged.run == self.resumed), None)
 
     @property
     def others(self) -> tuple[Charged, ...]:
-        """All other runs, whenever they charged."""
+        """All runs but the resumed one, whenever they charged."""
         return tuple(charged for charged in self.runs if charged.run != self.resumed)
 
     def run(self, fingerprint: str) -> str:
-        """What the run is called: made from its fingerprint and all that was charged before, so no two of a file agree,
-        and the same studies run in the same order have the same names. Noise, batches and cohorts are drawn by it: the
-        second of two runs of one study may have another noise multiplier, or other clients left, so that the same
-        draws would tell what the noise hides, and composition takes them for independent."""
+        """Returns the run's name in the file, derived from its fingerprint and everything charged before it.
+
+        No two runs of a file therefore have the same name. The same studies run in the same order have the same names.
+
+        Noise, batches and cohorts are drawn from this name. Of two runs of one study, the second may have another noise
+        multiplier, or fewer clients left. The same draws would then reveal what the noise hides. Composition assumes
+        independent draws.
+        """
         if self.resumed is not None:
             return self.resumed
         return hashlib.blake2b(f"{fingerprint}/{self.digest}".encode(), digest_size=16).hexdigest()
 
     def before(self, delta: float, accountant: Accountant, holdings: str, population: int) -> tuple[Spent, ...]:
-        """What the other runs charged, reckoned as the study asks for.
+        """Returns what the other runs charged, accounted as the study asks for.
 
         Raises:
-            PrivacyError: they are on other data, or the accountant cannot account them.
+            PrivacyError: the runs are on other data, or the accountant cannot account for them.
         """
         joint.refuse_other_data(self.runs, holdings, population, str(self.path))
         return joint.spent(self.others, delta, accountant)
 
 
 class Tail:
-    """The end of the file while it is held: what the next line follows on.
+    """The end of the locked file, which the next line is chained to.
 
     Attributes:
         path: the file.
-        head: of the chain.
-        lines: how many the file has.
+        head: head of the chain.
+        lines: number of lines in the file.
     """
 
     def __init__(self, path: Path, heads: Sequence[str]) -> None:
@@ -93,7 +96,7 @@ class Tail:
         self.lines = len(heads)
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Adds a line, on the disk when this returns."""
+        """Appends a line and syncs it to disk."""
         linked = ledger_chain.link(line, self.head)
         store.append_line(self.path, linked)
         self.head, self.lines = ledger_chain.digest(linked), self.lines + 1
@@ -101,17 +104,18 @@ class Tail:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run's place in a joint ledger.
+    """A run's entry in a joint ledger.
 
     Attributes:
         path: the file.
-        run: what it is called there.
-        header: its first line.
-        paid: rounds charged by an earlier process, from 1: clients to steps. Done again, they are not charged again.
-        runs: how many runs the file has, this one included.
-        new: whether its header is still to be written.
+        run: the run's name in the file.
+        header: the run's first line.
+        paid: the rounds that an earlier process charged, from round 1. Each maps clients to steps. A round that is
+            repeated is not charged again.
+        runs: number of runs in the file, this one included.
+        new: whether the header is still to be written.
         tail: the end of the file.
-        closed: whether an earlier process closed it.
+        closed: whether an earlier process closed the run.
     """
 
     path: Path
@@ -129,11 +133,12 @@ class Entry:
             self.tail.append(self.header)
 
     def charge(self, round_number: int, steps: Mapping[int, int]) -> None:
-        """Writes a round's charge, on the disk when this returns; nothing where it was written before.
+        """Writes a round's charge and syncs it to disk. Does nothing if the round was charged before.
 
         Raises:
             RunFolderError: the run was closed.
         """
+        # Before the check of `closed`: repeating a paid round of a closed run adds no charge.
         if round_number <= len(self.paid):
             return
         if self.closed:
@@ -141,13 +146,13 @@ class Entry:
         self.tail.append(joint.charge(self.run, round_number, steps))
 
     def close(self) -> None:
-        """Writes that the run has ended; nothing where that was written before."""
+        """Writes that the run has ended. Does nothing if that was written before."""
         own = self._own()
         if not own.closed:
             self.tail.append(joint.close(self.run, len(own.rounds)))
 
     def steps(self, rounds: int | None = None) -> NDArray[np.int64]:
-        """Steps charged to each account by this run up to a round, or all, as the file has them now."""
+        """Reads from the file the steps that this run charged to each account, up to a round or in all rounds."""
         own = self._own()
         return replace(own, rounds=own.rounds[:rounds]).steps()
 
@@ -155,17 +160,17 @@ class Entry:
         return next(charged for charged in read(self.path) if charged.run == self.run)
 
     def charged(self, ledger: Ledger) -> Ledger:
-        """The accounts as the file has them: with rounds that were charged, but not finished or not done again yet."""
+        """Returns the ledger with the steps in the file, those of rounds not finished or not yet repeated included."""
         return replace(ledger, steps=self.steps())
 
 
 def entry(
     opened: JointLedger, run: str, study: str, plan: PrivacyPlan, holdings: str, sizes: NDArray[np.int64]
 ) -> Entry:
-    """The place of a run in a ledger; nothing is written yet.
+    """Prepares a run's entry in a ledger. Writes nothing yet.
 
     Raises:
-        RunFolderError: the run is taken up, and its header is another one.
+        RunFolderError: the run is resumed, and its header differs from the one in the file.
     """
     own = opened.own
     first = not opened.others if own is None else own.header["sizes"] is not None
@@ -179,32 +184,32 @@ def entry(
 
 
 def read(path: Path) -> tuple[Charged, ...]:
-    """The runs of a joint ledger; none where the file is missing.
+    """Reads the runs of a joint ledger. Returns none if the file is missing.
 
     Raises:
-        RequestError: it cannot be read, or a line cannot be accounted.
+        RequestError: it cannot be read, or a line cannot be accounted for.
     """
     return _read(path)[0]
 
 
 def _read(path: Path) -> tuple[tuple[Charged, ...], tuple[str, ...]]:
-    """The runs of a joint ledger, and the chain's head after each line."""
+    """Reads the runs of a joint ledger and the chain's head after each line."""
     plain, heads = ledger_chain.follow(store.read_lines(path, strict=True), str(path))
     return joint.parse(plain, str(path)), heads
 
 
 def check_heads(path: Path, known: Mapping[str, str]) -> tuple[str, ...]:
-    """Whether a ledger still begins with what it held when its head was noted.
+    """Checks that a ledger still begins with what it contained when its head was recorded.
 
     Args:
         path: the file.
-        known: where each head was noted, such as a run folder, to the head.
+        known: heads by the place where each was recorded, such as a run folder.
 
     Returns:
         The chain's head after each line.
 
     Raises:
-        PrivacyError: lines that stood there are missing, or the file was written anew; names where it was noted.
+        PrivacyError: recorded lines are missing, or the file was rewritten. Names the place of the record.
     """
     _, heads = _read(path)
     for where, head in known.items():
@@ -217,7 +222,7 @@ def check_heads(path: Path, known: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def noted_head(folder: Path, path: Path) -> str:
-    """The head of a joint ledger that a run folder notes: at the run's end, else at its last checkpoint.
+    """Returns the head of a joint ledger recorded in a run folder, at the run's end or else at its last checkpoint.
 
     Args:
         folder: the run folder.
@@ -240,21 +245,21 @@ def noted_head(folder: Path, path: Path) -> str:
 
 
 def _same(noted: Mapping[str, Any], path: Path) -> bool:
-    """Whether a run folder names this file, which may have been moved since."""
+    """Whether a run folder names this file. Only names are compared, as the file may have been moved since."""
     return Path(noted.get("ledger", noted.get("file", ""))).name == path.name
 
 
 @contextmanager
 def held(path: Path, resumed: str | None = None, head: str | None = None) -> Iterator[JointLedger]:
-    """Opens a joint ledger for a run, and holds it for this process; the system lets go of it when the process ends.
+    """Opens a joint ledger for a run and locks it. The system releases the lock when the process ends.
 
     Args:
-        path: the file. For a new run it is made where it is missing (and gone again if nothing was written).
-        resumed: the run that is taken up: the file must have it.
-        head: of the chain when the run was last saved: the file must hold all that was in it then.
+        path: the file. For a new run it is created if missing, and removed again if nothing was written.
+        resumed: the run to resume, which the file must contain.
+        head: head of the chain when the run was last saved. The file must contain all that was in it then.
 
     Raises:
-        RequestError: another run holds the file, or it cannot be used, lost lines, or does not know the run.
+        RequestError: another run has locked the file, it cannot be used, it lost lines, or it does not contain the run.
     """
     path = path.resolve()
     if resumed is not None and not path.is_file():
@@ -270,7 +275,7 @@ def held(path: Path, resumed: str | None = None, head: str | None = None) -> Ite
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Locks the file itself, which is never replaced: no other file is left lying about."""
+    """Locks the file itself, which is never replaced, so that no separate lock file is left behind."""
     file = _open(path)
     try:
         yield
@@ -296,6 +301,7 @@ def _open(path: Path) -> IO[bytes]:
             raise RunFolderError(
                 f"ledger {path} cannot be locked ({error.strerror}); keep it on a file system with locks"
             ) from error
+        # The lock belongs to the opened inode. If the path names another one by now, the lock guards nothing.
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             return file
         file.close()  # it was removed between being opened and being locked

@@ -1,10 +1,8 @@
-"""A run's result as one frozen value; `result.json` is its form on the disk.
+"""A run's result as one frozen value, stored on disk as `result.json`.
 
-`RunResult.from_json` checks what it reads and says in one line what is wrong. `as_json` gives back the same keys in the
-same order, those of newer versions included.
-
-What a model is scored by depends on its kind of task, so scores are no fields: `score(name)` looks them up. A new score
-needs no change here.
+`RunResult.from_json` validates what it reads and reports the first error in one line. `as_json` gives back the same
+keys in the same order, including keys written by newer versions. The scores of a model depend on its kind of task.
+They are therefore no fields but looked up with `score(name)`, and a new score needs no change here.
 """
 
 import math
@@ -49,7 +47,7 @@ Interval = tuple[Real, Real]
 
 
 class ResultPart(BaseModel):
-    """A part of a result: frozen, and written with the keys it was read with."""
+    """A part of a result. It is frozen, and is written with the keys it was read with."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
@@ -60,6 +58,7 @@ class ResultPart(BaseModel):
     def _remember_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         made = handler(value)
         if isinstance(value, Mapping):
+            # Pydantic dumps fields first and extras last, so the order of the keys that were read must be remembered.
             made._keys = tuple(value)
         return made
 
@@ -69,33 +68,33 @@ class ResultPart(BaseModel):
         return {key: values[key] for key in self._keys or values}
 
     def as_json(self) -> dict[str, JsonValue]:
-        """As JSON-ready values, with the keys it was read with."""
+        """Returns JSON-ready values, with the keys the part was read with."""
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude_unset=True)
         return values
 
 
 class Scored(ResultPart):
-    """A part with scores beside its fields, by the names of the task kind."""
+    """A part with scores beside its fields, keyed by the score names of the task kind."""
 
     __pydantic_extra__: dict[str, Real | None] = Field(init=False)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The scores there are."""
+        """The names of the scores that are present."""
         return tuple(self.__pydantic_extra__ or {})
 
     def score(self, name: str) -> float | None:
-        """A score; None where it is undefined, or was not measured."""
+        """Looks up a score. Returns None where it is undefined or was not measured."""
         return (self.__pydantic_extra__ or {}).get(name)
 
 
 class TestResult(Scored):
-    """The final model on the test rows.
+    """The final model's scores on the test rows.
 
     Attributes:
-        n: test rows.
-        majority_label: the commonest label, whose share is the score `majority_share`; None in a regression.
-        predicts_one_label: the label that the model names for every row; None where it names several.
+        n: number of test rows.
+        majority_label: the most common label, whose share is the score `majority_share`. None in a regression.
+        predicts_one_label: the label that the model predicts for every row. None if it predicts several.
     """
 
     __test__: ClassVar[bool] = False  # not a pytest class
@@ -106,13 +105,13 @@ class TestResult(Scored):
 
 
 class TwinResult(ResultPart):
-    """The model that was trained without privacy."""
+    """The result of the twin, the model that was trained without privacy."""
 
     test: TestResult
 
 
 class Reliability(ResultPart):
-    """Rows, mean confidence and accuracy by bin; the latter two None in an empty bin."""
+    """Rows, mean confidence and accuracy of each bin. The latter two are None in an empty bin."""
 
     n: tuple[Count, ...]
     confidence: tuple[Real | None, ...]
@@ -120,7 +119,7 @@ class Reliability(ResultPart):
 
 
 class CalibrationResult(ResultPart):
-    """How sure a model is and how right; `bins` is not given for a group."""
+    """Calibration errors and proper scores of a model. `bins` is not given for a group."""
 
     expected_calibration_error: Real
     maximum_calibration_error: Real
@@ -131,7 +130,7 @@ class CalibrationResult(ResultPart):
 
 
 class EpsilonOverClients(ResultPart):
-    """epsilon over the clients."""
+    """Minimum, median and maximum epsilon over the clients."""
 
     min: Real
     median: Real
@@ -139,9 +138,9 @@ class EpsilonOverClients(ResultPart):
 
 
 class JointResult(ResultPart):
-    """The joint ledger that epsilon is of, and what this run charged by itself.
+    """The joint ledger that epsilon accounts for, and what this run charged by itself.
 
-    `head` and `lines` name all that the file held at the run's end.
+    `head` and `lines` identify all that the file contained at the end of the run.
     """
 
     ledger: str
@@ -153,7 +152,7 @@ class JointResult(ResultPart):
 
 
 class PrivacyResult(ResultPart):
-    """The guarantee, and what it came to; `epsilon` is the worst client's."""
+    """The privacy guarantee and the epsilon that was spent. `epsilon` is that of the worst client."""
 
     unit: str
     epsilon: Real
@@ -171,24 +170,24 @@ class PrivacyResult(ResultPart):
 
 
 class Measured(Scored):
-    """Scores with intervals; None where one is undefined."""
+    """Scores with confidence intervals. An interval is None where it is undefined."""
 
     intervals: Mapping[str, Interval | None]
 
     def interval(self, name: str) -> Interval | None:
-        """The low and high end of a score's interval."""
+        """Looks up the low and high end of a score's interval."""
         return self.intervals.get(name)
 
 
 class GroupResult(Measured):
-    """A sensitive group.
+    """The scores of one sensitive group.
 
     Attributes:
-        n: test rows.
-        too_small: whether it has too few rows to say.
-        too_small_rates: scores that rest on too few rows; None in results of earlier versions.
+        n: number of test rows.
+        too_small: whether it has too few rows to draw conclusions.
+        too_small_rates: scores that rest on too few rows. None in results of earlier versions.
         calibration: None without rows, and where it was not measured.
-        confusion: rows by label and prediction; None without rows, and where none was kept.
+        confusion: row counts by label and prediction. None without rows, and where none were recorded.
         one_class: whether all its rows have one label, so that no ranking can be measured.
     """
 
@@ -201,18 +200,18 @@ class GroupResult(Measured):
 
     @property
     def few(self) -> frozenset[str]:
-        """The scores that rest on too few rows to say: all of a small group's, a TPR of few positive rows."""
+        """The scores that rest on too few rows: all of a small group's, or a TPR of few positive rows."""
         if self.too_small_rates is not None:
             return frozenset(self.too_small_rates)
         return frozenset(self.intervals) if self.too_small else frozenset()
 
 
 class ColumnResult(Measured):
-    """A column of groups; its scores are the gaps between them.
+    """The scores of one group column, which are the gaps between its groups.
 
     Attributes:
-        worst_group: of those large enough to say, without the column's name; None if none is.
-        too_small_groups: groups with too few rows to say.
+        worst_group: the worst of the groups that are large enough, without the column's name. None if none is.
+        too_small_groups: groups with too few rows to draw conclusions.
     """
 
     worst_group: str | None
@@ -220,25 +219,25 @@ class ColumnResult(Measured):
 
 
 class ConfusionNames(ResultPart):
-    """The labels of confusion matrices, or why there are none."""
+    """The labels of confusion matrices, or the reason why there are none."""
 
     class_names: tuple[str, ...]
     note: str | None
 
 
 class FairnessResult(ResultPart):
-    """Scores of groups, and the gaps between them.
+    """Scores of groups, and the gaps between groups.
 
     Attributes:
         groups: by flat name, such as `sex*race=Female, Black`.
-        columns: by column.
-        headline_column: where the first gap is widest.
-        headline_columns: by gap, the column where it is widest; empty in results of earlier versions.
-        worst_group: flat name; None where every group is too small.
+        columns: by column name.
+        headline_column: the column where the first gap is widest.
+        headline_columns: for each gap, the column where it is widest. Empty in results of earlier versions.
+        worst_group: flat name. None where every group is too small.
         confidence: level of the intervals.
-        confusion: what confusion matrices are over; None without any.
-        positive: the code of the class that counts as selected; None where none does.
-        positive_label: its name; None there too, and in results of earlier versions.
+        confusion: the labels of confusion matrices. None if there are no matrices.
+        positive: the code of the class that counts as selected. None where no class does.
+        positive_label: the name of that class. None where no class does, and in results of earlier versions.
     """
 
     groups: Mapping[str, GroupResult]
@@ -252,30 +251,30 @@ class FairnessResult(ResultPart):
     positive_label: str | None = None
 
     def headline_of(self, gap: str) -> str:
-        """The column whose gap is the headline."""
+        """Returns the column whose gap is the headline."""
         return self.headline_columns.get(gap, self.headline_column)
 
     def score(self, name: str) -> float | None:
-        """A headline figure, such as a gap; None where it is undefined, or was not measured."""
+        """Looks up a headline figure, such as a gap. Returns None where it is undefined or was not measured."""
         value = (self.model_extra or {}).get(name)
         return value if isinstance(value, int | float) else None
 
     def column_of(self, group: str) -> str:
-        """The column that a group's flat name starts with."""
+        """Returns the column that a group's flat name starts with."""
         return max((column for column in self.columns if group.startswith(f"{column}=")), key=len)
 
     def groups_of(self, column: str) -> dict[str, GroupResult]:
-        """The groups of a column that have test rows, by flat name."""
+        """Returns the groups of a column that have test rows, by flat name."""
         return {name: group for name, group in self.groups.items() if group.n and self.column_of(name) == column}
 
 
 class OverClients(ResultPart):
-    """A score over clients, each client weighing the same; None where no client has test rows.
+    """Statistics of a score over clients, all weighted equally. None where no client has test rows.
 
     Attributes:
-        std: divided by the number of clients.
-        worst_decile: mean of the worst tenth.
-        measure: which score, where it is not accuracy.
+        std: population standard deviation, that is, divided by the number of clients.
+        worst_decile: mean over the worst tenth of clients.
+        measure: name of the score, where it is not accuracy.
     """
 
     mean: Real | None
@@ -287,7 +286,7 @@ class OverClients(ResultPart):
 
 
 class ClientsResult(OverClients):
-    """The final model over clients, each on its share of the test rows."""
+    """The final model evaluated on each client's share of the test rows."""
 
     population: Count
     evaluated: Count
@@ -295,7 +294,7 @@ class ClientsResult(OverClients):
 
 
 class PersonalResult(ResultPart):
-    """The shared model, and what clients keep to themselves, over the clients that keep any."""
+    """The shared model against the clients' personal models, over the clients that have a personal one."""
 
     clients: Count
     shared: OverClients
@@ -306,7 +305,7 @@ class PersonalResult(ResultPart):
 
 
 class FineTuneResult(ResultPart):
-    """The final model before and after each client trained it further."""
+    """The final model before and after each client fine-tuned it."""
 
     clients: Count
     epochs: Count | None
@@ -321,7 +320,7 @@ class FineTuneResult(ResultPart):
 
 
 class EarlyStoppingResult(ResultPart):
-    """What the rows held out decided; `best` is the score on them in `kept_round`."""
+    """The outcome of early stopping. `best` is the score on the validation rows in `kept_round`."""
 
     stopped: Flag
     kept_round: Count
@@ -341,7 +340,7 @@ class CommunicationResult(ResultPart):
 
 
 class FaultsResult(ResultPart):
-    """Clients lost, and how often the run was resumed."""
+    """Counts of lost clients, and of how often the run was resumed."""
 
     dropped: Count
     timed_out: Count
@@ -349,19 +348,19 @@ class FaultsResult(ResultPart):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Each kind of fault, in words, and how often it came up."""
+        """The number of faults by the name of their kind."""
         return {"dropped": self.dropped, "timed out": self.timed_out, "recovered": self.recovered}
 
 
 class ReleasedItem(ResultPart):
-    """What left the clients or was computed from their data, and under which terms."""
+    """Something that left the clients or was computed from their data, and under which terms."""
 
     what: str
     how: str
 
 
 class DataResult(ResultPart):
-    """The data set; `classes` is 0 in a regression, and lists names in results of earlier versions."""
+    """The data set. `classes` is 0 in a regression, and a list of names in results of earlier versions."""
 
     name: str
     about: str
@@ -371,12 +370,12 @@ class DataResult(ResultPart):
 
     @property
     def num_classes(self) -> int:
-        """How many labels there are; 0 where a number is predicted."""
+        """The number of labels. It is 0 in a regression."""
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
 
 class RunResult(ResultPart):
-    """What a run came to; see docs/run-folder.md for each key."""
+    """The result of a run. See docs/run-folder.md for each key."""
 
     accord: str
     run: str
@@ -417,32 +416,33 @@ class RunResult(ResultPart):
 
     @property
     def done(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run finished."""
         return self.status == "done"
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was interrupted, and can go on."""
+        """Whether the run was interrupted and can be resumed."""
         return self.status == "stopped" and self.reason == "interrupted"
 
     def figure(self, *path: str) -> float | None:
-        """The number under these keys, such as `"test", "accuracy"`; None where there is none."""
+        """Looks up the number under these keys, such as `"test", "accuracy"`. Returns None where there is none."""
         found: object = self
         for key in path:
+            # Scores are no fields, and a field's name is never looked up as a score.
             scored = isinstance(found, Scored | FairnessResult) and key not in type(found).model_fields
             found = found.score(key) if scored else getattr(found, key, None)  # type: ignore[attr-defined]
         return found if isinstance(found, int | float) else None
 
     @staticmethod
     def from_json(value: Mapping[str, Any], source: str = "result.json") -> "RunResult":
-        """Reads the value.
+        """Validates and builds a result.
 
         Args:
-            value: what `result.json` holds.
-            source: the file, for the message.
+            value: the contents of `result.json`.
+            source: the file's name for error messages.
 
         Raises:
-            RunFolderError: a key is missing, or holds something of the wrong kind.
+            RunFolderError: a key is missing or has a value of the wrong type.
         """
         try:
             return RunResult.model_validate(value)
@@ -451,17 +451,17 @@ class RunResult(ResultPart):
 
 
 def read_result(folder: Path) -> RunResult | None:
-    """What a run folder's `result.json` holds; None where there is none.
+    """Reads a run folder's `result.json`. Returns None where there is none.
 
     Raises:
-        RunFolderError: it is damaged.
+        RunFolderError: the file is damaged.
     """
     path = folder / "result.json"
     return RunResult.from_json(read_json(path), str(path)) if path.exists() else None
 
 
 def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, in a line."""
+    """Formats the first validation error in one line."""
     first = error.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

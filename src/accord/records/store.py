@@ -1,8 +1,8 @@
 """Files that survive a kill and a full disk.
 
-Append-only files hold one JSON object a line; a line counts once its newline is on the disk. Whole files
-are written beside their place and moved into it. So at any moment every file is either absent, whole, or
-whole but for a last line that readers leave out.
+Append-only files have one JSON object per line. A line counts once its newline is on the disk. Whole files are
+written under a temporary name and then renamed. At any moment every file is therefore absent or whole, except that
+an append-only file may end in a torn line, which readers leave out.
 """
 
 import fcntl
@@ -21,10 +21,10 @@ _LOCK = ".lock"
 
 
 def check_folder(path: Path) -> None:
-    """Refuses a run folder that something is in already; makes nothing.
+    """Refuses a run folder that is not empty. Creates nothing.
 
     Raises:
-        RunFolderError: the path is a file, or a folder with something in it, or cannot be looked into.
+        RunFolderError: the path is a file, a folder that is not empty, or a folder that cannot be listed.
     """
     try:
         occupied = path.exists() and any(entry.name != _LOCK for entry in path.iterdir())
@@ -42,10 +42,10 @@ def check_folder(path: Path) -> None:
 
 
 def create_folder(path: Path) -> Path:
-    """Makes the run folder, with its parents; an empty folder that is there already will do.
+    """Creates the run folder and its parents. An existing empty folder is accepted.
 
     Raises:
-        RunFolderError: something is there already, or the folder cannot be made or written to.
+        RunFolderError: the folder exists and is not empty, or it cannot be created or written to.
     """
     check_folder(path)
     try:
@@ -60,13 +60,13 @@ def create_folder(path: Path) -> Path:
 
 
 def make_new_folder(path: Path) -> bool:
-    """Makes a folder with its parents, in one step that of two processes one alone can take.
+    """Creates a folder and its parents, in one step that only one of two competing processes can win.
 
     Returns:
-        Whether it was made; False where it is there already.
+        Whether the folder was created. False if it exists already.
 
     Raises:
-        RunFolderError: it cannot be made.
+        RunFolderError: it cannot be created.
     """
     try:
         path.mkdir(parents=True)
@@ -81,7 +81,7 @@ def make_new_folder(path: Path) -> bool:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Locks the run folder for this process; the system unlocks it when the process ends, however it ends.
+    """Locks the run folder for this process. The system releases the lock when the process ends, however it ends.
 
     Raises:
         RunFolderError: another process has locked it, or its file system has no locks or refuses them.
@@ -110,6 +110,7 @@ def is_locked(folder: Path) -> bool:
     """Whether another process has locked the run folder now."""
     try:
         with (folder / _LOCK).open() as file:
+            # Shared, so that two processes that only look do not report each other as the owner.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except BlockingIOError:
@@ -120,7 +121,7 @@ def is_locked(folder: Path) -> bool:
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusals while `path` is written into one-line `StorageError`s."""
+    """Turns the operating system's errors while `path` is written into one-line `StorageError`s."""
     try:
         yield
     except OSError as error:
@@ -131,11 +132,11 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Adds one JSON object as a line, on the disk when this returns; the file is made where it is missing.
+    """Appends one JSON object as a line and syncs it to disk. Creates the file if it is missing.
 
     Raises:
-        StorageError: the disk is full or refuses; the file is as it was before.
-        ValueError: `value` holds NaN or an infinity, for which JSON has no number.
+        StorageError: the disk is full or refuses. The file is as it was before.
+        ValueError: `value` contains NaN or an infinity, which JSON cannot represent.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -152,30 +153,31 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def append_bytes(path: Path, data: bytes) -> None:
-    """Adds bytes at the end of a file, all of them or none; otherwise as `append_line`."""
+    """Appends bytes to a file, all of them or none. Apart from that it works like `append_line`."""
     with storing(path), path.open("ab", buffering=0) as file:
         _append(path, file, data)
 
 
 def read_lines(path: Path, *, strict: bool = False) -> list[dict[str, Any]]:
-    """The records of an append-only file, without a last line that a kill has torn; none where it is missing.
+    """Reads the records of an append-only file, without a torn last line. Returns none if the file is missing.
 
     Args:
         path: the file.
-        strict: whether only a last line without its newline counts as torn, so that a file which is of something else
-            is not taken for one.
+        strict: whether only a last line without its newline counts as torn. A file with other contents is then not
+            mistaken for an append-only file.
 
     Raises:
-        RunFolderError: the file cannot be read, or a line before the last, or a whole one if `strict`, is not a JSON
-            object.
+        RunFolderError: the file cannot be read, or a line before the last is not a JSON object. With `strict`, also if
+            the last line ends in a newline and is not a JSON object.
     """
     return [value for _, value in _whole_lines(path, strict)]
 
 
 def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Drops the records for which `keep` is false, and a torn last line; what stays keeps its bytes.
+    """Drops the records for which `keep` is false, and a torn last line. The bytes of all other lines are unchanged.
 
-    A resumed run calls this to go back to its checkpoint. Atomic: a kill leaves the old file or the new.
+    A resumed run calls this to go back to its checkpoint. The change is atomic. A kill leaves the old file or the new
+    one.
 
     Raises:
         RunFolderError: as `read_lines`.
@@ -188,17 +190,17 @@ def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes one JSON object as a whole file, indented for people; see `write_bytes`.
+    """Writes one JSON object as a whole file, indented for people. See `write_bytes`.
 
     Raises:
         StorageError: as `write_bytes`.
-        ValueError: `value` holds NaN or an infinity, for which JSON has no number.
+        ValueError: `value` contains NaN or an infinity, which JSON cannot represent.
     """
     write_text(path, json.dumps(dict(value), allow_nan=False, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object that `write_json` wrote.
+    """Reads the JSON object that `write_json` wrote.
 
     Raises:
         RunFolderError: the file is missing, cannot be read, or is not a JSON object.
@@ -213,16 +215,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file of UTF-8 text; see `write_bytes`."""
+    """Writes a whole file of UTF-8 text. See `write_bytes`."""
     # A study's file name may hold bytes that are no text; a report must not fail over it once the training is done.
     write_bytes(path, text.encode(errors="replace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a whole file, on the disk when this returns; readers see the old file or the new, never a part.
+    """Writes a whole file atomically and syncs it to disk. Readers see the old file or the new one, never a part.
 
     Raises:
-        StorageError: the disk is full or refuses; the old file, if any, is as it was.
+        StorageError: the disk is full or refuses. The old file, if any, is as it was.
     """
     # One name for each file, so that what a kill leaves behind is overwritten by the next attempt.
     part = path.with_name(f".{path.name}.part")
@@ -230,21 +232,25 @@ def write_bytes(path: Path, data: bytes) -> None:
         try:
             with part.open("wb", buffering=0) as file:
                 _write_all(file, data)
+                # The contents must be on the disk before the rename. Otherwise a power cut could leave the new name on
+                # an empty file.
                 os.fsync(file.fileno())
             part.replace(path)
         except BaseException:
             with suppress(OSError):
                 part.unlink()
             raise
+        # The rename itself is durable only once the folder is synced.
         _sync_folder(path.parent)
 
 
 def _append(path: Path, file: FileIO, data: bytes) -> None:
-    """Adds `data`, or leaves the file at its old length whatever happens, Ctrl-C included."""
+    """Appends `data`, or restores the file's old length whatever happens, Ctrl-C included."""
     length = file.seek(0, os.SEEK_END)
     try:
         _write_all(file, data)
         os.fsync(file.fileno())
+        # A new file also needs its name on the disk; an old one has it already.
         if length == 0:
             _sync_folder(path.parent)
     except BaseException:
@@ -261,7 +267,7 @@ def _write_all(file: FileIO, data: bytes) -> None:
 
 
 def _cut_torn_tail(path: Path, file: FileIO) -> None:
-    """Drops what follows the last newline, lest the next line be joined to it."""
+    """Drops what follows the last newline, so that the next line is not joined to it."""
     if file.seek(0, os.SEEK_END) == 0:
         return
     file.seek(-1, os.SEEK_END)
@@ -270,7 +276,7 @@ def _cut_torn_tail(path: Path, file: FileIO) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Puts a folder's new names on the disk, where the file system knows how to."""
+    """Syncs the names in a folder to disk, where the file system supports it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -282,7 +288,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _whole_lines(path: Path, strict: bool = False) -> list[tuple[bytes, dict[str, Any]]]:
-    """Each whole line, newline included, with its record."""
+    """Returns each whole line, newline included, with its record."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -295,6 +301,7 @@ def _whole_lines(path: Path, strict: bool = False) -> list[tuple[bytes, dict[str
         value = _record(line)
         if value is not None:
             whole.append((line + b"\n", value))
+        # Only the very last line may be torn: `tail` is what follows the last newline, empty in a whole file.
         elif strict or number < len(lines) or tail:
             raise RunFolderError(
                 f"{path}, line {number}: not a JSON object; the file was damaged after it was written, "

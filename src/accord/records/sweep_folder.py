@@ -1,6 +1,6 @@
-"""A sweep's folder: which runs it asked for, how each went, and the two tables made of that.
+"""A sweep's folder: the runs it asked for, how each of them went, and the two tables made from them.
 
-Whatever the tables say is read off the run folders, so that they can be made again at any time.
+Everything in the tables is read from the run folders, so the tables can be made again at any time.
 """
 
 import csv
@@ -23,7 +23,7 @@ from accord.tasks.kinds import KINDS
 
 
 def measures_of(kind: TaskKind) -> tuple[str, ...]:
-    """The measures in the tables of runs of one kind; the summary has a mean and an interval of each."""
+    """Returns the measures in the tables of runs of one kind. The summary has a mean and an interval of each."""
     return (
         *kind.test_paths,
         "epsilon",
@@ -48,16 +48,16 @@ class Row:
     """One run of the sweep.
 
     Attributes:
-        name: of its folder.
+        name: name of its run folder.
         point: number of its point.
-        settings: of the point.
+        settings: settings of the point.
         seed: its seed.
-        status: `done`, `stopped` (by a budget, say), `unfinished`, `failed`, `waiting`.
-        measures: by name of `measures_of`, None where there is none.
-        reason: why it stopped, or what it failed of; empty where it did neither.
-        worst_group: the group that fares worst; empty where none is known.
-        rounds: finished.
-        task: what kind of target it predicts, as `result.json` has it; None where it has not ended.
+        status: `done`, `stopped` (for example by a budget), `unfinished`, `failed` or `waiting`.
+        measures: values by the names of `measures_of`, None where there is none.
+        reason: why it stopped or failed. Empty where it did neither.
+        worst_group: the group with the worst score. Empty where none is known.
+        rounds: number of finished rounds.
+        task: kind of its task, as in `result.json`. None where the run has not ended.
     """
 
     name: str
@@ -74,16 +74,16 @@ class Row:
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """A sweep's folder, read.
+    """The contents of a sweep's folder.
 
     Attributes:
-        folder: where it is.
+        folder: its path.
         name: the study's name.
-        axes: what is varied; each axis the paths that change together.
-        seeds: what each point is run under.
+        axes: the swept settings. Each axis lists the paths that change together.
+        seeds: the seeds that each point is run with.
         rows: every run asked for, point by point.
-        left_out: run folders in it that are not of this sweep.
-        ledger: the joint ledger that its runs charge; None where each has one of its own.
+        left_out: run folders in it that do not belong to this sweep.
+        ledger: the joint ledger that its runs charge. None where each run has its own ledger.
     """
 
     folder: Path
@@ -101,12 +101,12 @@ class SweepFolder:
 
     @property
     def task(self) -> str:
-        """The kind of task of its runs: that of the first to have ended, classification where none has."""
+        """The kind of task of the first run to have ended, or classification where none has."""
         return next((row.task for row in self.rows if row.task), "classification")
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """What the tables tell; of all kinds of targets where the data is swept."""
+        """The measures in the tables. Where the data is swept, those of all kinds of tasks among the runs."""
         tasks = dict.fromkeys([self.task, *(row.task for row in self.rows if row.task)])
         return tuple(dict.fromkeys(name for task in tasks for name in measures_of(KINDS[task])))
 
@@ -119,19 +119,19 @@ class SweepFolder:
         return [tuple(rows) for rows in by_point.values()]
 
     def _repr_html_(self) -> str:
-        """Its points as a table, for a notebook: settings, runs that ended, and means to four digits."""
+        """A table of the points for a notebook, with settings, counts of ended runs, and means to four digits."""
         head, *lines = csv.reader(io.StringIO(summary_text(self)))
         known = [k for k, name in enumerate(head) if not name.endswith(("_low", "_high")) and any(x[k] for x in lines)]
         cells = [[_short(line[k]) for k in known] for line in lines]
         return html_table([head[k] for k in known], cells)
 
     def count(self, *statuses: str) -> int:
-        """How many runs have one of these statuses."""
+        """Counts the runs that have one of these statuses."""
         return sum(row.status in statuses for row in self.rows)
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether a sweep was written to the folder."""
+    """Whether the folder contains a sweep."""
     return (folder / "points.json").is_file()
 
 
@@ -139,7 +139,7 @@ def read_sweep(folder: Path) -> SweepFolder:
     """Reads a sweep's folder.
 
     Raises:
-        RunFolderError: it is none, or a record in it is damaged.
+        RunFolderError: the folder is not a sweep's, or a record in it is damaged.
     """
     if not is_sweep(folder):
         raise RunFolderError(f"{folder}: not a sweep's folder (it has no points.json)")
@@ -164,18 +164,20 @@ def read_sweep(folder: Path) -> SweepFolder:
 
 
 def read_row(runs: Path, name: str, point: Mapping[str, Any], seed: int, errors: Mapping[str, Any]) -> Row:
-    """How a run went.
+    """Reads how a run went.
 
     Args:
         runs: the folder of run folders.
-        name: of the run's.
+        name: name of the run's folder.
         point: its number as `point`, and its `settings`.
         seed: its seed.
-        errors: name to what a run failed of.
+        errors: reasons of failure by run name.
     """
     result, begun = read_result(runs / name), (runs / name).exists()
+    # The failure counts even if the folder has a result, such as one whose report could not be made.
     if name in errors:
         result, status, reason = None, "failed", str(errors[name])
+    # An interrupted run has figures of a model that is still to be trained further; they are not shown.
     elif result is None or result.interrupted:
         result, status, reason = None, "unfinished" if begun else "waiting", ""
     else:
@@ -209,12 +211,12 @@ def _measures(result: RunResult) -> dict[str, float | None]:
 
 
 def summary(rows: Sequence[Row], measure: str) -> Interval:
-    """Mean and 95% t-interval of a measure over the runs of a point that have ended."""
+    """Computes mean and 95% t-interval of a measure over the runs of a point that have ended."""
     return t_interval(row.measures[measure] for row in rows if row.status in ENDED)
 
 
 def write_tables(sweep: SweepFolder) -> None:
-    """Writes `table.csv`, a row a run, and `summary.csv`, a row a point; each is whole at any moment.
+    """Writes `table.csv` with one row per run and `summary.csv` with one row per point. Both writes are atomic.
 
     Raises:
         StorageError: the disk is full or refuses.
@@ -224,7 +226,7 @@ def write_tables(sweep: SweepFolder) -> None:
 
 
 def table_text(sweep: SweepFolder) -> str:
-    """One row a run: each swept setting, seed, status, what was measured, folder and, where it failed, why."""
+    """Formats one row per run: swept settings, seed, status, measures, folder, and the reason of a failure."""
     head = ["point", *sweep.paths, "seed", "status", "rounds", *sweep.measures, "worst_group", "run", "reason"]
     lines = [
         [
@@ -244,7 +246,7 @@ def table_text(sweep: SweepFolder) -> str:
 
 
 def summary_text(sweep: SweepFolder) -> str:
-    """One row a point: its settings, how its runs went, and of each measure mean, low and high end of the interval."""
+    """Formats one row per point: settings, counts of runs, and mean and interval ends of each measure."""
     head = ["point", *sweep.paths, "runs", "ended", "stopped", "failed"]
     head += [f"{name}{part}" for name in sweep.measures for part in ("", "_low", "_high")]
     lines = []
@@ -259,14 +261,14 @@ def summary_text(sweep: SweepFolder) -> str:
 
 
 def status_of(sweep: SweepFolder) -> str:
-    """How the whole sweep went: `failed` where a run did, `stopped` where one has not come to its end, else `done`."""
+    """Returns `failed` if any run failed, `done` if all runs are done, and `stopped` otherwise."""
     if sweep.count("failed"):
         return "failed"
     return "done" if sweep.count("done") == len(sweep.rows) else "stopped"
 
 
 def as_json(sweep: SweepFolder) -> dict[str, Any]:
-    """What `accord sweep --json` prints: counts, files, and in `results` the rows of `table.csv`."""
+    """Builds what `accord sweep --json` prints: counts, files, and in `results` the rows of `table.csv`."""
     results = [
         {
             "point": row.point,
@@ -300,7 +302,7 @@ def as_json(sweep: SweepFolder) -> dict[str, Any]:
 
 
 def _short(text: str) -> str:
-    """A figure to four digits, for people."""
+    """Formats a figure to four digits."""
     try:
         return f"{float(text):.4g}" if "." in text else text
     except ValueError:
