@@ -1,4 +1,4 @@
-"""Data as clients hold it: one table of rows, and index arrays that say which client holds which rows.
+"""Data of a federation: one table of rows, and index arrays with the rows of each client.
 
 Rows are never copied per client. `FederatedData` is what engines and evaluation read.
 """
@@ -24,7 +24,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class GroupColumn:
-    """A categorical column kept aside from the features.
+    """A categorical column that is not among the features.
 
     Attributes:
         codes: shape `[n]`, each in `[0, len(names))`.
@@ -40,9 +40,9 @@ class Table:
     """Rows with targets and group columns.
 
     Attributes:
-        x: features, shape `[n, ...]`, floating point, uint8 pixels (worked on as `pixel / 255`: a quarter of the
-            memory), or int64 tokens for an embedding.
-        y: targets, shape `[n]`: labels, int64, or numbers to predict, finite float32.
+        x: features, shape `[n, ...]`. They are floating point, uint8 pixels, or int64 tokens for an embedding. Pixels
+            are used as `pixel / 255` and take a quarter of the memory.
+        y: targets, shape `[n]`, as int64 labels, or finite float32 numbers to predict.
         groups: column name to `GroupColumn`, each of length n.
 
     Raises:
@@ -71,7 +71,7 @@ class Table:
         return len(self.y)
 
     def take(self, rows: Rows) -> "Table":
-        """The table of these rows alone, in this order."""
+        """Returns the table of these rows alone, in this order."""
         index = torch.from_numpy(rows)
         groups = {name: GroupColumn(column.codes[rows], column.names) for name, column in self.groups.items()}
         return Table(self.x[index], self.y[index], groups)
@@ -87,37 +87,40 @@ class Table:
         return self.y.is_floating_point()
 
     def labels(self) -> Rows:
-        """Each row's label, shape `[n]`; all 0 where targets are numbers: then no row is told from another by it."""
+        """Returns each row's label, shape `[n]`. All are zero, so that no rows differ, where targets are numbers."""
         return np.zeros(len(self), dtype=np.int64) if self.holds_numbers else self.y.numpy()
 
     @staticmethod
     def features(x: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Rows of features where they are worked on: in `dtype`, but tokens as they are; pixels lie in [0, 1].
+        """Converts features to `dtype` on `device`. Tokens keep their type, and pixels are scaled to [0, 1].
 
         >>> Table.features(torch.tensor([[0, 51, 255]], dtype=torch.uint8), torch.device("cpu"), torch.float32)
         tensor([[0.0000, 0.2000, 1.0000]])
         """
         if x.dtype == torch.uint8:
+            # To the device first: bytes are a quarter of the traffic. Dividing in place is safe, since converting uint8
+            # copies.
             return x.to(device).to(dtype).div_(255)
         return x.to(device, dtype if x.is_floating_point() else x.dtype)
 
 
 def named_column(table: Table, name: str, setting: str) -> GroupColumn:
-    """The group column of that name, or the labels as a column where it is `label`.
+    """Returns the group column of that name, or the labels as a column where the name is `label`.
 
     Args:
         table: the rows.
         name: of the column.
-        setting: the study's setting that names it, for what is refused.
+        setting: the study's setting that names it, for error messages.
 
     Raises:
-        StudyError: there is no such column; names the nearest. Or it is `label`, and targets are numbers.
+        StudyError: there is no such column (the message names the nearest), or it is `label` and targets are numbers.
     """
     if name == "label":
         refuse_numbers(table, f"{setting} label")
         codes = table.y.numpy()
         return GroupColumn(codes, tuple(str(label) for label in range(int(codes.max()) + 1)))
     if name not in table.groups:
+        # With the cutoff 0 there is always a nearest name, so that [0] is safe.
         names = [*table.groups, "label"]
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
         raise StudyError(
@@ -127,7 +130,7 @@ def named_column(table: Table, name: str, setting: str) -> GroupColumn:
 
 
 def refuse_numbers(table: Table, setting: str, mend: str = "name a group column") -> None:
-    """Refuses what a study asks of labels where the data's targets are numbers.
+    """Refuses a setting that needs labels where the data's targets are numbers.
 
     Args:
         table: the rows.
@@ -143,14 +146,14 @@ def refuse_numbers(table: Table, setting: str, mend: str = "name a group column"
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was kept of a data set's rows, so that groups have the shares a study asks for.
+    """Counts of the rows selected from a data set, so that groups have the shares a study asks for.
 
     Attributes:
         column: the group column.
-        train: rows kept of each group, by label; one number where targets are numbers.
-        test: the same of the test rows.
-        train_rows: training rows before.
-        test_rows: test rows before.
+        train: rows selected of each group, by label, or one number where targets are numbers.
+        test: the same for the test rows.
+        train_rows: training rows before the selection.
+        test_rows: test rows before the selection.
     """
 
     column: str
@@ -162,20 +165,20 @@ class Drawn:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A named data set, before it is dealt to clients.
+    """A named data set, before it is partitioned.
 
     Attributes:
         name: as in the study file.
-        train: rows to deal out.
-        test: rows kept for testing; no client trains on them.
-        class_names: what each label means; its length is the number of classes. Empty where targets are numbers.
-        about: one sentence for the report: what it is, where it came from, licence.
-        derived: what else of this value was read off the training rows; refused under privacy.
-        drawn: which rows the study's `imbalance` kept; None where it kept all.
-        positive: the class that its publisher's question asks for, such as an income of more than 50,000 dollars; None
+        train: rows to assign to clients.
+        test: rows for testing, on which no client trains.
+        class_names: what each label means. The length is the number of classes, or 0 where targets are numbers.
+        about: one sentence for the report on what the data is, where it came from, and its licence.
+        derived: what else of this value was read off the training rows, which is refused under privacy.
+        drawn: which rows the study's `imbalance` selected, or None where it kept all.
+        positive: the class that the publisher's question asks for, such as an income of more than 50,000 dollars. None
             where none is documented.
-        preprocessing: how the columns of a table became features, stored with the model so that later rows can be
-            predicted; None where rows were features from the start.
+        preprocessing: how the columns of a table became features. It is stored with the model so that later rows can be
+            predicted. None where rows were features from the start.
     """
 
     name: str
@@ -198,6 +201,7 @@ class DataSet:
                 if self.class_names:
                     raise DataError(f"data {self.name}: targets are numbers, which have no class names; leave them out")
                 continue
+            # Checked once here, since a label out of range fails on a device only as an assertion without a row.
             low, high = int(table.y.min()), int(table.y.max())
             if low < 0 or high >= len(self.class_names):
                 raise DataError(
@@ -211,20 +215,21 @@ class DataSet:
         return self.train.holds_numbers
 
     def tokens(self) -> int | None:
-        """How many tokens a network must have room for: one more than the largest; None where features are numbers."""
+        """Returns the vocabulary size, one more than the largest token. None where features are numbers."""
         if not self.train.holds_tokens:
             return None
+        # Test rows count too: a token beyond the embedding's table would fail at the first evaluation.
         return 1 + max(int(part.x.max()) for part in (self.train, self.test))
 
 
 @dataclass(frozen=True)
 class ClientRows:
-    """Which client holds which rows: disjoint, stored flat so that a million clients cost two arrays.
+    """Disjoint rows of each client, stored flat so that a million clients cost two arrays.
 
     Attributes:
-        order: all row numbers held, client after client.
-        offsets: shape `[clients + 1]`; client c holds `order[offsets[c]:offsets[c + 1]]`.
-        names: what each client is called, where the partition gives it a name; else empty.
+        order: the row numbers of all clients, one client after the other.
+        offsets: shape `[clients + 1]`. Client c has the rows `order[offsets[c]:offsets[c + 1]]`.
+        names: what each client is called, where the partition names clients, else empty.
     """
 
     order: Rows
@@ -235,29 +240,30 @@ class ClientRows:
         return len(self.offsets) - 1
 
     def rows(self, client: int) -> Rows:
-        """The rows of one client."""
+        """Returns the rows of one client."""
+        # A slice is a view, so no rows are copied.
         return self.order[self.offsets[client] : self.offsets[client + 1]]
 
     def size(self, client: int) -> int:
-        """Rows held by one client."""
+        """Returns the number of rows of one client."""
         return int(self.offsets[client + 1] - self.offsets[client])
 
     def sizes(self) -> Rows:
-        """Rows held by each client, shape `[clients]`."""
+        """Returns the number of rows of each client, shape `[clients]`."""
         return np.diff(self.offsets)
 
 
 @dataclass(frozen=True)
 class FederatedData:
-    """A data set dealt to clients.
+    """A data set assigned to clients.
 
     Attributes:
         data: the rows.
-        train: which client trains on which training rows.
-        test: each client's share of the test rows, dealt to look like what it trains on; may be empty for
-            some clients. Only evaluation reads it.
-        validation: rows taken out of the data's test rows to decide when to stop; in nobody's share. None where no
-            rows were.
+        train: the training rows of each client.
+        test: each client's share of the test rows, chosen to look like its training rows. It may be empty for some
+            clients. Only evaluation reads it.
+        validation: rows taken out of the data's test rows to decide when to stop. No client has them. None where no
+            rows were taken.
     """
 
     data: DataSet

@@ -1,8 +1,8 @@
-"""Rows in memory, for `accord.run(study, data=...)`: Hugging Face and torch data sets, whole or by client.
+"""Builds data sets from rows in memory, for `accord.run(study, data=...)`.
 
-Rows are read once and kept as tensors, so that engines can stack them. A hand-over by client has a group column
-`client`, and its study says `partition: {name: natural, partition_by: client}`: who holds what is then in the study
-as for any other data.
+The sources are Hugging Face and torch data sets, either whole or one per client. Rows are read once and stored as
+tensors, so that engines can stack them. Data given per client gets a group column `client`. Its study says `partition:
+{name: natural, partition_by: client}`, so the study states the rows of each client as for any other data.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ Columns = dict[str, NDArray[Any] | Tensor]
 
 
 class ColumnDataset(Protocol):
-    """What is used of a Hugging Face `datasets.Dataset`."""
+    """The part of a Hugging Face `datasets.Dataset` that is used."""
 
     @property
     def column_names(self) -> Sequence[str]:
@@ -48,7 +48,7 @@ class ColumnDataset(Protocol):
 
 
 class RowDataset(Protocol):
-    """What is used of a torch `Dataset`: its length and its items."""
+    """The part of a torch `Dataset` that is used: its length and its items."""
 
     def __len__(self) -> int: ...
 
@@ -65,22 +65,22 @@ def from_datasets(
     classes: Sequence[str] | None = None,
     about: str = "",
 ) -> DataSet:
-    """Hugging Face data sets, such as the partitions of flwr-datasets, for `accord.run(study, data=...)`.
+    """Builds a data set from Hugging Face data sets, such as partitions of flwr-datasets, for `accord.run`.
 
     Args:
-        train: one data set; or one a client, in a list or by the client's name.
-        test: likewise; as a whole, or for the same clients.
-        features: one column, of pictures, of lists of numbers, or of lists of tokens (whole numbers, for an
-            embedding); or several columns of numbers, which become one row. Pictures (PIL, or arrays of bytes) become
-            float32 in [0, 1], shape `[n, channels, height, width]`.
-        label: the column to predict: whole numbers from 0, or texts; or floating-point numbers, for a regression.
-        groups: columns kept aside as sensitive groups.
+        train: one data set, or one per client, in a list or by the client's name.
+        test: likewise, as a whole or for the same clients.
+        features: one column of pictures, of lists of numbers, or of lists of tokens (whole numbers, for an embedding).
+            Or several columns of numbers, which become one row. Pictures (PIL, or arrays of bytes) become float32 in
+            [0, 1], shape `[n, channels, height, width]`.
+        label: the column to predict. Whole numbers from 0 or texts are classes, floating-point numbers a regression.
+        groups: columns used as sensitive groups, not as features.
         classes: what each label means, in order. Where it is None and the column has no `ClassLabel`, it is read off
             the rows, which private studies refuse.
-        about: a sentence for the report: what it is, where it came from, licence.
+        about: a sentence for the report on what the data is, where it came from, and its licence.
 
     Raises:
-        DataError: a column is not there, or rows are not of one shape and type; it names client and column.
+        DataError: a column is missing, or rows differ in shape or type. The message names client and column.
     """
     where = "from_datasets"
     wanted = [features] if isinstance(features, str) else list(features)
@@ -110,23 +110,23 @@ def from_torch(
     classes: Sequence[str] | None = None,
     about: str = "",
 ) -> DataSet:
-    """torch `Dataset`s for `accord.run(study, data=...)`.
+    """Builds a data set from torch `Dataset`s, for `accord.run`.
 
-    Every item is read once, in order. A transform that draws random numbers is refused where it shows: it would be
-    drawn once and for all, from no named stream.
+    Every item is read once, in order. A transform that draws random numbers is refused where it is noticed, because its
+    numbers would be drawn only once, and from no named stream.
 
     Args:
-        train: one data set with a length; or one a client, in a list or by the client's name.
-        test: likewise; as a whole, or for the same clients.
-        features: where an item has its features: a position of a tuple, or a key of a dict. Tensors or arrays of
-            floating-point numbers, or int64 tokens of shape `[length]`.
-        label: where it has its label, a whole number from 0 or a text; or a floating-point number, for a regression.
-        groups: column to where an item has it; a list where both are the same.
-        classes: what each label means, in order; read off the rows where it is None, which private studies refuse.
-        about: a sentence for the report: what it is, where it came from, licence.
+        train: one data set with a length, or one per client, in a list or by the client's name.
+        test: likewise, as a whole or for the same clients.
+        features: where an item has its features, as a position of a tuple or a key of a dict. They are tensors or
+            arrays of floating-point numbers, or int64 tokens of shape `[length]`.
+        label: where an item has its label. It is a whole number from 0, a text, or a floating-point number to regress.
+        groups: column name to its place in an item, or a list where both are the same.
+        classes: what each label means, in order. None reads it off the rows, which private studies refuse.
+        about: a sentence for the report on what the data is, where it came from, and its licence.
 
     Raises:
-        DataError: an item lacks a part, or rows are not of one shape and type; it names client and row.
+        DataError: an item lacks a part, or rows differ in shape or type. The message names client and row.
 
     >>> from torch.utils.data import TensorDataset
     >>> rows = TensorDataset(torch.eye(4), torch.tensor([0, 1, 0, 1]))
@@ -152,7 +152,7 @@ def from_torch(
 
 
 def no_rows_given() -> NoReturn:
-    """Where a study of rows in memory is loaded without them.
+    """Refuses to load a study of rows in memory without the rows.
 
     Raises:
         DataError: always.
@@ -165,15 +165,15 @@ def no_rows_given() -> NoReturn:
 
 @dataclass(frozen=True)
 class _HandOver:
-    """What was handed over, and how it is read.
+    """The data given in Python, and how to read it.
 
     Attributes:
-        train: one data set, or one a client.
+        train: one data set, or one per client.
         test: likewise.
-        read: a source and where it stands, to its columns: `x`, `y` and `group NAME`.
-        keys: each column but `x` to where a source has it.
-        classes: the user's names of labels.
-        where: what messages begin with.
+        read: maps a source and its place in messages to its columns `x`, `y` and `group NAME`.
+        keys: each column except `x`, mapped to its place in a source.
+        classes: the user's names of the labels.
+        where: the start of every message.
         about: a sentence for the report.
     """
 
@@ -187,7 +187,7 @@ class _HandOver:
 
 
 def _data_set(given: _HandOver) -> DataSet:
-    """Reads both parts and checks them as a user's own function's are."""
+    """Reads both parts and applies the same checks as to a user's own function."""
     where = given.where
     groups = [key.removeprefix("group ") for key in given.keys if key != "y"]
     if CLIENT in groups:
@@ -211,7 +211,10 @@ def _data_set(given: _HandOver) -> DataSet:
 
 
 def _read(given: _HandOver) -> tuple[dict[str, Any], dict[str, list[tuple[str | None, int]]], list[str] | None]:
-    """Both parts' columns, with ids by their names; each client's rows; and the labels' names, where ids have some.
+    """Reads both parts and replaces ids by their names.
+
+    Returns:
+        The columns of both parts, the rows of each client, and the labels' names where ids have names.
 
     Raises:
         DataError: an item or a column cannot be read, or ids cannot be matched by name.
@@ -250,7 +253,7 @@ def _read(given: _HandOver) -> tuple[dict[str, Any], dict[str, list[tuple[str | 
 
 
 def _with_clients(data: DataSet, owners: Mapping[str, list[tuple[str | None, int]]], where: str) -> DataSet:
-    """The data with its column of clients, where it was handed over by client."""
+    """Adds the column of clients, where the data was given per client."""
     named = [client for client, _ in owners["train"] if client is not None]
     given = [client for client, _ in owners["test"] if client is not None]
     if not named:
@@ -271,10 +274,10 @@ def _with_clients(data: DataSet, owners: Mapping[str, list[tuple[str | None, int
 
 
 def _clients(given: Any, where: str) -> list[tuple[str, Any]]:
-    """Client and data set, where the hand-over is by client; else empty.
+    """Returns (client, data set) pairs, or an empty list where the data is not given per client.
 
     Raises:
-        DataError: it is a dictionary of splits, or of no clients.
+        DataError: it is a dictionary of splits, or has no clients.
     """
     if isinstance(given, Mapping):
         named = [(str(client), source) for client, source in given.items()]
@@ -295,7 +298,7 @@ def _clients(given: Any, where: str) -> list[tuple[str, Any]]:
 
 
 def sources_by_client(given: Any, where: str) -> list[tuple[str | None, Any]]:
-    """Client and data set; the client None where one data set is handed over as a whole."""
+    """Returns (client, data set) pairs, with client None where one data set is given as a whole."""
     found: list[tuple[str | None, Any]] = [*_clients(given, where)] or [(None, given)]
     for client, source in found:
         try:
@@ -330,7 +333,7 @@ def _column(source: Any, name: str, place: str) -> Any:
 
 
 def _items(source: Any, parts: Mapping[str, int | str], place: str) -> list[dict[str, Any]]:
-    """Each item's parts; the first item is asked for twice."""
+    """Reads the parts of each item. The first item is read twice, to notice random transforms."""
     rows = [dict(_parts(_item(source, row, place), parts, f"{place}, row {row}")) for row in range(len(source))]
     again = dict(_parts(_item(source, 0, place), parts, f"{place}, row 0"))
     first, second = np.asarray(rows[0]["x"]), np.asarray(again["x"])
@@ -364,7 +367,7 @@ def _parts(item: Any, parts: Mapping[str, int | str], place: str) -> Iterator[tu
 
 
 def _stack(rows: Sequence[Any], place: str) -> Tensor:
-    """Features `[n, ...]`, rows of one shape and type."""
+    """Stacks features to `[n, ...]` and requires rows of one shape and type."""
     if not all(isinstance(row, Tensor | np.ndarray) for row in rows):
         kind = next(type(row).__name__ for row in rows if not isinstance(row, Tensor | np.ndarray))
         raise DataError(f"{place}: features are a {kind}; make items of tensors (torchvision: ToTensor())")

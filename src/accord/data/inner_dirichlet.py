@@ -1,7 +1,7 @@
-"""Partitions by quantity and by label together: sizes first, then the labels within each client.
+"""Partitions by quantity and by label: sizes first, then the labels within each client.
 
-Acar et al. 2021, "Federated Learning Based on Dynamic Regularization", appendix. Each client draws proportions over the
-classes from Dirichlet(alpha), and the labels of its rows from these.
+After Acar et al. 2021, "Federated Learning Based on Dynamic Regularization", appendix. Each client draws proportions
+over the classes from Dirichlet(alpha), and the labels of its rows from these.
 """
 
 from collections.abc import Callable
@@ -26,13 +26,13 @@ _AT_ONCE = 2**16  # rows whose classes are drawn together: memory is this times 
 
 
 def inner_dirichlet(settings: InnerDirichletPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """As Acar et al.'s code and flwr-datasets deal: row by row, to a client drawn uniformly among those not full.
+    """Assigns row by row to a client drawn uniformly among those not full, as Acar et al.'s code and flwr-datasets do.
 
-    A small client is so full early, while all classes last. The rows of a large one come late: many of them are of the
-    classes that are left, whatever its proportions.
+    A small client is therefore full early, while all classes last. The last rows go to the large clients. Many of them
+    are of the classes that are left, whatever the proportions of these clients.
 
     Raises:
-        DataError: the sizes do not add up to the rows, or leave a client without any; alpha lists another number of
+        DataError: the sizes do not add up to the rows, a client would have no rows, or alpha lists another number of
             classes.
     """
     return _dealt(settings, table, rng, _counts_row_by_row)
@@ -41,7 +41,7 @@ def inner_dirichlet(settings: InnerDirichletPartition, table: Table, rng: np.ran
 def inner_dirichlet_parallel(
     settings: InnerDirichletParallelPartition, table: Table, rng: np.random.Generator
 ) -> ClientRows:
-    """All clients draw all their rows at once, so that what a class lacks is lacking to large and small alike.
+    """Lets all clients draw all rows at once, so that a shortage of a class affects large and small clients alike.
 
     Raises:
         DataError: as `inner_dirichlet`.
@@ -71,12 +71,13 @@ def _dealt(
     counts = count(sizes, np.array([len(rows) for rows in rows_by_class]), share, rng)
     owner = np.empty(len(table), dtype=np.int64)
     for rows, rows_of_client in zip(rows_by_class, counts.T, strict=True):
+        # Counts alone are drawn above; which rows of a class they are is a permutation, so any of them may be anyone's.
         owner[rng.permutation(rows)] = np.repeat(np.arange(len(sizes)), rows_of_client)
     return shares_of(owner, len(sizes))
 
 
 def _counts_row_by_row(sizes: Rows, available: Rows, share: Floats, rng: np.random.Generator) -> Rows:
-    """How many rows of each class each client gets, shape `[clients, classes]`, with both sums as given.
+    """Counts the rows of each class that each client gets, shape `[clients, classes]`, with both sums as given.
 
     Args:
         sizes: rows of each client, shape `[clients]`.
@@ -84,10 +85,10 @@ def _counts_row_by_row(sizes: Rows, available: Rows, share: Floats, rng: np.rand
         share: each client's proportions over the classes, shape `[clients, classes]`.
         rng: draws clients and classes.
 
-    The loop of flwr-datasets draws a client and then a class for one row after the other. The same distribution comes
-    without a loop over rows. Which client is next does not depend on classes, so all clients are drawn first. Classes
-    are then drawn for all rows to come at once, and taken up to the row at which one of them runs out; the rows from
-    there on draw again from the classes left. So there are at most as many passes as classes.
+    The loop of flwr-datasets draws a client and then a class for one row after the other. This function draws from the
+    same distribution without a loop over rows. Which client is next does not depend on classes, so all clients are
+    drawn first. Classes are then drawn for all remaining rows at once, and used up to the row at which one of them runs
+    out. The rows from there on draw again from the classes left. There are thus at most as many passes as classes.
     """
     client = _order_of_clients(sizes, rng)
     counts = np.zeros((len(sizes), len(available)), dtype=np.int64)
@@ -96,6 +97,7 @@ def _counts_row_by_row(sizes: Rows, available: Rows, share: Floats, rng: np.rand
         left = np.flatnonzero(stock)
         label = left[_draw_classes(_proportions(share[:, left], stock[left]), client[done:], rng)]
         taken = _before_one_runs_out(label, stock)
+        # Not `counts[...] += 1`, which counts a repeated (client, class) pair only once.
         np.add.at(counts, (client[done : done + taken], label[:taken]), 1)
         stock -= np.bincount(label[:taken], minlength=len(stock))
         done += taken
@@ -103,10 +105,10 @@ def _counts_row_by_row(sizes: Rows, available: Rows, share: Floats, rng: np.rand
 
 
 def _order_of_clients(sizes: Rows, rng: np.random.Generator) -> Rows:
-    """The client of each row in turn, drawn uniformly among those that are not full; shape `[sum of sizes]`.
+    """Draws the client of each row in turn, uniformly among those that are not full, with shape `[sum of sizes]`.
 
-    If each client rings at times with independent exponential gaps of one mean, as often as it has rows, the next to
-    ring is uniform among those that have not rung their last, since exponential gaps have no memory.
+    Suppose each client rings at times with independent exponential gaps of one mean, as often as it has rows. The next
+    to ring is then uniform among those that have not rung their last, since exponential gaps have no memory.
     """
     client = np.repeat(np.arange(len(sizes)), sizes)
     total = np.cumsum(rng.standard_exponential(len(client)))
@@ -117,7 +119,7 @@ def _order_of_clients(sizes: Rows, rng: np.random.Generator) -> Rows:
 
 
 def _draw_classes(share: Floats, client: Rows, rng: np.random.Generator) -> Rows:
-    """A class for each row, by its client's proportions; shape of `client`."""
+    """Draws a class for each row from its client's proportions, with the shape of `client`."""
     upto = np.cumsum(share, axis=1)
     label = np.empty(len(client), dtype=np.int64)
     for start in range(0, len(client), _AT_ONCE):
@@ -130,7 +132,7 @@ def _draw_classes(share: Floats, client: Rows, rng: np.random.Generator) -> Rows
 
 
 def _before_one_runs_out(label: Rows, stock: Rows) -> int:
-    """How many of the rows, in order, get the class they drew: those before the first that draws a class with none."""
+    """Counts the rows, in order, before the first that draws a class with no rows left."""
     # Sorted by class, stable: a row's rank within its class is how many rows before it drew the same.
     order = np.argsort(label, kind="stable")
     counts = np.bincount(label, minlength=len(stock))
@@ -140,7 +142,7 @@ def _before_one_runs_out(label: Rows, stock: Rows) -> int:
 
 
 def _size_weights(settings: InnerDirichletSection, clients: int, rng: np.random.Generator) -> Floats | None:
-    """Proportions of the clients' sizes where they are drawn at random; else None."""
+    """Draws the proportions of the clients' sizes. None where sizes are not random."""
     if settings.quantity == "dirichlet":
         return rng.dirichlet(np.full(clients, settings.size_alpha))
     if settings.quantity == "log-normal":
@@ -151,12 +153,12 @@ def _size_weights(settings: InnerDirichletSection, clients: int, rng: np.random.
 
 
 def _counts_in_parallel(sizes: Rows, available: Rows, share: Floats, rng: np.random.Generator) -> Rows:
-    """As `_counts_row_by_row`, all clients drawing at once.
+    """Counts rows as `_counts_row_by_row` does, with all clients drawing at once.
 
     A class asked for more rows than it has gives them to as many of those asking, at random. The others draw again from
-    the classes that are left, in the same proportions, or where these are zero, as many rows as are left.
+    the classes that are left, in the same proportions. Where these are zero, they draw in proportion to the rows left.
 
-    A round either deals all that is left or uses up a class, so there are at most as many rounds as classes.
+    A round either assigns all that is left or uses up a class, so there are at most as many rounds as classes.
     """
     counts = np.zeros((len(sizes), len(available)), dtype=np.int64)
     missing, stock = sizes.copy(), available.copy()
@@ -173,7 +175,8 @@ def _counts_in_parallel(sizes: Rows, available: Rows, share: Floats, rng: np.ran
 
 
 def _proportions(share: Floats, stock: Rows) -> Floats:
-    """Each line of `share` scaled to the sum 1; in proportion to the stock where it is all zero."""
+    """Scales each line of `share` to the sum 1. A line of zeros becomes proportional to the stock."""
+    # Divided by the largest first: with a small alpha the proportions left may be so tiny that their sum underflows.
     largest = share.max(axis=1, keepdims=True)
     scaled = np.divide(share, largest, out=np.empty_like(share), where=largest > 0)
     scaled = np.where(largest > 0, scaled, stock)

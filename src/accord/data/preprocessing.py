@@ -1,7 +1,7 @@
-"""What a model's input is made of: the one description by which rows that come after the training become features.
+"""Describes how rows become a model's input, so that rows after the training get the same features.
 
-It is stored with the model (`model.json` of a run folder). Of private rows it holds nothing: under privacy a study
-states every range and category, or is refused (`accord.data.prepare.check_stated`).
+The description is stored with the model (`model.json` of a run folder). It contains nothing read off private rows.
+Under privacy a study states every range and category, or is refused (`accord.data.prepare.check_stated`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,10 +31,10 @@ class TableInput:
 
     Attributes:
         columns: those that are features, in the order of the features.
-        others: columns that may be there too and are not looked at, such as the target and the groups.
+        others: columns that may be there too and are ignored, such as the target and the groups.
         missing_values: texts that stand for a missing value.
         delimiter: between the fields of a line of text.
-        names: of the columns of a text file without a first line of names; None where that line names them.
+        names: of the columns of a text file without a first line of names. None where that line names them.
     """
 
     columns: tuple[Column, ...]
@@ -45,19 +45,19 @@ class TableInput:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one row's features."""
+        """The shape of one row's features."""
         return (sum(column.width for column in self.columns),)
 
     def number_names(self) -> list[str]:
-        """Columns to read as numbers."""
+        """Returns the columns to read as numbers."""
         return [column.name for column in self.columns if isinstance(column, NumberColumn)]
 
     def category_names(self) -> list[str]:
-        """Columns to read as texts."""
+        """Returns the columns to read as texts."""
         return [column.name for column in self.columns if not isinstance(column, NumberColumn)]
 
     def check_names(self, there: Iterable[str], where: str) -> None:
-        """Refuses a table that lacks a column, or has one that nobody told of.
+        """Refuses a table that lacks a column, or has a column that is neither a feature nor in `others`.
 
         Raises:
             DataError: names the column and the nearest.
@@ -73,18 +73,19 @@ class TableInput:
             )
 
     def features(self, frame: Frame) -> Tensor:
-        """Features of the rows, shape `[n, features]`, float32.
+        """Computes the features of the rows, shape `[n, features]`, float32.
 
         Raises:
-            DataError: a value is missing, unknown or out of its range; names row and column.
+            DataError: a value is missing, unknown or out of its range. The message names row and column.
         """
+        # The same marks as in training: a "?" must not become an unknown category here.
         marked = {name: _without_marks(column, self, name) for name, column in frame.texts.items()}
         frame = Frame(frame.rows, frame.numbers, marked, frame.place)
         parts = [column.features(frame).astype(np.float32) for column in self.columns]
         return torch.from_numpy(np.concatenate(parts, axis=1))
 
     def as_json(self) -> dict[str, Any]:
-        """For `model.json`."""
+        """Returns this as plain values for `model.json`."""
         return {
             "kind": "table",
             "columns": [column.as_json() for column in self.columns],
@@ -108,10 +109,10 @@ class TensorInput:
     dtype: str
 
     def tensor(self, rows: Any, where: str) -> Tensor:
-        """Rows as a tensor of shape `[n, *shape]`; rows laid out flat are given their shape.
+        """Converts rows to a tensor of shape `[n, *shape]`, and reshapes rows that are flat.
 
         Raises:
-            DataError: the shape or the type is another.
+            DataError: the shape or the type differs from what the model takes.
         """
         x = torch.as_tensor(np.ascontiguousarray(rows) if isinstance(rows, np.ndarray) else rows)
         if x.dim() == 2 and len(self.shape) > 1 and x.shape[1] == prod(self.shape):
@@ -121,11 +122,13 @@ class TensorInput:
                 f"{where}: shape {list(x.shape)}, but the model takes [rows, {', '.join(map(str, self.shape))}]"
             )
         wanted: torch.dtype = getattr(torch, self.dtype)
+        # Tokens are checked below even where the type fits, since a negative one has no place in the embedding.
         if x.dtype == wanted and wanted != torch.int64:
             return x
         whole = not x.is_floating_point() or bool((x == x.round()).all())
         if wanted == torch.uint8 and x.is_floating_point() and bool(((x >= 0) & (x <= 1)).all()):
             return x.to(torch.float32)  # pixels divided by 255 already
+        # 2^62 is exact in floating point and far above any vocabulary, while 2^63 - 1 would be rounded up out of int64.
         low, high = (0, 255) if wanted == torch.uint8 else (0, 2**62)
         if not wanted.is_floating_point and not (whole and bool(((x >= low) & (x <= high)).all())):
             what = "pixels are whole numbers from 0 to 255" if wanted == torch.uint8 else "tokens are whole numbers"
@@ -133,19 +136,19 @@ class TensorInput:
         return x.to(wanted)
 
     def as_json(self) -> dict[str, Any]:
-        """For `model.json`."""
+        """Returns this as plain values for `model.json`."""
         return {"kind": "tensor", "shape": list(self.shape), "dtype": self.dtype}
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How rows become a model's input, and its output what is predicted.
+    """How rows become a model's input, and how its output becomes a prediction.
 
     Attributes:
         input: what rows are.
-        classes: what each label means; empty where a number is predicted.
-        target: what is predicted, None where the data has no name for it.
-        target_range: low and high of a number to predict, which the model gives as 0 and 1; None where it gives the
+        classes: what each label means, or empty where a number is predicted.
+        target: what is predicted, or None where the data has no name for it.
+        target_range: low and high of a number to predict, which the model outputs as 0 and 1. None where it outputs the
             number itself.
     """
 
@@ -155,7 +158,7 @@ class Preprocessing:
     target_range: tuple[float, float] | None = None
 
     def predicted(self, outputs: Tensor) -> Tensor:
-        """A regression's outputs `[n, 1]` as numbers in the target's own unit, `[n]`, float64."""
+        """Converts a regression's outputs `[n, 1]` to numbers `[n]` in the target's own unit, float64."""
         values = outputs[:, 0].double()
         if self.target_range is None:
             return values
@@ -163,7 +166,7 @@ class Preprocessing:
         return low + (high - low) * values
 
     def as_json(self) -> dict[str, Any]:
-        """What `model.json` holds.
+        """Returns the content of `model.json`.
 
         >>> made = Preprocessing(TableInput((NumberColumn("age", (0.0, 100.0)),)), ("no", "yes"))
         >>> Preprocessing.from_json(made.as_json(), "model.json") == made
@@ -180,7 +183,7 @@ class Preprocessing:
 
     @staticmethod
     def from_json(value: Mapping[str, Any], where: str) -> "Preprocessing":
-        """The inverse of `as_json`.
+        """Restores what `as_json` returned.
 
         Raises:
             RunFolderError: the version is unknown, or something is missing.
@@ -204,7 +207,7 @@ class Preprocessing:
 
 
 def preprocessing_of(data: "DataSet") -> Preprocessing:
-    """What a data set says of its columns; where it says nothing, rows are tensors of the training rows' shape."""
+    """Returns a data set's own preprocessing, or tensors of the training rows' shape where it has none."""
     if data.preprocessing is not None:
         return data.preprocessing
     x = data.train.x
@@ -212,10 +215,11 @@ def preprocessing_of(data: "DataSet") -> Preprocessing:
 
 
 def _without_marks(column: Coded, wanted: TableInput, name: str) -> Coded:
-    """The column with marks of missing values as code -1, but for marks that are categories."""
+    """Sets the code of missing-value marks to -1, except for marks that are categories."""
     values = next(
         (each.values for each in wanted.columns if isinstance(each, CategoryColumn) and each.name == name), ()
     )
+    # One entry more than there are values, for code -1 (missing already).
     marks = np.array([value in wanted.missing_values and value not in values for value in column.values] + [True])
     return Coded(np.where(marks[column.codes], -1, column.codes), column.values)
 

@@ -1,7 +1,7 @@
-"""`csv`: any table of a user's own. What the study does not state is read off the rows, and told in `derived`.
+"""`csv`: any table of a user's own. What the study does not state is read off the rows and listed in `derived`.
 
-Under differential privacy a range, or the values that happen to occur, would itself be a release of the training
-rows that nobody accounted for. A private study states them (`ranges`, `categories`).
+Under differential privacy a range, or the values that happen to occur, would itself be a release of the training rows
+that nobody accounted for. A private study states them (`ranges`, `categories`).
 """
 
 import math
@@ -42,18 +42,18 @@ _TOLD = {
 
 
 def load_csv(settings: CsvData) -> DataSet:
-    """A table from one file or two.
+    """Loads a table from one file or two.
 
-    `x` has shape `[n, features]`, float32: numbers first, scaled to [0, 1] by their ranges, then each category
-    one-hot over its values; both in the order of `features`, or of the file. `y` counts the target's values from 0,
-    in the order of `categories`, or else sorted; with `target_kind: number` it is float32, see `scaled_target`. The cut
-    into training and test rows depends on the rows and `test_fraction` only, never on the study's seed; both parts keep
-    the order of the file.
+    `x` has shape `[n, features]`, float32. Numbers come first, scaled to [0, 1] by their ranges, then the dates, then
+    each category one-hot over its values. Each kind is in the order of `features`, or of the file. `y` counts the
+    target's values from 0, in the order of `categories`, or else sorted. With `target_kind: number` it is float32, see
+    `scaled_target`. The cut into training and test rows depends on the rows and `test_fraction` only, never on the
+    study's seed. Both parts keep the order of the file.
 
     Raises:
-        StudyError: a column is not there, or is asked to be two things that do not go together.
+        StudyError: a column is missing, or is asked to be two things that do not go together.
         DataError: a file is missing or damaged, or a value is missing, no number, out of its range or none of the
-            values named; it names file, row and column.
+            values named. The message names file, row and column.
     """
     paths = [Path(each).expanduser() for each in (settings.path, settings.test_path) if each is not None]
     files = [open_table(path, settings.delimiter, settings.columns) for path in paths]
@@ -64,14 +64,14 @@ def load_csv(settings: CsvData) -> DataSet:
 def table_data_set(
     settings: CsvData, files: Sequence[TableFile], paths: Sequence[str], name: str, what: str
 ) -> DataSet:
-    """The data set of a table's rows; see `load_csv`.
+    """Builds the data set of a table's rows, see `load_csv`.
 
     Args:
         settings: what its columns are.
         files: one table, or one of training rows and one of test rows.
         paths: what each is called in messages.
         name: of the data set.
-        what: what it is, the start of its description.
+        what: what it is, as the start of its description.
 
     Raises:
         StudyError: as `load_csv`.
@@ -117,14 +117,15 @@ def table_data_set(
 
 
 def _without_missing(settings: CsvData, layout: Layout, frame: Frame, marks: frozenset[str]) -> tuple[Frame, Rows]:
-    """Treats missing values as told.
+    """Treats missing values as the study says.
 
     Returns:
-        The frame, a missing text as code -1 or filled in, a missing number as NaN or filled in; and the rows kept.
+        The frame and the rows kept. Missing texts are code -1 or filled in, missing numbers NaN or filled in.
     """
     texts = {}
     for name, column in frame.texts.items():
         named = settings.categories.get(name, ())  # a value that the study names is not missing
+        # One entry more than there are values: code -1 (missing in the file) finds the last, which is True.
         lost = np.array([value in marks and value not in named for value in column.values] + [True])
         texts[name] = Coded(np.where(lost[column.codes], -1, column.codes), column.values)
     frame = replace(frame, texts=texts)
@@ -173,7 +174,7 @@ def _filled(settings: CsvData, frame: Frame) -> Frame:
 
 
 def _cut(settings: CsvData, kept: Rows, first_file: int) -> tuple[Rows, Rows]:
-    """Training and test rows, ascending."""
+    """Returns the training and test rows, ascending."""
     if settings.test_path is not None:
         train, test = kept[kept < first_file], kept[kept >= first_file]
     else:
@@ -192,7 +193,7 @@ def _cut(settings: CsvData, kept: Rows, first_file: int) -> tuple[Rows, Rows]:
 def _features(
     settings: CsvData, layout: Layout, frame: Frame, train: Rows, test: Rows, derived: list[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features of the training and of the test rows, float32."""
+    """Computes the features of the training and of the test rows, float32."""
     rows = np.concatenate([train, test])
     coded = {name: _values(settings, name, frame, rows, derived) for name in layout.categories}
     dates = [
@@ -214,7 +215,7 @@ def _features(
 
 
 def _date_column(settings: CsvData, name: str, frame: Frame, train: Rows, derived: list[str]) -> DateColumn:
-    """A column of dates, its years as stated or else those of the training rows."""
+    """Describes a column of dates, with its years as stated or else those of the training rows."""
     rule, stated, fill = settings.dates[name], settings.ranges.get(name), settings.fill.get(name)
     missing = None if fill is None else str(fill)
     if rule == "cyclic":
@@ -231,7 +232,7 @@ def _date_column(settings: CsvData, name: str, frame: Frame, train: Rows, derive
 
 
 def _scaled(settings: CsvData, name: str, frame: Frame, rows: Rows, train: Rows, derived: list[str]) -> Numbers:
-    """A column of numbers, its range mapped to [0, 1]."""
+    """Maps a column of numbers from its range to [0, 1]."""
     values, logarithmic = frame.numbers[name], name in settings.logarithmic
     stated = settings.ranges.get(name)
     low, high = stated or (float(values[train].min()), float(values[train].max()))
@@ -253,6 +254,7 @@ def _scaled(settings: CsvData, name: str, frame: Frame, rows: Rows, train: Rows,
             row = int(negative.min())
             raise DataError(f"{frame.place(row)}: {name} {values[row]:g} is below 0, so it has no log(1 + value)")
         low, high, values = np.log1p(low), np.log1p(high), np.log1p(values)
+    # A column with one value has an empty range: it becomes 0, not NaN.
     return (values[rows] - low) / ((high - low) or 1.0)
 
 
@@ -265,7 +267,7 @@ def _preprocessing(
     test: Rows,
     classes: tuple[str, ...],
 ) -> Preprocessing:
-    """How this table's columns become features, for rows that come after the training."""
+    """Describes how this table's columns become features, for rows that come after the training."""
     columns: list[Column] = []
     for name in layout.numbers:
         values, stated, fill = frame.numbers[name][train], settings.ranges.get(name), settings.fill.get(name)
@@ -301,7 +303,7 @@ def _preprocessing(
 def _values(
     settings: CsvData, name: str, frame: Frame, rows: Rows, derived: list[str], key: str = "features"
 ) -> GroupColumn:
-    """A column of texts, coded by the values that the study names, or else by those that occur, sorted."""
+    """Codes a column of texts by the values that the study names, or else by those that occur, sorted."""
     column, stated = frame.texts[name], settings.categories.get(name)
     occurring = _occurring(column, rows)
     one = spellings((column.values[code] for code in occurring.tolist()), stated)
@@ -330,12 +332,13 @@ def _values(
     if settings.missing == "category" and name != settings.target:
         known.setdefault(MISSING, len(names))
         names = tuple(known)
+    # The last entry is what code -1 finds.
     code_of = np.array([known.get(value, -1) for value in column.values] + [known.get(MISSING, -1)], dtype=np.int64)
     return GroupColumn(code_of[column.codes], names)
 
 
 def _occurring(column: Coded, rows: Rows) -> Rows:
-    """The codes of the values that rows have."""
+    """Returns the codes of the values that the rows have."""
     occurring = np.unique(column.codes[rows])
     return occurring[occurring >= 0]
 
@@ -349,7 +352,7 @@ def _by_number_then_text(value: str) -> tuple[float, str]:
 
 
 def _target(settings: CsvData, frame: Frame, kept: Rows, derived: list[str]) -> tuple[Rows, tuple[str, ...]]:
-    """Labels of all rows (of rows dropped too, which nobody reads) and what each means."""
+    """Returns the labels of all rows and what each means. Labels of dropped rows are there too but never read."""
     column = _values(settings, settings.target, frame, kept, derived, "target")
     if len(column.names) < 2:
         raise DataError(f"{settings.path}: {settings.target} has one value only, so there is nothing to tell apart")
@@ -357,13 +360,13 @@ def _target(settings: CsvData, frame: Frame, kept: Rows, derived: list[str]) -> 
 
 
 def _numeric_target(settings: CsvData, frame: Frame, kept: Rows) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """The number to predict of all rows (NaN in rows dropped), and no classes."""
+    """Returns the number to predict of all rows, NaN in dropped rows, and no class names."""
     values = frame.numbers[settings.target]
     return scaled_target(values, settings.target_range, kept, lambda row: f"{frame.place(row)}: {settings.target}"), ()
 
 
 def _group(settings: CsvData, layout: Layout, name: str, frame: Frame, kept: Rows, derived: list[str]) -> GroupColumn:
-    """A sensitive group, from its texts or cut from its numbers; of all rows."""
+    """Returns a sensitive group of all rows, from its texts or cut from its numbers."""
     if name not in layout.bins:
         return _values(settings, name, frame, kept, derived, "groups")
     cuts, values = settings.bins[name], frame.numbers[name]

@@ -1,7 +1,7 @@
-"""Tables in files: CSV and its kin with the standard library, Parquet with pyarrow.
+"""Reads tables from files: CSV and similar text with the standard library, Parquet with pyarrow.
 
-A file is read column by column into arrays: numbers as float64, all else as codes into the values that occur. Rows
-are turned into arrays piece by piece, so that a long file never stands in memory as Python objects.
+A file is read column by column into arrays. Numbers become float64, everything else codes into the values that occur.
+Rows are converted to arrays piece by piece, so that a long file is never in memory as Python objects.
 """
 
 import csv
@@ -52,7 +52,7 @@ class Frame:
         rows: how many rows, n.
         numbers: column to float64 values of shape `[n]`, NaN where missing.
         texts: column to codes of shape `[n]`.
-        place: where a row stands, such as `clinics.csv: line 17`.
+        place: maps a row to its place for messages, such as `clinics.csv: line 17`.
     """
 
     rows: int
@@ -62,11 +62,11 @@ class Frame:
 
 
 class TableFile(Protocol):
-    """A file that holds a table.
+    """A file that contains a table.
 
     Attributes:
         names: its columns, in order.
-        index: those of them that are the index of the pandas frame that was written, not its data.
+        index: those columns that are the index of the pandas frame that was written, not its data.
     """
 
     names: tuple[str, ...]
@@ -77,17 +77,17 @@ class TableFile(Protocol):
 
         Args:
             numbers: columns to read as numbers.
-            texts: columns to read as texts; a column may be asked for both ways.
+            texts: columns to read as texts. A column may be in both lists.
             missing: texts that stand for a missing number.
 
         Raises:
-            DataError: the file is damaged, or a number is none; it names file, row and column.
+            DataError: the file is damaged, or a number cannot be read. The message names file, row and column.
         """
         ...
 
 
 def open_table(path: Path, delimiter: str = ",", columns: Sequence[str] | None = None) -> TableFile:
-    """A table's file, its columns' names known.
+    """Opens a table's file and reads its column names.
 
     Args:
         path: Parquet where it ends in `.parquet`, else UTF-8 text, gzipped or not.
@@ -104,13 +104,14 @@ def open_table(path: Path, delimiter: str = ",", columns: Sequence[str] | None =
 
 
 class TextTable:
-    """Lines of fields, quoted where they hold the delimiter (RFC 4180); blank lines are skipped, fields stripped."""
+    """A table of delimited text (RFC 4180 quoting). Blank lines are skipped and fields are stripped."""
 
     def __init__(self, path: Path, delimiter: str, columns: Sequence[str] | None) -> None:
         self.path = path
         self._content = read_bytes(path)
         self._delimiter = delimiter
         self._headed = columns is None
+        # Only the first line is parsed here, so that names are known without reading the rows.
         first = next(self._pieces(1, headed=False), None)
         if first is None:
             raise DataError(f"{path}: the file is empty; it needs a line of column names and rows below it")
@@ -128,6 +129,7 @@ class TextTable:
                 # A comma at each line's end makes a field that no column has: the first row says whether there is one.
                 surplus = len(rows[0]) - len(self.names) if not any(map(str.strip, rows[0][len(self.names) :])) else 0
             self._check_widths(rows, max(0, surplus), done)
+            # Not strict in the outer zip: the surplus field of a comma at the line's end belongs to no name.
             fields = dict(zip(self.names, zip(*rows, strict=True), strict=False))
             for name in numbers:
                 found[name].append(self._numbers(name, fields[name], missing, done))
@@ -140,7 +142,7 @@ class TextTable:
         return Frame(done, {name: np.concatenate(found[name]) for name in numbers}, coded, self.place)
 
     def _check_widths(self, rows: Sequence[Sequence[str]], surplus: int, before: int) -> None:
-        """Refuses a row with too few fields or too many, or with a value where no column is."""
+        """Refuses a row with too few or too many fields, or with a value outside of every column."""
         width = len(self.names)
         for index, row in enumerate(rows):
             if len(row) != width + surplus:
@@ -155,18 +157,19 @@ class TextTable:
                 )
 
     def place(self, row: int) -> str:
-        """The file and the line a row ends on; read again, since lines are asked for only to say what is wrong."""
+        """Returns the file and the line that a row ends on. Parses the text again, as only errors need it."""
         reader = self._reader()
         wanted = row + (1 if self._headed else 0)
         filled = (reader.line_num for fields in reader if fields)
         return f"{self.path}: line {next(islice(filled, wanted, None))}"
 
     def _reader(self) -> Any:
+        # utf-8-sig drops the byte order mark that spreadsheets write; newline="" leaves line ends in quotes to csv.
         text = io.TextIOWrapper(io.BytesIO(self._content), encoding="utf-8-sig", newline="")
         return csv.reader(text, delimiter=self._delimiter, skipinitialspace=True, strict=True)
 
     def _pieces(self, size: int, headed: bool) -> Iterator[list[list[str]]]:
-        """Rows, so many at a time, without blank ones and without the line of names."""
+        """Yields up to `size` rows at a time, without blank ones and without the line of names."""
         reader = self._reader()
         rows = (row for row in reader if row)
         try:
@@ -181,6 +184,8 @@ class TextTable:
 
     def _numbers(self, name: str, fields: Sequence[str], missing: Collection[str], before: int) -> Numbers:
         try:
+            # Fast path for fields without blanks around them. One bad field sends the piece through the careful path
+            # below.
             values = np.array([math.nan if field in missing else float(field) for field in fields])
         except ValueError:
             values = np.array([_number(field.strip(), missing) for field in fields])
@@ -196,10 +201,11 @@ class TextTable:
 
 
 def _headings(path: Path, fields: Sequence[str]) -> tuple[str, ...]:
-    """The columns' names, from a file's first line.
+    """Returns the column names from a file's first line.
 
     Columns without a name at the start are a frame's index, which pandas writes so. They get the names that
-    `pandas.read_csv` gives them. Columns without a name at the end come of a comma at the line's end: they are none.
+    `pandas.read_csv` gives them. Columns without a name at the end come from a comma at the line's end and are left
+    out.
 
     Raises:
         DataError: a column between two others has no name.
@@ -233,13 +239,13 @@ class ParquetTable:
         self.index = tuple(name for name in self.names if name in self._indexes() or _INDEX.fullmatch(name))
 
     def _indexes(self) -> frozenset[str]:
-        """The columns that pandas wrote as the frame's index, which `pandas.read_parquet` makes its index again."""
+        """Returns the columns that pandas wrote as the frame's index and would restore as its index."""
         described = (self._table.schema_arrow.metadata or {}).get(b"pandas")
         found = json.loads(described).get("index_columns", []) if described else []
         return frozenset(each for each in found if isinstance(each, str))  # a range is no column
 
     def read(self, numbers: Sequence[str], texts: Sequence[str], missing: Collection[str]) -> Frame:
-        """See `TableFile.read`; nulls and NaN are missing."""
+        """Reads some columns, see `TableFile.read`. Nulls and NaN are missing."""
         from pyarrow import ArrowException
 
         try:
@@ -253,7 +259,7 @@ class ParquetTable:
         return Frame(table.num_rows, found, coded, self.place)
 
     def place(self, row: int) -> str:
-        """The file and the row, counted from 1."""
+        """Returns the file and the row, counted from 1."""
         return f"{self.path}: row {row + 1}"
 
     def _numbers(self, name: str, column: Any) -> Numbers:
@@ -262,6 +268,7 @@ class ParquetTable:
         kind = column.type
         if not (types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
             raise DataError(f"{self.path}: column {name!r} holds {kind}, no numbers; add it to data.categorical")
+        # A safe cast would fail without naming the row; whole numbers that it would round are found below instead.
         values = np.asarray(column.cast(float64(), safe=False).to_numpy(), dtype=np.float64)
         if not types.is_floating(kind):
             for row in np.flatnonzero(np.abs(values) >= MOST_EXACT).tolist():
@@ -276,6 +283,7 @@ class ParquetTable:
         from pyarrow import ArrowException, compute, scalar, string, types
 
         if types.is_floating(column.type):
+            # As text, NaN would be the category "nan".
             column = compute.if_else(compute.is_nan(column), scalar(None, column.type), column)
         try:
             texts = column.cast(string()).combine_chunks().dictionary_encode()
@@ -286,7 +294,7 @@ class ParquetTable:
 
 
 def no_number(place: str, column: str, value: str) -> str:
-    """What to say of a text where a number is needed."""
+    """Returns the error message for a text where a number is needed."""
     return (
         f"{place}: {column} {value!r} is no finite number; mend it, add it to data.missing_values, or "
         f"{column!r} to data.categorical"
@@ -294,7 +302,7 @@ def no_number(place: str, column: str, value: str) -> str:
 
 
 def _not_exact(place: str, column: str, value: str) -> str:
-    """What to say of a whole number that a float64 does not hold."""
+    """Returns the error message for a whole number that float64 cannot represent."""
     return (
         f"{place}: {column} {value} is above 2^53, so as a number it would be rounded; add {column!r} to "
         "data.categorical, or leave it out of data.features"
@@ -311,19 +319,19 @@ def _number(field: str, missing: Collection[str]) -> float:
 
 
 def _codes(fields: Sequence[str], known: dict[str, int]) -> NDArray[np.int64]:
-    """Codes of some fields; values not known yet get the next codes."""
+    """Returns the codes of some fields. Values not known yet get the next codes."""
     for value in dict.fromkeys(fields):
         known.setdefault(value, len(known))
     return np.fromiter(map(known.__getitem__, fields), dtype=np.int64, count=len(fields))
 
 
 def _stripped(codes: NDArray[np.int64], values: tuple[str, ...]) -> Coded:
-    """Values without the blanks around them, those that then are the same under one code."""
+    """Strips blanks around values. Values that become equal share one code."""
     return recoded(Coded(codes, values), [value.strip() for value in values])
 
 
 def recoded(column: Coded, values: Sequence[str]) -> Coded:
-    """The column with each value replaced by the one at its place in `values`, equal ones under one code.
+    """Replaces each value by the one at its place in `values`, with equal ones under one code.
 
     >>> recoded(Coded(np.array([0, 1, 2, -1]), ("a", "b", "A")), ["a", "b", "a"])
     Coded(codes=array([ 0,  1,  0, -1]), values=('a', 'b'))
@@ -334,11 +342,12 @@ def recoded(column: Coded, values: Sequence[str]) -> Coded:
 
 
 def joined(first: Frame, second: Frame) -> Frame:
-    """The rows of two files, one after the other; they hold the same columns."""
+    """Joins the rows of two files with the same columns, one after the other."""
     texts = {}
     for name, column in first.texts.items():
         other = second.texts[name]
         values = (*column.values, *other.values)
+        # The second file's codes follow the first's; `recoded` then gives values that are in both one code.
         shifted = np.where(other.codes < 0, -1, other.codes + len(column.values))
         texts[name] = recoded(Coded(np.concatenate([column.codes, shifted]), values), values)
     numbers = {name: np.concatenate([values, second.numbers[name]]) for name, values in first.numbers.items()}
