@@ -16,6 +16,7 @@ from accord.core import params as p
 from accord.core.params import Params
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
+from accord.engines.vectorised.speed import Speed
 from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared
 from accord.program.base import Cohort, Engine, Program, RoundOutcome, ServerState
@@ -130,7 +131,7 @@ class _Trial:
         return Sequential(self.prepared.federated, self.prepared.streams)
 
     def _vectorised(self) -> Engine:
-        return Vectorised(self.prepared.federated, self.prepared.streams, compile=False)
+        return Vectorised(self.prepared.federated, self.prepared.streams, speed=Speed(compile=False))
 
 
 def _study(training: Mapping[str, Any], unit: str | None) -> Study:

@@ -11,6 +11,7 @@ from accord.core.params import Params
 from accord.data.federated import FederatedData
 from accord.engines.vectorised import chunks
 from accord.engines.vectorised.engine import Vectorised
+from accord.engines.vectorised.speed import Speed
 from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule
 from accord.program.optimizers import sgd
@@ -60,7 +61,9 @@ def test_the_same_bits_at_any_thread_count_and_chunk_size(
     work = make_work(task(), unit, **FLOAT)
     shared, weights = work.task.init(work.dtype), [0.1 * (client + 1) for client in cohort]
     sums = [
-        Vectorised(data, STREAMS, 4, threads=threads, chunk_size=size).sum_cohort(work, cohort, shared, 1, weights)
+        Vectorised(data, STREAMS, 4, speed=Speed(threads=threads, chunk_size=size)).sum_cohort(
+            work, cohort, shared, 1, weights
+        )
         for threads, size in ((1, None), (2, None), (3, None), (1, 2), (2, 3), (2, 50))
     ]
     for other in sums[1:]:
@@ -103,10 +106,10 @@ def test_other_work_is_done_by_the_stacked_step(
 def test_short_runs_do_not_wait_for_the_compiler(data: FederatedData, task: Callable[..., Task]) -> None:
     work = make_work(task(), None, **FLOAT)
     shared = work.task.init(work.dtype)
-    assert not compiles(Vectorised(data, STREAMS, samples=1e6), work, shared)
-    assert compiles(Vectorised(data, STREAMS, samples=1e12), work, shared)
-    assert compiles(Vectorised(data, STREAMS, samples=1e6, compile=True), work, shared)
-    assert not compiles(Vectorised(data, STREAMS, compile=False), work, shared)
+    assert not compiles(Vectorised(data, STREAMS, speed=Speed(samples=1e6)), work, shared)
+    assert compiles(Vectorised(data, STREAMS, speed=Speed(samples=1e12)), work, shared)
+    assert compiles(Vectorised(data, STREAMS, speed=Speed(samples=1e6, compile=True)), work, shared)
+    assert not compiles(Vectorised(data, STREAMS, speed=Speed(compile=False)), work, shared)
 
 
 def test_what_is_kept_of_a_work_does_not_grow(data: FederatedData, task: Callable[..., Task]) -> None:

@@ -20,6 +20,7 @@ from accord.core.streams import bind
 from accord.data.federated import DataSet, FederatedData, Table
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
+from accord.engines.vectorised.speed import Speed
 from accord.privacy import clipping, noise, rounding
 from accord.privacy.plan import PrivacyPlan
 from accord.program.base import Cohort, Engine
@@ -62,8 +63,8 @@ def known() -> nn.Module:
 ENGINES: dict[str, tuple[Callable[[FederatedData, int], Engine], Callable[[], nn.Module]]] = {
     "sequential": (lambda data, seed: Sequential(data, bind(seed)), known),
     "mapped": (lambda data, seed: Vectorised(data, bind(seed)), Bare),
-    "stacked": (lambda data, seed: Vectorised(data, bind(seed), compile=False), known),
-    "compiled": (lambda data, seed: Vectorised(data, bind(seed), compile=True), known),
+    "stacked": (lambda data, seed: Vectorised(data, bind(seed), speed=Speed(compile=False)), known),
+    "compiled": (lambda data, seed: Vectorised(data, bind(seed), speed=Speed(compile=True)), known),
 }
 
 

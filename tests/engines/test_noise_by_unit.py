@@ -20,6 +20,7 @@ from accord.core.streams import bind
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
+from accord.engines.vectorised.speed import Speed
 from accord.privacy.plan import PrivacyPlan
 from accord.program.base import Cohort, Engine
 from accord.program.fedavg import fedavg
@@ -57,9 +58,9 @@ def dense() -> nn.Module:
 
 ENGINES: dict[str, tuple[Callable[[FederatedData], Engine], Callable[[], nn.Module]]] = {
     "sequential": (lambda data: Sequential(data, bind(5)), dense),
-    "stacked": (lambda data: Vectorised(data, bind(5), compile=False), dense),
-    "stacked alone": (lambda data: Vectorised(data, bind(5), compile=False, chunk_size=1), dense),
-    "compiled": (lambda data: Vectorised(data, bind(5), compile=True), dense),
+    "stacked": (lambda data: Vectorised(data, bind(5), speed=Speed(compile=False)), dense),
+    "stacked alone": (lambda data: Vectorised(data, bind(5), speed=Speed(compile=False, chunk_size=1)), dense),
+    "compiled": (lambda data: Vectorised(data, bind(5), speed=Speed(compile=True)), dense),
     "mapped": (lambda data: Vectorised(data, bind(5)), Unstacked),
 }
 

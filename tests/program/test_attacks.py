@@ -103,7 +103,7 @@ def test_the_sum_is_that_of_what_is_sent(
     assert list(summed.samples) == list(summed.steps) == list(COHORT)
     assert summed.samples == {result.client: result.samples for result in results}
     assert summed.steps == {result.client: result.steps for result in results}
-    assert summed.within == sum(result.within for result in results)
+    assert summed.unclipped == sum(result.unclipped for result in results)
 
 
 @each_engine

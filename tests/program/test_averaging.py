@@ -72,8 +72,8 @@ def test_the_sum_and_the_count_together_cost_what_is_accounted() -> None:
     same = replace(PLAN, adaptive=None)
     assert PLAN.epsilon(4, 10) == same.epsilon(4, 10)
     # The count's share of Sum(b_i - 1/2) moves by 1/2 when a client comes or goes.
-    within = np.array([1, 0, 1, 1])
-    assert {abs((np.delete(within, i) - 0.5).sum() - (within - 0.5).sum()) for i in range(4)} == {0.5}
+    unclipped = np.array([1, 0, 1, 1])
+    assert {abs((np.delete(unclipped, i) - 0.5).sum() - (unclipped - 0.5).sum()) for i in range(4)} == {0.5}
 
 
 @pytest.mark.parametrize(

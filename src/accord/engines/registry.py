@@ -17,6 +17,7 @@ from accord.core.timing import Timed, untimed
 from accord.data.federated import FederatedData
 from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
+from accord.engines.vectorised.speed import Speed
 from accord.program.base import Engine
 
 
@@ -51,17 +52,8 @@ def _vectorised(
     timed: Timed,
     samples: float,
 ) -> Engine:
-    return Vectorised(
-        federated,
-        streams,
-        section.shard_size,
-        device,
-        section.threads,
-        section.chunk_size,
-        timed,
-        section.compile,
-        samples,
-    )
+    speed = Speed(section.threads, section.chunk_size, section.compile, samples)
+    return Vectorised(federated, streams, section.shard_size, device, timed, speed)
 
 
 _ENGINES: dict[type, Callable[[Any, FederatedData, Streams, torch.device, Timed, float], Engine]] = {

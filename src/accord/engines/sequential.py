@@ -72,7 +72,7 @@ class Sequential:
         total = p.zeros_like({name: shared[name] for name in work.sent})
         samples: dict[ClientId, int] = {}
         steps: dict[ClientId, int] = {}
-        within = 0
+        unclipped = 0
         for begin in range(0, len(cohort), self._shard_size):
             end = begin + self._shard_size
             partial = p.zeros_like(total)
@@ -81,9 +81,9 @@ class Sequential:
                 with self._timed("aggregation"):
                     partial = p.add(partial, result.update, weight)
                 samples[result.client], steps[result.client] = result.samples, result.steps
-                within += result.within
+                unclipped += result.unclipped
             total = p.add(total, partial)
-        return CohortSum(total, samples, steps, within=within)
+        return CohortSum(total, samples, steps, unclipped=unclipped)
 
     def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
         """Mean loss of the round's parameters over each client's rows, in the cohort's order."""
@@ -115,7 +115,7 @@ class Sequential:
             raise ClientError(message, client=client, round_number=round_number, stage=stage) from error
         if work.rule.carries:
             self.carried[client] = self.carried.get(client, {}) | done.carried
-        return ClientResult(client, done.update, int((rows >= 0).sum()), len(rows), done.within)
+        return ClientResult(client, done.update, int((rows >= 0).sum()), len(rows), done.unclipped)
 
     def _batch(self, work: ClientWork, rows: Rows) -> Batch:
         table = self._data.data.train

@@ -107,7 +107,7 @@ class Attacked:
             total=p.add(summed.total, partial),
             samples={c: by_client[c].samples if c in by_client else summed.samples[c] for c in cohort},
             steps={c: by_client[c].steps if c in by_client else summed.steps[c] for c in cohort},
-            within=summed.within + sum(result.within for result in forged),
+            unclipped=summed.unclipped + sum(result.unclipped for result in forged),
         )
 
     def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:

@@ -113,7 +113,7 @@ class Averaging:
         # b_i - 1/2 has sensitivity 1/2, hence 2 sigma_b in the plan's noise.
         count_std = rounding.std_for(plan.adaptive.count_noise, 0.5, 1)
         count = rounding.released(
-            torch.tensor(summed.within - len(weights) / 2, dtype=torch.float64),
+            torch.tensor(summed.unclipped - len(weights) / 2, dtype=torch.float64),
             torch.tensor(stream.standard_normal(), dtype=torch.float64) * count_std,
             count_std,
         )

@@ -35,14 +35,14 @@ class ClientResult:
         update: params minus the round's params.
         samples: training samples processed, padding not counted.
         steps: local steps taken; never more than the ledger was charged.
-        within: whether the update was within the clip norm as it was; True where updates are not clipped.
+        unclipped: whether the update was within the clip norm as it was; True where updates are not clipped.
     """
 
     client: ClientId
     update: Params
     samples: int
     steps: int
-    within: bool = True
+    unclipped: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class CohortSum:
         samples: training samples processed, by client.
         steps: local steps taken, by client.
         padding: rows of padding computed beside the samples, where clients are stacked.
-        within: how many updates were within the clip norm as they were.
+        unclipped: how many updates were within the clip norm as they were.
     """
 
     total: Params
     samples: Mapping[ClientId, int]
     steps: Mapping[ClientId, int]
     padding: int = 0
-    within: int = 0
+    unclipped: int = 0
 
 
 class Engine(Protocol):

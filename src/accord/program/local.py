@@ -149,12 +149,12 @@ class Finished(NamedTuple):
     Attributes:
         update: what it sends, by the names in `ClientWork.sent`.
         carried: what it keeps until its next round.
-        within: whether the update was within the clip norm as it was; True where updates are not clipped.
+        unclipped: whether the update was within the clip norm as it was; True where updates are not clipped.
     """
 
     update: Params
     carried: Params
-    within: bool
+    unclipped: bool
 
 
 def schedule(work: ClientWork, n: int, rng: np.random.Generator) -> Rows:
@@ -280,8 +280,8 @@ def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, dra
         update |= {rule.prefix + name: value for name, value in after.sent.items()}
     if work.plan is None or work.plan.mechanism.noises_steps:
         return Finished(update, carried, True)
-    clipped, within = clipping.clip_by(update, work.plan.clip_norm, work.plan.per_layer)
-    return Finished(clipped if drawn is None else _noised(work.plan, clipped, drawn), carried, bool(within))
+    clipped, unclipped = clipping.clip_by(update, work.plan.clip_norm, work.plan.per_layer)
+    return Finished(clipped if drawn is None else _noised(work.plan, clipped, drawn), carried, bool(unclipped))
 
 
 def _noised(plan: PrivacyPlan, total: Params, drawn: Params) -> Params:

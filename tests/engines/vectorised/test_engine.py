@@ -15,6 +15,7 @@ from accord.engines.sequential import Sequential
 from accord.engines.stacked.network import stack_network
 from accord.engines.vectorised import chunks
 from accord.engines.vectorised.engine import Vectorised
+from accord.engines.vectorised.speed import Speed
 from accord.program import local
 from accord.program.optimizers import sgd
 from accord.tasks.task import Task
@@ -28,7 +29,7 @@ class TestVectorised(EngineContract):
 
 class TestVectorisedOneThread(EngineContract):
     def make(self, data: FederatedData, shard_size: int = 16) -> Vectorised:
-        return Vectorised(data, STREAMS, shard_size, threads=1)
+        return Vectorised(data, STREAMS, shard_size, speed=Speed(threads=1))
 
 
 class TestVectorisedWithoutKernels(EngineContract):
@@ -56,7 +57,7 @@ def test_the_same_bits_at_any_thread_count(
     work = make_work(task(), unit, **options)
     shared = work.task.init(work.dtype)
     sums = [
-        Vectorised(federation(SIZES), STREAMS, 2, threads=threads)
+        Vectorised(federation(SIZES), STREAMS, 2, speed=Speed(threads=threads))
         .sum_cohort(work, range(7), shared, 1, [1.0] * 7)
         .total
         for threads in (1, 2, 3, 8)
@@ -78,7 +79,7 @@ def test_the_same_bits_at_any_thread_count_where_steps_are_shared(
     work = make_work(task(), "sample", **options)
     shared = work.task.init(work.dtype)
     sums = [
-        Vectorised(federation(SIZES), STREAMS, 16, threads=threads)
+        Vectorised(federation(SIZES), STREAMS, 16, speed=Speed(threads=threads))
         .sum_cohort(work, cohort, shared, 1, [1.0] * len(cohort))
         .total
         for threads in (1, 2, 3)
@@ -95,7 +96,7 @@ def test_any_chunk_size_gives_the_same_sum_but_for_rounding(
     work = make_work(task(), "sample")
     shared = work.task.init(work.dtype)
     data, weights = federation(SIZES), [0.1 * (c + 1) for c in range(7)]
-    engine = Vectorised(data, STREAMS, shard_size, chunk_size=chunk_size)
+    engine = Vectorised(data, STREAMS, shard_size, speed=Speed(chunk_size=chunk_size))
     found = engine.sum_cohort(work, range(7), shared, 2, weights)
     expected = Sequential(data, STREAMS, shard_size).sum_cohort(work, range(7), shared, 2, weights)
     close(found.total, expected.total)
@@ -108,7 +109,10 @@ def test_padding_is_counted(federation: Callable[..., FederatedData], task: Call
     shared = work.task.init(work.dtype)
     data = federation(SIZES)
     assert Vectorised(data, STREAMS).sum_cohort(work, [0, 1], shared, 1, [1.0, 1.0]).padding == 4
-    assert Vectorised(data, STREAMS, chunk_size=1).sum_cohort(work, [0, 1], shared, 1, [1.0, 1.0]).padding == 0
+    assert (
+        Vectorised(data, STREAMS, speed=Speed(chunk_size=1)).sum_cohort(work, [0, 1], shared, 1, [1.0, 1.0]).padding
+        == 0
+    )
 
 
 def test_the_steps_told_are_the_steps_taken(

@@ -97,14 +97,14 @@ class ChunkResult:
         updates: name to `[clients, ...]`.
         packed: whether updates are in the kernels' layout.
         factors: what each client's update is still to be multiplied by.
-        within: whether each client's update was within the clip norm as it was.
+        unclipped: whether each client's update was within the clip norm as it was.
     """
 
     chunk: Chunk
     updates: Stack
     packed: bool
     factors: list[float]
-    within: list[bool]
+    unclipped: list[bool]
 
 
 def sums_packed(work: ClientWork) -> bool:
@@ -248,7 +248,7 @@ def _finished(
                 context.carried[client] = context.carried.get(client, {}) | kept
             finished.append(done)
     updates = _stack([done.update for done in finished])
-    return ChunkResult(chunk, updates, False, [1.0] * len(finished), [done.within for done in finished])
+    return ChunkResult(chunk, updates, False, [1.0] * len(finished), [done.unclipped for done in finished])
 
 
 def _mapped(context: RoundContext, chunk: Chunk, streams: Sequence[np.random.Generator]) -> ClientState:

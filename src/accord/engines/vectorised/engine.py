@@ -7,7 +7,6 @@ the widest batch of the step; padding has weight 0. Chunks are worked by threads
 updates are added in a fixed order, so the bits do not depend on the threads.
 """
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,6 +46,7 @@ from accord.engines.vectorised.chunks import (
     shards,
     worth_sharing,
 )
+from accord.engines.vectorised.speed import DEFAULT_SPEED, Speed
 from accord.program.base import ClientId, ClientResult, CohortSum
 from accord.program.local import ClientWork
 from accord.tasks.classification import cross_entropy
@@ -66,12 +66,8 @@ class Vectorised:
         streams: the run's named streams.
         shard_size: clients summed together.
         device: where the arithmetic happens.
-        threads: chunks worked at once; changes nothing but time. None takes the machine's cores.
-        chunk_size: clients stacked together; changes time and last bits. None takes what fits the cache.
         timed: a stopwatch.
-        compile: whether clients train by compiled code, where their work and network have such a form; changes time and
-            last bits. None compiles where the run is long enough to pay for it.
-        samples: training samples that the whole run will process, about.
+        speed: threads, chunk size and compilation.
     """
 
     def __init__(
@@ -80,23 +76,17 @@ class Vectorised:
         streams: Streams,
         shard_size: int = 16,
         device: torch.device | None = None,
-        threads: int | None = None,
-        chunk_size: int | None = None,
         timed: Timed = untimed,
-        compile: bool | None = None,
-        samples: float = math.inf,
+        speed: Speed = DEFAULT_SPEED,
     ) -> None:
-        positive(shard_size=shard_size, threads=1 if threads is None else threads)
-        positive(chunk_size=1 if chunk_size is None else chunk_size)
+        positive(shard_size=shard_size)
         self._data = data
         self._streams = streams
         self._shard_size = shard_size
         self._device = device or torch.device("cpu")
-        self._threads = threads or os.cpu_count() or 1
-        self._chunk_size = chunk_size
+        self._threads = speed.threads or os.cpu_count() or 1
         self._timed = timed
-        self._compile = compile
-        self._samples = samples
+        self._speed = speed
         self._forms: dict[tuple[int, bool], tuple[ClientWork, Kernels | None]] = {}
         self.carried: dict[ClientId, Params] = {}
 
@@ -117,7 +107,7 @@ class Vectorised:
                 i = place[client]
                 update = {name: _times(value[i], done.factors[i]) for name, value in done.updates.items()}
                 left = _leave(kernels, update) if done.packed else update
-                yield ClientResult(client, left, samples[i], int(done.chunk.steps[i]), done.within[i])
+                yield ClientResult(client, left, samples[i], int(done.chunk.steps[i]), done.unclipped[i])
 
     def sum_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int, weights: Sequence[float]
@@ -136,7 +126,7 @@ class Vectorised:
         else:
             like = {name: shared[name] for name in work.sent}
         total, partial = p.zeros_like(like), p.zeros_like(like)
-        samples, steps, padding, within = dict.fromkeys(cohort, 0), dict.fromkeys(cohort, 0), 0, 0
+        samples, steps, padding, unclipped = dict.fromkeys(cohort, 0), dict.fromkeys(cohort, 0), 0, 0
         for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round_number), strict=True):
             place = {client: i for i, client in enumerate(done.chunk.clients)}
             with self._timed("aggregation"):
@@ -147,8 +137,8 @@ class Vectorised:
             samples.update(zip(done.chunk.clients, done.chunk.counts.sum(0).tolist(), strict=True))
             steps.update(zip(done.chunk.clients, done.chunk.steps.tolist(), strict=True))
             padding += 0 if kernels is not None and kernels.compiled is not None else done.chunk.padding
-            within += sum(done.within)
-        return CohortSum(_leave(kernels, total) if packed else total, samples, steps, padding, within)
+            unclipped += sum(done.unclipped)
+        return CohortSum(_leave(kernels, total) if packed else total, samples, steps, padding, unclipped)
 
     def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
         """Mean loss of the round's parameters over each client's rows, in nats, in the cohort's order."""
@@ -205,15 +195,17 @@ class Vectorised:
             table.x.dtype in (torch.uint8, torch.float32) and work.dtype == torch.float32,
             table.x.is_contiguous() and table.y.is_contiguous() and self._device.type == "cpu",
         )
-        wanted = 6 * cost.products * self._samples >= _PAYS if self._compile is None else self._compile
+        wanted = (
+            6 * cost.products * self._speed.samples >= _PAYS if self._speed.compile is None else self._speed.compile
+        )
         if not (wanted and all(fits)):
             return None
         return compile_network(network, tuple(table.x.shape[1:]), work.task.classes, by_sample=plan is not None)
 
     def _size(self, work: ClientWork, kernels: Kernels | None, cohort: Sequence[ClientId]) -> int:
         """Clients stacked together."""
-        if self._chunk_size is not None:
-            return self._chunk_size
+        if self._speed.chunk_size is not None:
+            return self._speed.chunk_size
         if kernels is None:
             return mapped_chunk_size(work, self._shard_size)
         if kernels.compiled is not None:
