@@ -1,4 +1,4 @@
-"""What the commands beside `accord run` do, as functions for Python: `accord.compare`, `sweep`, `budget`, `export`."""
+"""Python functions for the commands beside `accord run`: `compare`, `sweep`, `budget` and `export`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,28 +26,29 @@ def budget(
     sampling: str = "poisson",
     accountant: str = "rdp",
 ) -> dict[str, Any]:
-    """Privacy arithmetic before any training, as `accord budget` prints it with `--json`.
+    """Computes privacy budgets before any training, as `accord budget` prints them with `--json`.
 
     Args:
-        n: one client's training rows; unit `client`: clients.
-        batch: expected batch size; unit `client`: cohort size.
-        delta: of (epsilon, delta).
-        noise_multiplier: standard deviation / clip norm; None asks for it.
-        epsilon: target where noise is asked for, budget where it is given.
+        n: training rows of one client. With unit `client`, the number of clients.
+        batch: expected batch size. With unit `client`, the cohort size.
+        delta: delta of (epsilon, delta).
+        noise_multiplier: standard deviation / clip norm. None computes it.
+        epsilon: the target if the noise multiplier is None, otherwise the budget.
         epochs: passes of ceil(n / batch) steps.
         steps: steps, instead of epochs.
-        steps_per_round: how many steps a round takes, to say how many rounds are left.
+        steps_per_round: steps of a round, to compute how many rounds are left.
         unit: `sample`, `batch` or `client`.
-        sampling: `poisson`; unit `client` also `fixed` or `everyone`.
+        sampling: `poisson`. With unit `client` also `fixed` or `everyone`.
         accountant: `rdp`, `pld` or `rdp2017`.
 
     Raises:
-        PrivacyError: a number is out of its range, or a combination is refused.
+        PrivacyError: a number is out of range, or a combination is refused.
 
     >>> found = budget(n=60000, batch=256, delta=1e-5, noise_multiplier=1.12, epochs=60)
     >>> round(found["epsilons"]["rdp"], 3)
     2.522
     """
+    # Imports are local to each function, so that `import accord` does not load torch.
     from accord.core.errors import PrivacyError
     from accord.privacy.budget import Question, answer
 
@@ -71,15 +72,15 @@ def budget(
 
 
 def compare(runs: "Sequence[Run | Path | str]", confidence: float = 0.95) -> "Comparison":
-    """Runs side by side: those that differ only in their seed are one line, with intervals over the seeds.
+    """Compares runs side by side. Runs that differ only in their seed form one side, with intervals over the seeds.
 
     Args:
         runs: runs or their folders, two or more.
         confidence: level of the intervals, in (0, 1).
 
     Raises:
-        StudyError: the level is none, or a folder is a sweep's, or there are too few.
-        RunFolderError: not a run folder, or a run that has not ended.
+        StudyError: the level is out of range, a folder is a sweep's, or there are fewer than two runs.
+        RunFolderError: a folder is not a run folder, or a run has not ended.
     """
     from accord.orchestration.run_folder import Run, open_run
     from accord.reports.compare.comparison import FinishedRun, compared
@@ -105,19 +106,20 @@ def compare(runs: "Sequence[Run | Path | str]", confidence: float = 0.95) -> "Co
 def sweep(
     study: Path | str, overrides: Sequence[str] = (), *, out: Path | str | None = None, jobs: int | None = None
 ) -> "SweepFolder":
-    """Runs a study file's sweep, or what is left of it.
+    """Runs a study file's sweep, or resumes it.
 
-    Worker processes import the caller's main module: in a script, call it under `if __name__ == "__main__":`.
+    Worker processes import the caller's main module. In a script, call this function under
+    `if __name__ == "__main__":`.
 
     Args:
         study: a study file with a `sweep` section.
-        overrides: each `key=value`, as after `--set`.
-        out: the sweep's folder; None takes `sweeps/NAME`.
-        jobs: runs at once; None takes as many as the machine has cores for.
+        overrides: settings as `key=value`, as after `--set`.
+        out: the sweep's folder. None uses `sweeps/NAME`.
+        jobs: number of parallel runs. None uses as many as the machine has cores for.
 
     Raises:
         RequestError: the study or the folder is wrong.
-        StoppedEarly: interrupted; what was finished is saved.
+        StoppedEarly: the sweep was interrupted. What was finished is saved.
     """
     from accord.sweeps.points import plan_sweep
     from accord.sweeps.run import sweep as run_sweep
@@ -134,21 +136,21 @@ def export(
     torch_export: Path | str | None = None,
     client: int | None = None,
 ) -> list[Path]:
-    """A run's records as tables, or its model for other programs.
+    """Exports a run's records as tables, or its model for other programs.
 
     Args:
         run: the run folder.
-        out: where tables go; None takes `RUN/tables`.
-        form: of tables.
-        onnx: where to write the model as ONNX (extra `onnx`); then no tables are written.
-        torch_export: where to write it as `torch.export` does; then no tables are written.
-        client: of models that clients keep to themselves, whose; None takes the shared one.
+        out: folder of the tables. None uses `RUN/tables`.
+        form: format of the tables.
+        onnx: file to write the model to as ONNX (extra `onnx`). No tables are written then.
+        torch_export: file to write the model to with `torch.export`. No tables are written then.
+        client: the client whose personal model is exported. None exports the shared model.
 
     Returns:
         The files written.
 
     Raises:
-        RequestError: not a run folder, or a package is missing.
+        RequestError: `run` is not a run folder, or a package is missing.
         StorageError: the disk is full or refuses.
     """
     from accord.orchestration.model_export import write_onnx, write_torch_export

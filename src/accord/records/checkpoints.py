@@ -1,7 +1,7 @@
-"""Checkpoints and the final model: tensors as safetensors, with what else is needed as JSON in the header.
+"""Checkpoints and the final model, stored as safetensors with further state as JSON in the header.
 
-A file carries a digest of itself, so that a damaged one is noticed instead of resumed from, and the order
-of its names, which safetensors does not keep. Equal contents give equal bytes.
+Each file contains its own digest, so that a damaged file is detected instead of resumed from. It also stores the
+order of the tensor names, which safetensors does not preserve. Equal contents give equal bytes.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ _BLANK = "0" * 32
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run resumes from.
+    """The state that a run resumes from.
 
     Attributes:
-        round: the last round that is in it, counted from 1; 0 before the first.
-        tensors: by name, in the order they were saved in, on the CPU.
-        state: what else was saved, as JSON gives it back.
-        skipped: newer checkpoints that are damaged and were passed over, newest first.
+        round: the last round included, counted from 1. It is 0 before the first round.
+        tensors: tensors by name, in the order they were saved in, on the CPU.
+        state: the rest of the saved state, as parsed from JSON.
+        skipped: newer checkpoints that are damaged and were skipped, newest first.
     """
 
     round: int
@@ -45,22 +45,22 @@ class Checkpoint:
 
 
 def save(folder: Path, round_number: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
-    """Writes `checkpoints/round-000012.safetensors` in the run folder; keeps it and the newest one before it.
+    """Writes `checkpoints/round-000012.safetensors` in the run folder. Keeps it and the newest one before it.
 
-    Checkpoints of later rounds go too: a run that saves round 12 has left them behind.
+    Checkpoints of later rounds are deleted as well, because a run that saves round 12 has abandoned them.
 
     Args:
         folder: the run folder.
         round_number: the last finished round.
-        tensors: by name, any shape, dtype and device; values are kept bit for bit, strides are not.
-        state: JSON values with string keys, under 100 MB as text; arrays belong among the tensors.
+        tensors: tensors by name, of any shape, dtype and device. Values are preserved bit for bit, strides are not.
+        state: JSON values with string keys, under 100 MB as text. Arrays belong in `tensors`.
 
     Returns:
         The file written.
 
     Raises:
-        StorageError: the disk is full or refuses; the checkpoints before are as they were.
-        ValueError: the state is too large, or holds NaN or an infinity.
+        StorageError: the disk is full or refuses. The earlier checkpoints are unchanged.
+        ValueError: the state is too large, or contains NaN or an infinity.
     """
     path = folder / "checkpoints" / f"round-{round_number:06d}.safetensors"
     data = _pack(tensors, {"round": round_number, "state": dict(state)})
@@ -69,6 +69,7 @@ def save(folder: Path, round_number: int, tensors: Mapping[str, Tensor], state: 
     write_bytes(path, data)
     found = _found(folder)
     kept = [number for number in found if number <= round_number][:_KEPT]
+    # Old checkpoints are deleted only after the new one is on the disk, so that a kill never leaves none.
     with storing(path.parent):
         for number in found.keys() - kept:
             found[number].unlink()
@@ -76,10 +77,10 @@ def save(folder: Path, round_number: int, tensors: Mapping[str, Tensor], state: 
 
 
 def latest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint of a run folder that is whole; None where there is none.
+    """Returns the newest undamaged checkpoint of a run folder, or None if there are no checkpoints.
 
     Raises:
-        RunFolderError: there are checkpoints, but none is whole.
+        RunFolderError: there are checkpoints, but all are damaged.
     """
     skipped: list[Path] = []
     for path in _found(folder).values():
@@ -97,17 +98,17 @@ def latest(folder: Path) -> Checkpoint | None:
 
 
 def save_model(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Writes a model's tensors as one safetensors file, with JSON values about it in the header.
+    """Writes a model's tensors as one safetensors file, with JSON metadata in the header.
 
     Raises:
         StorageError: the disk is full or refuses.
-        ValueError: the metadata is too large, or holds NaN or an infinity.
+        ValueError: the metadata is too large, or contains NaN or an infinity.
     """
     write_bytes(path, _pack(tensors, {"metadata": dict(metadata)}))
 
 
 def load_model(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file on the CPU; in the saved order if `save_model` wrote it.
+    """Loads the tensors of a safetensors file on the CPU, in the saved order if `save_model` wrote it.
 
     Raises:
         RunFolderError: the file is missing, cannot be read, or is damaged.
@@ -130,7 +131,7 @@ def load_model(path: Path) -> dict[str, Tensor]:
 
 
 def _found(folder: Path) -> dict[int, Path]:
-    """The run's checkpoints by round, newest first."""
+    """Lists the run's checkpoints by round, newest first."""
     matches = [(_NAME.fullmatch(path.name), path) for path in (folder / "checkpoints").glob("round-*")]
     return dict(sorted(((int(match[1]), path) for match, path in matches if match), reverse=True))
 
@@ -152,7 +153,7 @@ def _pack(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
 
 
 def _unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and what `_pack` was told about them; nothing about them in a file of another maker."""
+    """Returns the tensors and the metadata given to `_pack`, which is empty in a file written by another program."""
     match = _DIGEST.search(data)
     if match and match[1].decode() != _digest(data, *match.span(1)):
         raise ValueError("its contents do not match its digest")
@@ -162,13 +163,14 @@ def _unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(str(error)) from error
     if not match:
         return tensors, {}
+    # A safetensors file starts with the length of its JSON header, 8 bytes in little-endian order.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     about: dict[str, Any] = json.loads(header["__metadata__"]["accord"])
     return {name: tensors[name] for name in about["names"]}, about
 
 
 def _digest(data: bytes, start: int = 0, end: int = 0) -> str:
-    """Digest of `data` with the digest itself, at `start:end`, blanked out."""
+    """Computes the digest of `data` with the digest itself, at `start:end`, blanked out."""
     view = memoryview(data)
     digest = hashlib.blake2b(view[:start], digest_size=16)
     digest.update(_BLANK[: end - start].encode())

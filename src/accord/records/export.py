@@ -1,7 +1,7 @@
-"""A run folder's records as tidy tables: one row an observation, one column a value, for CSV or Parquet.
+"""A run folder's records as tidy tables for CSV or Parquet, one row per observation and one column per value.
 
-Nothing is worked out anew. A record's nested keys become dotted columns, its lists by client or group become
-rows of their own table, and other lists become JSON text. Where a value is null or absent, the cell is empty.
+No value is recomputed. A record's nested keys become dotted columns. Its lists by client or group become rows of a
+separate table, and other lists become JSON text. Where a value is null or absent, the cell is empty.
 """
 
 import csv
@@ -21,11 +21,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of plain values.
+    """A table of plain values.
 
     Attributes:
-        name: the file's name, without its ending.
-        rows: column to number, text, bool or None; a row may lack columns that others have.
+        name: the file's name, without its suffix.
+        rows: each maps columns to a number, text, bool or None. A row may lack columns that other rows have.
     """
 
     name: str
@@ -33,18 +33,19 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every row's columns, in the order they first come up; a section that some rows lack is no column."""
+        """The columns of all rows, in order of first appearance. A section that is null in some rows is no column."""
         names = dict.fromkeys(column for row in self.rows for column in row)
         known = {column for row in self.rows for column, value in row.items() if value is not None}
+        # `test` is null in rounds without evaluation, and the others have `test.accuracy`: `test` is no column then.
         above = {".".join(parts[:n]) for name in names for parts in [name.split(".")] for n in range(1, len(parts))}
         return tuple(name for name in names if name in known or name not in above)
 
 
 def tables(folder: Path) -> list[Table]:
-    """What a run folder holds, as tables; those without a row are left out.
+    """Reads a run folder as tables. Tables without rows are left out.
 
     Raises:
-        RunFolderError: not a run folder, or a record in it is damaged.
+        RunFolderError: the folder is not a run folder, or a record in it is damaged.
     """
     if not (folder / "study.yaml").is_file():
         raise RunFolderError(f"{folder}: not a run folder (it has no study.yaml)")
@@ -70,19 +71,19 @@ def tables(folder: Path) -> list[Table]:
 
 
 def write_tables(made: Iterable[Table], folder: Path, form: str) -> list[Path]:
-    """Writes each table as a file into `folder`, which is made where it is missing.
+    """Writes each table as a file into `folder`, which is created if missing.
 
     Args:
         made: the tables.
-        folder: where to.
+        folder: the target folder.
         form: `csv` or `parquet`.
 
     Returns:
         The files, in the tables' order.
 
     Raises:
-        StudyError: Parquet's package is missing; nothing was written.
-        RunFolderError: a file of the name exists already; nothing was written.
+        StudyError: the package for Parquet is missing. Nothing was written.
+        RunFolderError: a file of the name exists already. Nothing was written.
         StorageError: the disk is full or refuses.
     """
     encode = {"csv": _csv, "parquet": _parquet}[form]
@@ -93,6 +94,7 @@ def write_tables(made: Iterable[Table], folder: Path, form: str) -> list[Path]:
         raise RunFolderError(f"{there[0]} exists already; choose another folder with --out, or remove it")
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} exists and is not a folder; choose another with --out")
+    # Everything is encoded before the first file is written, so that a missing package leaves no partial export.
     contents = [encode(table) for table in made]
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +119,7 @@ def _round(line: Mapping[str, Any]) -> Row:
 
 
 def _participation(line: Mapping[str, Any]) -> list[Row]:
-    """One row a client of the cohort; `place` is where in the round's order its work was added."""
+    """Builds one row per client of the cohort. `place` is its update's position in the order of aggregation, from 1."""
     places = {client: place for place, client in enumerate(line["clients"], start=1)}
     return [{"round": line["round"], "client": client, "place": places.get(client)} for client in line["cohort"]]
 
@@ -132,7 +134,7 @@ def _group_rounds(line: Mapping[str, Any]) -> list[Row]:
 
 
 def _charges(line: Mapping[str, Any]) -> list[Row]:
-    """One row a client of the cohort; for the whole population's account one row without a client, too."""
+    """Builds one row per client of the cohort. The whole population's account adds one row without a client."""
     epsilon: Mapping[str, float] = line["epsilon"]
     told = {"round", "clients", "refused", "steps", "epsilon", "own"}
     more = flat({key: value for key, value in line.items() if key not in told})
@@ -158,7 +160,7 @@ def _charges(line: Mapping[str, Any]) -> list[Row]:
 
 
 def _own(line: Mapping[str, Any], account: str) -> Row:
-    """On a joint ledger: what the account spent in this run by itself."""
+    """Returns what the account spent in this run by itself, on a joint ledger only."""
     return {"own": line["own"].get(account)} if "own" in line else {}
 
 
@@ -168,10 +170,14 @@ def _clients(
     ledger: Iterable[Mapping[str, Any]],
     privacy: Mapping[str, Any] | None,
 ) -> list[Row]:
-    """One row a client: what it holds, how the final model does there, what it spent (on a joint ledger in this run by
-    itself, which is known of all). None of too many clients, of which the run folder has tallies only."""
+    """Builds one row per client, with its data, the final model's scores on its test rows, and its epsilon.
+
+    On a joint ledger, epsilon is that of this run by itself, which is known for every client. There are no rows if the
+    run has so many clients that its folder has only tallies.
+    """
     spent: dict[str, float] = {}
     for line in ledger:
+        # A later line replaces a client's earlier epsilon, since epsilon is cumulative.
         spent |= line.get("own", line["epsilon"])
     private = privacy is not None and "population" not in spent
     column = "own" if privacy and privacy.get("joint") else "epsilon"
@@ -207,13 +213,13 @@ def _gaps(fairness: Mapping[str, Any] | None) -> list[Row]:
 
 
 def _measured(name: str, columns: Iterable[str], found: Mapping[str, Any]) -> Row:
-    """A group's figures; `name` is such as `sex*race=Female, Black`."""
+    """Builds a row of a group's figures. `name` has the form `sex*race=Female, Black`."""
     column = max((each for each in columns if name.startswith(f"{each}=")), key=len)
     return {"column": column, "group": name.removeprefix(f"{column}="), **_bounded(found)}
 
 
 def _bounded(found: Mapping[str, Any]) -> Row:
-    """Figures, each with its interval's ends beside it as `.low` and `.high`."""
+    """Builds a row of figures, each with the ends of its interval as `.low` and `.high`."""
     intervals = found.get("intervals") or {}
     row: Row = {}
     for key, value in flat({key: value for key, value in found.items() if key != "intervals"}).items():
@@ -224,7 +230,7 @@ def _bounded(found: Mapping[str, Any]) -> Row:
 
 
 def _summary(result: Mapping[str, Any]) -> Row:
-    """The result on one row; what is by group or is text about it stays out."""
+    """Builds one row of the result, without figures by group and without the descriptions of what was released."""
     kept = {key: value for key, value in result.items() if key != "released"}
     if kept.get("fairness"):
         kept["fairness"] = {key: value for key, value in kept["fairness"].items() if key not in {"groups", "columns"}}
@@ -232,7 +238,7 @@ def _summary(result: Mapping[str, Any]) -> Row:
 
 
 def flat(value: Mapping[str, Any], above: str = "") -> Row:
-    """Nested keys as dotted columns; lists as JSON text.
+    """Flattens nested keys into dotted columns, and writes lists as JSON text.
 
     >>> flat({"round": 1, "test": {"accuracy": 0.5}, "epsilon": None, "layers": [3, 4]})
     {'round': 1, 'test.accuracy': 0.5, 'epsilon': None, 'layers': '[3, 4]'}
@@ -250,7 +256,7 @@ def flat(value: Mapping[str, Any], above: str = "") -> Row:
 
 
 def _csv(table: Table) -> bytes:
-    """RFC 4180 in UTF-8; floats in the fewest digits that read back equal, booleans as true and false."""
+    """Encodes as RFC 4180 in UTF-8. Floats have the fewest digits that read back equal, booleans are true and false."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     columns = table.columns
@@ -279,7 +285,7 @@ def _parquet(table: Table) -> bytes:
 
 
 def _of_one_kind(values: list[Any]) -> list[Any]:
-    """Whole numbers as floats where a column has both, and text for a column of several kinds."""
+    """Converts integers to floats where a column has both, and columns of several other kinds to text."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) <= 1:
         return values

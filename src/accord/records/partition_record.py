@@ -1,4 +1,4 @@
-"""Who holds what as the report reads it: `partition.json` in either form, listed in full or summed up."""
+"""Reads the rows of each client from `partition.json` in either form, listed in full or summarised."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Holders:
-    """The clients and what they hold.
+    """The clients and their numbers of rows.
 
     Attributes:
-        population: how many clients there are.
-        listed: entries of all of them, or of the first few where there are too many.
-        sizes: every number of training rows that some client holds, ascending.
-        clients: how many clients hold so many, shape of `sizes`.
+        population: number of clients.
+        listed: entries of all clients, or of the first few where there are too many.
+        sizes: the distinct numbers of training rows of a client, ascending, shape `[sizes]`.
+        clients: number of clients of each size, same shape as `sizes`.
     """
 
     population: int
@@ -31,25 +31,26 @@ class Holders:
 
     @property
     def rows(self) -> int:
-        """Training rows of all clients."""
+        """Training rows of all clients together."""
         return int((self.sizes * self.clients).sum())
 
     @property
     def fewest(self) -> int:
-        """Rows of the client that holds least; 0 without clients."""
+        """Rows of the smallest client, or 0 without clients."""
         return int(self.sizes[0]) if len(self.sizes) else 0
 
     @property
     def most(self) -> int:
-        """Rows of the client that holds most; 0 without clients."""
+        """Rows of the largest client, or 0 without clients."""
         return int(self.sizes[-1]) if len(self.sizes) else 0
 
     @property
     def median(self) -> float:
-        """Rows of the client in the middle, or the mean of the two there; 0 without clients."""
+        """Median of the rows of a client, or 0 without clients."""
         if self.population == 0:
             return 0.0
         middle = [(self.population - 1) // 2, self.population // 2]
+        # The median is read from the cumulative counts, so that a million clients need no million entries.
         places = np.searchsorted(np.cumsum(self.clients), middle, side="right")
         return float(self.sizes[places].mean())
 

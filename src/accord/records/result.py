@@ -1,6 +1,6 @@
-"""`result.json`: what a run says of itself when it ends, each figure taken from its records.
+"""Builds `result.json`, a run's summary at its end, with every figure taken from the run's records.
 
-Sums over rounds come from the round records, epsilon from the ledger, scores from the evaluation handed in.
+Sums over rounds come from the round records, epsilon from the ledger, and scores from the evaluation passed in.
 """
 
 import resource
@@ -21,16 +21,17 @@ from accord.tasks.classification import CLASSIFICATION
 
 
 def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[str, Any] | None:
-    """The privacy section: the guarantee and what it came to, the headline being the worst account's epsilon.
+    """Builds the privacy section: the guarantee and the epsilon spent. The headline is the worst account's epsilon.
 
     Args:
-        ledger: the accounts after the last finished round; None without privacy.
-        entry: the run's place in a joint ledger. Then all figures but those under `joint.own` are of all its runs
-            together, and rounds that were charged but not finished count, as the file has them.
+        ledger: the accounts after the last finished round. None without privacy.
+        entry: the run's entry in a joint ledger. All figures but those under `joint.own` then cover all of its runs
+            together. Rounds that were charged but not finished count, as in the file.
     """
     if ledger is None:
         return None
     if entry is not None:
+        # Replaces the ledger in memory, which lacks rounds that were charged by a process that was killed.
         ledger = entry.charged(ledger)
     plan, spent = ledger.plan, ledger.epsilons()
     return {
@@ -51,7 +52,7 @@ def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[s
 
 
 def _joint(ledger: Ledger, entry: Entry) -> dict[str, Any]:
-    """Which joint ledger the figures are of, and what the run charged by itself."""
+    """Identifies the joint ledger of the figures, and adds what the run charged by itself."""
     own = _spread(ledger.alone().epsilons())
     return {
         "ledger": str(entry.path),
@@ -79,18 +80,18 @@ def released(
     predictions: bool = False,
     words: Words = CLASSIFICATION.words,
 ) -> list[dict[str, str]]:
-    """What left the clients or was computed from their data, and under which terms.
+    """Lists what left the clients or was computed from their data, and under which terms.
 
     Args:
         plan: the privacy plan.
-        groups: whether group counts on the test rows are.
-        per_client: whether scores on each client's share of the test rows are.
+        groups: whether group counts on the test rows are computed.
+        per_client: whether scores on each client's share of the test rows are computed.
         twin: whether a model was also trained without privacy.
-        personal: whether models that clients keep to themselves were judged there.
-        fine_tune: whether the model was judged at clients after further training there.
+        personal: whether the clients' personal models were evaluated.
+        fine_tune: whether the model was evaluated after fine-tuning at clients.
         early_stopping: whether held-out test rows decided when to stop and which round's model is kept.
-        predictions: whether the test rows were written one by one.
-        words: what the kind of task calls what was computed.
+        predictions: whether predictions for single test rows were written.
+        words: the task kind's words for what was computed.
     """
     score, sums = words.released_score, words.released_sums
     if plan is None:
@@ -141,7 +142,7 @@ def released(
 
 
 def totals(rounds: Sequence[RoundRecord], recovered: int) -> dict[str, Any]:
-    """Communication, faults, time and speed, summed over the rounds.
+    """Sums communication, faults, time and throughput over the rounds.
 
     Args:
         rounds: the run's records.
@@ -169,10 +170,11 @@ def totals(rounds: Sequence[RoundRecord], recovered: int) -> dict[str, Any]:
 
 
 def peak_rss_mb() -> float:
-    """The process's largest resident memory so far, in MB (2^20 bytes)."""
+    """Returns the process's peak resident memory so far, in MB (2^20 bytes)."""
     status = Path("/proc/self/status")
     if status.exists():  # what getrusage tells on Linux begins with the memory of the process that started this one
         kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]
         return float(kilobytes) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS reports bytes, other systems kilobytes.
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

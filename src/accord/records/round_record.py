@@ -1,6 +1,6 @@
-"""What a round leaves behind: one frozen value, one line of `rounds.jsonl`.
+"""The record of a round, one frozen value that is stored as one line of `rounds.jsonl`.
 
-Counts and sums only, so that records add up over clients, rounds and sites.
+It has only counts and sums, so that records add up over clients, rounds and sites.
 """
 
 import math
@@ -14,11 +14,11 @@ from accord.tasks.kinds import kind_of_scores
 
 @dataclass(frozen=True)
 class TestScores:
-    """The model on the test set.
+    """Scores of the model on the test set.
 
     Attributes:
-        scores: name to value; None where it is not finite. Which there are, the task kind says.
-        n: test rows.
+        scores: values by name, None where a value is not finite. The task kind defines the names.
+        n: number of test rows.
     """
 
     __test__ = False  # not a pytest class
@@ -27,16 +27,16 @@ class TestScores:
     n: int
 
     def __getitem__(self, name: str) -> float | None:
-        """A score by name; None where there is none of that name."""
+        """Returns a score by name, or None if there is none of that name."""
         return self.scores.get(name)
 
     @property
     def kind(self) -> TaskKind:
-        """The kind of task that has such scores."""
+        """The kind of task that has these scores."""
         return kind_of_scores(self.scores)
 
     def as_json(self) -> dict[str, Any]:
-        """The scores as JSON-ready values; `accuracy` and `loss` are there for every kind, null where it has none."""
+        """Returns JSON-ready values. `accuracy` and `loss` are present for every kind, null where the kind has none."""
         return {"accuracy": None, "loss": None, "n": self.n, **self.scores}
 
     @staticmethod
@@ -49,7 +49,7 @@ class TestScores:
 
 @dataclass(frozen=True)
 class EpsilonSpread:
-    """epsilon over the clients so far: those that never took part count with 0."""
+    """Spread of epsilon over the clients so far. Clients that never took part count as 0."""
 
     min: float
     median: float
@@ -61,24 +61,25 @@ class RoundRecord:
     """One finished round.
 
     Attributes:
-        round: counted from 1.
-        cohort: clients sampled.
-        clients: clients whose work went into the model, in the order it was added.
-        refused: clients the ledger kept out because the round would have passed their budget.
-        samples: training samples processed, padding not counted.
+        round: number of the round, from 1.
+        cohort: the sampled clients.
+        clients: clients whose updates went into the model, in the order of aggregation.
+        refused: clients that the ledger excluded because the round would have exceeded their budget.
+        samples: number of training samples processed, without padding.
         steps: local steps over all clients.
-        test: scores after the round, None in rounds that are not evaluated.
-        groups: the mean score of the test rows by group column and group, None where fairness is off or the round is
-            not evaluated.
-        epsilon: spread over the clients after the round, None without privacy.
-        uplink_bytes: parameters sent by clients.
-        downlink_bytes: parameters sent to clients.
-        messages: both ways.
-        seconds: wall time by stage: `train`, `evaluate`, `records` (writing the round before this one).
-        padding: rows of padding computed beside the samples, where clients of unlike size are stacked; None under
-            sample- and batch-level privacy, where it would tell the sizes of private batches.
-        measures: what the program says of the round, such as the clip norm it used.
-        validation: scores on the rows held out for early stopping, None without it and where `test` is.
+        test: scores after the round. None in rounds that are not evaluated.
+        groups: the mean score of the test rows by group column and group. None if fairness is off or the round is not
+            evaluated.
+        epsilon: spread over the clients after the round. None without privacy.
+        uplink_bytes: bytes of parameters sent by clients.
+        downlink_bytes: bytes of parameters sent to clients.
+        messages: number of messages in both directions.
+        seconds: wall time by stage: `train`, `evaluate`, `records` (the time to write the previous round's record).
+        padding: rows of padding computed beside the samples, where clients of different sizes are stacked. None under
+            sample- and batch-level privacy, where it would reveal the sizes of private batches.
+        measures: measurements of the round made by the program, such as the clip norm it used.
+        validation: scores on the validation rows of early stopping. None without early stopping, and where `test` is
+            None.
     """
 
     round: int
@@ -100,11 +101,11 @@ class RoundRecord:
 
     @property
     def by_group(self) -> str:
-        """What `groups` holds, such as `accuracy`."""
+        """The name of the score in `groups`, such as `accuracy`."""
         return kind_of_scores(self.test.scores if self.test is not None else ()).local.name
 
     def as_json(self) -> dict[str, Any]:
-        """The record as JSON-ready values."""
+        """Returns the record as JSON-ready values."""
         evaluated = {"test": self.test, "validation": self.validation}
         return asdict(self) | {name: None if each is None else each.as_json() for name, each in evaluated.items()}
 
@@ -115,13 +116,14 @@ class RoundRecord:
         for name in ("cohort", "clients", "refused"):
             fields[name] = tuple(fields[name])
         fields["test"] = TestScores.from_json(fields["test"]) if fields["test"] else None
+        # `get`, because records of earlier versions have no such key.
         fields["validation"] = TestScores.from_json(fields["validation"]) if fields.get("validation") else None
         fields["epsilon"] = EpsilonSpread(**fields["epsilon"]) if fields["epsilon"] else None
         return RoundRecord(**fields)
 
 
 def finite(value: float) -> float | None:
-    """`value`, or None where JSON has no number for it (NaN, infinity).
+    """Returns `value`, or None where JSON has no number for it (NaN, infinity).
 
     >>> finite(float("nan")) is None, finite(0.5)
     (True, 0.5)

@@ -1,4 +1,4 @@
-"""The runs in a folder at a glance, read off their records alone: no model is loaded."""
+"""Lists the runs in a folder from their records alone, without loading a model."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -18,18 +18,18 @@ _DEPTH = 3
 
 @dataclass(frozen=True)
 class ListedRun:
-    """One run.
+    """One run in the list.
 
     Attributes:
-        folder: where it is.
-        study: what it is called; of an unfinished run the folder's name.
-        status: `done`, `stopped`, `running` (another process is at work in it), `unfinished`, or `damaged`.
-        rounds: finished.
-        planned_rounds: asked for; None where the study cannot be read.
-        metric: the headline score of its kind of task, such as `accuracy`; None before the first evaluation.
+        folder: its path.
+        study: the study's name. For an unfinished run, the folder's name.
+        status: `done`, `stopped`, `running` (another process has locked it), `unfinished`, or `damaged`.
+        rounds: number of finished rounds.
+        planned_rounds: number of rounds asked for. None where the study cannot be read.
+        metric: the headline score of its kind of task, such as `accuracy`. None before the first evaluation.
         score: its value on the test rows.
-        epsilon: spent by the worst client; None without privacy.
-        when: of its last record, ISO 8601 with the local offset.
+        epsilon: epsilon spent by the worst client. None without privacy.
+        when: time of its last record, in ISO 8601 with the local offset.
     """
 
     folder: str
@@ -43,15 +43,15 @@ class ListedRun:
     when: str
 
     def as_json(self) -> dict[str, Any]:
-        """As one JSON object."""
+        """Returns the run as one JSON object."""
         return asdict(self)
 
 
 def list_runs(folder: Path) -> list[ListedRun]:
-    """The runs in a folder and below, oldest first; of a run folder that run alone.
+    """Lists the runs in a folder and below, oldest first. If the folder is a run folder, lists that run alone.
 
     Raises:
-        RunFolderError: there is no such folder, or it cannot be looked into.
+        RunFolderError: there is no such folder, or it cannot be listed.
     """
     if not folder.is_dir():
         raise RunFolderError(
@@ -65,7 +65,7 @@ def list_runs(folder: Path) -> list[ListedRun]:
 
 
 def read_run(folder: Path) -> ListedRun:
-    """What a run folder's records say; a damaged one is listed as that."""
+    """Reads a run folder's records. A damaged folder gets the status `damaged`."""
     ended = folder / "result.json"
     try:
         if ended.is_file():
@@ -74,6 +74,7 @@ def read_run(folder: Path) -> ListedRun:
                 folder, result["study"], result["status"], result, result["rounds"], result["planned_rounds"]
             )
         lines = store.read_lines(folder / "rounds.jsonl")
+        # A run that was killed leaves its lock file, but the system has released the lock.
         status = "running" if store.is_locked(folder) else "unfinished"
         return _listed(folder, folder.name, status, _unfinished(lines), len(lines), _planned(folder))
     except (RunFolderError, KeyError, TypeError, AttributeError):
@@ -92,7 +93,7 @@ def _listed(
 
 
 def _unfinished(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the last round's record says, in the form of a result."""
+    """Builds the part of a result that the last records of an unfinished run contain."""
     scored = next((line["test"] for line in reversed(lines) if line.get("test")), None)
     charged = lines[-1].get("epsilon") if lines else None
     return {"test": scored, "privacy": None if charged is None else {"epsilon": charged["max"]}}
@@ -111,12 +112,13 @@ def _when(folder: Path) -> str:
 
 
 def _modified(folder: Path) -> float:
-    """When the run's last record was written, in seconds since the epoch."""
+    """Returns when the run's last record was written, in seconds since the epoch."""
     records = (folder / name for name in ("result.json", "rounds.jsonl", "study.yaml"))
     return max((path.stat().st_mtime for path in records if path.is_file()), default=folder.stat().st_mtime)
 
 
 def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
+    # Both files, because a sweep's folder has a `study.yaml`, too.
     if (folder / "study.yaml").is_file() and (folder / "partition.json").is_file():
         yield folder  # its twin is part of it
         return
