@@ -1,4 +1,4 @@
-"""Clipping, noise, accounting, the plan that binds them, and the ledger that refuses.
+"""Clipping, noise, accounting, the privacy plan, and the ledger that enforces budgets.
 
-A leaf: imports `core` alone.
+This package imports only `core`.
 """

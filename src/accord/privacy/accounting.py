@@ -1,18 +1,17 @@
-"""epsilon of mechanisms applied again and again, by dp-accounting.
+"""Computes the epsilon of repeated mechanisms with dp-accounting.
 
-Mechanisms are data (`dp_accounting.DpEvent`); what they cost is computed here and nowhere else, and the
-arithmetic is the library's. Three accountants:
+A mechanism is described by a `dp_accounting.DpEvent`. Its cost is computed only in this module, by that library.
+There are three accountants:
 
-- `rdp`: Renyi DP (Mironov 2017, arXiv 1702.07476), converted to (epsilon, delta) as dp-accounting does
+- `rdp` is Renyi DP (Mironov 2017, arXiv 1702.07476). It is converted to (epsilon, delta) as dp-accounting does
   (Canonne, Kamath & Steinke 2020, arXiv 2004.00010, Proposition 12, version 4).
-- `pld`: privacy loss distributions (Koskela, Jalko & Honkela 2020; Doroshenko et al. 2022), the tightest.
-- `rdp2017`: the same Renyi values at the orders TensorFlow Privacy used then, converted by Mironov 2017,
-  Proposition 3: epsilon = min over alpha of rdp(alpha) + log(1/delta)/(alpha - 1). Looser, so still an upper
-  bound; it is what papers and tutorials before 2020 print.
+- `pld` uses privacy loss distributions (Koskela, Jalko & Honkela 2020; Doroshenko et al. 2022). It is the tightest.
+- `rdp2017` takes the same Renyi values at the orders that TensorFlow Privacy used then. It converts them by Mironov
+  2017, Proposition 3, epsilon = min over alpha of rdp(alpha) + log(1/delta)/(alpha - 1). This is looser, so still an
+  upper bound. Papers and tutorials before 2020 print it.
 
-Several mechanisms compose in each: Renyi values add up order by order (Mironov 2017, Proposition 1), loss
-distributions are convolved by the library. What an accountant cannot compose is refused (`PrivacyError`), never
-estimated.
+Each accountant composes several mechanisms. Renyi values add up order by order (Mironov 2017, Proposition 1), and the
+library convolves loss distributions. What an accountant cannot compose is refused (`PrivacyError`), never estimated.
 """
 
 import logging
@@ -33,8 +32,10 @@ from accord.core.errors import PrivacyError
 Accountant = Literal["rdp", "pld", "rdp2017"]
 Relation = Literal["add_remove", "replace_one"]
 Events = tuple[tuple[dp_accounting.DpEvent, int, Relation], ...]
-"""Mechanisms that one account was charged: each with how often it was applied, and the neighbouring relation its noise
-multiplier is stated for."""
+"""Mechanisms charged to one account, each as (event, number of applications, neighbouring relation).
+
+The relation is the one for which the event's noise multiplier is stated.
+"""
 
 _RELATIONS = {
     "add_remove": dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
@@ -46,7 +47,7 @@ _ORDERS_2017 = (1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0, 4.5, *range(5, 6
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """dp-accounting logs each Renyi order it leaves out; leaving one out only raises epsilon."""
+    """Silences dp-accounting, which logs each Renyi order it leaves out. Leaving one out only raises epsilon."""
     logger = logging.getLogger("absl")
     before = logger.disabled
     logger.disabled = True
@@ -64,19 +65,19 @@ def _refused(error: Exception, accountant: str) -> PrivacyError:
 def _rdp_of_one(
     event: dp_accounting.DpEvent, relation: Relation, orders: tuple[float, ...] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Orders and Renyi DP of one application; the library's cost is here, so it is remembered."""
+    """Orders and Renyi DP of one application. Cached, since nearly all accounting time is spent in this call."""
     accountant = rdp.RdpAccountant(orders, _RELATIONS[relation])
     with _quiet():
         accountant.compose(event)
     return np.asarray(accountant.orders, dtype=float), np.asarray(accountant.rdp, dtype=float)
 
 
-# Whole orders are computed in closed form, an order of magnitude faster than the fractional ones; fewer orders
-# can only raise epsilon, so what fits a budget by these alone fits it.
+# Integer orders have a closed form, which is ten times as fast as the series for fractional ones. Using fewer orders
+# can only raise epsilon, so a plan that fits a budget at these orders alone fits it.
 _WHOLE_ORDERS = (*range(2, 64), 128, 256, 512, 1024)
 _LADDER = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 63, 128, 256, 512, 1024)
 _ORDERS = tuple(float(order) for order in rdp.RdpAccountant().orders)
-"""dp-accounting's own."""
+"""The default orders of dp-accounting."""
 
 
 @lru_cache(maxsize=65536)
@@ -85,8 +86,10 @@ def _rdp_at_order(event: dp_accounting.DpEvent, relation: Relation, order: float
 
 
 def _rdp_sum(events: Events, orders: tuple[float, ...] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Orders, and the Renyi DP of all applications together: it composes by addition (Mironov 2017, Proposition 1),
-    which is what RdpAccountant does."""
+    """Orders, and the Renyi DP of all applications together.
+
+    Renyi DP composes by addition (Mironov 2017, Proposition 1), as in `RdpAccountant`.
+    """
     (first, count, relation), *others = events
     found, one = _rdp_of_one(first, relation, orders)
     total = count * one
@@ -100,19 +103,22 @@ def _rdp_epsilon(events: Events, delta: float) -> float:
     if whole is None:
         return _rdp_at(None, events, delta)
     low, _, high = whole
-    # The lowest has the least Renyi DP, by which the library finds that epsilon is 0.
+    # Keep the lowest order: it has the least Renyi DP, from which the library recognises that epsilon is 0.
     near = tuple(order for order in _ORDERS if low < order < high or order == _ORDERS[0])
     return _rdp_at(near, events, delta)
 
 
 def _best_whole_orders(events: Events, delta: float) -> tuple[float, float, float] | None:
-    """The whole order with the least epsilon and its whole neighbours (1 and infinity at the ends), between which the
-    least of all orders lies; None where that is not known of the mechanism.
+    """The integer order with the least epsilon, between its two integer neighbours.
 
     Epsilon at order a is N(a) / (a - 1), N(a) = (a - 1) rdp(a) + (a - 1) log(a - 1) - a log(a) - log(delta). For the
-    Gaussian and its Poisson sampling (a - 1) rdp(a) is a cumulant generating function, so N is convex, and a convex
-    function over a positive linear one falls and then rises: orders beyond a rise, and the fractional ones elsewhere,
-    which cost the most, need not be computed.
+    Gaussian and its Poisson sampling (a - 1) rdp(a) is a cumulant generating function, so N is convex. A convex
+    function over a positive linear one falls and then rises. So the best of all orders lies between the neighbours.
+    Orders beyond a rise need not be computed, nor fractional ones elsewhere, which cost the most.
+
+    Returns:
+        The lower neighbour, the best order and the upper neighbour, with 1 and infinity at the ends. None where the
+        mechanism is not known to have this property.
     """
     if any(relation != "add_remove" or not _is_gaussian(event) for event, _, relation in events):
         return None
@@ -121,6 +127,7 @@ def _best_whole_orders(events: Events, delta: float) -> tuple[float, float, floa
         renyi = sum(count * _rdp_at_order(event, relation, order) for event, count, relation in events)
         return renyi + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
 
+    # A coarse pass first. The curve falls and then rises, so the search stops at the first rise.
     best, least = 0, at(_LADDER[0])
     for i in range(1, len(_LADDER)):
         value = at(_LADDER[i])
@@ -167,13 +174,13 @@ def _quick_epsilon(events: Events, delta: float) -> float:
     return _rdp_at(_WHOLE_ORDERS if whole is None else (_WHOLE_ORDERS[0], whole[1]), events, delta)
 
 
-# With noise this small epsilon is in the millions, and further down the library runs out of numbers: at 1e-160 its
-# RDP accountant answers 0. Nothing below is asked of it.
+# With noise this small epsilon is in the millions. Far below, the library underflows: at 1e-160 its RDP accountant
+# returns 0. Smaller noise is therefore reported as infinite epsilon without asking the library.
 _NO_NOISE = 1e-4
 
 
 def _noise_of(event: dp_accounting.DpEvent) -> float:
-    """The noise multiplier of a Gaussian, sampled or not; infinite for other events, which the library judges."""
+    """The noise multiplier of a Gaussian, sampled or not. Infinity for other events, which the library decides on."""
     sampled = (dp_accounting.PoissonSampledDpEvent, dp_accounting.SampledWithoutReplacementDpEvent)
     inner = event.event if isinstance(event, sampled) else event
     return float(inner.noise_multiplier) if isinstance(inner, dp_accounting.GaussianDpEvent) else math.inf
@@ -197,15 +204,16 @@ def epsilon(
     *,
     quick: bool = False,
 ) -> float:
-    """epsilon after `count` applications of `event`, at `delta`; infinite where no finite one is known.
+    """epsilon after `count` applications of `event`, at `delta`. Infinite where no finite one is known.
 
     Args:
         event: one application of the mechanism.
-        count: how often it was applied; 0 costs nothing.
+        count: number of applications. 0 costs nothing.
         delta: strictly between 0 and 1.
         accountant: which bound.
-        relation: the neighbouring relation the event's noise multiplier is stated for.
-        quick: an upper bound on accountant rdp's figure at a tenth of its cost; of the others, the figure itself.
+        relation: the neighbouring relation for which the event's noise multiplier is stated.
+        quick: give an upper bound on the value of accountant rdp, at a tenth of its cost. The other accountants return
+            their exact value all the same.
 
     Raises:
         PrivacyError: an unknown accountant, or an event it cannot account.
@@ -222,11 +230,11 @@ def epsilon(
 
 @lru_cache(maxsize=65536)
 def epsilon_of(events: Events, delta: float, accountant: Accountant = "rdp", *, quick: bool = False) -> float:
-    """epsilon after several mechanisms, each applied so often, at `delta`; infinite where no finite one is known.
+    """epsilon of several mechanisms together, at `delta`. Infinite where no finite one is known.
 
     Args:
-        events: what was applied, how often (0 costs nothing), and the relation: the same for all, since guarantees for
-            different neighbours do not add up.
+        events: mechanisms, number of applications (0 costs nothing), and relation. The relation must be the same for
+            all, since guarantees for different neighbours do not add up.
         delta: strictly between 0 and 1.
         accountant: which bound.
         quick: as in `epsilon`.
@@ -261,7 +269,7 @@ def epsilon_of(events: Events, delta: float, accountant: Accountant = "rdp", *, 
 
 
 def _merged(events: Events) -> Events:
-    """Each mechanism once, without those never applied."""
+    """Each mechanism once with its total count, without those never applied."""
     counts: dict[tuple[dp_accounting.DpEvent, Relation], int] = {}
     for event, count, relation in events:
         if count < 0:
@@ -279,14 +287,14 @@ _LEAST_NOISE, _MOST_NOISE = 1e-2, 1e4
 
 
 def noise_for(cost: Callable[[float], float], target: float, quick: Callable[[float], float] | None = None) -> float:
-    """The smallest noise multiplier, to 1e-3 of itself, whose epsilon is <= `target`.
+    """The smallest noise multiplier, to a relative precision of 1e-3, whose epsilon is <= `target`.
 
-    The search is bisection from the safe side: what is returned was itself found to meet the target.
+    The search approaches from the safe side. The value that it returns was itself checked against the target.
 
     Args:
-        cost: epsilon by noise multiplier; falls as noise grows.
+        cost: epsilon as a function of the noise multiplier. Decreasing.
         target: epsilon to stay within.
-        quick: an upper bound on `cost` that is cheaper, to come near with; None where there is none.
+        quick: a cheaper upper bound on `cost`, used to come near the target. None where there is none.
 
     Raises:
         PrivacyError: no noise multiplier up to 10,000 meets the target.
@@ -304,7 +312,7 @@ def noise_for(cost: Callable[[float], float], target: float, quick: Callable[[fl
     high = _bisect(near, target, low, high)
     if quick is None:
         return high
-    # The bound is a few percent loose: step down from where it meets the target to where the figure does not.
+    # The quick bound is a few percent loose. Step down from its answer until the exact epsilon exceeds the target.
     low = high
     while low > _LEAST_NOISE and cost(low) <= target:
         low, high = low * 0.97, low
@@ -312,11 +320,12 @@ def noise_for(cost: Callable[[float], float], target: float, quick: Callable[[fl
 
 
 def _interpolate(cost: Callable[[float], float], target: float, low: float, high: float) -> float:
-    """As `_bisect`, in fewer steps where `cost` is nearly a power of the noise between `low` and `high`."""
+    """As `_bisect`, in fewer steps where `cost` is nearly a power law between `low` and `high`."""
     at_low, at_high = cost(low), cost(high)
     while high - low > 1e-3 * high:
         slope = math.log(at_high / at_low) / math.log(high / low)
-        # A little to the safe side of where the power law meets the target, then just below it.
+        # Probe slightly on the safe side of where the power law meets the target, and then just below that. If the
+        # two probes lie on either side of the target, the interval is already as narrow as asked for.
         middle = low * (target / at_low) ** (1 / slope) * (1 + 2e-4)
         if not low < middle < high:
             return _bisect(cost, target, low, high)
@@ -334,6 +343,7 @@ def _interpolate(cost: Callable[[float], float], target: float, low: float, high
 
 
 def _bisect(cost: Callable[[float], float], target: float, low: float, high: float) -> float:
+    # Invariant: `high` meets the target. Geometric means, since noise multipliers span orders of magnitude.
     while high - low > 1e-3 * high:
         middle = math.sqrt(low * high)
         if cost(middle) <= target:
@@ -347,7 +357,7 @@ def steps_within(cost: Callable[[int], float], target: float, limit: int = 10**8
     """The largest number of applications whose epsilon is <= `target`, at most `limit`.
 
     Args:
-        cost: epsilon by number of applications; grows with it.
+        cost: epsilon as a function of the number of applications. Increasing.
         target: the budget.
         limit: where to stop looking.
 
@@ -359,6 +369,7 @@ def steps_within(cost: Callable[[int], float], target: float, limit: int = 10**8
     positive(target=target)
     if cost(1) > target:
         return 0
+    # Invariant from here on: `low` is within the target, and `high` exceeds it or the limit.
     low, high = 1, 2
     while high <= limit and cost(high) <= target:
         low, high = high, high * 2

@@ -1,4 +1,4 @@
-"""Questions about a budget, answered before any training: epsilon, noise, or steps left."""
+"""Answers questions about a privacy budget without any training. They ask for epsilon, the noise, or steps left."""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,19 +13,19 @@ from accord.privacy.units import Unit
 
 @dataclass(frozen=True)
 class Question:
-    """A plan with one thing missing.
+    """A plan with one quantity missing.
 
     Attributes:
-        n: one client's training samples; unit `client`: clients.
-        batch: expected batch size; unit `client`: cohort size.
+        n: training samples of one client, or under unit `client` the number of clients.
+        batch: expected batch size, or under unit `client` the cohort size.
         delta: of (epsilon, delta).
-        noise_multiplier: standard deviation / clip norm; None asks for it.
-        epsilon: target where noise is asked for, budget where it is given.
-        epochs: passes of ceil(n / batch) steps; with a budget: passes spent.
-        steps: steps, instead of epochs; with a budget: steps spent.
-        steps_per_round: how many steps a round takes, to say rounds left.
+        noise_multiplier: standard deviation / clip norm. None asks for it.
+        epsilon: the target where noise is asked for, the budget where noise is given.
+        epochs: passes of ceil(n / batch) steps. With a budget, passes already spent.
+        steps: steps, instead of epochs. With a budget, steps already spent.
+        steps_per_round: steps that a round takes, from which rounds left are computed.
         unit: `sample`, `batch` or `client`.
-        sampling: `poisson`; unit `client` also `fixed` or `everyone`.
+        sampling: `poisson`, and under unit `client` also `fixed` or `everyone`.
         accountant: `rdp`, `pld` or `rdp2017`.
     """
 
@@ -68,10 +68,10 @@ class Question:
 
 
 def answer(question: Question) -> dict[str, Any]:
-    """What is missing, beside what was given, JSON-ready.
+    """The missing quantity and the ones given, JSON-ready.
 
-    The key `asked` says which question it was: `epsilon`, `noise` or `left`. `epsilons` has the plan's epsilon
-    by every accountant (None where one cannot account it).
+    The key `asked` names the question, `epsilon`, `noise` or `left`. `epsilons` has the plan's epsilon by every
+    accountant (None where one cannot account it).
 
     Raises:
         PrivacyError: too little is given, a number is out of its range, or delta is above 1/n.
@@ -119,8 +119,10 @@ def answer(question: Question) -> dict[str, Any]:
 
 
 def _check_delta(question: Question) -> str | None:
-    """delta above 1/n is refused. At 1/n exactly, which published figures use, it is answered with a caution:
-    nothing is trained here; a run refuses it."""
+    """Refuses delta above 1/n, and returns a caution where delta is exactly 1/n.
+
+    Published figures use 1/n. It is answered here, where nothing is trained, but a run refuses it.
+    """
     n, delta = question.n, question.delta
     if delta > 1 / n:
         raise PrivacyError(f"delta {delta:g} must be below 1/n = {1 / n:.3g}")
@@ -134,12 +136,12 @@ def _noise(question: Question, steps: int) -> float:
     def quick(noise_multiplier: float) -> float:
         return question.plan(noise_multiplier).epsilon(question.n, steps, quick=True)
 
-    question.plan(1.0)  # says what is wrong before anything is searched
+    question.plan(1.0)  # raises for a wrong question before the search begins
     return accounting.noise_for(cost, question.epsilon or 0.0, quick if question.accountant == "rdp" else None)
 
 
 _MOST = 10_000
-_PLD_NOISE, _PLD_EPSILON = 0.3, 100.0  # beyond, a loss distribution takes minutes and gigabytes
+_PLD_NOISE, _PLD_EPSILON = 0.3, 100.0  # with less noise or more epsilon, pld takes minutes and gigabytes
 
 
 def _by(question: Question, noise: float, steps: int, accountant: str) -> float | None:

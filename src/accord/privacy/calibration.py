@@ -1,6 +1,6 @@
-"""From a target epsilon to noise: the least that keeps every account within the target over the whole run.
+"""Computes the least noise that keeps every account within a target epsilon over the whole run.
 
-The noise is one for all clients. The costliest account decides it, and the others end below the target.
+All clients use the same noise. The costliest account decides it, and the others end below the target.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from accord.privacy.ledger import Spent, alike, check_together
 from accord.privacy.plan import Before, PrivacyPlan
 
 Account = tuple[int, int, Before]
-"""What noise is computed for: samples (or clients), applications over the whole run, what earlier runs charged."""
+"""Samples (or clients), applications over the whole run, and charges of earlier runs."""
 
 Plans = Callable[[float], PrivacyPlan]
 """The run's plan at a noise multiplier."""
@@ -22,7 +22,10 @@ Plans = Callable[[float], PrivacyPlan]
 Counts = NDArray[np.int64]
 
 _LEFT = 0.01
-"""Least share of a target that must be left: a run calibrated to one leaves less, and the next would train on noise."""
+"""Least share of a target that earlier runs must leave.
+
+A run calibrated to the target leaves less than this, and the next run would train on noise.
+"""
 
 
 def calibrated(plan: Plans, accounts: Sequence[Account], target: float) -> float:
@@ -31,7 +34,7 @@ def calibrated(plan: Plans, accounts: Sequence[Account], target: float) -> float
     Args:
         plan: the run's plan at a noise multiplier.
         accounts: as `planned_accounts` gives them.
-        target: epsilon, of this run and all before it together.
+        target: epsilon of this run and all earlier ones together.
 
     Raises:
         PrivacyError: no noise meets the target, or earlier runs have spent it.
@@ -54,14 +57,14 @@ def planned_accounts(
     rounds: Counts,
     earlier: Sequence[Spent],
 ) -> list[Account]:
-    """The accounts over the whole run, those alike once, in the order of their numbers.
+    """The distinct accounts over the whole run, in the order in which `alike` numbers them.
 
     Args:
-        plan: the run's, at any noise.
+        plan: the run's plan, at any noise.
         sizes: training samples of each client, shape `[clients]`.
         steps: local steps each client takes in a round, shape `[clients]`.
-        rounds: how many rounds each account is charged for, shape `[accounts]`.
-        earlier: what earlier runs on a joint ledger charged.
+        rounds: number of rounds charged to each account, shape `[accounts]`.
+        earlier: charges of earlier runs on a joint ledger.
 
     Raises:
         PrivacyError: the guarantee of an earlier run does not add up with this one's.
@@ -96,6 +99,6 @@ def _noise_for(plan: Plans, account: Account, target: float) -> float:
     def quick(noise_multiplier: float) -> float:
         return plan(noise_multiplier).epsilon(*account, quick=True)
 
-    # With a past the quick bound may be over the target by the past alone.
+    # The quick bound may put the charges of earlier runs alone over the target. Then no noise would meet it.
     cheap = plan(1.0).accountant == "rdp" and not any(steps for _, steps in account[2])
     return accounting.noise_for(cost, target, quick if cheap else None)

@@ -1,18 +1,18 @@
-"""Joint ledgers: what several runs on one data set charged, as data, and what it comes to together.
+"""Joint ledgers, which record what several runs on one data set charged and compute their epsilon together.
 
-A joint ledger is lines. A run's header says what it charges (the mechanism as numbers), what is protected, and who
-holds which rows, by digest; then it has a line a round: clients, and the local steps each is charged. From these alone
-each account's steps under each mechanism follow, and `accounting` composes them, at whatever delta and by whichever
-accountant is asked for. A run that has ended has a line that closes it. What is not understood to the last key is
-refused: an unknown composition has no epsilon. (In the file each line also holds a digest: see `ledger_chain`.)
+A joint ledger consists of lines. A run's header gives its mechanism as numbers, the privacy unit, and a digest of the
+rows of each client. One line a round follows, with the clients and the local steps charged to each. A run that has
+ended has a closing line. These lines determine each account's steps under each mechanism. `accounting` composes them at
+any delta and by any accountant. A line with an unknown key is refused, since an unknown composition has no epsilon.
+In the file each line also has a digest (see `ledger_chain`).
 
-A round is charged once. A run taken up from a checkpoint does its rounds after it again, with the clients and the noise
-they had, and finds them charged; so no line is ever taken back, whatever other runs charged in between.
+A round is charged once. A run resumed from a checkpoint repeats the rounds after it with the same clients and the same
+noise, and finds them already charged. So no line is ever removed, whatever other runs charged in between.
 
-That later mechanisms are chosen in the light of earlier results is covered where the budget is set beforehand: a ledger
-that refuses at a fixed epsilon is a privacy filter (Rogers et al. 2016, arXiv 1605.08294; for Renyi DP Feldman and
-Zrnic 2021, arXiv 2008.11193). By accountant pld, and where a later run raises its budget after seeing results, the
-joint epsilon is that of the mechanisms as they were run, had they been chosen beforehand.
+Later mechanisms may be chosen in the light of earlier results. That is covered where the budget is set beforehand,
+since a ledger that refuses at a fixed epsilon is a privacy filter (Rogers et al. 2016, arXiv 1605.08294; for Renyi DP
+Feldman and Zrnic 2021, arXiv 2008.11193). There are two exceptions: accountant pld, and a later run that raises its
+budget after seeing results. The joint epsilon is then that of the mechanisms as run, had they been chosen beforehand.
 """
 
 import math
@@ -29,7 +29,7 @@ from accord.privacy.ledger import Ledger, Spent, check_together
 from accord.privacy.plan import AdaptiveClipping, PrivacyPlan
 
 FORMAT = 2
-"""Version of the lines; another one is refused."""
+"""Version of the line format. Other versions are refused."""
 
 _HEADER = {
     "joint_ledger", "run", "study", "holdings", "population", "sizes", "unit", "relation", "delta", "accountant",
@@ -45,11 +45,11 @@ class Charged:
     """One run in a joint ledger.
 
     Attributes:
-        run: what it is called there.
+        run: its name in the ledger.
         header: its first line.
-        plan: the mechanism, with the delta and accountant the run itself reckoned with, and no budget.
-        rounds: clients to local steps, an entry a round from round 1 on.
-        closed: whether the run has ended; one that was killed, or goes on, has not.
+        plan: the mechanism, with the delta and accountant of the run itself, and no budget.
+        rounds: clients to local steps, one entry a round, from round 1 on.
+        closed: whether the run has ended. False for a run that was killed or is still going.
     """
 
     run: str
@@ -59,7 +59,7 @@ class Charged:
     closed: bool = False
 
     def steps(self) -> NDArray[np.int64]:
-        """Steps charged to each account, shape `[accounts]`: unit `client` has one, of a step a round."""
+        """Steps charged to each account, shape `[accounts]`. Unit `client` has one account, charged a step a round."""
         if self.plan.mechanism.shared:
             return np.array([len(self.rounds)], dtype=np.int64)
         steps = np.zeros(self.header["population"], dtype=np.int64)
@@ -76,12 +76,12 @@ def header(
     """A run's first line, JSON-ready.
 
     Args:
-        run: what to call it; no other run in the file may have the name.
+        run: its name. No other run in the file may have the same name.
         study: the study's name.
         plan: what it will charge.
-        holdings: digest of the training rows and of who holds them.
+        holdings: digest of the training rows and of their assignment to clients.
         sizes: training rows of each client.
-        first: whether it is the file's first run; `sizes` is written there alone, since all runs have the same.
+        first: whether it is the file's first run. Only this one has `sizes` written, since all runs have the same.
     """
     return {
         "joint_ledger": FORMAT,
@@ -106,12 +106,12 @@ def header(
 
 
 def charge(run: str, round_number: int, steps: Mapping[int, int]) -> dict[str, Any]:
-    """A round's line, JSON-ready: which clients are charged, and the local steps each would take."""
+    """A round's line, JSON-ready, with the clients charged and the local steps each would take."""
     return {"run": run, "round": round_number, "clients": list(steps), "steps": list(steps.values())}
 
 
 def close(run: str, rounds: int) -> dict[str, Any]:
-    """A run's last line, JSON-ready: it has ended, after so many charged rounds."""
+    """A run's last line, JSON-ready. The run has ended after this number of charged rounds."""
     return {"run": run, "closed": rounds}
 
 
@@ -119,8 +119,8 @@ def parse(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[Charged, ...
     """The runs of a joint ledger, in the order of their headers.
 
     Args:
-        lines: as they stand in the file.
-        source: what to call the file in a refusal.
+        lines: the lines of the file, in order.
+        source: name of the file in error messages.
 
     Raises:
         PrivacyError: a line that is neither a header nor a charge as written here, or runs that do not compose.
@@ -134,6 +134,7 @@ def parse(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[Charged, ...
             if "joint_ledger" in line:
                 plan = _plan(line)
                 _check_place(line, next(iter(headers.values()), None))
+                # Comparing with the first run is enough: every later one was itself compared with it.
                 check_together(plan, list(plans.values())[:1])
                 run = line["run"]
                 if run in headers:
@@ -151,6 +152,7 @@ def parse(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[Charged, ...
                         raise ValueError(f"run {run} closed after {line['closed']} rounds, but has {len(rounds[run])}")
                     closed.add(run)
                     continue
+                # Rounds must be consecutive from 1. A gap would mean that a charge is missing.
                 rounds[run].append(_charges(line, headers[run]["population"], len(rounds[run]) + 1))
         except (ValueError, TypeError, PrivacyError) as error:
             raise PrivacyError(
@@ -194,7 +196,7 @@ def _plan(line: Mapping[str, Any]) -> PrivacyPlan:
 
 
 def _check_place(line: Mapping[str, Any], first: Mapping[str, Any] | None) -> None:
-    """A header must be of the data set of the file's first; the rows of each client stand in the first alone."""
+    """Checks that a header has the data set of the file's first header, which alone has the sizes of the clients."""
     population, sizes = _whole(line["population"], 1), line["sizes"]
     if first is None:
         if not isinstance(sizes, list) or len([_whole(size, 1) for size in sizes]) != population:
@@ -204,7 +206,7 @@ def _check_place(line: Mapping[str, Any], first: Mapping[str, Any] | None) -> No
 
 
 def _charges(line: Mapping[str, Any], population: int, due: int) -> dict[int, int]:
-    """Clients to steps of a charge."""
+    """The clients of a charge and their steps."""
     if line["round"] != due or isinstance(line["round"], bool):
         raise ValueError(f"round {line['round']!r} of run {line['run']} where round {due} is due")
     clients, steps = line["clients"], line["steps"]
@@ -229,7 +231,7 @@ def _number(value: Any) -> float:
 
 
 def refuse_other_data(runs: Sequence[Charged], holdings: str, population: int, source: str) -> None:
-    """Refuses runs on other rows, or on rows that others held: an account would not be the same account.
+    """Refuses runs on other rows or another assignment of rows to clients, whose accounts would not be the same.
 
     Raises:
         PrivacyError: names what differs.
@@ -247,18 +249,19 @@ def refuse_other_data(runs: Sequence[Charged], holdings: str, population: int, s
 
 
 def spent(runs: Iterable[Charged], delta: float, accountant: Accountant) -> tuple[Spent, ...]:
-    """What runs charged, an entry a mechanism; runs of one mechanism are added up.
+    """What runs charged, one entry a mechanism. Runs of the same mechanism are added up.
 
     Args:
-        runs: of one joint ledger.
-        delta: of whoever asks, as is `accountant`: not part of a mechanism.
-        accountant: by which it will be reckoned.
+        runs: runs of one joint ledger.
+        delta: delta of the plans returned. Like `accountant`, it is not part of a mechanism.
+        accountant: accountant of the plans returned.
 
     Raises:
         PrivacyError: the accountant cannot account one of them.
     """
     found: dict[PrivacyPlan, NDArray[np.int64]] = {}
     for charged in runs:
+        # Runs that differ in delta and accountant alone become one entry.
         plan, steps = replace(charged.plan, delta=delta, accountant=accountant), charged.steps()
         found[plan] = found[plan] + steps if plan in found else steps
     return tuple(Spent(plan, steps) for plan, steps in found.items())
@@ -267,18 +270,18 @@ def spent(runs: Iterable[Charged], delta: float, accountant: Accountant) -> tupl
 def summary(
     runs: Sequence[Charged], delta: float | None = None, accountant: str | None = None, source: str = "the ledger"
 ) -> dict[str, Any]:
-    """What each run charged, and epsilon of all together now; JSON-ready.
+    """What each run charged, and the epsilon of all together so far, JSON-ready.
 
     Args:
-        runs: of one joint ledger.
-        delta: at which; None takes the last run's.
-        accountant: by which; None takes the last run's.
-        source: what to call the file in a refusal.
+        runs: runs of one joint ledger.
+        delta: delta of the result. None takes the last run's.
+        accountant: accountant of the result. None takes the last run's.
+        source: name of the file in error messages.
 
     Returns:
-        `epsilon`, the worst account's; `per_client`, its spread over them; `worst`, the client (None under unit
-        `client`, where the population has one account); `population`, `delta` and `accountant`; and in `runs` what
-        each charged, with the `epsilon` it has alone.
+        `epsilon` is that of the worst account, and `per_client` the spread over accounts. `worst` is the client of that
+        account (None under unit `client`, where the population has one account). `population`, `delta` and `accountant`
+        follow. `runs` has what each run charged, with the `epsilon` of that run alone.
 
     Raises:
         PrivacyError: no run, an unknown accountant, or delta of 1/n or more.

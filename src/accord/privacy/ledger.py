@@ -1,11 +1,11 @@
-"""The ledger: what each client has spent, and who may take part in the next round.
+"""The ledger, which tracks what each client has spent and decides who may take part in the next round.
 
-Each client has an account (unit `client`: the population has one, since who was sampled is what the noise
-hides). A round is charged before its work starts, so a crash can only over-count. A client whose account
-would pass the budget does not take part. Accounts are composed from the steps really charged, by the plan's
-own event; there is no other way to write into one.
+Each client has an account. Under unit `client` the population has one, since the noise hides who was sampled. A round
+is charged before its work starts, so a crash can only over-count. A client whose account would exceed the budget does
+not take part. Accounts are composed from the steps that were charged, by the plan's own event. There is no other way to
+change one.
 
-What runs before this one charged to the same accounts (see `joint`) counts in every figure here and in every refusal.
+Charges of earlier runs to the same accounts (see `joint_ledger`) count in every epsilon and in every refusal.
 """
 
 import math
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from accord.core.errors import PrivacyError
 from accord.privacy.plan import Before, PrivacyPlan
 
-_SLACK = 1e-12  # calibration lands on the budget from below; this only absorbs the last bit
+_SLACK = 1e-12  # calibration approaches the budget from below, so this only absorbs rounding in the last bit
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Spent:
     """What earlier runs charged to the accounts under one plan.
 
     Attributes:
-        plan: the mechanism; its delta, accountant and budget are not asked.
-        steps: charged to each account, shape `[accounts]`.
+        plan: the mechanism. Its delta, accountant and budget are not used.
+        steps: steps charged to each account, shape `[accounts]`.
     """
 
     plan: PrivacyPlan
@@ -40,11 +40,11 @@ class Ledger:
 
     Attributes:
         plan: the mechanism that is charged.
-        sizes: samples behind each account, shape `[accounts]`; unit `client`: one account, the population; unit
-            `local`: the population behind each.
-        steps: steps (units `client` and `local`: rounds) charged to each account so far, shape `[accounts]`.
-        before: what earlier runs charged to the accounts.
-        kinds: accounts alike in size and in all that is `before` have the same number here, shape `[accounts]`.
+        sizes: samples behind each account, shape `[accounts]`. Unit `client` has one account, with the number of
+            clients. Under unit `local` each account has the number of clients.
+        steps: steps (rounds under units `client` and `local`) charged to each account so far, shape `[accounts]`.
+        before: charges of earlier runs to the accounts.
+        kinds: accounts with the same size and the same earlier charges share a number here, shape `[accounts]`.
     """
 
     plan: PrivacyPlan
@@ -55,12 +55,12 @@ class Ledger:
 
     @staticmethod
     def open(plan: PrivacyPlan, sizes: Sequence[int] | NDArray[np.int64], before: Sequence[Spent] = ()) -> "Ledger":
-        """A ledger with nothing spent, but for what earlier runs charged.
+        """A ledger with nothing spent except what earlier runs charged.
 
         Args:
             plan: the mechanism.
             sizes: training samples of each client. Under units `client` and `local` only their number matters.
-            before: what earlier runs charged, an entry a plan.
+            before: charges of earlier runs, one entry a plan.
 
         Raises:
             PrivacyError: delta >= 1/n for the largest n, a client without samples, hardly any noise, or an earlier
@@ -70,6 +70,7 @@ class Ledger:
         if len(accounts) == 0 or accounts.min() < 1:
             raise PrivacyError("a ledger needs at least one sample behind every account")
         plan.check_delta(int(accounts.max()))
+        # The smallest account is the costliest, since its sampling rate is the highest.
         if not math.isfinite(plan.epsilon(int(accounts.min()), 1)):
             raise PrivacyError(
                 f"privacy.noise_multiplier {plan.noise_multiplier:g} is so small that no epsilon is known; raise it"
@@ -97,10 +98,10 @@ class Ledger:
         return self._within(account, int(self.steps[account]) + steps, self.plan.budget * (1 + _SLACK))
 
     def admit(self, steps: Mapping[int, int]) -> tuple[int, ...]:
-        """Of a cohort, the clients that may take part: those whose account stays within the budget.
+        """The clients of a cohort that may take part, whose accounts stay within the budget.
 
         Args:
-            steps: client to the steps the round would charge it.
+            steps: client to the steps that the round would charge it.
         """
         if self.plan.mechanism.shared:
             return tuple(steps) if self.fits(0, 1) else ()
@@ -115,19 +116,21 @@ class Ledger:
         return tuple(client for client, fit in zip(steps, fits, strict=True) if fit)
 
     def exhausted(self, steps: int = 1) -> bool:
-        """Unit `client`: whether the population's account cannot pay for another round."""
+        """Whether the population's account cannot pay for another round (unit `client`)."""
         return not self.fits(0, steps)
 
     def charge(self, steps: Mapping[int, int], *, again: bool = False) -> "Ledger":
-        """The ledger after a round: unit `client` pays one round whoever took part; else each client its steps.
+        """The ledger after a round has been charged.
+
+        Unit `client` is charged one round whoever took part. Under the other units each client is charged its steps.
 
         Args:
             steps: client to its local steps.
-            again: the round was admitted, charged and released before, and is done again as it was (a run taken up
-                from a checkpoint): it is not held against the budget, which other runs may have spent since.
+            again: whether a run resumed from a checkpoint repeats a round that was admitted, charged and released
+                before. It is not checked against the budget, which other runs may have spent since.
 
         Raises:
-            PrivacyError: a charge that passes a budget; `admit` was not asked.
+            PrivacyError: the charge exceeds a budget, so `admit` was not asked.
         """
         if not again and (set(self.admit(steps)) != set(steps) or (self.plan.mechanism.shared and self.exhausted())):
             raise PrivacyError("a round would pass a client's privacy budget; it was not admitted")
@@ -140,13 +143,14 @@ class Ledger:
         return replace(self, steps=spent)
 
     def _charges(self, steps: Mapping[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Clients and what their local steps cost them, each of shape `[clients]`."""
+        """Clients and the cost of their local steps, each of shape `[clients]`."""
         clients = np.fromiter(steps.keys(), dtype=np.int64, count=len(steps))
+        # Negative counts pass through unchanged, so that `admit` can report them.
         costs = (count if count < 0 else self.plan.charge(count) for count in steps.values())
         return clients, np.fromiter(costs, dtype=np.int64, count=len(steps))
 
     def epsilons(self, accounts: Sequence[int] | None = None) -> NDArray[np.float64]:
-        """epsilon spent so far by each account, or by each of `accounts`; shape `[accounts]`."""
+        """epsilon spent so far by each account, or by each of `accounts`, shape `[accounts]`."""
         chosen = np.arange(len(self.sizes)) if accounts is None else np.asarray(accounts, dtype=np.int64)
         steps = self.steps[chosen]
         return _by_account(self.kinds[chosen], steps, lambda i: self._epsilon(int(chosen[i]), int(steps[i])))
@@ -165,12 +169,13 @@ _CHANGE = {"add_remove": "adding or removing one", "replace_one": "replacing one
 
 
 def check_together(plan: PrivacyPlan, others: Sequence[PrivacyPlan]) -> None:
-    """Refuses plans whose epsilons do not add up for one account: unlike in what is protected, or for which neighbours.
+    """Refuses plans whose epsilons do not add up for one account.
 
-    Units `sample` and `batch` both protect a sample of a client, and add up.
+    They do not where the plans differ in what is protected or in the neighbouring relation. Units `sample` and `batch`
+    both protect a sample of a client, and add up.
 
     Raises:
-        PrivacyError: names both.
+        PrivacyError: two plans do not add up. The message names both.
     """
     for other in others:
         mine, theirs = plan.mechanism.protects, other.mechanism.protects
@@ -188,7 +193,7 @@ def check_together(plan: PrivacyPlan, others: Sequence[PrivacyPlan]) -> None:
 
 
 def alike(sizes: NDArray[np.int64], *steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A number for each account, the same for accounts alike in size and in each of `steps`; shape `[accounts]`.
+    """A number for each account, the same for accounts with equal size and equal `steps`, shape `[accounts]`.
 
     The numbers are in the order of (size, first steps, second steps, ...).
 
@@ -197,6 +202,7 @@ def alike(sizes: NDArray[np.int64], *steps: NDArray[np.int64]) -> NDArray[np.int
     """
     kinds = _ranks(sizes)
     for column in steps:
+        # Pairs become one number each. Ranks, not the values themselves, keep these far below the limit of int64.
         ranks = _ranks(column)
         kinds = _ranks(kinds * (int(ranks.max()) + 1) + ranks)
     return kinds
@@ -210,11 +216,14 @@ def _ranks(values: NDArray[np.int64]) -> NDArray[np.int64]:
 def _by_account(
     kinds: NDArray[np.int64], steps: NDArray[np.int64], value: Callable[[int], float]
 ) -> NDArray[np.float64]:
-    """`value(i)` at each position i, asked once for all that are alike in kind and steps: of a million, few differ."""
+    """`value(i)` at each position i, computed once for all positions with equal kind and steps.
+
+    An epsilon takes milliseconds, and of a million accounts few differ.
+    """
     if len(kinds) == 0:
         return np.zeros(0)
     width = int(steps.max()) + 1
-    if int(kinds.max()) * width >= 2**62:  # the keys would overflow; there are fewer ranks than kinds
+    if int(kinds.max()) * width >= 2**62:  # keys would overflow, and ranks are smaller numbers than kinds
         kinds = _ranks(kinds)
     keys = kinds * width + steps
     found = np.unique(keys)

@@ -1,11 +1,11 @@
-"""The chain through a joint ledger: each line holds the digest of what stands before it.
+"""The hash chain of a joint ledger, in which each line contains the digest of the line before it.
 
-The digest of a line covers the line and, through the digest it holds, all before it (a hash chain: Haber and Stornetta
-1991, "How to Time-Stamp a Digital Document"). A changed, missing, added or moved line breaks the chain at the next one.
-The digest of the last line is the chain's head, and names all that is in the file.
+The digest of a line covers the line and, through the digest it contains, all lines before it (Haber and Stornetta 1991,
+"How to Time-Stamp a Digital Document"). A changed, missing, added or moved line breaks the chain at the next one. The
+digest of the last line is the chain's head, and identifies the whole contents of the file.
 
-There is no secret in it. Two things show only against a head that was noted elsewhere, such as in a run's folder: that
-lines at the very end are missing, and that somebody wrote the whole file anew with digests that fit.
+The chain uses no secret key. Two changes show only against a head that was saved elsewhere, such as in a run's folder.
+One is that lines at the very end are missing. The other is that the whole file was rewritten with digests that fit.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from typing import Any
 from accord.core.errors import PrivacyError
 
 BEFORE = "before"
-"""A line's key for the digest of what stands before it."""
+"""A line's key for the digest of the line before it."""
 START = ""
-"""The head of a file without a line."""
+"""The head of an empty file."""
 
 
 def link(line: Mapping[str, Any], head: str) -> dict[str, Any]:
-    """A line that follows on a head, ready to be written."""
+    """The line with the current head added, ready to be written."""
     return {**line, BEFORE: head}
 
 
@@ -33,7 +33,7 @@ def digest(linked: Mapping[str, Any]) -> str:
     >>> digest(link({"run": "b"}, digest(one))) == digest(link({"run": "b"}, START))
     False
     """
-    # Sorted keys: the digest is of what the line says, not of how it is spelled.
+    # Sorted keys, so that the digest depends on the content of the line and not on the order of its keys.
     return hashlib.blake2b(json.dumps(linked, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -41,14 +41,14 @@ def follow(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[list[dict[s
     """Checks a chain from its first line to its last.
 
     Args:
-        lines: as they stand in the file.
-        source: what to call the file in a refusal.
+        lines: the lines of the file, in order.
+        source: name of the file in error messages.
 
     Returns:
         The lines without their digests, and the head after each.
 
     Raises:
-        PrivacyError: a line does not follow on what stands before it; names it.
+        PrivacyError: a line does not continue the chain. The message names the line.
     """
     plain: list[dict[str, Any]] = []
     heads: list[str] = []

@@ -1,12 +1,12 @@
-"""The Gaussian mechanism: noise drawn from a named stream, added to a sum, and the result rounded.
+"""The Gaussian mechanism, which adds noise from a named stream to a sum and rounds the result.
 
-In a simulation the stream is seeded, so that a run can be repeated; whoever knows the seed can take the
-noise off again. Records therefore mark it `simulated`. It protects nobody outside a simulation.
+In a simulation the stream is seeded, so that a run can be repeated. Whoever knows the seed can subtract the noise.
+Records therefore mark it `simulated`. It protects nobody outside a simulation.
 
-In float32 the normals come from `chacha_normals.py`, under a key of 256 bits that the stream gives anew for each call,
-and are a function of that key alone: the same on every machine, at any thread count. In float64 they are NumPy's
+In float32 the normals come from `chacha_normals.py`, under a fresh key of 256 bits that the stream gives for each call.
+They are a function of that key alone, the same on every machine and at any thread count. In float64 they are NumPy's
 ziggurat (Marsaglia & Tsang 2000). Both are finite approximations of a normal law. A float32 normal is right to a unit
-or two in its last place, and none lies beyond 9.49 standard deviations, past which there is 2e-21 of the law.
+or two in its last place. None lies beyond 9.49 standard deviations, past which there is 2e-21 of the law.
 
 Sum and noise are rounded to a grid before and after they are added (see `rounding.py`).
 """
@@ -24,33 +24,33 @@ from accord.privacy import rounding
 
 
 def ready() -> None:
-    """Loads the compiled kernel, so that no round waits for it: on a machine's first private run it is compiled."""
+    """Loads the compiled kernel, so that no round waits for it. A machine's first private run compiles it."""
     from accord.privacy import chacha_normals  # noqa: F401
 
 
 def add_rounded(streams: Sequence[np.random.Generator], sums: Sequence[Tensor], std: float) -> None:
-    """Makes each client's sums what `rounding.released` makes of them and of noise from its own stream, in place.
+    """Adds noise to each client's sums and rounds them, in place, as `rounding.released` does.
 
     Args:
-        streams: one a client; advanced.
-        sums: tensors `[clients, ...]` of one dtype, float32 or float64, that need no gradient. Draws are dealt out in
-            the order of each client's indices, whatever its memory's.
-        std: the noise's standard deviation, as `PrivacyPlan.noise_std_for` gives it.
+        streams: one stream a client, advanced by the draws.
+        sums: tensors `[clients, ...]` of one dtype, float32 or float64, that need no gradient. Draws are assigned in
+            the order of each client's indices, whatever the memory layout.
+        std: standard deviation of the noise, as `PrivacyPlan.noise_std_for` gives it.
 
     Raises:
-        PrivacyError: another dtype, or a standard deviation that is not finite or is 0; nothing was changed then.
+        PrivacyError: another dtype, or a standard deviation that is not finite or is 0. Nothing was changed then.
     """
     _draw(streams, sums, std, rounding.grids(std))
 
 
 def gaussian(generator: np.random.Generator, like: Mapping[str, Tensor], std: float) -> Params:
-    """Independent N(0, std^2) for every number in `like` (Dwork & Roth 2014, Appendix A), to be added by `noised`.
+    """Draws independent N(0, std^2) for every number in `like` (Dwork & Roth 2014, Appendix A), for `noised` to add.
 
-    Drawn with each tensor's first axis laid last: in that order an engine that keeps dense weights output last adds
-    the draws as they come.
+    Draws are ordered with each tensor's first axis last. In that order an engine that stores dense weights with outputs
+    last adds the draws as they come.
 
     Args:
-        generator: the stream; advanced.
+        generator: the stream, advanced by the draws.
         like: gives names, shapes, dtype (float32 or float64) and device.
         std: standard deviation, > 0.
 
@@ -71,11 +71,11 @@ def gaussian(generator: np.random.Generator, like: Mapping[str, Tensor], std: fl
 
 
 def noised(total: Mapping[str, Tensor], noise: Mapping[str, Tensor], std: float) -> Params:
-    """What is released of a sum: it plus `noise`, rounded. Works under `vmap`.
+    """The value released for a sum, which is the sum plus `noise`, rounded. Works under `vmap`.
 
     Args:
         total: the sum.
-        noise: what `gaussian` drew with the same `std`, of the same names and shapes.
+        noise: draws of `gaussian` with the same `std`, names and shapes.
         std: standard deviation, as `PrivacyPlan.noise_std_for` gives it.
     """
     return {name: rounding.released(value, noise[name], std) for name, value in total.items()}
@@ -85,6 +85,7 @@ def _draw(
     streams: Sequence[np.random.Generator], into: Sequence[Tensor], std: float, grids: rounding.Grids | None
 ) -> None:
     """Adds noise in place, rounded to the grids where there are any."""
+    # Compare in float32: a standard deviation that rounds to 0 there would release the sum without noise.
     if not np.isfinite(std) or np.float32(std) == 0:
         raise PrivacyError(f"noise needs a finite standard deviation other than 0, not {std}")
     wrong = next((value.dtype for value in into if value.dtype not in (torch.float32, torch.float64)), None)
@@ -92,15 +93,17 @@ def _draw(
         raise PrivacyError(f"noise is drawn in float32 or float64, not {wrong}; set training.dtype")
     if any(len(value) != len(streams) for value in into):
         raise PrivacyError("noise needs a stream for each client")
-    # Loading the compiled kernel takes half a second: only those who draw noise wait for it.
+    # Imported here, since loading the compiled kernel takes half a second and runs without noise need none.
     from accord.privacy.chacha_normals import NO_GRIDS, add_normals, key_of
 
     keys = np.stack([key_of(stream) for stream in streams])
+    # One key a client and call. The tensor's number selects its part of the keystream, so draws never overlap.
     for number, value in enumerate(into):
         fast = value.dtype == torch.float32 and value.is_contiguous() and value.device.type == "cpu"
         if fast:
             add_normals(keys, number, std, *(grids or NO_GRIDS), value.view(len(value), -1).numpy())
             continue
+        # Other layouts, dtypes and devices draw into a contiguous CPU tensor first, which gives the same draws.
         drawn = torch.zeros(value.shape, dtype=value.dtype)
         if value.dtype == torch.float64:
             for i, stream in enumerate(streams):

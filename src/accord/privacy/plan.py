@@ -1,9 +1,9 @@
-"""The privacy plan: one frozen value that the mechanism and the accountant both read.
+"""The privacy plan, a single frozen value that both the mechanism and the accountant read.
 
-What a run clips to, samples with, noises by and is charged for all come from the same `PrivacyPlan`; nothing
-else feeds either, so they cannot disagree.
+The clip norm, sampling, noise and charges of a run all come from the same `PrivacyPlan`. Neither the mechanism nor the
+accountant has another source, so they cannot disagree.
 
-Sensitivity by unit, and the noise multiplier the accountant is given (std / sensitivity):
+The accountant is given std / sensitivity as the noise multiplier. Sensitivity by unit:
 
     =======  ================  ==================  ============  =======================================
     unit     sampling          relation            sensitivity   why
@@ -31,7 +31,7 @@ from accord.privacy.units import UNITS, PrivacyUnit, Unit
 Sampling = Literal["poisson", "fixed", "everyone"]
 
 LEAST_CLIP_NORM = 1e-12
-"""Below, the squares that a norm is made of come near float32's smallest number, and clipping would not hold."""
+"""For smaller clip norms, the squares in a norm would approach float32's smallest number, and clipping would fail."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,23 @@ class PrivacyPlan:
     """A mechanism and its accounting.
 
     Attributes:
-        unit: what is protected: one sample of a client (`sample`, `batch`), or a whole client, by noise at the server
-            (`client`) or by its own noise (`local`).
+        unit: what is protected. Units `sample` and `batch` protect one sample of a client. Units `client` and `local`
+            protect a whole client, by noise at the server or by noise of its own.
         clip_norm: C, the L2 bound on a sample's gradient, the batch's gradient, or the client's update.
         noise_multiplier: standard deviation of the noise divided by `clip_norm`.
         delta: of (epsilon, delta).
         accountant: `rdp`, `pld` or `rdp2017`.
-        sampling: how samples come into a batch, or clients into a cohort.
-        expected_size: expected batch size B (`sample`, `batch`) or cohort size m (`client`); None for
-            everything at once.
-        budget: epsilon no account may exceed; None where only the noise is given.
-        per_layer: each of L layers is clipped to clip_norm / sqrt(L), instead of the whole to clip_norm.
-        adaptive: how the clip norm follows the updates, unit `client`; None where it stays. `noise_multiplier` then
-            covers the sum and the count together.
+        sampling: how samples are drawn into a batch, or clients into a cohort.
+        expected_size: expected batch size B (`sample`, `batch`) or cohort size m (`client`). None takes everything at
+            once.
+        budget: epsilon that no account may exceed. None where only the noise is given.
+        per_layer: whether each of L layers is clipped to clip_norm / sqrt(L), instead of the whole to clip_norm.
+        adaptive: how the clip norm follows the updates, under unit `client`. `noise_multiplier` then covers the sum and
+            the count together. None keeps the clip norm fixed.
 
     Raises:
-        PrivacyError: an unknown unit, sampling or accountant, a combination nobody accounts, or a clip norm too small
-            to hold in float32.
+        PrivacyError: an unknown unit, sampling or accountant, a combination that no accountant supports, or a clip norm
+            too small for float32.
         ValueError: a number out of its range.
     """
 
@@ -150,15 +150,16 @@ class PrivacyPlan:
     @property
     def sensitivity(self) -> float:
         """L2 sensitivity of what the noise is added to, under `relation`."""
-        # Where one term of the sum is replaced by another, both may lie at the clip norm, opposite.
+        # Where one term of the sum replaces another, both may have norm C and point in opposite directions.
         return self.clip_norm * (2 if self.sampling == "fixed" else self.mechanism.factor)
 
     @property
     def noise_std(self) -> float:
         """Standard deviation of the noise added to every coordinate of the clipped sum (batch gradient, update).
 
-        Under adaptive clipping z_Delta times the clip norm, z_Delta = (z^-2 - (2 sigma_b)^-2)^(-1/2): together with
-        the noise on the count it costs what noise multiplier z would alone (Andrew et al. 2021, Theorem 1).
+        Under adaptive clipping it is z_Delta times the clip norm, with z_Delta = (z^-2 - (2 sigma_b)^-2)^(-1/2).
+        Together with the noise on the count it costs what noise multiplier z would alone (Andrew et al. 2021, Theorem
+        1).
         """
         if self.adaptive is None:
             return self.noise_multiplier * self.clip_norm
@@ -166,10 +167,10 @@ class PrivacyPlan:
         return float(left**-0.5) * self.clip_norm
 
     def noise_std_for(self, numbers: int) -> float:
-        """Standard deviation that the mechanism draws with: `noise_std`, widened for the rounding of a sum.
+        """Standard deviation with which the mechanism draws, which is `noise_std` widened for the rounding of a sum.
 
         Args:
-            numbers: how many numbers the sum, gradient or update has.
+            numbers: number of coordinates of the sum, gradient or update.
 
         Raises:
             PrivacyError: there are so many that the noise would double (see `rounding.std_for`).
@@ -182,7 +183,7 @@ class PrivacyPlan:
         return 1.0 if self.expected_size is None else min(1.0, self.expected_size / n)
 
     def divisor(self, n: int) -> float:
-        """What the noised sum is divided by: the expected number drawn, never the number really drawn."""
+        """What the noised sum is divided by. It is the expected number drawn, never the actual one."""
         return self.sampling_rate(n) * n
 
     def event(self, n: int) -> dp_accounting.DpEvent:
@@ -196,25 +197,25 @@ class PrivacyPlan:
         return dp_accounting.PoissonSampledDpEvent(self.sampling_rate(n), gaussian)
 
     def _gaussian(self) -> dp_accounting.GaussianDpEvent:
-        # The noise multiplier, not noise_std: under adaptive clipping it covers the noised count too.
+        # The noise multiplier, not noise_std, since under adaptive clipping it covers the noised count too.
         return dp_accounting.GaussianDpEvent(self.noise_multiplier * self.clip_norm / self.sensitivity)
 
     def charge(self, steps: int) -> int:
-        """What a round of so many local steps costs an account, in applications of `event`."""
+        """Applications of `event` that a round of `steps` local steps charges to an account."""
         return self.mechanism.charge(steps)
 
     def epsilon(self, n: int, steps: int, before: "Before" = (), *, quick: bool = False) -> float:
         """epsilon after `steps` steps (or rounds) on `n` samples (or clients), by the plan's accountant.
 
         Args:
-            n: samples behind the account; units `client` and `local`: clients.
+            n: samples behind the account, or clients under units `client` and `local`.
             steps: applications of `event`.
-            before: what the account was charged under other plans; their delta and accountant are not asked.
-            quick: give an upper bound, cheaper.
+            before: charges to the account under other plans. Their delta and accountant are not used.
+            quick: give a cheaper upper bound.
 
-        For fixed-size cohorts the lesser of two sound bounds: sampled without replacement (Wang, Balle &
-        Kasiviswanathan 2019, arXiv 1808.00087, Theorem 27) and not sampled at all, which is tighter where most
-        clients are drawn. (Of several plans, each takes the one that is less for it alone.)
+        For fixed-size cohorts epsilon is the lesser of two sound bounds. One is for sampling without replacement (Wang,
+        Balle & Kasiviswanathan 2019, arXiv 1808.00087, Theorem 27). The other ignores sampling, and is tighter where
+        most clients are drawn. With several plans, each takes the bound that is less for that plan alone.
         """
 
         def cost(event: accounting.Events) -> float:
@@ -225,19 +226,22 @@ class PrivacyPlan:
         return cost(tuple(event for bound in events for event in bound))
 
     def _bounds(self, n: int, steps: int) -> list[accounting.Events]:
-        """What `steps` applications are for the accountant, in one way or in two."""
-        # Without sampling an event is one Gaussian at the sensitivity above, which holds what the relation changes;
-        # told of replacement, the PLD accountant would double it again.
+        """The accountant's events for `steps` applications, with one entry a sound way to bound them."""
+        # `sensitivity` already includes the factor 2 of replacement, so the event is an add-or-remove Gaussian. Given
+        # the relation replace_one, the PLD accountant would double the sensitivity again.
         if self.sampling != "fixed":
             return [((self.event(n), steps, "add_remove"),)]
         return [((event, steps, self.relation),) for event in (self.event(n), self._gaussian())]
 
     def within(self, n: int, steps: int, budget: float, before: "Before" = ()) -> bool:
-        """Whether `steps` steps on `n` samples stay within `budget`; asks the quick bound first."""
+        """Whether `steps` steps on `n` samples stay within `budget`."""
+        # The quick bound is never below the exact epsilon, so a plan that it accepts needs no second computation.
         return self.epsilon(n, steps, before, quick=True) <= budget or self.epsilon(n, steps, before) <= budget
 
     def check_delta(self, n: int) -> None:
-        """delta must be below 1/n: at 1/n, publishing one whole record at random would count as private.
+        """Checks that delta is below 1/n.
+
+        At 1/n, publishing one whole record at random would count as private.
 
         Raises:
             PrivacyError: delta >= 1/n.
@@ -248,4 +252,4 @@ class PrivacyPlan:
 
 
 Before = tuple[tuple[PrivacyPlan, int], ...]
-"""What an account was charged by earlier runs: plans of one family (see `joint`), each with its steps."""
+"""Charges of earlier runs to an account, as plans with their steps. All plans compose (see `ledger.check_together`)."""

@@ -1,7 +1,7 @@
-"""The privacy units: what each protects, where its noise goes, and what an account counts.
+"""The privacy units, which define what is protected, where noise is added, and what an account counts.
 
-A unit is one value. The plan, the ledger, the engines and the words ask it, and nobody asks for its name: a new unit is
-an entry here, and a section of settings.
+A unit is one value. The plan, the ledger, the engines and the privacy statements read its attributes and never compare
+its name. So a new unit needs only an entry here and a section of settings.
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,15 @@ class PrivacyUnit:
     """What is protected, and by which mechanism.
 
     Attributes:
-        name: as a study says it.
+        name: the name in a study.
         protects: what the guarantee hides, in words. Units with the same words add up in one account.
-        noise: where it is added: to each local `step`, to the `update` that a client sends, or to the server's `sum`.
-        clips: what is clipped to the clip norm: each `sample`'s gradient, a `batch`'s, or a client's `update`.
-        amplified: whether sampling hides who takes part. Unit `local`'s server sees who sends.
+        noise: where noise is added, to each local `step`, to the `update` that a client sends, or to the server's
+            `sum`.
+        clips: what is clipped to the clip norm, each `sample`'s gradient, a `batch`'s, or a client's `update`.
+        amplified: whether sampling hides who takes part. Under unit `local` the server sees who sends.
         replaces: whether neighbours differ by replacing one, whatever the sampling.
-        factor: sensitivity of what the noise is added to, in clip norms, where neighbours differ by adding one.
-        shared: whether the whole population has one account, since who was sampled is what the noise hides.
+        factor: sensitivity of what the noise is added to, in clip norms, unless cohorts have a fixed size.
+        shared: whether the whole population has one account, since the noise hides who was sampled.
     """
 
     name: Unit
@@ -59,15 +60,15 @@ class PrivacyUnit:
 
     @property
     def counts(self) -> str:
-        """What delta and sampling rates are over."""
+        """What n counts, over which delta and sampling rates are defined."""
         return "samples" if self.noises_steps else "clients"
 
     def charge(self, steps: int) -> int:
-        """Applications of the mechanism in a round of so many local steps: one release a step, or one a round."""
+        """Applications of the mechanism in a round of `steps` local steps, either one a step or one a round."""
         return steps if self.noises_steps else 1
 
     def accounts(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many there are behind each account, shape `[accounts]`: its client's samples, or the clients.
+        """Samples of each account's client, or the number of clients, shape `[accounts]`.
 
         Args:
             sizes: training samples of each client, shape `[clients]`.
