@@ -229,7 +229,7 @@ def add_normals(keys, tensor, std, fine, coarse, targets):  # type: ignore[no-un
             into = target[start : start + left] if direct else spare[: _PER_BLOCK * blocks]
             if not direct:
                 into[:] = _F(0)
-            # Five groups of three words each. A group gives two normals a block, so 10 blocks' worth a tile.
+            # Five groups of three words each. A group gives two normals a block, so five give `_PER_BLOCK`.
             for five in range(5):
                 place = 2 * five * blocks
                 box_muller(
