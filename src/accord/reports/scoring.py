@@ -1,7 +1,7 @@
-"""How the scores of a task kind are written: accuracy of labels, errors of numbers.
+"""How the scores of a task kind are formatted, such as accuracies of labels and errors of numbers.
 
-Which scores a result has, its kind says (`accord.tasks`); tables, figures and sentences ask here. A result without
-`task` is of an earlier version, which had labels only.
+The task kind defines which scores a result has (`accord.tasks`). Tables, figures and sentences look them up here. A
+result without `task` is of an earlier version, which had classification only.
 """
 
 import math
@@ -23,11 +23,11 @@ _LEAST_ROOM = 1e-3
 
 @dataclass(frozen=True)
 class Score(base.Score):
-    """A score of the task kinds (`accord.tasks`), and how its values are written."""
+    """A score of the task kinds (`accord.tasks`) with methods that format its values."""
 
     @property
     def in_text(self) -> str:
-        """Its title within a sentence.
+        """The title as it is written within a sentence.
 
         >>> ACCURACY.in_text, RMSE.in_text, R2.in_text
         ('accuracy', 'RMSE', 'R²')
@@ -36,26 +36,26 @@ class Score(base.Score):
 
     @property
     def _of_shares(self) -> bool:
-        """Whether differences of its values are percentage points."""
+        """Whether differences of its values are in percentage points."""
         return self.form in ("share", "points")
 
     @property
     def worst(self) -> str:
-        """Where the worst are: `lowest` or `highest`."""
+        """Whether the worst values are the `lowest` or the `highest`."""
         return "highest" if self.lower_is_better else "lowest"
 
     def best(self, values: Iterable[float]) -> float:
-        """The best of at least one value."""
+        """Returns the best of at least one value."""
         return min(values) if self.lower_is_better else max(values)
 
     def ill(self, value: float | None) -> float:
-        """What sorts the worst first and the unknown last."""
+        """Returns a sort key that puts the worst values first and unknown ones last."""
         if value is None or not words.known(value):
             return float("inf")
         return -value if self.lower_is_better else value
 
     def shown(self, value: float | None) -> str:
-        """The figure as text.
+        """Formats a value.
 
         >>> ACCURACY.shown(0.912), RMSE.shown(54.2178), R2.shown(None), GAP.shown(0.109)
         ('91.2%', '54.22', '–', '10.9 points')
@@ -65,7 +65,7 @@ class Score(base.Score):
         return {"share": words.percent, "plain": words.decimal, "own": words.number}[self.form](value)
 
     def in_figure(self, value: float | None) -> str:
-        """The figure as text beside a mark, where there is no room for the unit of points.
+        """Formats a value beside a mark, where there is no room for the unit of points.
 
         >>> ACCURACY.in_figure(0.912), GAP.in_figure(0.109)
         ('91.2%', '10.9')
@@ -73,7 +73,7 @@ class Score(base.Score):
         return self.shown(value).removesuffix(" points")
 
     def apart(self, distance: float | None) -> str:
-        """How far two figures lie apart; of shares in percentage points.
+        """Formats the distance of two values, which for shares is in percentage points.
 
         >>> ACCURACY.apart(0.109), RMSE.apart(1.5)
         ('10.9 points', '1.500')
@@ -81,7 +81,7 @@ class Score(base.Score):
         return words.points(distance).lstrip("+±") if self._of_shares else self.shown(distance)
 
     def change(self, value: float | None, other: float | None) -> str:
-        """How a figure differs from another, with its sign.
+        """Formats the difference of two values with its sign.
 
         >>> ACCURACY.change(0.9, 0.919), RMSE.change(54.5, 54.2), RMSE.change(None, 1.0)
         ('−1.9 points', '+0.30', '–')
@@ -95,7 +95,7 @@ class Score(base.Score):
         return f"+{shown}" if difference > 0 else shown
 
     def span(self, ends: Any) -> str:
-        """An interval [low, high].
+        """Formats an interval [low, high].
 
         >>> ACCURACY.span([0.8, 0.9]), RMSE.span([0.5, 60.0]), RMSE.span(None), GAP.span([0.05, 0.17])
         ('80.0–90.0%', '0.5 to 60.0', '–', '5.0 to 17.0 points')
@@ -108,19 +108,19 @@ class Score(base.Score):
         return f"{low} to {high}"
 
     def half(self, found: Interval) -> str:
-        """Half an interval's width, to stand behind ±; empty where there is none."""
+        """Formats half an interval's width, as written after ±. Empty where there is no interval."""
         if found.mean is None or found.half is None:
             return ""
         return f"{100 * found.half:.1f}" if self._of_shares else self._beside(found.half, found.mean, found.half)
 
     def middle(self, found: Interval) -> str:
-        """A mean as it stands before its ±."""
+        """Formats a mean as it is written before its ±."""
         if found.mean is None or found.half is None or self._of_shares:
             return self.shown(found.mean)
         return self._beside(found.mean, found.mean, found.half)
 
     def mean(self, found: Interval) -> str:
-        """A mean with half its interval.
+        """Formats a mean with half its interval.
 
         >>> ACCURACY.mean(Interval(3, 0.9, 0.01, 0.88, 0.92)), RMSE.mean(Interval(3, 54.2, 1.0, 51.2, 57.2))
         ('90.0 ± 2.0%', '54.2 ± 3.0')
@@ -133,7 +133,7 @@ class Score(base.Score):
         return f"{self.middle(found).removesuffix(behind)} ± {self.half(found)}{behind}"
 
     def difference(self, found: Interval) -> str:
-        """A mean difference with its sign and half its interval; of shares in percentage points.
+        """Formats a mean difference with its sign and half its interval, for shares in percentage points.
 
         >>> ACCURACY.difference(Interval(3, -0.02, 0.01, -0.03, -0.01)), RMSE.difference(Interval(1, 2.5, *3 * [None]))
         ('−2.0 ± 1.0', '+2.50')
@@ -148,21 +148,25 @@ class Score(base.Score):
         return f"{'' if value == 0 else '+' if value > 0 else '−'}{abs(value):.{places}f}{behind}"
 
     def _beside(self, value: float, mean: float, half: float) -> str:
-        """The mean or its half interval: with three digits in the larger of the two, and one at least in the half."""
+        """Formats the mean or its half interval, with three digits in the larger one and at least one in the half."""
         if self.form == "plain":
             return words.decimal(value)
         scale = max(abs(mean), half)
+        # As many digits as bring the half interval to one, but at most 6 if it is tiny beside the mean.
         digits = min(6, max(3, 1 + math.ceil(math.log10(scale / half)))) if half else 3
         return words.number(value, like=scale, digits=digits)
 
     def tick(self, value: float, _: object = None) -> str:
-        """The number at a tick of an axis; points stand without their name."""
+        """Formats the number at an axis tick, without the unit of points."""
         text = f"{100 * value:.4g}" if self._of_shares else f"{value:.4g}"
         return text.replace("-", "−") + "%" * (self.form == "share")
 
     def room(self, values: Iterable[float], least: float) -> float:
-        """How far the values lie apart, at least so much of what a score can be: of 1 for shares and plain numbers, of
-        the largest value for numbers in units of their own; and never too little for floats of that size."""
+        """Returns the range of the values, or a minimum where they are closer together.
+
+        The minimum is `least` times the score's scale, which is 1 for shares and plain numbers and the largest absolute
+        value for numbers in their own units. It is never too small for floats of that size.
+        """
         known = list(values)
         largest = max(map(abs, known))
         scale = 1.0 if self.form != "own" else largest or 1.0
@@ -170,7 +174,7 @@ class Score(base.Score):
 
 
 def written(score: base.Score) -> Score:
-    """A task kind's score with its formats.
+    """Returns a task kind's score with its formatting methods.
 
     >>> written(classification.ACCURACY) == ACCURACY
     True
@@ -190,24 +194,24 @@ GAP = written(classification.CLASSIFICATION.gap)
 
 @dataclass(frozen=True)
 class Scoring:
-    """What runs of one kind of task are scored by, as reports show it; see `accord.tasks.base.TaskKind`.
+    """The scores of one kind of task as reports show them. See `accord.tasks.base.TaskKind`.
 
     Attributes:
-        task: as `result.json` has it.
+        task: the task as in `result.json`.
         words: the titles and phrases of the kind.
-        scores: in tables; the first is the headline, the first two are `main`.
+        scores: scores in tables. The first is the headline, and the first two are `main`.
         final: scores of the final model alone.
         tested: every score of the test rows.
-        beside: under the headline in a terminal.
-        local: over clients and over groups.
-        group: in the table of groups.
-        rates: of them, those that comparisons draw by group beside `local`.
-        gaps: between the groups of a column; the first is the headline.
-        gap: the first as sweeps and cards write it.
-        worst_group: of the group that fares worst, as sweeps write it.
-        on_test: comparisons' and sweeps' scores of the test rows: name to where `result.json` has it.
-        on_groups: and of the groups.
-        tenth: behind the name of the worst tenth of clients.
+        beside: scores shown below the headline in a terminal.
+        local: the score over clients and over groups.
+        group: scores in the table of groups.
+        rates: those of `group` that comparisons draw by group, in addition to `local`.
+        gaps: gaps between the groups of a column. The first is the headline.
+        gap: the first gap as sweeps and cards write it.
+        worst_group: the score of the worst group, as sweeps write it.
+        on_test: scores of the test rows in comparisons and sweeps, by name, with their keys in `result.json`.
+        on_groups: the same for scores of the groups.
+        tenth: suffix of the name of the worst tenth of clients.
         numbers: whether the target is a number, so that there are no labels, rates or probabilities.
     """
 
@@ -230,61 +234,63 @@ class Scoring:
 
     @property
     def headline(self) -> Score:
-        """The one figure, where there is room for one."""
+        """The single score shown where there is room for only one."""
         return self.scores[0]
 
     @property
     def main(self) -> tuple[Score, ...]:
-        """Drawn by round, and where there is room for two. R² is not among them: on the same rows it is the squared
-        error turned over."""
+        """The scores drawn by round, and shown where there is room for two.
+
+        R² is not among them. On the same rows it is a decreasing linear function of the squared error.
+        """
         return self.scores[:2]
 
     @property
     def section(self) -> str:
-        """The section on scores by round."""
+        """Title of the section on scores by round."""
         return self.words.section
 
     @property
     def subject(self) -> str:
-        """The section on its scores in a comparison."""
+        """Title of the section on its scores in a comparison."""
         return self.words.subject
 
     @property
     def plural(self) -> str:
-        """What its scores are called together."""
+        """The common name of its scores."""
         return self.words.plural
 
     @property
     def loss(self) -> str:
-        """What models are trained by."""
+        """The loss that models are trained with."""
         return self.words.loss
 
     @property
     def exact(self) -> str:
-        """What scores are, before "test rows"."""
+        """The words for scores before "test rows"."""
         return self.words.exact
 
     @property
     def of_group(self) -> str:
-        """What `local` is in a group."""
+        """The words for `local` in a group."""
         return self.words.of_group
 
     @property
     def behind(self) -> str:
-        """Behind what is said of clients and groups, where that is another score than the headline."""
+        """Suffix of titles on clients and groups, where `local` is another score than the headline."""
         return self.words.beside_local
 
     @property
     def worst_clients(self) -> str:
-        """Who the worst tenth are."""
+        """The words for the worst tenth of clients."""
         return self.words.worst_clients
 
     def known_final(self, result: RunResult) -> tuple[Score, ...]:
-        """The final model's further scores that a result has."""
+        """Returns the final model's further scores that a result has."""
         return tuple(score for score in self.final if words.known(result.test.score(score.result_key)))
 
     def overall(self, result: RunResult) -> float | None:
-        """`local` over all test rows."""
+        """Returns `local` over all test rows."""
         return result.test.score(self.local.result_key)
 
 
@@ -314,8 +320,9 @@ SCORINGS: Mapping[str, Scoring] = {name: _of_kind(kind) for name, kind in KINDS.
 
 
 def scoring(result: RunResult) -> Scoring:
-    """What a run's `result.json` is scored by: the task's own scores, and the metrics that the study named."""
+    """Returns the scores of a run's `result.json`: those of its task, and the metrics that the study named."""
     known = SCORINGS[result.task]
+    # Over all kinds, since a score of another kind is no metric of the user's own.
     taken = {score.result_key for kind in KINDS.values() for score in kind.all_scores}
     own = [name for name in result.test.names if name not in taken]
     if not own:
@@ -330,12 +337,12 @@ def scoring(result: RunResult) -> Scoring:
 
 
 def scoring_of(sweep: SweepFolder) -> Scoring:
-    """What a sweep's runs are scored by: the first of them to have ended, where the data is swept."""
+    """Returns the scores of a sweep's runs. Where the data is swept, those of the first run to have ended."""
     return SCORINGS[sweep.task]
 
 
 def headline(test: TestScores) -> str:
-    """The scores of a round in a word.
+    """Formats the headline score of a round.
 
     >>> headline(TestScores({"accuracy": 0.91, "loss": 0.3}, 360))
     'acc 91.0%'

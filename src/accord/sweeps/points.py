@@ -1,7 +1,7 @@
-"""A sweep spelled out: its points, and for each point and seed the study to run.
+"""Expands a sweep into its points, and each point and seed into the study to run.
 
-Every point is judged before anything runs, and what is wrong is told for all of them at once. A run is known by the
-digest of its resolved study, so that a run is found again whatever else of the sweep has changed.
+Every point is validated before anything runs, and the errors of all points are reported at once. A run is identified
+by the digest of its resolved study. It is therefore found again even if other parts of the sweep have changed.
 """
 
 import hashlib
@@ -30,8 +30,8 @@ class Point:
     """One combination of settings.
 
     Attributes:
-        number: from 1, the last setting of the grid changing fastest.
-        settings: dotted path to value.
+        number: number of the point, from 1. The last setting of the grid changes fastest.
+        settings: values by dotted path.
     """
 
     number: int
@@ -39,20 +39,20 @@ class Point:
 
     @property
     def label(self) -> str:
-        """The settings in words; empty where only seeds are swept."""
+        """The settings as text. Empty where only seeds are swept."""
         return " ".join(f"{key}={shown(value)}" for key, value in self.settings.items())
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A point under one seed.
+    """A point with one seed.
 
     Attributes:
-        name: of its run folder.
+        name: name of its run folder.
         point: its settings.
         seed: its seed.
-        study: what is run, without the sweep.
-        digest: of the study.
+        study: the study to run, without the sweep.
+        digest: digest of the study.
     """
 
     name: str
@@ -64,15 +64,15 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep spelled out.
+    """An expanded sweep.
 
     Attributes:
         name: the study's name.
         text: the study file with every `--set` applied.
-        axes: what is varied; each axis the paths that change together.
-        seeds: what each point is run under.
+        axes: the swept settings. Each axis lists the paths that change together.
+        seeds: the seeds that each point is run with.
         points: every combination.
-        runs: every point under every seed, seed by seed within a point.
+        runs: every point with every seed, seed by seed within a point.
     """
 
     name: str
@@ -88,10 +88,10 @@ def plan_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
 
     Args:
         path: the study file.
-        overrides: each `key=value`, as after `--set`.
+        overrides: settings as `key=value`, as after `--set`.
 
     Raises:
-        StudyError: in one line, which points are wrong and why, or what else is.
+        StudyError: points or other settings are wrong. The message is one line with all reasons.
     """
     text, source = read_text(path), str(path)
     sweep, resolved = parse_sweep(text, overrides, source)
@@ -115,12 +115,13 @@ def plan_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
         for point, study in zip(points, studies, strict=True)
         for seed in seeds
     )
+    # Two runs of one study would share a run folder.
     _refuse_twins(runs)
     return Plan(path.stem, resolved, sweep.axes, seeds, points, runs)
 
 
 def refuse(wrong: Sequence[tuple[Point, str]], points: int) -> None:
-    """Raises one line on all points that are wrong, like faults told once; nothing where there is none.
+    """Raises one error for all points that are wrong, with equal faults reported once. Does nothing if there are none.
 
     Raises:
         StudyError: which points are wrong and why.
@@ -128,6 +129,7 @@ def refuse(wrong: Sequence[tuple[Point, str]], points: int) -> None:
     if not wrong:
         return
     if points == 1 and not wrong[0][0].label:
+        # Only the seed is swept, so naming the point would tell nothing.
         raise StudyError(wrong[0][1])
     by_fault: dict[str, list[Point]] = {}
     for point, fault in wrong:
@@ -141,7 +143,7 @@ def check_accounts(plan: Plan, ledger: Path) -> None:
     """Refuses a sweep whose runs cannot charge one joint ledger.
 
     Raises:
-        StudyError: a run without privacy, with a twin, or over other rows or other clients than the first.
+        StudyError: a run is without privacy or with a twin, or its rows or clients differ from those of the first run.
     """
     first = plan.runs[0].study
     for run in plan.runs:
@@ -160,13 +162,13 @@ def _differs(study: Study, other: Study, section: str) -> bool:
 
 
 def digest_of(study: Study) -> str:
-    """A digest of a resolved study, but for its threads, which change nothing but time."""
+    """Computes a digest of a resolved study without its threads, which affect nothing but time."""
     values = study.model_dump(mode="json", exclude={"sweep": True, "engine": {"threads"}})
     return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def with_threads(study: Study, threads: int | None) -> Study:
-    """The study with so many threads where it leaves them open."""
+    """Returns the study with the number of threads set, where the study leaves it open."""
     engine = study.engine
     if threads is None or not isinstance(engine, VectorisedEngine) or engine.threads is not None:
         return study
@@ -174,6 +176,7 @@ def with_threads(study: Study, threads: int | None) -> Study:
 
 
 def _study(text: str, overrides: Sequence[str], source: str) -> Study:
+    # Without the sweep, so that the digest of a run does not depend on the other points.
     study = parse_study(text, overrides, source).model_copy(update={"sweep": None})
     # What `prepare` fills in, so that a run is found again by its study, and anew where the file has changed.
     model = study.model.model_copy(update=pin(study.model.pretrained, study.model.pretrained_sha256))
@@ -188,12 +191,12 @@ def _planned(point: Point, study: Study) -> PlannedRun:
 
 
 def _plain(value: Any) -> str:
-    """A value as part of a folder's name: letters, digits and a few signs."""
+    """Formats a value as part of a folder's name, with letters, digits and a few signs."""
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", shown(value)).strip("-.")[:40]
 
 
 def _untyped(message: str, values: Sequence[str]) -> str:
-    """A point's settings are judged as if they came after `--set`, which its reader has not typed."""
+    """Removes `--set` and the count of further errors from a message, as users do not type points after `--set`."""
     for value in (" ".join(each.split()) for each in values):
         message = message.removeprefix(f"--set {value}: ").replace(f"--set {value}", value)
     return re.sub(r" \(and \d+ more\)$", "", message)

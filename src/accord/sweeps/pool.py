@@ -1,6 +1,6 @@
-"""Worker processes, each given one task at a time; one that dies costs only the task it was at.
+"""Worker processes that are given one task at a time. A worker that dies loses only its current task.
 
-`concurrent.futures` gives up the whole pool when one of its processes dies; a sweep records the death and goes on.
+`concurrent.futures` gives up the whole pool when one of its processes dies. A sweep records the death and continues.
 """
 
 import signal
@@ -29,7 +29,7 @@ class _Worker:
 
 
 class Pool:
-    """A context manager over `jobs` worker processes, started when first needed."""
+    """A context manager over up to `jobs` worker processes, which are started when first needed."""
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
@@ -54,14 +54,14 @@ class Pool:
         self._workers = []
 
     def each(self, tasks: Sequence[Task], on_rounds: Callable[[int, float], None]) -> Iterator[tuple[int, Ended]]:
-        """Has every task done, in order as workers become free.
+        """Runs every task, in order as workers become free.
 
         Args:
-            tasks: what is to be done.
+            tasks: the tasks.
             on_rounds: called with a task's position and the share of its rounds that are done.
 
         Yields:
-            A task's position and how it went, as each ends.
+            A task's position and outcome, as each task ends.
         """
         waiting = deque(range(len(tasks)))
         left = len(tasks)
@@ -83,7 +83,7 @@ class Pool:
                 yield number, ended
 
     def _hand_out(self, tasks: Sequence[Task], waiting: deque[int], left: int) -> None:
-        """Gives every idle worker a task; starts workers where there are too few."""
+        """Gives every idle worker a task, and starts workers where there are too few."""
         for worker in [each for each in self._workers if each.task is None and not each.process.is_alive()]:
             self._retire(worker)
         while len(self._workers) < min(self._jobs, left):
@@ -104,12 +104,13 @@ class Pool:
         process = _CONTEXT.Process(target=serve, args=(theirs,), name="accord sweep worker")
         with _ctrl_c_ignored():
             process.start()
+        # Our copy of the worker's end must be closed, or reading from a dead worker would block instead of failing.
         theirs.close()
         self._workers.append(_Worker(process, ours))
 
 
 def _hear(worker: _Worker) -> Rounds | Ended:
-    """What a worker says; its death, where it says no more."""
+    """Receives a worker's message. If the worker has died, returns its death as the end of its task."""
     try:
         said: Rounds | Ended = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
@@ -120,8 +121,10 @@ def _hear(worker: _Worker) -> Rounds | Ended:
 
 @contextmanager
 def _ctrl_c_ignored() -> Iterator[None]:
-    """What a process is started with it keeps: a Ctrl-C must not end a worker that has not come as far as its own
-    handling of it."""
+    """Ignores Ctrl-C while a process is started, which inherits that setting.
+
+    Otherwise Ctrl-C could end a worker that has not yet installed its own handling.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,7 +1,7 @@
-"""Runs a sweep: every point refused that can be, then every run that is not there yet, several at once.
+"""Runs a sweep. All points are checked first, and then every missing run is done, several in parallel.
 
-The folder tells the state: a run is found again by the digest of its study, a finished one is kept, an unfinished
-one goes on from its checkpoint. So a sweep that was killed in any way goes on by the same command.
+The folder is the state. A run is identified by the digest of its study. A finished run is kept, and an unfinished
+one resumes from its checkpoint. A sweep that was killed in any way can therefore be resumed with the same command.
 """
 
 import os
@@ -36,13 +36,13 @@ from accord.sweeps.worker import Task
 
 @dataclass(frozen=True)
 class Watcher:
-    """What is called while a sweep runs; each is handed positions among the runs still to do.
+    """Callbacks during a sweep. Their run numbers are positions among the runs still to do.
 
     Attributes:
-        checking: before the points are judged, with how many are.
-        starting: before the first run, with how many are to do, how many are done, and how many jobs run at once.
-        rounds: a run's share of rounds that are done.
-        ended: a run has ended: how it went.
+        checking: called before the points are checked, with their number.
+        starting: called before the first run, with the numbers of runs to do, of runs done, and of parallel jobs.
+        rounds: called with a run's position and the share of its rounds that are done.
+        ended: called with the position of a run that has ended, and its outcome.
     """
 
     checking: Callable[[int], None] = lambda points: None
@@ -58,22 +58,22 @@ def sweep(
     watcher: Watcher | None = None,
     ledger: Path | None = None,
 ) -> SweepFolder:
-    """Runs a sweep, or what is left of it.
+    """Runs a sweep, or resumes it.
 
     Args:
-        plan: from `plan_sweep`.
-        out: the sweep's folder: new, empty, or of a sweep to go on with; None takes `sweeps/NAME`.
-        jobs: runs at once; None takes as many as the machine has cores for.
-        watcher: told how it goes.
-        ledger: a joint ledger that every run charges, one run after the other; None where each has one of its own.
+        plan: the plan from `plan_sweep`.
+        out: the sweep's folder, which is new, empty, or that of a sweep to resume. None uses `sweeps/NAME`.
+        jobs: number of parallel runs. None uses as many as the machine has cores for.
+        watcher: callbacks for progress.
+        ledger: a joint ledger that every run charges, one run after the other. None if each run has its own ledger.
 
     Returns:
         The folder with its tables and report written.
 
     Raises:
-        StudyError: points that are refused when made ready; nothing was written.
-        RunFolderError: the folder is of something else, or another sweep is writing to it.
-        StoppedEarly: interrupted; what was finished is saved.
+        StudyError: points are refused when they are prepared. Nothing was written.
+        RunFolderError: the folder has other contents, or another sweep is writing to it.
+        StoppedEarly: the sweep was interrupted. What was finished is saved.
     """
     folder = out or Path("sweeps") / plan.name
     jobs = min(jobs or _jobs(plan), len(plan.runs))
@@ -96,6 +96,7 @@ def _work(plan: Plan, folder: Path, jobs: int, watcher: Watcher, ledger: Path | 
         if there:
             stack.enter_context(_lock(folder))
         pool = stack.enter_context(Pool(jobs))
+        # The folder is created only after all points passed, so that a refused sweep leaves nothing behind.
         _check_points(plan, folder, pool, watcher)
         if not there:
             store.create_folder(folder)
@@ -105,10 +106,10 @@ def _work(plan: Plan, folder: Path, jobs: int, watcher: Watcher, ledger: Path | 
 
 
 def write_report(folder: Path) -> Path:
-    """Makes the tables and `report.html` again from a sweep's run folders.
+    """Writes the tables and `report.html` from a sweep's run folders, again if they exist.
 
     Raises:
-        RunFolderError: not a sweep's folder, or a record in it is damaged.
+        RunFolderError: the folder is not a sweep's, or a record in it is damaged.
     """
     from accord.reports.sweep.page import render  # brings matplotlib
 
@@ -122,12 +123,12 @@ def write_report(folder: Path) -> Path:
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _jobs(plan: Plan) -> int:
-    """As many runs at once as their threads leave cores for; a study without a number of threads gets one."""
+    """Computes how many runs the cores have threads for. A study without a number of threads counts as one thread."""
     engines = [run.study.engine for run in plan.runs]
     threads = max((each.threads or 1) if isinstance(each, VectorisedEngine) else 1 for each in engines)
     return max(1, cores() // threads)
@@ -142,7 +143,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_same_ledger(folder: Path, ledger: Path | None) -> None:
-    """A sweep goes on with the ledger it began with: else some of its runs would be missing from either."""
+    """Checks that a resumed sweep charges the same ledger as before. Otherwise each would lack some of its runs."""
     if not is_sweep(folder):
         return
     begun = read_sweep(folder).ledger
@@ -162,7 +163,7 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _ended(folder: Path, run: PlannedRun) -> bool:
-    """Whether the run's folder holds this study, run to its end and reported."""
+    """Whether the run's folder contains this study, run to its end and with a report."""
     there = folder / "runs" / run.name
     result = read_result(there)
     if result is None or not (there / "report.html").exists():
@@ -173,7 +174,7 @@ def _ended(folder: Path, run: PlannedRun) -> bool:
 
 
 def _check_points(plan: Plan, folder: Path, pool: Pool, watcher: Watcher) -> None:
-    """Makes each point ready once, under its first seed, unless a run of it was begun before."""
+    """Prepares each point once, with its first seed, unless a run of the point was begun before."""
     fresh: dict[int, PlannedRun] = {}
     begun = {run.point.number for run in plan.runs if (folder / "runs" / run.name).exists()}
     for run in plan.runs:
@@ -202,6 +203,7 @@ def _write_plan(plan: Plan, folder: Path, ledger: Path | None) -> None:
     asked = {"accord": versions()["accord"], "study": plan.name, "axes": plan.axes, "seeds": plan.seeds}
     if ledger is not None:
         asked["ledger"] = str(ledger)
+    # Written last: `points.json` is what makes the folder a sweep's.
     store.write_json(folder / "points.json", asked | {"points": points})
 
 
@@ -213,6 +215,7 @@ def _run_all(plan: Plan, folder: Path, pool: Pool, jobs: int, watcher: Watcher, 
     _write_errors(folder, errors)
     (folder / "runs").mkdir(exist_ok=True)
     due = _tables(folder)
+    # Several runs at once share the cores. A single run may use all of them.
     threads = None if jobs == 1 else max(1, cores() // jobs)
     tasks = [replace(_task("run", plan, run, folder, threads), ledger=ledger) for run in to_do]
     for number, ended in pool.each(tasks, watcher.rounds):
@@ -228,14 +231,15 @@ def _run_all(plan: Plan, folder: Path, pool: Pool, jobs: int, watcher: Watcher, 
 
 
 def _tables(folder: Path) -> float:
-    """Writes the tables; says when to do so again, for of many runs they take a while."""
+    """Writes the tables and returns when to do so again, because the tables of many runs take a while."""
     began = time.monotonic()
     write_tables(read_sweep(folder))
+    # At most about a twentieth of the time goes into tables.
     return time.monotonic() + 20 * (time.monotonic() - began)
 
 
 def _in_order(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Runs of one data set and seed beside each other, since a worker keeps the data set it read last."""
+    """Sorts runs of one data set and seed next to each other, because a worker caches the data set it read last."""
     data: dict[str, int] = {}
     for run in runs:
         data.setdefault(run.study.data.model_dump_json(), len(data))

@@ -1,7 +1,8 @@
-"""A worker process of a sweep: takes one task after the other, and tells how each went.
+"""A worker process of a sweep, which does one task after the other and reports the outcome of each.
 
-It keeps the data set it read last and the epsilons it computed (`accord.privacy.accounting` caches them by all that
-enters), so that runs that share them do not pay twice. It ends with its parent, whatever ended that.
+It caches the data set it read last and the epsilons it computed, so that runs which share them do not pay twice.
+The latter cache is in `accord.privacy.accounting`, keyed by all inputs. The worker ends with its parent, however the
+parent ended.
 """
 
 import os
@@ -31,15 +32,15 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is asked for.
+    """A task for a worker.
 
     Attributes:
-        kind: `check` makes the study ready and throws it away; `run` runs it, or goes on with it.
+        kind: `check` prepares the study and discards it. `run` runs or resumes it.
         study: its resolved text.
-        name: what its report calls it.
+        name: the name in its report.
         folder: its run folder.
-        digest: of the study.
-        ledger: the joint ledger that a run charges; None where it has one of its own.
+        digest: digest of the study.
+        ledger: the joint ledger that a run charges. None if it has its own ledger.
     """
 
     kind: Literal["check", "run"]
@@ -52,19 +53,19 @@ class Task:
 
 @dataclass(frozen=True)
 class Rounds:
-    """A round has ended: `done` of the task's rounds are, as a share of 1."""
+    """Message that a round has ended. `done` is the share of the task's rounds that are done, from 0 to 1."""
 
     done: float
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A task has ended.
+    """Message that a task has ended.
 
     Attributes:
-        error: why it failed, in one line; None where it did not.
-        refused: whether it was the request that was wrong.
-        dying: whether the worker ends, too.
+        error: the reason of a failure in one line. None if it succeeded.
+        refused: whether the request was wrong.
+        dying: whether the worker ends as well.
     """
 
     error: str | None
@@ -73,7 +74,7 @@ class Ended:
 
 
 def serve(pipe: Connection) -> None:
-    """What a worker process runs, until its pipe is closed or it is told to stop by SIGTERM."""
+    """Main function of a worker process. It runs until its pipe is closed or SIGTERM asks it to stop."""
     os.dup2(2, 1)  # stdout is for the sweep's result alone: what a user's own functions print goes to stderr
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches every process; the parent passes it on
     signal.signal(signal.SIGTERM, _interrupt)
@@ -92,6 +93,7 @@ def serve(pipe: Connection) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A second SIGTERM must not interrupt the saving that the first one started.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -113,16 +115,17 @@ def _answer(task: Task, pipe: Connection) -> Ended:
     except MemoryError:
         return Ended("this machine's memory does not hold it; run fewer jobs at once, or lower the study's sizes")
     except Exception as error:
+        # An unexpected error may have left the process in a bad state, so it ends and the pool starts another.
         pipe.send(Ended(" ".join(f"{type(error).__name__}: {error}".split()), dying=True))
         raise
     return Ended(None)
 
 
 def check(task: Task) -> None:
-    """Makes a study ready to run, which refuses all that can be refused.
+    """Prepares a study, which raises all errors that can be found before it runs.
 
     Raises:
-        RequestError: it is refused.
+        RequestError: the study is refused.
     """
     from accord.orchestration.prepare import prepare
 
@@ -134,10 +137,10 @@ def check(task: Task) -> None:
 
 
 def run(task: Task, pipe: Connection) -> None:
-    """Runs a study, or goes on with it where its run folder has a checkpoint.
+    """Runs a study, or resumes it if its run folder has a checkpoint.
 
     Raises:
-        AccordError: as `accord.run` and `accord.resume`; or the folder holds another study.
+        AccordError: as `accord.run` and `accord.resume`, or if the folder contains another study.
     """
     from accord.orchestration import runs
 
@@ -146,6 +149,7 @@ def run(task: Task, pipe: Connection) -> None:
 
     def on_round(stage: str, record: RoundRecord, planned: int) -> None:
         now = time.monotonic()
+        # Short rounds would flood the pipe.
         if now - told[0] > 0.2:
             told[0] = now
             pipe.send(Rounds((record.round / planned + (stage == "twin")) / stages))
@@ -159,7 +163,7 @@ def run(task: Task, pipe: Connection) -> None:
 
 
 def _begun(task: Task) -> bool:
-    """Whether the folder holds a run to go on with; what a kill left before the first checkpoint is cleared away."""
+    """Whether the folder contains a run to resume. Removes what a kill left before the first checkpoint."""
     from accord.orchestration.resume_or_start import holds_checkpoint
 
     folder = task.folder
@@ -174,11 +178,11 @@ def _begun(task: Task) -> bool:
 
 
 def _wait_until_free(path: Path, lock: Callable[[Path], AbstractContextManager[object]]) -> None:
-    """Waits for what a process of an earlier, killed sweep still has locked.
+    """Waits for a lock that a process of an earlier, killed sweep still has.
 
     Args:
         path: a run folder, or a joint ledger.
-        lock: tries to lock it.
+        lock: function that tries to lock it.
 
     Raises:
         RunFolderError: it is still locked after a while, or cannot be used.

@@ -1,8 +1,7 @@
-"""Runs side by side: which are the same study under other seeds, what differs, and by how much.
+"""Compares runs: which are the same study with other seeds, which settings differ, and how far the scores differ.
 
-Runs whose resolved studies differ in nothing but the seed are one side. Figures of a side are means over its
-seeds with Student's interval. Where two sides share seeds, the difference is taken seed by seed, which takes
-out what a seed does to both: the start, who holds what, who is drawn.
+Runs that differ only in the seed form one side, with means over its seeds and Student's t-intervals. Differences are
+paired by shared seeds, which removes what a seed does to both sides: initial model, rows of clients, and cohorts.
 """
 
 import json
@@ -22,7 +21,7 @@ from accord.reports.words.labels import group_label
 
 
 def measures_of(kind: Scoring) -> dict[str, tuple[str, ...]]:
-    """What is compared of runs that are scored so, and where `result.json` has it."""
+    """Returns the compared measures of a scoring, with their keys in `result.json`."""
     return {
         **kind.on_test,
         "epsilon": ("privacy", "epsilon"),
@@ -42,7 +41,7 @@ _FEWEST_PAIRS = 2
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run as its folder has it."""
+    """A finished run as read from its folder."""
 
     folder: Path
     study: Study
@@ -51,28 +50,28 @@ class FinishedRun:
 
     @property
     def scoring(self) -> Scoring:
-        """What it is scored by."""
+        """The scores of the run."""
         return scoring(self.result)
 
     def value(self, measure: str) -> float | None:
-        """One of `measures_of` its scoring; None where the run has none."""
+        """Returns one of `measures_of` its scoring, or None if the run has none."""
         return self.result.figure(*measures_of(self.scoring)[measure])
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One study under its seeds.
+    """One study with its seeds.
 
     Attributes:
         label: `A` for the first, and so on.
-        runs: one a seed, by seed.
-        settings: the study's, by dotted name, a section's variety by the section's; the seed is not among them.
-        measures: each of `measures_of` over the seeds.
-        epsilon: the largest over the seeds, which is what holds for all of them; None without privacy.
+        runs: one run per seed, sorted by seed.
+        settings: the study's settings by dotted name, without the seed. A section's variety has the section's name.
+        measures: intervals over the seeds, for each of `measures_of`.
+        epsilon: the largest over the seeds, which bounds all of them. None without privacy.
         groups: test accuracy (or mean squared error) of each group over the seeds, by column.
-        rates: each of the scoring's rates in the same way.
-        small: full names of groups that are too small to say in some run, such as `sex=Female`.
-        curve: the headline score over the seeds after each round that all of them scored.
+        rates: the same for each of the scoring's rates.
+        small: full names of groups that are too small in some run, such as `sex=Female`.
+        curve: the headline score over the seeds, after each round that all seeds evaluated.
     """
 
     label: str
@@ -87,13 +86,13 @@ class Arm:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds, rising."""
+        """The seeds in ascending order."""
         return tuple(run.study.seed for run in self.runs)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One side minus the first, seed by seed, over the seeds they share."""
+    """Differences of one side from the first, paired by the seeds they share."""
 
     of: str
     minus: str
@@ -107,10 +106,10 @@ class Comparison:
 
     Attributes:
         confidence: level of all intervals.
-        sides: in the order their first runs were named.
-        differing: setting to its value on each side; a side whose study has no such setting is not in it.
-        differences: of every later side that can be compared with the first, seed by seed.
-        notes: what a reader must know before comparing, a sentence each.
+        sides: the sides, in the order in which their first runs were named.
+        differing: values by side for each setting that differs, without sides that lack the setting.
+        differences: paired differences of each side that can be compared with the first.
+        notes: warnings about the comparison, one sentence each.
     """
 
     confidence: float
@@ -121,17 +120,17 @@ class Comparison:
 
     @property
     def scoring(self) -> Scoring:
-        """What all runs are scored by."""
+        """The scores of all runs."""
         return self.sides[0].runs[0].scoring
 
     def _repr_html_(self) -> str:
-        """A row a side, for a notebook: its settings that differ, seeds and figures with their intervals."""
+        """A table for a notebook, with one row per side: settings that differ, seeds, and figures with intervals."""
         from accord.reports.compare.notebook import side_table
 
         return side_table(self)
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON-ready values."""
+        """Returns JSON-ready values."""
         return {
             "confidence": self.confidence,
             "sides": [_side_json(side) for side in self.sides],
@@ -170,14 +169,14 @@ def _groups_json(groups: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict
 
 
 def compared(runs: Sequence[FinishedRun], confidence: float = 0.95) -> Comparison:
-    """Sorts runs into sides and compares these.
+    """Groups runs into sides and compares the sides.
 
     Args:
         runs: finished runs, at least one.
         confidence: level of the intervals, strictly between 0 and 1.
 
     Raises:
-        StudyError: some predict classes and some numbers.
+        StudyError: some runs predict classes and some numbers.
     """
     first = runs[0]
     other = next((run for run in runs if run.scoring is not first.scoring), None)
@@ -213,7 +212,7 @@ def compared(runs: Sequence[FinishedRun], confidence: float = 0.95) -> Compariso
 
 
 def label(number: int) -> str:
-    """`A`, `B`, …, `Z`, `AA`, …
+    """Returns the label of a side by its position: `A`, `B`, …, `Z`, `AA`, …
 
     >>> label(0), label(25), label(26), label(52)
     ('A', 'Z', 'AA', 'BA')
@@ -226,7 +225,7 @@ def _settings(study: Study) -> dict[str, Any]:
 
 
 def _named(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values, a section's variety under the section's own name: `program`, `program.rounds`."""
+    """Yields dotted names and values. A section's variety has the section's own name: `program`, `program.rounds`."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             tag = next((tag for tag in _TAGS if tag in value), None)
@@ -254,7 +253,7 @@ def _side(name: str, runs: tuple[FinishedRun, ...], confidence: float) -> Arm:
 
 
 def _groups(runs: Sequence[FinishedRun], score: Score, confidence: float) -> dict[str, dict[str, Interval]]:
-    """A score of each group over the runs, by column."""
+    """Computes a score of each group over the runs, by column."""
     values: dict[str, dict[str, list[float | None]]] = {}
     for fairness in (run.result.fairness for run in runs if run.result.fairness):
         for name, group in fairness.groups.items():
@@ -268,7 +267,7 @@ def _groups(runs: Sequence[FinishedRun], score: Score, confidence: float) -> dic
 
 
 def _small(runs: Sequence[FinishedRun]) -> frozenset[str]:
-    """Full names of groups that are too small to say in some run."""
+    """Returns the full names of groups that are too small in some run."""
     found = (run.result.fairness for run in runs if run.result.fairness)
     return frozenset(name for fairness in found for name, group in fairness.groups.items() if group.too_small)
 
@@ -307,22 +306,19 @@ def _difference(first: Arm, side: Arm, confidence: float) -> Difference:
     return Difference(side.label, first.label, seeds, measures)
 
 
-# --- what cannot be compared --------------------------------------------------------------------------
-
-
 def _test_set(side: Arm) -> tuple[str, int, str]:
-    """Name and rows of what a side was judged on, and what they carry."""
+    """Returns the name and size of a side's test set, and the description of its labels."""
     data = side.runs[0].result.data
     return data.name, side.runs[0].result.test.n, words.labelled(data).removeprefix("in ")
 
 
 def _unlike(a: Arm, b: Arm) -> bool:
-    """Whether two sides were surely judged on different test rows."""
+    """Whether two sides were certainly evaluated on different test rows."""
     return _test_set(a) != _test_set(b)
 
 
 def _same_groups(a: Arm, b: Arm) -> bool:
-    """Whether two sides measure the same groups, so that their worst group and gaps are of one kind."""
+    """Whether two sides measure the same groups, so that worst groups and gaps can be compared."""
     return a.settings.get("fairness.groups") == b.settings.get("fairness.groups")
 
 
@@ -374,7 +370,7 @@ def _stopped(sides: Sequence[Arm]) -> list[str]:
 
 
 def _one_label(sides: Sequence[Arm]) -> list[str]:
-    """Models that name one label for every row: their accuracy is that label's share, and no gap says anything."""
+    """Notes models that predict one label for every row. Accuracy is then that label's share, and gaps say nothing."""
     return [
         f"{side.label}, seed {run.study.seed}: {words.one_label(run.result.test)}"
         for side in sides
