@@ -1,8 +1,8 @@
-"""Checks for programs, losses and optimisers of one's own, to call in one's own tests.
+"""Checks for user-defined programs, losses and optimisers, to call in the user's own tests.
 
-They hold a user's code to the contract that every engine is held to: `sequential` and `vectorised` agree, the same seed
-gives the same bits, and state goes in and comes out. A check returns nothing, and raises `AssertionError` where the
-contract is broken, with what broke it in one line.
+They check that code keeps the contract of every engine: `sequential` and `vectorised` agree, the same seed gives the
+same bits, and state is passed in and returned. A check returns nothing. Where the contract is broken, it raises
+`AssertionError` with one line that says what broke it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +28,7 @@ __all__ = ["check_loss", "check_optimizer", "check_program", "check_training"]
 
 ProgramFunction = Callable[..., Program]
 
+# Cohorts change in order and size, and clients pause between rounds, so that state kept by position shows.
 _COHORTS = ((0, 1, 2, 3, 4), (3, 0, 4), (1, 2, 3), (2, 4))
 
 
@@ -38,17 +39,17 @@ def check_program(
     training: Mapping[str, Any] | None = None,
     tolerance: float = 1e-9,
 ) -> None:
-    """Runs a program for four rounds over five unlike clients in float64, plain and under each unit it states.
+    """Runs a program for four rounds over five unequal clients in float64, plain and under each privacy unit it states.
 
     Args:
         function: `function(context, **settings)` returns the `Program`, as `program.function` of a study names it.
         settings: further keyword arguments.
-        training: the study's `training` section, but for `dtype`.
-        tolerance: how far the engines may lie apart, relative to the largest parameter.
+        training: the study's `training` section, except for `dtype`.
+        tolerance: how much the engines may differ, relative to the largest parameter.
 
     Raises:
-        AssertionError: the engines differ, a repeated run or round differs, a state that went in was changed,
-            parameters are not finite, or the outcome does not count the cohort's clients.
+        AssertionError: the engines differ, a repeated run or round differs, an input state was changed, parameters are
+            not finite, or the outcome does not count the cohort's clients.
         StudyError: the function fails or returns no `Program`.
         PrivacyError: under a unit that it states, the program asks for client work that no ledger was charged for.
     """
@@ -58,14 +59,14 @@ def check_program(
 
 
 def check_training(training: Mapping[str, Any], tolerance: float = 1e-9) -> None:
-    """`check_program` of federated averaging with this `training` section: its loss, optimiser and schedule.
+    """Runs `check_program` on federated averaging with this `training` section: its loss, optimiser and schedule.
 
     Args:
         training: such as `{"optimizer": "my_module:my_optimizer"}`.
-        tolerance: as there.
+        tolerance: as for `check_program`.
 
     Raises:
-        AssertionError: as there.
+        AssertionError: as for `check_program`.
         StudyError: a function fails or breaks its contract.
     """
 
@@ -83,7 +84,7 @@ def check_training(training: Mapping[str, Any], tolerance: float = 1e-9) -> None
 
 @dataclass(frozen=True)
 class _Trial:
-    """A program made ready under one unit, or without privacy."""
+    """A program prepared under one unit, or without privacy."""
 
     prepared: Prepared
     program: Program
@@ -100,6 +101,7 @@ class _Trial:
 
     def check(self, tolerance: float) -> None:
         where = "without privacy" if self.unit is None else f"under privacy.unit {self.unit}"
+        # Fresh engines each time: only the seed may carry over from one run to the next.
         one, again = list(self._rounds(self._sequential())), list(self._rounds(self._sequential()))
         other = list(self._rounds(self._vectorised()))
         for number, ((state, outcome), (repeated, _), (stacked, counted)) in enumerate(
@@ -120,6 +122,7 @@ class _Trial:
             after, outcome = self.program.round(state, Cohort(number, clients), engine, self.prepared.streams)
             _require(p.all_finite(after.params), f"round {number}: parameters are not finite")
             _require(_same(state, before), f"round {number}: the state that went in was changed; return a new one")
+            # The round is repeated from the clients' state before it, and then continues from the state after it.
             kept, engine.carried = engine.carried, carried
             repeated, _ = self.program.round(state, Cohort(number, clients), engine, self.prepared.streams)
             _require(_same(after, repeated), f"round {number}: done again from the same state, it gives other values")
@@ -135,7 +138,7 @@ class _Trial:
 
 
 def _study(training: Mapping[str, Any], unit: str | None) -> Study:
-    """Five clients of unlike sizes, in float64."""
+    """Builds a study of five clients of unequal sizes, in float64."""
     sections: dict[str, Any] = {
         "data": {"name": "synthetic", "train_rows": 120, "test_rows": 20, "features": 4, "classes": 3},
         "partition": {"name": "size", "partition_sizes": [10, 20, 15, 45, 30]},

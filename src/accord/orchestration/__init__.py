@@ -1,4 +1,4 @@
-"""From a study to a finished run: prepared, trained round by round, scored, written.
+"""Builds a run from a study: prepares it, trains it round by round, evaluates it and writes its records.
 
-May import every room but `sweeps` and `cli`. It alone puts them together.
+This package may import every other one but `sweeps` and `cli`. It is the only place where they are combined.
 """

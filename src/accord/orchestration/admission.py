@@ -1,4 +1,4 @@
-"""Which clients of a cohort may take part in a round: those whose privacy budget allows it."""
+"""Selects the clients of a cohort that may take part in a round, which are those whose privacy budget allows it."""
 
 from accord.orchestration.charging import paid
 from accord.orchestration.prepared import Prepared
@@ -9,25 +9,26 @@ from accord.privacy.ledger import Ledger
 def admit(
     prepared: Prepared, ledger: Ledger | None, steps: dict[int, int], number: int
 ) -> tuple[tuple[int, ...], Stop | None]:
-    """The cohort's clients that may take part, or why the run ends here.
+    """Returns the cohort's clients that may take part, or why the run ends here.
 
     Args:
-        prepared: the study made ready.
-        ledger: the accounts before the round; None without privacy.
-        steps: local steps each client of the cohort is due.
-        number: of the round.
+        prepared: the prepared study.
+        ledger: the accounts before the round, or None without privacy.
+        steps: local steps that each client of the cohort would take.
+        number: the round's number.
 
     Returns:
-        The clients admitted, and None; or no client, and why the run stops.
+        The admitted clients and None, or no clients and the reason why the run stops.
     """
     if ledger is None:
         return tuple(steps), None
+    # A round charged before a kill is repeated with the same clients: asking the ledger again could admit others.
     if (charged := paid(prepared.entry, steps, number)) is not None:
         return charged, None
     admitted = ledger.admit(steps)
     spent = ledger.plan.mechanism.shared and ledger.exhausted()
     program = prepared.study.program
-    # With fewer than `fewest` clients a robust rule says nothing.
+    # The default quorum is half the cohort, rounded up. With fewer than `fewest` clients a robust rule is undefined.
     quorum = max(program.min_clients or -(-len(steps) // 2), program.fewest())
     few = len(admitted) < min(quorum, len(steps))
     if not spent and not few:

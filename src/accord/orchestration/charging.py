@@ -1,5 +1,6 @@
-"""A run's accounts: opened before it, charged before each round, told at its end; on a joint ledger beside those of the
-runs before it.
+"""The privacy accounts of a run, which are opened before it, charged before each round and reported at its end.
+
+A run on a joint ledger is accounted together with the runs before it.
 """
 
 import hashlib
@@ -23,14 +24,15 @@ from accord.records.ledger_file import Entry, JointLedger, entry
 
 @dataclass(frozen=True)
 class Accounts:
-    """What a run spends from, and the streams its noise comes from.
+    """The privacy accounts of a run, and the streams that its noise comes from.
 
     Attributes:
-        fingerprint: of mechanism, data and who holds what; on a joint ledger also of what was charged before.
+        fingerprint: a digest of the mechanism, the data and the rows of each client. On a joint ledger it also covers
+            what was charged before.
         streams: the run's named streams.
-        plan: the mechanism; None without privacy.
-        ledger: accounts with nothing spent by this run; None without privacy.
-        entry: the run's place in a joint ledger; None without one.
+        plan: the mechanism, or None without privacy.
+        ledger: accounts with nothing spent by this run, or None without privacy.
+        entry: the run's entry in a joint ledger, or None without one.
     """
 
     fingerprint: str
@@ -41,10 +43,10 @@ class Accounts:
 
 
 def check_ledger(study: Study, path: Path) -> None:
-    """Refuses a study whose cost nobody could add up.
+    """Refuses a study whose privacy cost no joint ledger could account.
 
     Raises:
-        StudyError: it trains without privacy, all of it or its twin.
+        StudyError: the study trains without privacy, itself or in its twin.
     """
     if study.privacy is None:
         raise StudyError(
@@ -61,17 +63,17 @@ def check_ledger(study: Study, path: Path) -> None:
 def open_accounts(
     study: Study, name: str, federated: FederatedData, fingerprint: str, joint: JointLedger | None = None
 ) -> Accounts:
-    """The accounts of a run.
+    """Opens the accounts of a run.
 
     Args:
-        study: as resolved.
-        name: what the study is called.
-        federated: rows and who holds them.
-        fingerprint: of study, rows and holders.
-        joint: the joint ledger, opened; None where the run has one of its own.
+        study: the resolved study.
+        name: the study's name.
+        federated: the rows and their assignment to clients.
+        fingerprint: a digest of the study, the rows and their assignment to clients.
+        joint: the open joint ledger, or None where the run has one of its own.
 
     Raises:
-        RequestError: the noise cannot be computed, or what runs before charged does not compose with this study.
+        RequestError: the noise cannot be computed, or what earlier runs charged does not compose with this study.
     """
     sizes = federated.train.sizes()
     if joint is None:
@@ -81,6 +83,7 @@ def open_accounts(
         return Accounts(fingerprint, streams, plan, None if plan is None else Ledger.open(plan, sizes), None)
     check_ledger(study, joint.path)
     section = study.privacy
+    # The run's number is part of the identity, so a second run of the same study draws fresh noise.
     run = joint.run(fingerprint)
     fingerprint = f"{fingerprint}/{run}"
     streams = bind(study.seed, fingerprint)
@@ -100,31 +103,33 @@ def open_accounts(
 
 
 def holdings_digest(federated: FederatedData) -> str:
-    """A digest of the training rows and of who holds them: runs that share it charge the same accounts."""
+    """Digests the training rows and their assignment to clients. Runs with the same digest charge the same accounts."""
     digest = hashlib.blake2b(digest_size=16)
     add_rows(digest, federated)
     return digest.hexdigest()
 
 
 def add_rows(digest: hashlib.blake2b, federated: FederatedData) -> None:
-    """Adds the training rows, and who holds them, to a digest."""
+    """Adds the training rows and their assignment to clients to a digest."""
     table, shares = federated.data.train, federated.train
     for array in (table.x.contiguous().numpy(), table.y.contiguous().numpy(), shares.order, shares.offsets):
+        # Type and shape go in too: the same bytes in another shape are other rows.
         digest.update(str((array.dtype, array.shape)).encode())
         digest.update(np.ascontiguousarray(array).data)
 
 
 def paid(place: Entry | None, steps: dict[int, int], number: int) -> tuple[int, ...] | None:
-    """The clients of a round that an earlier process charged to the joint ledger, which is to be done again as it was;
-    None where it was not charged.
+    """Returns the clients of a round that an earlier process already charged to the joint ledger, or None.
+
+    Such a round must be repeated exactly as it was charged.
 
     Args:
-        place: the run's place in a joint ledger.
-        steps: local steps each client of the cohort is due.
-        number: of the round.
+        place: the run's entry in a joint ledger.
+        steps: local steps that each client of the cohort would take.
+        number: the round's number.
 
     Raises:
-        RunFolderError: the charge is not one of this round.
+        RunFolderError: the charge does not match this round.
     """
     if place is None or number > len(place.paid):
         return None
@@ -137,15 +142,15 @@ def paid(place: Entry | None, steps: dict[int, int], number: int) -> tuple[int, 
 def charge(
     place: Entry | None, folder: Path, ledger: Ledger | None, cohort: Sequence[int], steps: dict[int, int], number: int
 ) -> Ledger | None:
-    """Charges a round and writes the charge, before any of its work is done.
+    """Charges a round and writes the charge, before any of the round's work is done.
 
     Args:
-        place: the run's place in a joint ledger, which is written first.
+        place: the run's entry in a joint ledger, which is written first.
         folder: the run folder.
-        ledger: the accounts before; None without privacy.
-        cohort: clients sampled.
-        steps: local steps of those that take part.
-        number: of the round.
+        ledger: the accounts before the round, or None without privacy.
+        cohort: the sampled clients.
+        steps: local steps of the clients that take part.
+        number: the round's number.
     """
     if ledger is None:
         return None
@@ -159,6 +164,7 @@ def charge(
         "epsilon": _epsilons(charged, steps),
     }
     if place is not None:
+        # The joint ledger comes first: after a kill between the two writes, the charge counts for every later run.
         place.charge(number, steps)
         line["own"] = _epsilons(charged.alone(), steps)
     store.append_line(folder / "ledger.jsonl", line)
@@ -172,12 +178,14 @@ def _epsilons(ledger: Ledger, steps: dict[int, int]) -> dict[str, float]:
 
 
 def check_taken_up(place: Entry | None, round_number: int, steps: NDArray[np.int64]) -> None:
-    """A run is taken up only on the joint ledger that has all it charged: on an older copy it would be free.
+    """Refuses to resume a run on a joint ledger that lacks some of its charges.
+
+    On an older copy of the file those rounds would cost nothing.
 
     Args:
-        place: the run's place in a joint ledger.
-        round_number: of the checkpoint.
-        steps: charged to each account up to it.
+        place: the run's entry in a joint ledger.
+        round_number: the checkpoint's round.
+        steps: steps charged to each account up to that round.
 
     Raises:
         RunFolderError: charges are missing.

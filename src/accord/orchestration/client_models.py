@@ -1,4 +1,4 @@
-"""The final model at each client: trained further there, or beside the model that the client keeps for itself."""
+"""Evaluates models at each client: the final model fine-tuned there, or the model that the client keeps for itself."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,17 +16,17 @@ from accord.tasks.base import Evaluated, TaskKind
 
 
 def spread_json(spread: ClientSpread, kind: TaskKind) -> dict[str, Any]:
-    """The spread of a score over clients, by the names that results use; `measure` names the score."""
+    """Returns the spread of a score over clients under the names of `result.json`, where `measure` names the score."""
     return {"measure": kind.local.name, **spread.as_json()}
 
 
 def fine_tuned(prepared: Prepared, params: Params, evaluated: Evaluated) -> dict[str, Any] | None:
-    """Scores over clients before and after each trains the final model further; None where not asked for.
+    """Scores the final model over clients before and after each fine-tunes it, or returns None where that is off.
 
     Args:
-        prepared: the study made ready, without privacy.
+        prepared: the prepared study, without privacy.
         params: the final model.
-        evaluated: it on the test rows.
+        evaluated: its evaluation on the test rows.
     """
     study = prepared.study
     section = study.evaluation.fine_tune
@@ -34,7 +34,7 @@ def fine_tuned(prepared: Prepared, params: Params, evaluated: Evaluated) -> dict
         return None
     rate = section.learning_rate or study.training.learning_rate
     epochs = None if section.steps is not None else section.epochs or 1
-    # Plain training, whatever the program does in its rounds.
+    # Plain training without the program's local rule: fine-tuning is the same whichever program trained the model.
     work = ClientWork(
         task=prepared.work.task,
         optimizer=make_optimizer(study.training.model_copy(update={"learning_rate": rate})),
@@ -65,17 +65,18 @@ def fine_tuned(prepared: Prepared, params: Params, evaluated: Evaluated) -> dict
 def personal(
     prepared: Prepared, params: Params, carried: Mapping[int, Params], evaluated: Evaluated
 ) -> dict[str, Any] | None:
-    """Scores over clients of the shared model and of what each has of its own; None where no client keeps any.
+    """Scores the shared model and each client's own model over clients, or returns None where no client keeps its own.
 
     Args:
-        prepared: the study made ready.
+        prepared: the prepared study.
         params: the shared model.
-        carried: what clients keep.
-        evaluated: it on the test rows.
+        carried: what clients keep between rounds.
+        evaluated: the shared model's evaluation on the test rows.
     """
     shares, table, score = prepared.federated.test, prepared.federated.data.test, evaluated.row_scores
     n, before, after = [], [], []
     for client, own_tensors in sorted(carried.items()):
+        # Clients may also keep control variates or moments, which are not model parameters.
         own = {name: value for name, value in own_tensors.items() if name in params}
         rows = shares.rows(client)
         if not own or not len(rows):

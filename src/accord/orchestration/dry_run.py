@@ -1,6 +1,6 @@
-"""What a run would do, without doing it: its mechanism, its budget, and time and memory measured on a few rounds.
+"""Describes what a run would do: its mechanism, its budget, and time and memory measured on a few rounds.
 
-The rounds of the probe are trained and thrown away: nothing of them is written, released or charged.
+The rounds of the probe are trained and discarded. Nothing of them is written, released or charged.
 """
 
 import time
@@ -18,22 +18,22 @@ from accord.program.cohorts import draw_cohort, due_steps, participations
 from accord.records.result import peak_rss_mb
 
 _FEWEST = 3
-"""Rounds after the first that a time is estimated from; the first may compile kernels."""
+"""The number of rounds after the first that a time estimate needs. The first round may compile kernels."""
 _SECONDS = 20.0
-"""The probe ends at the first round after so long."""
+"""The probe ends with the first round that is finished after this many seconds."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a few rounds took.
+    """Measurements of a few rounds.
 
     Attributes:
-        rounds: how many were trained.
-        seconds: of the whole run to come; None where too few rounds were measured to say.
+        rounds: how many rounds were trained.
+        seconds: the estimated time of the whole run, or None where too few rounds were measured.
         first: seconds of the first round, which may compile kernels.
-        each: seconds of one of the others, their median; None where there is none.
+        each: the median seconds of the other rounds, or None where there are none.
         evaluation: seconds of one evaluation.
-        peak_mb: the process's largest memory until then, in MB (2^20 bytes).
+        peak_mb: the process's peak memory so far, in MB (2^20 bytes).
     """
 
     rounds: int
@@ -45,11 +45,11 @@ class Probe:
 
 
 def describe(prepared: Prepared, probe: Probe | None) -> dict[str, Any]:
-    """What would run, as one JSON object.
+    """Describes what would run, as one JSON object.
 
     Args:
-        prepared: the study made ready.
-        probe: of it; None where none was made.
+        prepared: the prepared study.
+        probe: its measurements, or None where none were made.
     """
     study, sizes = prepared.study, prepared.federated.train.sizes()
     data = prepared.federated.data
@@ -71,15 +71,17 @@ def describe(prepared: Prepared, probe: Probe | None) -> dict[str, Any]:
 
 
 def planned_privacy(prepared: Prepared) -> dict[str, Any] | None:
-    """The mechanism, and epsilon of the worst client after the last round, were nobody refused; None without privacy.
+    """Returns the mechanism and the worst client's planned epsilon, or None without privacy.
 
-    Which clients are sampled in which round is known before: the draws come from the study's streams.
+    The epsilon is that after the last round if no client were refused. Which clients are sampled in which round is
+    known before the run, since the draws come from the study's streams.
     """
     ledger = prepared.ledger
     if ledger is None:
         return None
     plan, study = ledger.plan, prepared.study
     sizes = prepared.federated.train.sizes()
+    # Under unit `client` all clients share one account, charged once a round whoever takes part.
     if plan.unit == "client":
         steps = np.array([study.program.rounds], dtype=np.int64)
     else:
@@ -100,11 +102,11 @@ def planned_privacy(prepared: Prepared) -> dict[str, Any] | None:
 
 
 def probe(prepared: Prepared, seconds: float = _SECONDS) -> Probe:
-    """Trains the first rounds and throws them away.
+    """Trains the first rounds and discards them.
 
     Args:
-        prepared: the study made ready; its engine's client state is put back.
-        seconds: after so long no further round is begun.
+        prepared: the prepared study. Its engine's client state is restored afterwards.
+        seconds: no further round starts after this many seconds.
 
     Raises:
         Fault: a client failed.
@@ -123,10 +125,12 @@ def probe(prepared: Prepared, seconds: float = _SECONDS) -> Probe:
         score_model(prepared, server.params)
         evaluation = time.perf_counter() - start
     prepared.engine.carried = carried
+    # The last round is always evaluated, so a partial interval counts. One more is the evaluation at the end.
     evaluations = -(-planned // prepared.study.evaluation.every) + 1
     each = float(np.median(times[1:])) if len(times) > 1 else None
     if len(times) == planned:
         whole: float | None = sum(times) + evaluations * evaluation
+    # The first round is counted as measured: it alone may hold compilation.
     elif len(times) > _FEWEST and each is not None:
         whole = times[0] + (planned - 1) * each + evaluations * evaluation
     else:

@@ -1,4 +1,4 @@
-"""Early stopping in a run: scores on the held-out rows by round, when they say to end, and the best model so far."""
+"""Early stopping: validation scores by round, the decision to end, and the best model so far."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from accord.records.round_record import RoundRecord, TestScores
 
 
 def validate(prepared: Prepared, params: Params) -> TestScores | None:
-    """The model on the rows held out; None where none are."""
+    """Evaluates the model on the validation rows, or returns None where there are none."""
     table = prepared.federated.validation
     if table is None:
         return None
@@ -20,7 +20,7 @@ def validate(prepared: Prepared, params: Params) -> TestScores | None:
 
 
 def watched(section: EarlyStopping, records: Sequence[RoundRecord]) -> Watch:
-    """What the scores recorded so far come to; rounds that were not evaluated do not count."""
+    """Summarises the validation scores recorded so far. Rounds that were not evaluated do not count."""
     known = [(record.round, record.validation) for record in records if record.validation is not None]
     if not known:
         return Watch()
@@ -31,9 +31,10 @@ def watched(section: EarlyStopping, records: Sequence[RoundRecord]) -> Watch:
 def best_params(
     prepared: Prepared, records: Sequence[RoundRecord], params: Params, before: Params | None
 ) -> Params | None:
-    """Parameters of the best round so far, given those after the last round and the best before it.
+    """Returns the parameters of the best round so far.
 
-    None without early stopping, and before the first score.
+    They are those after the last round (`params`) or the best before it (`before`). The result is None without early
+    stopping, and before the first score.
     """
     section = prepared.study.evaluation.early_stopping
     if section is None:
@@ -42,14 +43,14 @@ def best_params(
 
 
 def kept_round(prepared: Prepared, records: Sequence[RoundRecord]) -> int:
-    """The round whose model is kept where the run ends after the rounds recorded: the best, or the last."""
+    """Returns the round whose model is kept if the run ends after the recorded rounds: the best, or the last."""
     section = prepared.study.evaluation.early_stopping
     best = watched(section, records).best_round if section is not None else None
     return best or len(records)
 
 
 def why_end(prepared: Prepared, records: Sequence[RoundRecord]) -> str | None:
-    """One line that says why the run ends after the rounds recorded; None where it goes on."""
+    """Returns one line that says why the run ends after the recorded rounds, or None where it continues."""
     section = prepared.study.evaluation.early_stopping
     if section is None:
         return None

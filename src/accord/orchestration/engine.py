@@ -1,4 +1,4 @@
-"""The engine of a run: built for the study's device, compiled where that pays, under attack where the study has one."""
+"""Builds the engine of a run for the study's device, compiled where that pays, and attacked where the study says so."""
 
 import torch
 
@@ -21,13 +21,13 @@ from accord.program.per_sample_check import check_by_sample
 def prepare_engine(
     study: Study, federated: FederatedData, streams: Streams, work: ClientWork, initial: Params, timed: Timed
 ) -> Engine:
-    """The engine the study names, ready to train, some of its clients malicious where the study has an attack.
+    """Builds the engine that the study names, ready to train. Some clients are malicious where the study has an attack.
 
     Args:
-        study: as resolved.
-        federated: rows and the clients that have them.
+        study: the resolved study.
+        federated: the rows and their assignment to clients.
         streams: the run's named streams.
-        work: what clients do.
+        work: the client work.
         initial: the model's first parameters, on the device to work on.
         timed: the stopwatch.
     """
@@ -50,7 +50,7 @@ def prepare_engine(
 
 
 def expected_samples(study: Study, work: ClientWork, sizes: list[int]) -> float:
-    """Training samples over the whole run, each as often as it is used: what compiling has to pay for.
+    """Estimates the training samples of the whole run, counting repeated use, to decide whether compiling pays.
 
     Args:
         study: gives rounds and cohort size.
@@ -63,7 +63,7 @@ def expected_samples(study: Study, work: ClientWork, sizes: list[int]) -> float:
 
 
 def check_per_sample(work: ClientWork, table: Table) -> None:
-    """Refuses a network of which no gradient can be taken sample by sample, where privacy clips those.
+    """Refuses a network without per-sample gradients where privacy clips those.
 
     Networks with stacked kernels are known to have them, and are not tried.
 
@@ -75,9 +75,9 @@ def check_per_sample(work: ClientWork, table: Table) -> None:
 
 
 def device_of(section: EngineSection) -> torch.device:
-    """The device that an `engine` section names.
+    """Returns the device that an `engine` section names.
 
     Raises:
-        StudyError: it is not there.
+        StudyError: the device is not available.
     """
     return pick_device(section.device)

@@ -1,7 +1,7 @@
-"""What a run's end says of its model beyond accuracy and gaps: calibration, confusion, spread over clients,
-fine-tuning, early stopping.
+"""Evaluates the final model beyond accuracy and gaps.
 
-Each function returns JSON-ready values, parts of `result.json`.
+The results cover calibration, confusion, the spread over clients, and early stopping. Each function returns JSON-ready
+values, which are parts of `result.json`.
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,17 @@ from accord.tasks.classification import ranking, row_probabilities
 
 
 def evaluate_final(prepared: Prepared, params: Params) -> Evaluated:
-    """The final model on the test rows, with all that the result says of it."""
+    """Evaluates the final model on the test rows, with the probabilities that the result needs."""
     size = prepared.study.evaluation.batch_size
     evaluated = evaluate(prepared.work.task, params, prepared.federated.data.test, size, keep_probabilities=True)
     return replace(evaluated, positive=prepared.positive)
 
 
 def overall_calibration(evaluated: Evaluated, bins: int) -> dict[str, Any] | None:
-    """Calibration over all test rows; None where the model's probabilities are not numbers, or it gives none."""
+    """Measures calibration over all test rows.
+
+    The result is None where the model gives no probabilities, or where they are not finite.
+    """
     if not evaluated.kind.classes:
         return None
     found = calibration(row_probabilities(evaluated), bins).measures(0)
@@ -41,9 +44,9 @@ def overall_calibration(evaluated: Evaluated, bins: int) -> dict[str, Any] | Non
 
 
 def class_measures(prepared: Prepared, evaluated: Evaluated) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
-    """Ranking, calibration and confusion of each group by its flat name, and what the confusion matrices are over.
+    """Returns ranking, calibration and confusion of each group by its flat name, and a description of the matrices.
 
-    Nothing where the target is a number: such a model gives no probabilities and confuses no labels.
+    The result is empty where the target is a number, since such a model gives no probabilities and no labels.
     """
     if not evaluated.kind.classes:
         return {}, None
@@ -58,7 +61,7 @@ def class_measures(prepared: Prepared, evaluated: Evaluated) -> tuple[dict[str, 
 
 
 def group_ranking(groups: Mapping[str, Grouping], evaluated: Evaluated) -> dict[str, Ranking]:
-    """How well each group's rows are told apart, by its flat name."""
+    """Measures how well the model ranks each group's rows, by the group's flat name."""
     return {
         f"{column}={name}": ranking(evaluated, np.flatnonzero(grouping.codes == code))
         for column, grouping in groups.items()
@@ -67,7 +70,7 @@ def group_ranking(groups: Mapping[str, Grouping], evaluated: Evaluated) -> dict[
 
 
 def final_scores(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
-    """What `result.json` holds of the test rows: every score, and whether the model names one label for all."""
+    """Returns the test scores of `result.json`, and whether the model predicts a single label for all rows."""
     kind, names = evaluated.kind, prepared.federated.data.class_names
     scores = TestScores(
         {score.result_key: score.of(evaluated) for score in (*kind.all_scores, *prepared.metrics)}, len(evaluated)
@@ -82,14 +85,14 @@ def final_scores(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
 
 
 def positive_label(prepared: Prepared) -> str | None:
-    """The name of the class that counts as positive; None where none does."""
+    """Returns the name of the positive class, or None where there is none."""
     return None if prepared.positive is None else prepared.federated.data.class_names[prepared.positive]
 
 
 def group_calibration(
     groups: Mapping[str, Grouping], evaluated: Evaluated, bins: int
 ) -> dict[str, dict[str, Any] | None]:
-    """Calibration of each group, by its flat name; None where it has no rows."""
+    """Measures calibration of each group, by its flat name. A group without rows has None."""
     found: dict[str, dict[str, Any] | None] = {}
     for column, grouping in groups.items():
         sums = calibration(row_probabilities(evaluated), bins, grouping.codes, len(grouping.names))
@@ -100,9 +103,9 @@ def group_calibration(
 def group_confusion(
     groups: Mapping[str, Grouping], class_names: tuple[str, ...], evaluated: Evaluated
 ) -> tuple[dict[str, list[list[int]] | None], dict[str, Any]]:
-    """The confusion matrix of each group by its flat name, None without rows; and what they are over.
+    """Returns each group's confusion matrix by its flat name, and a description of the matrices.
 
-    Of more than 20 classes there is none: only the note that says so.
+    A group without rows has None. With more than 20 classes there are no matrices, only a note that says so.
     """
     classes = len(class_names)
     if classes > MOST_CLASSES:
@@ -117,9 +120,10 @@ def group_confusion(
 
 
 def clients_spread(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
-    """Scores over clients, each on its share of the test rows."""
+    """Returns the spread of scores over clients, each evaluated on its share of the test rows."""
     shares = prepared.federated.test
     client = np.repeat(np.arange(len(shares)), shares.sizes())
+    # `order` lists the test rows client by client, so its rows match `client` one to one.
     sums = np.bincount(client, evaluated.row_scores[shares.order], minlength=len(shares))
     spread = evaluated.kind.spread(sums, shares.sizes())
     return {
@@ -131,7 +135,7 @@ def clients_spread(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
 
 
 def stopped_early(prepared: Prepared, progress: RunState, stop: Stop | None) -> dict[str, Any] | None:
-    """What the rows held out decided; None where none were."""
+    """Reports what early stopping decided, or None where no rows were held out."""
     section, held_out = prepared.study.evaluation.early_stopping, prepared.federated.validation
     if section is None or held_out is None:
         return None

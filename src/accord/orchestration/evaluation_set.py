@@ -1,4 +1,4 @@
-"""What a run is evaluated on: test rows less those held out for early stopping, and their sensitive groups."""
+"""The rows a run is evaluated on: test rows without those held out for early stopping, and their sensitive groups."""
 
 from collections.abc import Mapping
 
@@ -14,15 +14,15 @@ from accord.tasks.custom import custom_scores
 
 
 def hold_out_rows(section: Evaluation, federated: FederatedData, seed: int) -> FederatedData:
-    """Takes the rows that early stopping decides by out of the test set.
+    """Moves the rows that early stopping decides by out of the test set.
 
     Args:
         section: the study's `evaluation` section.
-        federated: the data, dealt to clients.
+        federated: the data, assigned to clients.
         seed: the study's seed.
 
     Raises:
-        StudyError: early stopping or fine-tuning asks for what the data has not, or a package is missing.
+        StudyError: early stopping or fine-tuning asks for what the data lacks, or a package is missing.
     """
     check_predictions(section)
     if section.early_stopping is not None:
@@ -35,23 +35,23 @@ def hold_out_rows(section: Evaluation, federated: FederatedData, seed: int) -> F
 
 
 def metrics_of(section: Evaluation, data: DataSet) -> tuple[Score, ...]:
-    """The metrics of the user's own that a study names.
+    """Returns the user-defined metrics that a study names.
 
     Raises:
-        StudyError: one that breaks its contract.
+        StudyError: a metric breaks its contract.
     """
     return custom_scores(section.metrics, len(data.class_names))
 
 
 def sensitive_groups(section: Fairness | None, data: DataSet) -> tuple[Mapping[str, Grouping], int | None]:
-    """The test rows' sensitive groups by column, and the label that counts as selected.
+    """Returns the test rows' sensitive groups by column, and the label that counts as selected.
 
     Args:
-        section: the study's `fairness` section; None gives no groups.
-        data: whose test rows are grouped.
+        section: the study's `fairness` section. None gives no groups.
+        data: the data whose test rows are grouped.
 
     Raises:
-        StudyError: a column or label that the data has not.
+        StudyError: the data lacks a named column or label.
     """
     if section is None:
         return {}, None

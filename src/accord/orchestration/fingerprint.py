@@ -1,7 +1,8 @@
-"""What makes two runs the same run: digests of everything that decides a run's result.
+"""Digests of everything that decides a run's result, which identify a run.
 
-`fingerprint_of` is of what is asked for: study, rows, network, the user's own code. `identity_of` adds where it is
-computed. A private run draws noise, batches and cohorts by its identity, so that no two runs share any of them.
+`fingerprint_of` covers what is trained: the study, the rows, the network and the user's own code. `identity_of` adds
+where it is computed. A private run draws noise, batches and cohorts by its identity, so that no two runs share any of
+them.
 """
 
 import hashlib
@@ -19,16 +20,18 @@ from accord.orchestration.charging import add_rows
 from accord.tasks.task import Task
 
 _NO_TRAINING = {"engine", "evaluation", "fairness", "trackers"}
-"""Sections of a study that decide how it is run and judged, and nothing of what is trained."""
+"""Sections of a study that decide how it is run and evaluated, but not what is trained."""
 
 
 def fingerprint_of(study: Study, federated: FederatedData, task: Task) -> str:
-    """A digest of what is trained: the study but for how it is run and judged, the training rows and who holds them,
-    the network's layers and first values, and the files of the user's own functions.
+    """Digests what is trained.
+
+    The digest covers the study without the sections on how it is run and evaluated. It also covers the training rows
+    and their assignment to clients, the network's layers and first values, and the files of the user's own functions.
 
     Args:
-        study: as resolved.
-        federated: rows, dealt to clients.
+        study: the resolved study.
+        federated: the rows, assigned to clients.
         task: the network over them.
     """
     digest = hashlib.blake2b(digest_size=16)
@@ -43,12 +46,12 @@ def fingerprint_of(study: Study, federated: FederatedData, task: Task) -> str:
 
 
 def code_of(study: Study) -> UserCode:
-    """What the user's own functions run, but for those that only judge."""
+    """Reads the files that the user's own functions run, without those that only evaluate."""
     return read_code(functions_in(study.model_dump(mode="json", exclude=_NO_TRAINING)))
 
 
 def check_code(code: UserCode) -> None:
-    """Refuses code that cannot be told from an edited one: two runs could share noise without being the same run.
+    """Refuses code whose edits would go unnoticed, since two different runs could then share noise.
 
     Raises:
         PrivacyError: names the first such module.
@@ -61,16 +64,17 @@ def check_code(code: UserCode) -> None:
 
 
 def identity_of(fingerprint: str, engine: EngineSection, device: torch.device) -> str:
-    """A digest of a private run: what is trained, and all that decides the last bits of its sums.
+    """Digests a private run: what is trained, and everything that decides the last bits of its sums.
 
-    The same study on another engine, chunk size, version, processor or device gives sums that differ by rounding. Were
-    the noise the same, the difference of the two runs would show what rounding did to each, free of noise. They count
-    as two runs, so batches and cohorts are drawn anew, too: composition takes the runs' draws for independent.
+    The same study on another engine, chunk size, version, processor or device gives sums that differ by rounding. If
+    the noise were the same, the difference of the two runs would show what rounding did to each, free of noise. They
+    therefore count as two runs. Batches and cohorts are drawn anew too, because composition assumes that the runs'
+    draws are independent.
 
     Args:
         fingerprint: from `fingerprint_of`.
-        engine: the engine's section. Threads are left out: bits are the same at any number.
-        device: where it computes.
+        engine: the engine's section. Threads are left out, since any number of them gives the same bits.
+        device: the device that computes.
     """
     where = {
         "fingerprint": fingerprint,

@@ -1,4 +1,4 @@
-"""A run's end: the model evaluated on the test set, by group, and client by client, and `result.json` put together."""
+"""The end of a run: evaluates the model on the test set, by group and by client, and assembles `result.json`."""
 
 from pathlib import Path
 
@@ -23,17 +23,19 @@ from accord.records.run_result import RunResult
 def conclude(
     prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None, twin: RunResult | None
 ) -> RunResult:
-    """Evaluates the model where the run stands; writes `clients.json`, and `predictions.parquet` if asked to.
+    """Evaluates the model at the run's current state and assembles the result.
+
+    It writes `clients.json` where clients and groups are evaluated, and `predictions.parquet` if asked to.
 
     Args:
-        prepared: the study made ready.
+        prepared: the prepared study.
         folder: the run folder.
-        progress: where the run stands.
-        stop: why it ended early, None where it did not.
-        twin: the result of the run without privacy, None where there was none.
+        progress: the run's state.
+        stop: why the run ended early, or None where it did not.
+        twin: the result of the run without privacy, or None where there was none.
 
     Returns:
-        What the run came to.
+        The run's result.
     """
     study, data = prepared.study, prepared.federated.data
     evaluated = evaluate_final(prepared, progress.final)
@@ -88,12 +90,12 @@ def conclude(
 
 
 def save_model(prepared: Prepared, folder: Path, progress: RunState) -> None:
-    """Writes the final parameters to `model.safetensors`, with the round that they are of.
+    """Writes the final parameters to `model.safetensors`, together with the round they belong to.
 
     Args:
-        prepared: the study made ready.
+        prepared: the prepared study.
         folder: the run folder.
-        progress: where the run stands.
+        progress: the run's state.
     """
     params = {name: value.cpu() for name, value in progress.final.items()}
     about = {"study": prepared.name, "round": kept_round(prepared, progress.records)}

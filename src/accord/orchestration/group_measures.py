@@ -1,6 +1,6 @@
-"""Measures by sensitive group: over all test rows, client by client, and as quantiles over the clients.
+"""Measures by sensitive group: over all test rows, for each client, and as quantiles over the clients.
 
-What is measured, the task kind says: rates of a classification, errors of a regression.
+The task kind decides what is measured, such as rates of a classification or errors of a regression.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from accord.orchestration.prepared import Prepared
 from accord.tasks.base import Evaluated
 
 MOST_CLIENTS = 1000
-"""Beyond so many clients their groups are written as quantiles, not one by one."""
+"""With more clients than this, their groups are written as quantiles and not one by one."""
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def fairness_report(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any] | None:
-    """The fairness part of `result.json`; None where it is off."""
+    """Returns the fairness part of `result.json`, or None where fairness is off."""
     section = prepared.study.fairness
     if section is None or not prepared.groups:
         return None
@@ -38,14 +38,14 @@ def fairness_report(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any] 
 
 
 def groups_by_client(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
-    """What `clients.json` holds: the clients one by one, or quantiles over them where there are too many."""
+    """Returns the content of `clients.json`: each client's measures, or quantiles over clients if there are too many."""
     if prepared.population > MOST_CLIENTS:
         return client_quantiles(prepared, evaluated)
     return {"clients": client_measures(prepared, evaluated)}
 
 
 def sums_by_column(prepared: Prepared, evaluated: Evaluated, rows: Integers | slice) -> dict[str, GroupSums]:
-    """Additive sums by group column, over some of the test rows."""
+    """Computes additive sums by group column over some of the test rows."""
     found = {}
     for column, grouping in prepared.groups.items():
         own = Grouping(column, grouping.names, grouping.codes[rows])
@@ -54,9 +54,9 @@ def sums_by_column(prepared: Prepared, evaluated: Evaluated, rows: Integers | sl
 
 
 def client_measures(prepared: Prepared, evaluated: Evaluated) -> list[dict[str, Any]]:
-    """Measures by sensitive group at each client, on its share of the test rows.
+    """Measures each client by sensitive group, on its share of the test rows.
 
-    The shares' sums add up to the test set's. Small as shares are, most groups carry the flag that says so.
+    The shares' sums add up to the test set's. Shares are small, so most groups carry the flag that says so.
     """
     section, kind = prepared.study.fairness, evaluated.kind
     if section is None:
@@ -85,13 +85,13 @@ def client_measures(prepared: Prepared, evaluated: Evaluated) -> list[dict[str, 
 
 
 def client_quantiles(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
-    """What `client_measures` says of each client, as quantiles over the clients: a few numbers, however many they are.
+    """Returns the values of `client_measures` as quantiles over clients, so that their size is that of the groups.
 
     Returns:
-        `population`; the kind's score over the clients with test rows; and in `groups`, by `COLUMN=GROUP`, the
-        `clients` with rows of the group, for how many of them these are `too_small`, and each measure over the clients
-        where it is defined, as `{"clients": how many, "quantiles": {"0.0": least, ..., "1.0": greatest}}`; None where
-        it is defined at none.
+        `population`, the kind's score over the clients with test rows, and `groups` by `COLUMN=GROUP`. Each group has
+        the number of `clients` with rows of the group, and the number of them where these are `too_small`. It also has
+        each measure over the clients where it is defined, as
+        `{"clients": how many, "quantiles": {"0.0": least, ..., "1.0": greatest}}`, or None where no client defines it.
     """
     section, shares, kind = prepared.study.fairness, prepared.federated.test, evaluated.kind
     least = section.min_group_size if section else 0
@@ -100,7 +100,7 @@ def client_quantiles(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]
     groups: dict[str, Any] = {}
     for column, grouping in prepared.groups.items():
         many = len(grouping.names)
-        # A cell is one group at one client; its number says which.
+        # A cell is one group at one client, numbered client * groups + group, so one pass over the rows sums them all.
         n, by_measure, cells = _by_cell(prepared, evaluated, client * many + grouping.codes[shares.order])
         for code, name in enumerate(grouping.names):
             own = cells % many == code
@@ -114,12 +114,12 @@ def client_quantiles(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]
 def _by_cell(
     prepared: Prepared, evaluated: Evaluated, cell: Integers
 ) -> tuple[Integers, Mapping[str, Floats], Integers]:
-    """Rows and measures of each cell that has rows, such as a group at a client, and which cells these are.
+    """Returns rows and measures of each cell that has rows, such as a group at a client, and the cells' numbers.
 
     Args:
-        prepared: the study made ready.
+        prepared: the prepared study.
         evaluated: the model on the test rows.
-        cell: of each test row, in the order of the clients' shares.
+        cell: the cell of each test row, in the order of the clients' shares.
     """
     cells, codes = np.unique(cell, return_inverse=True)
     grouping = Grouping("cell", tuple(map(str, cells.tolist())), codes)
@@ -128,7 +128,7 @@ def _by_cell(
 
 
 def quantiles(values: Floats, levels: Sequence[float]) -> dict[str, Any] | None:
-    """How many values are finite, and their quantiles by level; None where none is.
+    """Counts the finite values and returns their quantiles by level, or None where no value is finite.
 
     >>> quantiles(np.array([0.0, np.nan, 1.0]), [0.5])
     {'clients': 2, 'quantiles': {'0.5': 0.5}}

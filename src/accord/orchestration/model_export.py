@@ -1,4 +1,4 @@
-"""A trained model for other programs: ONNX, and PyTorch's own exported programs."""
+"""Exports a trained model for other programs, as ONNX or with `torch.export`."""
 
 import io
 import json
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 METADATA = "accord"
-"""Under this name a file carries what `model.json` holds, as JSON."""
+"""The name under which an exported file carries the content of `model.json`, as JSON."""
 
 
 class ExportError(RequestError):
-    """A model, or this installation, cannot give what was asked for."""
+    """The model cannot be exported, or a package that exporting needs is missing."""
 
 
 def write_torch_export(model: TrainedModel, path: Path) -> None:
-    """Writes the model as `torch.export` does, any number of rows; read it with `torch.export.load`.
+    """Writes the model with `torch.export`, for any number of rows. Read it with `torch.export.load`.
 
-    The program takes features `[rows, ...]`, as the model does, and gives its outputs. What `model.json` holds is in
-    its extra file `accord.json`.
+    The program takes features `[rows, ...]` as the model does, and returns its outputs. Its extra file `accord.json`
+    holds the content of `model.json`.
 
     Raises:
         ExportError: the network's `forward` cannot be exported.
-        StorageError: the disk is full or refuses.
+        StorageError: the disk is full or refuses the write.
     """
     buffer = io.BytesIO()
     with _quiet():
@@ -44,14 +44,14 @@ def write_torch_export(model: TrainedModel, path: Path) -> None:
 
 
 def write_onnx(model: TrainedModel, path: Path) -> None:
-    """Writes the model as ONNX, any number of rows.
+    """Writes the model as ONNX, for any number of rows.
 
-    The graph takes `features` `[rows, ...]` and gives `outputs`: logits, or the number predicted. What `model.json`
-    holds is in its metadata, under `accord`.
+    The graph takes `features` `[rows, ...]` and gives `outputs`, which are logits or the predicted number. Its metadata
+    holds the content of `model.json` under `accord`.
 
     Raises:
         ExportError: the extra `onnx` is not installed, or the network's `forward` cannot be exported.
-        StorageError: the disk is full or refuses.
+        StorageError: the disk is full or refuses the write.
     """
     try:
         import onnx  # noqa: F401 - torch.onnx needs both, and says so less clearly
@@ -64,6 +64,7 @@ def write_onnx(model: TrainedModel, path: Path) -> None:
         )
     if made is None:
         raise ExportError(f"{path}: this network cannot be written as ONNX")
+    # The whole file is built in memory, so that `write_bytes` can write it atomically.
     proto = made.model_proto
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA, _about(model)
@@ -71,7 +72,7 @@ def write_onnx(model: TrainedModel, path: Path) -> None:
 
 
 def example(model: TrainedModel, rows: int = 2) -> torch.Tensor:
-    """Features of no meaning, of the shape and type that the model takes."""
+    """Returns zeros of the shape and type that the model takes, as an example input for tracing."""
     wanted = model.preprocessing.input
     dtype = next(model.network.parameters()).dtype
     if not isinstance(wanted, TableInput) and wanted.dtype in ("uint8", "int64"):
@@ -95,7 +96,7 @@ def _about(model: TrainedModel) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' notes on packages that nothing here needs, and on their own deprecated calls."""
+    """Silences the exporters' notes on packages that are not needed here, and on their own deprecated calls."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,6 +1,7 @@
-"""`predictions.parquet`: the test rows one by one, with what the final model says of each.
+"""Writes `predictions.parquet`: the test rows one by one, with the final model's prediction of each.
 
-Every other record holds counts and sums. This file holds rows, so a study asks for it: `evaluation.predictions: true`.
+Every other record holds counts and sums. This file holds single rows, so a study has to ask for it with
+`evaluation.predictions: true`.
 """
 
 import importlib.util
@@ -24,7 +25,7 @@ def check_predictions(section: Evaluation) -> None:
     """Refuses to start a run whose predictions could not be written.
 
     Raises:
-        StudyError: Parquet's package is missing.
+        StudyError: the package that writes Parquet is missing.
     """
     if section.predictions and importlib.util.find_spec("pyarrow") is None:
         raise StudyError(
@@ -33,18 +34,19 @@ def check_predictions(section: Evaluation) -> None:
 
 
 def write_predictions(folder: Path, data: DataSet, evaluated: Evaluated) -> None:
-    """Writes one row a test row, in the order of the test set.
+    """Writes one row for each test row, in the order of the test set.
 
-    Columns are `label` and `prediction`, class names or numbers; `probability.CLASS` of every class, where there are at
-    most 100; and `group.COLUMN`, the name of the row's group, of every group column of the data.
+    The columns `label` and `prediction` hold class names or numbers. The columns `probability.CLASS` hold the
+    probability of every class, where there are at most 100. The columns `group.COLUMN` hold the row's group in every
+    group column of the data.
 
     Args:
         folder: the run folder.
-        data: whose test rows were evaluated.
+        data: the data whose test rows were evaluated.
         evaluated: the final model on them, with probabilities.
 
     Raises:
-        StorageError: the disk is full or refuses.
+        StorageError: the disk is full or refuses the write.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,8 +1,9 @@
-"""A study made ready to run: everything that can be refused is refused here, before anything is written.
+"""Prepares a study to run. Everything that can be refused is refused here, before anything is written.
 
-Each room makes its own part of a run from its own section of the study: data, model, privacy, program, engine. This
-module only puts the parts together. It builds values and touches no disk but the data's; `runs` executes them and
-writes records. So that "nothing half-written" can be seen: the half that can refuse cannot write.
+Each package makes its own part of a run from its own section of the study: data, model, privacy, program, engine. This
+module only combines the parts. It builds values and touches no disk but the data's, while `runs` executes them and
+writes records. The split makes it visible that nothing half-written is left behind, since the part that can refuse
+cannot write.
 """
 
 from accord.config.schema import Study
@@ -28,15 +29,15 @@ def prepare(
     rows: DataSet | None = None,
     joint: JointLedger | None = None,
 ) -> Prepared:
-    """Builds everything a run needs.
+    """Builds everything that a run needs.
 
     Args:
         study: what to run.
-        name: what to call it.
-        federated: data already loaded and dealt for this study's `data`, `partition`, `imbalance` and `seed`.
+        name: the study's name.
+        federated: data already loaded and assigned for this study's `data`, `partition`, `imbalance` and `seed`.
         timed: a stopwatch.
-        rows: rows in memory, for a study whose `data` is `in_memory`.
-        joint: a joint ledger, opened, that the run is to charge.
+        rows: rows in memory, for a study whose `data.name` is `in_memory`.
+        joint: an open joint ledger that the run is to charge.
 
     Raises:
         RequestError: anything wrong with the study, the data, or their combination.
@@ -56,10 +57,12 @@ def prepare(
     data = federated.data
     metrics = metrics_of(study.evaluation, data)
     task = study_task.make_task(study.model, data, study.seed, study.training)
+    # After the weights are pinned, so that a changed file of weights makes another run.
     fingerprint = fingerprint_of(study, federated, task)
     device = device_of(study.engine)
     if study.privacy is not None:
         check_code(code_of(study))
+        # Only private runs: without privacy all engines must draw the same values, so that they can be compared.
         fingerprint = identity_of(fingerprint, study.engine, device)
     with timed("accounting"):
         accounts = open_accounts(study, name, federated, fingerprint, joint)

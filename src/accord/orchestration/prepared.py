@@ -1,4 +1,4 @@
-"""`Prepared`: a study and all it is made of, as one frozen value."""
+"""Defines `Prepared`: a study and everything built from it, as one frozen value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,23 +17,24 @@ from accord.tasks.base import Score
 
 @dataclass(frozen=True)
 class Prepared:
-    """A study and all it is made of.
+    """A study and everything built from it.
 
     Attributes:
-        study: as resolved.
-        name: what the study is called in reports.
-        federated: rows and who holds them, those held out for early stopping taken out of the test rows.
+        study: the resolved study.
+        name: the study's name in reports.
+        federated: the rows and their assignment to clients. Rows held out for early stopping are no longer test rows.
         work: client work, with the task and the privacy plan.
         program: the federated algorithm.
         engine: where client work runs.
-        ledger: accounts with nothing spent by this run; None without privacy.
+        ledger: accounts with nothing spent by this run, or None without privacy.
         streams: the run's named streams.
         initial: the model's first parameters, on the engine's device.
         groups: sensitive groups of the test rows, by column.
-        positive: the label that counts as selected, None where there is none.
-        fingerprint: of mechanism, data and who holds what; a run is taken up only where it is the same.
-        entry: the run's place in a joint ledger; None where it has none.
-        metrics: scores of the user's own.
+        positive: the label that counts as selected, or None where there is none.
+        fingerprint: a digest of the mechanism, the data and the rows of each client. A run is resumed only where it is
+            the same.
+        entry: the run's entry in a joint ledger, or None where it has none.
+        metrics: user-defined scores.
     """
 
     study: Study
@@ -53,5 +54,5 @@ class Prepared:
 
     @property
     def population(self) -> int:
-        """How many clients there are."""
+        """The number of clients."""
         return len(self.federated.train)

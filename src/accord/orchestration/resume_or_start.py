@@ -1,4 +1,4 @@
-"""One call for an operator's cron or Slurm line: goes on with the run in a folder, or starts it there."""
+"""Resumes the run in a folder or starts it there, with one call that suits cron or Slurm."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from accord.orchestration.runs import resume, run
 from accord.records import store
 
 _BEGINNINGS = {".lock", "study.yaml", "model.json", "partition.json", "checkpoints", "tensorboard", "wandb", "mlflow"}
-"""What a run folder may hold before its first checkpoint is whole."""
+"""What a run folder may contain before its first checkpoint is complete."""
 _MOST_SHOWN = 3
 
 
@@ -32,22 +32,23 @@ def resume_or_start(
     on_round: OnRound | None = None,
     timed: Timed = untimed,
 ) -> Run:
-    """Goes on with the study's run in a folder where there is one, else starts it there.
+    """Resumes the study's run in a folder where there is one, and otherwise starts it there.
 
-    Called again after any end (a kill, a power cut, a time limit) it goes on; of a finished run it gives the result.
+    Called again after any end (a kill, a power cut, a time limit), it resumes. For a finished run it returns the
+    result.
 
     Args:
         study: what to run.
         folder: the run folder.
-        data: rows in memory, for a study whose data is `{name: handed}`.
+        data: rows in memory, for a study whose data is `{name: in_memory}`.
         ledger: the file of a joint ledger.
-        name: what reports call the study.
+        name: the study's name in reports.
         on_round: called after every further round.
-        timed: a stopwatch; only of a run that is started here.
+        timed: a stopwatch, used only for a run that is started here.
 
     Raises:
         StudyError: the folder holds a run of another study.
-        RunFolderError: another process is at work in the folder, or it holds something else.
+        RunFolderError: another process works in the folder, or it holds something else.
     """
     folder = Path(folder)
     if not folder.exists() or not is_begun(folder, study):
@@ -60,14 +61,17 @@ def resume_or_start(
 
 
 def is_begun(folder: Path, study: Study) -> bool:
-    """Whether the folder holds a run of the study to go on with; what a kill left before its first checkpoint goes.
+    """Says whether the folder holds a run of the study to resume.
+
+    What a kill left behind before the first checkpoint is removed.
 
     Raises:
-        StudyError: it holds a run of another study.
-        RunFolderError: another process is at work in it, or it holds something else.
+        StudyError: the folder holds a run of another study.
+        RunFolderError: another process works in the folder, or it holds something else.
     """
     if not folder.is_dir():
         raise RunFolderError(f"run folder {folder} exists and is not a folder; choose another with --out")
+    # Under the lock: another process may be about to write its first checkpoint, and its files must stay.
     with store.lock(folder):
         if (folder / "study.yaml").is_file():
             _refuse_another(folder, study)
@@ -75,13 +79,14 @@ def is_begun(folder: Path, study: Study) -> bool:
 
 
 def holds_checkpoint(folder: Path) -> bool:
-    """Whether a run can be taken up from the folder; the beginnings of one that cannot are cleared away.
+    """Says whether a run can be resumed from the folder. The beginnings of one that cannot are removed.
 
     Raises:
         RunFolderError: there is no checkpoint, but more than a run's beginnings.
     """
     if any(folder.glob("checkpoints/*.safetensors")):
         return True
+    # A `.part` file is a write that a kill cut short before its rename.
     there = {path.name for path in folder.iterdir() if not path.name.endswith(".part")}
     if there - _BEGINNINGS:
         raise RunFolderError(f"{folder} holds no checkpoint but {min(there - _BEGINNINGS)}; move it away")
@@ -105,7 +110,7 @@ def _refuse_another(folder: Path, study: Study) -> None:
 
 
 _FREE = ("engine.threads", "data.about")
-"""Settings that change nothing of a run: time alone, and what handed rows say of themselves."""
+"""Settings that do not change a run's result: the number of threads, and the description of in-memory rows."""
 
 
 def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""What a round came to: checked against what was charged for it, and written as a record."""
+"""The outcome of a round: checked against what was charged for it, and turned into a record."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
 
 
 def check_outcome(server: ServerState, outcome: RoundOutcome, charged: dict[int, int], number: int) -> None:
-    """What was done must be what was charged, and the model must still be finite.
+    """Checks that no client did more than was charged, and that the model is still finite.
 
     Args:
         server: the program's state after the round.
         outcome: what its clients did.
         charged: local steps that were charged to each client.
-        number: of the round.
+        number: the round's number.
 
     Raises:
         DivergedError: a parameter is infinite or NaN.
@@ -42,18 +42,18 @@ def make_record(
     groups: dict[str, dict[str, float]] | None,
     seconds: dict[str, float],
 ) -> RoundRecord:
-    """The record of a round.
+    """Builds the record of a round.
 
     Args:
-        number: of the round.
-        cohort: clients sampled.
+        number: the round's number.
+        cohort: the sampled clients.
         admitted: those of them that took part.
         outcome: what they did.
-        padding: rows of weight 0 that were computed; None where their number would tell how many rows were drawn.
-        ledger: the accounts after the round; None without privacy.
-        test: scores on the test set; None where the round was not evaluated.
-        groups: scores by sensitive group, as `test`.
-        seconds: stage to time.
+        padding: computed rows of weight 0, or None where their number would reveal how many rows were drawn.
+        ledger: the accounts after the round, or None without privacy.
+        test: scores on the test set, or None where the round was not evaluated.
+        groups: scores by sensitive group, or None as for `test`.
+        seconds: time of each stage.
     """
     spread = None
     if ledger is not None:

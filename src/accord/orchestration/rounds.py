@@ -1,6 +1,6 @@
-"""The loop over rounds: charge, train, evaluate, record, checkpoint.
+"""The loop over rounds: charge, train, evaluate, record, save a checkpoint.
 
-Each write is atomic or an appended line, so a kill at any moment leaves a folder that a run can be resumed from.
+Each write is atomic or appends a line, so a kill at any moment leaves a folder from which the run can be resumed.
 """
 
 import time
@@ -23,7 +23,7 @@ from accord.records.round_record import RoundRecord
 from accord.records.trackers import open_trackers
 
 OnRound = Callable[[str, RoundRecord, int], None]
-"""Called after each round with the stage (`train` or `twin`), its record, and how many rounds are planned."""
+"""Called after each round with the stage (`train` or `twin`), the round's record, and the number of planned rounds."""
 
 
 def train_rounds(
@@ -34,21 +34,21 @@ def train_rounds(
     stage: str,
     timed: Timed = untimed,
 ) -> Stop | None:
-    """Runs the rounds still to come.
+    """Trains the remaining rounds.
 
     Args:
-        prepared: the study made ready.
+        prepared: the prepared study.
         folder: the run folder.
-        progress: one entry, replaced after each round once its records are on disk; what an interrupt keeps.
+        progress: a list of one entry, replaced after each round once its records are on disk. It survives an interrupt.
         on_round: called after each round.
-        stage: what to call this training there.
+        stage: the name of this training for `on_round`.
         timed: the stopwatch.
 
     Returns:
-        Why it stopped early; None when the last round is done.
+        Why training stopped early, or None when the last round is done.
 
     Raises:
-        Fault: a client failed, the model diverged, or the disk refused.
+        Fault: a client failed, the model diverged, or the disk refused a write.
     """
     study, planned = prepared.study, prepared.study.program.rounds
     sent = sum(record.uplink_bytes for record in progress[0].records)
@@ -67,6 +67,7 @@ def train_rounds(
             if stop is not None:
                 return stop
             with timed("accounting"):
+                # Charged on disk before training, so that a kill in the round leaves no released value uncharged.
                 ledger = charge(prepared.entry, folder, before.ledger, cohort, {c: steps[c] for c in admitted}, number)
             began = time.perf_counter()
             server, outcome = prepared.program.round(
@@ -80,13 +81,16 @@ def train_rounds(
                 validation = validate(prepared, server.params) if due else None
             judged = time.perf_counter()
             seconds = {"train": trained - began, "evaluate": judged - trained, "records": writing}
+            # With a local plan, batches are Poisson samples: padding would reveal their size.
             padding = outcome.padding if prepared.work.local_plan is None else None
             record = make_record(number, cohort, admitted, outcome, padding, ledger, test, groups, seconds)
             records = (*before.records, replace(record, validation=validation))
             best = best_params(prepared, records, server.params, before.best)
+            # A copy: the next round changes the engine's own, and an interrupt must not see half of that.
             carried = dict(prepared.engine.carried)
             after = RunState(number, server, ledger, records, before.resumes, best, carried)
             with timed("records"):
+                # The record first: a resumed run drops records after its checkpoint, but cannot restore missing ones.
                 store.append_line(folder / "rounds.jsonl", records[-1].as_json())
                 tracker.round(records[-1])
                 if number % study.evaluation.checkpoint_every == 0 or number == planned:

@@ -1,4 +1,4 @@
-"""A run and its folder: opened, finished or not, and its report drawn from the records."""
+"""A run and its folder: opens it, finished or not, and draws its report from the records."""
 
 import shlex
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class Run:
 
     Attributes:
         folder: where the records are.
-        study: as resolved.
-        outcome: what it came to, as a typed value; None for a run that was killed and not resumed.
-        rounds: one record a finished round.
-        params: the model's parameters after the last finished round (of an unfinished run: at its last
-            checkpoint), on the CPU.
+        study: the resolved study.
+        outcome: the result as a typed value, or None for a run that was killed and not resumed.
+        rounds: one record for each finished round.
+        params: the model's parameters on the CPU, after the last finished round. Those of an unfinished run are from
+            its last checkpoint.
     """
 
     folder: Path
@@ -42,26 +42,26 @@ class Run:
 
     @cached_property
     def result(self) -> dict[str, Any] | None:
-        """What `result.json` holds; None for a run that was killed and not resumed."""
+        """The content of `result.json`, or None for a run that was killed and not resumed."""
         return None if self.outcome is None else self.outcome.as_json()
 
     @cached_property
     def model(self) -> TrainedModel:
-        """The trained network with the preprocessing of its data; see `load_model` for a client's own.
+        """The trained network with the preprocessing of its data. For a client's own model, see `load_model`.
 
         Raises:
-            RunFolderError: a run of an earlier version, which has no `model.json`.
+            RunFolderError: the run is of an earlier version, which has no `model.json`.
         """
         return make_model(self.study, self.params, read_preprocessing(self.folder))
 
     def _repr_html_(self) -> str:
-        """The result at a glance, as a notebook shows it: what `accord show` prints."""
+        """Returns what `accord show` prints, as HTML for a notebook."""
         from accord.reports.run.notebook import result_html
 
         return result_html(self.folder, self.outcome, len(self.rounds), self.study.program.rounds)
 
     def plot(self) -> "Figure":
-        """Accuracy, loss and epsilon by round as a matplotlib figure."""
+        """Plots accuracy, loss and epsilon by round as a matplotlib figure."""
         from accord.reports.charts.figures import overview
 
         return overview(self.folder.name, self.outcome, self.rounds)
@@ -71,7 +71,7 @@ def open_run(folder: Path | str) -> Run:
     """Reads a run folder, finished or not.
 
     Raises:
-        RunFolderError: not a run folder, or nothing in it loads.
+        RunFolderError: it is not a run folder, or nothing in it loads.
     """
     folder = Path(folder)
     if not (folder / "study.yaml").is_file():
@@ -79,7 +79,7 @@ def open_run(folder: Path | str) -> Run:
     study = load_study(folder / "study.yaml")
     outcome = read_result(folder)
     if outcome is not None:
-        # Where it is now: it may have been moved or copied since.
+        # The folder may have been moved or copied since the result was written.
         outcome = outcome.model_copy(update={"run": str(folder)})
     try:
         rounds = tuple(RoundRecord.from_json(line) for line in store.read_lines(folder / "rounds.jsonl"))
@@ -95,15 +95,15 @@ def open_run(folder: Path | str) -> Run:
 
 
 def load_model(folder: Path | str, client: int | None = None) -> TrainedModel:
-    """A run's model, ready to predict: a `torch.nn.Module` with its preprocessing.
+    """Loads a run's model, ready to predict, as a `torch.nn.Module` with its preprocessing.
 
     Args:
-        folder: the run folder; of an unfinished run it is the model of the last checkpoint.
-        client: whose model, where clients keep layers or a model of their own (programs such as ditto and fedbn);
-            None gives the shared one.
+        folder: the run folder. For an unfinished run, the model is that of the last checkpoint.
+        client: the client whose model to load, where clients keep layers or a model of their own (programs such as
+            ditto and fedbn). None loads the shared model.
 
     Raises:
-        RunFolderError: not a run folder, one of an earlier version, or a client that keeps nothing of its own.
+        RunFolderError: it is not a run folder, it is of an earlier version, or the client keeps nothing of its own.
     """
     done = open_run(folder)
     if client is None:
@@ -115,11 +115,13 @@ def load_model(folder: Path | str, client: int | None = None) -> TrainedModel:
 
 
 def client_params(folder: Path, params: Params) -> dict[int, Params]:
-    """What each client keeps of the model to itself, as after the last finished round; empty where none does.
+    """Returns the part of the model that each client keeps to itself after the last finished round.
+
+    The result is empty where no client does.
 
     Args:
         folder: the run folder.
-        params: the shared model's parameters; what clients keep besides, such as control variates, is left out.
+        params: the shared model's parameters. Other values that clients keep, such as control variates, are left out.
     """
     found: dict[int, Params] = {}
     for name, value in saved_params(last_checkpoint(folder).tensors, "client/").items():
@@ -130,14 +132,14 @@ def client_params(folder: Path, params: Params) -> dict[int, Params]:
 
 
 def make_default_folder(name: str) -> Path:
-    """Makes `runs/NAME-YYYYMMDD-HHMMSS`, with a number behind it where that exists.
+    """Makes `runs/NAME-YYYYMMDD-HHMMSS`, with a number appended where that exists.
 
     Raises:
         RunFolderError: the folder cannot be made.
     """
     stamp = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     folder, number = stamp, 2
-    # Making it is the test of whether it is free: of two runs that start in one second, one takes the next number.
+    # Making the folder is the test whether it is free, so two runs that start in one second get different ones.
     while not store.make_new_folder(folder):
         folder, number = stamp.with_name(f"{stamp.name}-{number}"), number + 1
     return folder
@@ -147,10 +149,10 @@ def write_report(folder: Path | str) -> Path:
     """Draws `report.html` from the records in a run folder.
 
     Returns:
-        The file written.
+        The file that was written.
 
     Raises:
-        RunFolderError: not a run folder, or one whose run has not ended.
+        RunFolderError: it is not a run folder, or its run has not ended.
     """
     from accord.reports.run.page import render  # brings matplotlib: half a second that training need not wait for
 

@@ -1,8 +1,8 @@
-"""Where a run stands: begun, saved as a checkpoint, resumed from one, rolled back to one.
+"""The state of a run: begun, saved as a checkpoint, resumed from one, rolled back to one.
 
-Rounds after the last checkpoint are done again. Their charges are not counted twice. Every draw comes from a named
-stream, and a run is resumed only with the study, data and versions it was started with, so the repeated round releases
-the same values as before, and nothing new. A joint ledger keeps the charges as they are; see
+Rounds after the last checkpoint are repeated. Their charges are not counted twice. Every draw comes from a named
+stream, and a run is resumed only with the study, data and versions it was started with. The repeated round therefore
+releases the same values as before, and nothing new. A joint ledger keeps the charges as they are, as described in
 `accord.orchestration.charging.paid`.
 """
 
@@ -32,17 +32,17 @@ EARLY_STOPPING = "early_stopping"
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands after a finished round.
+    """The state of a run after a finished round.
 
     Attributes:
-        round: the last finished round, 0 before the first.
+        round: the last finished round, or 0 before the first.
         server: the program's state after it.
-        ledger: the accounts after it, None without privacy.
-        records: one a finished round.
-        resumes: how often the run was taken up again.
-        best: the model's parameters after the best round so far, where early stopping keeps that; else None.
-        carried: what each client keeps after that round. The engine's own may be ahead: of a round that an interrupt
-            cut short, whose work must not be seen, since the round will be done again with the same noise.
+        ledger: the accounts after it, or None without privacy.
+        records: one for each finished round.
+        resumes: how often the run was resumed.
+        best: the model's parameters after the best round so far, where early stopping keeps them, else None.
+        carried: what each client keeps after that round. The engine's own copy may be ahead, by a round that an
+            interrupt cut short. That work must not be seen, since the round will be repeated with the same noise.
     """
 
     round: int
@@ -55,36 +55,39 @@ class RunState:
 
     @property
     def final(self) -> Params:
-        """The parameters to judge and to keep where the run ends here."""
+        """The parameters to evaluate and to save if the run ends here."""
         return self.server.params if self.best is None else self.best
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a run ended before its last round: `reason` is one word, `message` one line."""
+    """Why a run ended before its last round. `reason` is one word and `message` one line."""
 
     reason: str
     message: str
 
     @property
     def done(self) -> bool:
-        """Whether the run has done what it was asked for all the same."""
+        """Whether the run still did what it was asked for."""
         return self.reason == EARLY_STOPPING
 
     @property
     def resumable(self) -> bool:
-        """Whether a resumed run would do more; a budget that is spent stays spent."""
+        """Whether a resumed run would do more. A spent budget stays spent."""
         return self.reason not in (EARLY_STOPPING, "budget", "quorum")
 
 
 def begin(prepared: Prepared, folder: Path) -> RunState:
-    """Writes the resolved study, who holds what, the run's place in its joint ledger, and a checkpoint of the untrained
-    model."""
+    """Writes the first files of a run, and a checkpoint of the untrained model.
+
+    The files are the resolved study, the preprocessing, the rows of each client, and the run's entry in its joint
+    ledger.
+    """
     store.write_text(folder / "study.yaml", dump_study(prepared.study))
     write_preprocessing(folder, prepared.federated.data)
     store.write_json(folder / "partition.json", partition_summary(prepared.federated))
     if prepared.entry is not None:
-        prepared.entry.begin()  # before there is a checkpoint to take the run up from
+        prepared.entry.begin()  # before there is a checkpoint from which the run could be resumed
     progress = RunState(0, prepared.program.init(prepared.initial), prepared.ledger, (), 0)
     save(prepared, folder, progress)
     return progress
@@ -107,8 +110,11 @@ def save(prepared: Prepared, folder: Path, progress: RunState) -> None:
 
 
 def _bound(prepared: Prepared) -> dict[str, str]:
-    """What must not change while a run goes on: else a repeated round would release new values uncharged, and
-    rounds under another mechanism would be accounted as under this one."""
+    """Returns what must not change between a run's start and its resumption.
+
+    Otherwise a repeated round would release new values uncharged, and rounds under another mechanism would be accounted
+    as under this one.
+    """
     device = next(iter(prepared.initial.values())).device
     plan = repr(None if prepared.ledger is None else prepared.ledger.plan)
     kept = {name: value for name, value in versions().items() if name != "machine"}
@@ -116,16 +122,17 @@ def _bound(prepared: Prepared) -> dict[str, str]:
     engine = prepared.study.engine.model_dump_json(exclude={"threads"})
     stopping = prepared.study.evaluation.early_stopping
     if stopping is not None:
-        # Scores on other rows, or a best by another measure, could not be told from those of this study.
+        # Scores on other rows, or a best by another metric, would look like those of this study. Patience may change:
+        # it decides when the run ends, not which round is best.
         kept["early stopping"] = stopping.model_dump_json(exclude={"patience"})
     return kept | {"fingerprint": prepared.fingerprint, "plan": plan, "device": device.type, "engine": engine}
 
 
 def resume_from(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint) -> RunState:
-    """Where the run stands at a checkpoint, with the records after it dropped.
+    """Restores the run's state at a checkpoint, and drops the records after it.
 
     Raises:
-        RunFolderError: the records do not reach as far as the checkpoint.
+        RunFolderError: the records do not reach as far as the checkpoint, or the run is not the one that was started.
     """
     if saved.state.get("bound") != _bound(prepared):
         raise RunFolderError(
@@ -160,8 +167,11 @@ def resume_from(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint)
 
 
 def rollback(folder: Path, round_number: int) -> None:
-    """Drops what was written of rounds after `round_number`, which will be done again; dropped charges go to
-    `replayed.jsonl`, so that an auditor sees every charge ever written."""
+    """Drops what was written for rounds after `round_number`, which will be repeated.
+
+    Dropped charges go to `replayed.jsonl`, so that an auditor sees every charge ever written.
+    """
+    # Copied before they are dropped, so that a kill in between may copy a charge twice but never loses one.
     for line in store.read_lines(folder / "ledger.jsonl"):
         if int(line["round"]) > round_number:
             store.append_line(folder / "replayed.jsonl", line)
@@ -170,12 +180,12 @@ def rollback(folder: Path, round_number: int) -> None:
 
 
 def begun(folder: Path) -> bool:
-    """Whether the folder holds a run with a checkpoint to go on from."""
+    """Says whether the folder holds a run with a checkpoint to resume from."""
     return (folder / "study.yaml").exists() and checkpoints.latest(folder) is not None
 
 
 def last_checkpoint(folder: Path) -> checkpoints.Checkpoint:
-    """The newest checkpoint that loads.
+    """Returns the newest checkpoint that loads.
 
     Raises:
         RunFolderError: there is none.
@@ -187,5 +197,5 @@ def last_checkpoint(folder: Path) -> checkpoints.Checkpoint:
 
 
 def saved_params(tensors: dict[str, Tensor], kind: str = "params/") -> Params:
-    """The model's parameters among a checkpoint's tensors, or those of another `kind`, such as `best/`."""
+    """Selects the model's parameters among a checkpoint's tensors, or those of another `kind`, such as `best/`."""
     return {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}

@@ -1,7 +1,7 @@
-"""Runs a study: the half of the composition root that writes (see `prepare` for the half that refuses).
+"""Runs a study and writes its records, once `prepare` has refused what cannot run.
 
-The house plan called this module `run.py`; a module and the function `accord.run` cannot share one name without
-one hiding the other, depending on what was imported first.
+This module is not called `run`, since a module and the function `accord.run` cannot share one name. One of them would
+hide the other, depending on what was imported first.
 """
 
 import shlex
@@ -41,21 +41,22 @@ def run(
 
     Args:
         study: what to run: a `Study`, a study file, or its sections as a dict.
-        out: the run folder, which must not exist or be empty; None makes one under `runs/`.
-        data: rows handed over by `from_datasets` or `from_torch`, for a study whose data is `{name: in_memory}`.
-        ledger: the file of a joint ledger, made where it is missing: what every run on it charged counts towards this
-            one's budget and epsilon. All its runs must train on the same rows, held by the same clients.
-        name: what reports call the study; None takes a study file's name, else `study`.
+        out: the run folder, which must be new or empty. None makes one under `runs/`.
+        data: rows made by `from_datasets` or `from_torch`, for a study whose data is `{name: in_memory}`.
+        ledger: the file of a joint ledger, which is created where it is missing. What every run on it charged counts
+            towards this run's budget and epsilon. All its runs must train on the same rows, assigned to the same
+            clients.
+        name: the study's name in reports. None takes a study file's name, or else `study`.
         on_round: called after every round.
-        timed: a stopwatch, such as `accord.core.timing.Stopwatch()`: told where the time goes.
+        timed: a stopwatch, such as `accord.core.timing.Stopwatch()`, which measures where the time goes.
 
     Returns:
-        The finished run. One that stopped early (budget, interrupt) says so in `outcome.status`.
+        The finished run. If it stopped early (budget, interrupt), `outcome.status` says so.
 
     Raises:
-        RequestError: the study, the data or the folder is wrong; nothing was written.
-        StoppedEarly: interrupted where no result could be written; what was finished is saved.
-        Fault: something failed on the way; the records so far are whole.
+        RequestError: the study, the data or the folder is wrong. Nothing was written.
+        StoppedEarly: the run was interrupted where no result could be written. What was finished is saved.
+        Fault: something failed during the run. The records so far are complete.
     """
     study, name = _study_of(study, name)
     if out is not None:
@@ -70,19 +71,19 @@ def run(
             ) from error
         folder = store.create_folder(Path(out)) if out is not None else make_default_folder(name)
         with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
-            store.check_folder(folder)  # again: a run that was given the same folder may have come first
+            store.check_folder(folder)  # again under the lock: another run may have taken the same folder first
             return _execute(prepared, folder, begin(prepared, folder), on_round, timed=timed)
 
 
 def _study_of(given: Study | Mapping[str, Any] | Path | str, name: str | None) -> tuple[Study, str]:
-    """The study given in any form, and its name.
+    """Returns the study given in any form, and its name.
 
     Raises:
         StudyError: it is wrong, or a sweep.
     """
     if isinstance(given, Path | str):
         study, name = load_study(given), name or Path(given).stem
-        sys.path.insert(0, str(Path(given).resolve().parent))  # a user's own functions lie beside the study
+        sys.path.insert(0, str(Path(given).resolve().parent))  # a user's own functions are next to the study
     else:
         study = given if isinstance(given, Study) else make_study(given)
     if study.sweep is not None:
@@ -93,20 +94,20 @@ def _study_of(given: Study | Mapping[str, Any] | Path | str, name: str | None) -
 def _held(
     file: Path | str | None, run: str | None = None, head: str | None = None
 ) -> AbstractContextManager[JointLedger | None]:
-    """The joint ledger, held for this process; None where the run has none."""
+    """Opens and locks the joint ledger for this process, or gives None where the run has none."""
     return nullcontext() if file is None else ledger_file.held(Path(file), run, head)
 
 
 def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound | None = None) -> Run:
-    """Takes up a run where its last checkpoint left it; ends bit for bit where it would have ended.
+    """Resumes a run from its last checkpoint. It ends bit for bit where it would have ended uninterrupted.
 
     Args:
         folder: the run folder. A finished run is returned as it is.
-        data: the rows again, where they were handed over.
+        data: the same rows again, for a run on rows in memory.
         on_round: called after every further round.
 
     Raises:
-        RunFolderError: not a run folder, or one without a checkpoint that loads.
+        RunFolderError: it is not a run folder, or it has no checkpoint that loads.
     """
     folder = Path(folder)
     done = open_run(folder)
@@ -119,13 +120,15 @@ def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound
     with _held(noted.get("file"), noted.get("run"), noted.get("head")) as joint:
         prepared = prepare(done.study, str(saved.state["name"]), rows=data, joint=joint)
         with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
+            # Read again under the lock: another process may have saved a later checkpoint meanwhile.
+            # Read again under the lock, since another process may have saved a later checkpoint meanwhile.
             saved = last_checkpoint(folder)
             return _execute(prepared, folder, resume_from(prepared, folder, saved), on_round)
 
 
 @contextmanager
 def _interruptible(folder: Path) -> Iterator[None]:
-    """An interrupt outside the rounds (while the folder is begun, the model judged, the report drawn)."""
+    """Turns an interrupt outside the rounds (at the start, in the evaluation, in the report) into `StoppedEarly`."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -144,7 +147,7 @@ def _execute(
     timed: Timed = untimed,
 ) -> Run:
     twin: Run | None = None
-    # What an interrupt must not lose: replaced only when a round's records are on disk.
+    # A list, so that an interrupt does not lose it. The entry is replaced only when a round's records are on disk.
     progress = [start]
     stop: Stop | None = None
     try:
@@ -152,7 +155,8 @@ def _execute(
         if (stop is None or stop.done) and prepared.study.evaluation.twin and prepared.ledger is not None:
             twin = _twin(prepared, folder / "twin", on_round, timed)
     except KeyboardInterrupt:
-        # In this order: a checkpoint must never be ahead of the records.
+        # In this order, since a checkpoint must never be ahead of the records. What the interrupted round wrote is
+        # dropped.
         save(prepared, folder, progress[0])
         rollback(folder, progress[0].round)
         stop = Stop("interrupted", f"interrupted after round {progress[0].round} of {prepared.study.program.rounds}")
@@ -164,7 +168,7 @@ def _execute(
 
 
 def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Timed) -> Run:
-    """The same study without privacy, in a folder of its own inside the run's."""
+    """Trains the same study without privacy, in a folder of its own inside the run's folder."""
     evaluation = prepared.study.evaluation.model_copy(update={"twin": False})
     study = prepared.study.model_copy(update={"privacy": None, "evaluation": evaluation})
     twin = prepare(study, f"{prepared.name} without privacy", prepared.federated, timed)
@@ -177,6 +181,7 @@ def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Tim
         start = begin(twin, store.create_folder(folder) if not folder.exists() else folder)
     ended = _execute(twin, folder, start, on_round, "twin", timed)
     if ended.outcome is not None and not ended.outcome.done:
+        # The twin handled its own interrupt. It is raised again so that the outer run stops, too.
         raise KeyboardInterrupt
     return ended
 
@@ -184,7 +189,7 @@ def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Tim
 def _end(
     prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None, twin: Run | None, timed: Timed
 ) -> Run:
-    """Evaluates the model; writes it, the result and the report."""
+    """Evaluates the model, and writes the model, the result and the report."""
     params = {name: value.cpu() for name, value in progress.final.items()}
     save_model(prepared, folder, progress)
     if prepared.entry is not None and (stop is None or not stop.resumable):
@@ -192,6 +197,7 @@ def _end(
     with timed("evaluation"):
         outcome = conclude(prepared, folder, progress, stop, twin.outcome if twin else None)
     with timed("records"):
+        # The result is written after the model: a run counts as finished once its result is there.
         store.write_json(folder / "result.json", outcome.as_json())
         write_report(folder)
     return Run(folder, prepared.study, outcome, progress.records, params)

@@ -1,4 +1,4 @@
-"""An evaluated model as records keep it: its scores over all rows, and its mean score by group."""
+"""The recorded scores of an evaluated model: over all rows, and as means by group."""
 
 import math
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from accord.tasks.base import Evaluated
 
 
 def scores_of(evaluated: Evaluated) -> TestScores:
-    """The scores that the task kind has of every evaluated round, over all rows."""
+    """Computes the scores that the task kind records for every evaluated round, over all rows."""
     scores = {score.result_key: score.of(evaluated) for score in evaluated.kind.scores}
     return TestScores(scores, len(evaluated))
 
 
 def group_scores(groups: Mapping[str, Grouping], row_scores: NDArray[np.generic]) -> dict[str, dict[str, float]]:
-    """Mean score by column and group; groups without rows, or whose mean is not finite, are left out.
+    """Computes the mean score by column and group. Groups without rows or without a finite mean are left out.
 
     Args:
         groups: column to the group of each row.
-        row_scores: whether each row was predicted right, or its squared error; shape `[n]`.
+        row_scores: whether each row was predicted right, or its squared error, shape `[n]`.
 
     >>> sex = Grouping("sex", ("Female", "Male"), np.array([0, 0, 1]))
     >>> group_scores({"sex": sex}, np.array([True, False, True]))
@@ -41,11 +41,11 @@ def group_scores(groups: Mapping[str, Grouping], row_scores: NDArray[np.generic]
 
 
 def score_model(prepared: Prepared, params: Params) -> tuple[TestScores, dict[str, dict[str, float]] | None]:
-    """The model's scores on the test set, and by sensitive group where the study names any.
+    """Scores the model on the test set, and by sensitive group where the study names any.
 
     Args:
-        prepared: the study made ready.
-        params: of the model.
+        prepared: the prepared study.
+        params: the model's parameters.
     """
     table = prepared.federated.data.test
     evaluated = evaluate(prepared.work.task, params, table, prepared.study.evaluation.batch_size)

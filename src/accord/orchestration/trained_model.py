@@ -1,4 +1,4 @@
-"""A trained model put to use: the network with its preprocessing, read back from a run folder."""
+"""A trained model for prediction: the network with its preprocessing, loaded from a run folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ from accord.models.build import build
 from accord.records import store
 
 FILE = "model.json"
-"""What of a run folder says how rows become the model's input; its numbers are in `model.safetensors`."""
+"""The file of a run folder that says how rows become the model's input. The parameters are in `model.safetensors`."""
 _BATCH = 4096
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of n rows.
+    """A model's predictions of n rows.
 
     Attributes:
-        values: the predicted class's name, or the predicted number, of each row; shape `[n]`.
-        probabilities: shape `[n, classes]`, float64, each row summing to 1; None where a number is predicted.
-        classes: what each column of `probabilities` is of.
+        values: the predicted class's name, or the predicted number, of each row, shape `[n]`.
+        probabilities: shape `[n, classes]`, float64, each row summing to 1. None where a number is predicted.
+        classes: the class of each column of `probabilities`.
     """
 
     values: NDArray[Any]
@@ -44,7 +44,7 @@ class Predictions:
         return len(self.values)
 
     def columns(self) -> dict[str, list[Any]]:
-        """As a table: `prediction`, then `probability_CLASS` for each class; `pandas.DataFrame(...)` takes it."""
+        """Returns the columns of a table, `prediction` and `probability_CLASS` of each class, for `pandas.DataFrame(...)`."""
         found: dict[str, list[Any]] = {"prediction": self.values.tolist()}
         if self.probabilities is not None:
             for column, name in enumerate(self.classes):
@@ -56,7 +56,7 @@ class TrainedModel(nn.Module):
     """A run's network in evaluation mode, with the preprocessing of its data.
 
     Called with features `[n, ...]`, as in training, it gives the network's outputs: logits `[n, classes]`, or `[n, 1]`
-    where a number is predicted. `features` makes them of rows, `predict` goes from rows to predictions.
+    where a number is predicted. `features` turns rows into features, and `predict` turns rows into predictions.
 
     Attributes:
         network: the network with its trained parameters.
@@ -70,21 +70,21 @@ class TrainedModel(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs of the network; uint8 pixels are divided by 255 first, as in training."""
+        """Computes the network's outputs. uint8 pixels are first divided by 255, as in training."""
         if x.dtype == torch.uint8:
             x = x.to(next(self.network.parameters()).dtype) / 255
         out: Tensor = self.network(x)
         return out
 
     def features(self, rows: Any) -> Tensor:
-        """The input of the network.
+        """Turns rows into the input of the network.
 
         Args:
-            rows: a file (CSV or Parquet; `.npy` for rows that are tensors), a pandas `DataFrame` or a mapping of
-                columns, or features already, `[n, ...]`.
+            rows: a file (CSV or Parquet, or `.npy` for rows that are tensors), a pandas `DataFrame`, a mapping of
+                columns, or features `[n, ...]`.
 
         Raises:
-            DataError: a column is missing or unknown, or a value does not fit; names row and column.
+            DataError: a column is missing or unknown, or a value does not fit. It names row and column.
         """
         wanted = self.preprocessing.input
         if isinstance(rows, str | Path):
@@ -98,13 +98,14 @@ class TrainedModel(nn.Module):
         return wanted.tensor(rows, "rows")
 
     def predict(self, rows: Any) -> Predictions:
-        """Predictions of rows; see `features` for what they may be.
+        """Predicts rows, in any form that `features` takes.
 
         Raises:
-            DataError: as `features`.
+            DataError: as for `features`.
         """
         x, dtype = self.features(rows), next(self.network.parameters()).dtype
         with torch.no_grad():
+            # In pieces, so that activations of a large table fit memory. Token indices stay integers.
             pieces = [self(piece.to(dtype) if piece.is_floating_point() else piece) for piece in torch.split(x, _BATCH)]
         outputs = torch.cat(pieces).cpu()
         classes = self.preprocessing.classes
@@ -115,19 +116,19 @@ class TrainedModel(nn.Module):
 
 
 def make_model(study: Study, params: Params, preprocessing: Preprocessing) -> TrainedModel:
-    """The study's network with these parameters.
+    """Builds the study's network with the given parameters.
 
     Raises:
-        RunFolderError: the parameters are not the network's: the file of a custom model has changed.
+        RunFolderError: the parameters do not fit the network, since the file of a custom model has changed.
         StudyError: a custom model's function is not found.
     """
     wanted = preprocessing.input
     options = study.model.model_dump(exclude={"name"})
-    # The parameters hold the weights that the training started from: their file need not be there any more.
+    # The parameters already include the weights that training started from, so their file may be gone by now.
     options |= {name: None if name != "pretrained_except" else () for name in SETTINGS if name.startswith("pretrained")}
     tokens = 1 if isinstance(wanted, TensorInput) and wanted.dtype == "int64" else None
     network = build(study.model.name, options, wanted.shape, len(preprocessing.classes), study.seed, tokens=tokens)
-    # The name and shape of all that is trained or travels with it; integer buffers are the network's own.
+    # Parameters and floating-point buffers are saved. Integer buffers, such as counters, are not part of them.
     known = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
     there = {name: value.shape for name, value in params.items()}
     if there != {name: value.shape for name, value in known.items()}:
@@ -142,16 +143,16 @@ def make_model(study: Study, params: Params, preprocessing: Preprocessing) -> Tr
 
 
 def write_preprocessing(folder: Path, data: DataSet) -> None:
-    """Writes `model.json`, which holds nothing that was read off private rows.
+    """Writes `model.json`, which holds nothing that was read from private rows.
 
     Raises:
-        StorageError: the disk is full or refuses.
+        StorageError: the disk is full or refuses the write.
     """
     store.write_json(folder / FILE, preprocessing_of(data).as_json())
 
 
 def read_preprocessing(folder: Path) -> Preprocessing:
-    """What the run folder's `model.json` says.
+    """Reads the run folder's `model.json`.
 
     Raises:
         RunFolderError: it is missing or damaged.
@@ -166,7 +167,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
 
 
 def _read(path: Path, wanted: TableInput | TensorInput) -> Tensor:
-    """Rows of a file as features."""
+    """Reads the rows of a file as features."""
     if path.suffix == ".npy":
         try:
             array = np.load(path, allow_pickle=False)
@@ -200,7 +201,7 @@ def _of_columns(
 
 
 def _flat_names(wanted: TensorInput, there: tuple[str, ...], where: str) -> list[str]:
-    """The columns that rows which are tensors have in a table: `x0`, `x1`, ..., row by row of the tensor.
+    """Returns the table columns of rows that are tensors: `x0`, `x1`, ..., row by row of the tensor.
 
     Raises:
         DataError: one is missing, or there is another.
