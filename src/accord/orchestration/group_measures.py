@@ -38,7 +38,7 @@ def fairness_report(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any] 
 
 
 def groups_by_client(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
-    """Returns the content of `clients.json`: each client's measures, or quantiles over clients if there are too many."""
+    """Returns the content of `clients.json`: each client's measures, or quantiles over clients if they are too many."""
     if prepared.population > MOST_CLIENTS:
         return client_quantiles(prepared, evaluated)
     return {"clients": client_measures(prepared, evaluated)}

@@ -44,7 +44,7 @@ class Predictions:
         return len(self.values)
 
     def columns(self) -> dict[str, list[Any]]:
-        """Returns the columns of a table, `prediction` and `probability_CLASS` of each class, for `pandas.DataFrame(...)`."""
+        """Returns table columns for `pandas.DataFrame`: `prediction`, and `probability_CLASS` of each class."""
         found: dict[str, list[Any]] = {"prediction": self.values.tolist()}
         if self.probabilities is not None:
             for column, name in enumerate(self.classes):

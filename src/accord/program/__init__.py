@@ -1,4 +1,5 @@
 """Federated algorithms, and the client work they are made of.
 
-May import `data`, `config` and the leaves. It knows no engine: `base.Engine` says what one can do.
+This package may import `data`, `config` and the leaf packages. It knows no engine, and `base.Engine` says what one can
+do.
 """

@@ -1,8 +1,9 @@
 """Agnostic federated learning: the model for the worst mixture of the clients' data.
 
-M. Mohri, G. Sivek, A. T. Suresh. Agnostic Federated Learning. ICML 2019, arXiv 1902.00146, Algorithm 1:
-min_w max_lambda sum_k lambda_k F_k(w), by steps of w on the mixture's loss and projected gradient ascent of lambda,
-lambda <- P(lambda + gamma F(w)), P the projection onto the simplex; w steps by federated averaging weighted by lambda.
+M. Mohri, G. Sivek, A. T. Suresh. Agnostic Federated Learning. ICML 2019, arXiv 1902.00146, Algorithm 1. The objective
+is min_w max_lambda sum_k lambda_k F_k(w). Each round steps w on the mixture's loss, by federated averaging weighted by
+lambda. It then steps lambda by projected gradient ascent, lambda <- P(lambda + gamma F(w)), where P projects onto the
+simplex.
 """
 
 from dataclasses import replace
@@ -21,11 +22,11 @@ from accord.program.local import ClientWork
 
 MIXTURE = "mixture"
 LOSS_BYTES = 4
-"""Each client's loss goes up with its update."""
+"""Bytes of a client's loss, which is sent with its update."""
 
 
 def to_simplex(point: Tensor) -> Tensor:
-    """The nearest point of the probability simplex, shape `[n]` (Wang & Carreira-Perpinan 2013, arXiv 1309.1541).
+    """Projects a point `[n]` onto the probability simplex (Wang & Carreira-Perpinan 2013, arXiv 1309.1541).
 
     >>> to_simplex(torch.tensor([0.5, 0.5, 3.0])).tolist()
     [0.0, 0.0, 1.0]
@@ -37,11 +38,11 @@ def to_simplex(point: Tensor) -> Tensor:
 
 
 def afl(work: ClientWork, population: int, mixture_learning_rate: float) -> Program:
-    """Agnostic federated learning; each client is a domain.
+    """Agnostic federated learning, in which each client is a domain.
 
     Args:
         work: what each client does.
-        population: how many clients there are.
+        population: the number of clients.
         mixture_learning_rate: gamma, > 0.
     """
     positive(mixture_learning_rate=mixture_learning_rate)
@@ -53,7 +54,7 @@ def afl(work: ClientWork, population: int, mixture_learning_rate: float) -> Prog
         clients, mixture = list(cohort.clients), state.extra[MIXTURE]
         losses = engine.client_losses(work, clients, state.params)
         mine = mixture[clients]
-        # A cohort whose mixture has run empty is heard evenly, lest it never be heard again.
+        # A cohort whose weights are all zero is weighted evenly, since it would otherwise have no influence.
         weights = (mine / mine.sum() if float(mine.sum()) > 0 else torch.ones_like(mine) / len(mine)).tolist()
         summed = engine.sum_cohort(work, clients, state.params, cohort.round, weights)
         raised = mixture.clone()
@@ -68,5 +69,5 @@ def afl(work: ClientWork, population: int, mixture_learning_rate: float) -> Prog
 
 
 def build(section: AflProgram, context: ProgramContext) -> Program:
-    """The program that a study's section names."""
+    """Builds the program from its section of a study."""
     return afl(context.work, context.population, section.mixture_learning_rate)

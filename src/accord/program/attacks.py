@@ -1,12 +1,12 @@
 """Attack simulations: an engine in which some clients are malicious.
 
-`Attacked` wraps any engine. Malicious clients do their work as told and then send something else in its place;
-honest clients do and send what they would without it. `flip_labels` poisons rows instead, and needs no wrapper.
+`Attacked` wraps any engine. Malicious clients do their work as usual and then send something else in its place. Honest
+clients do and send what they would without the attack. `flip_labels` poisons rows instead, and needs no wrapper.
 
-Under privacy the simulation stays within the accounting. Units `sample`, `batch` and `local`: what is sent in an
-update's place is computed from noised updates (or from no data at all), which costs nothing. Unit `client`: the server
-clips what it is sent, so a forged update is clipped once more. Colluding clients make each other's updates depend on
-one another, which no epsilon of unit `client` covers; `make_attacked` refuses that.
+Under privacy the simulation stays within the accounting. With units `sample`, `batch` and `local`, what replaces an
+update is computed from noised updates (or from no data at all), which costs nothing. With unit `client`, the server
+clips what it receives, so a forged update is clipped once more. Colluding clients make each other's updates depend on
+one another, which no epsilon of unit `client` covers. `make_attacked` therefore refuses that combination.
 """
 
 import math
@@ -53,15 +53,15 @@ from accord.program.local import ClientWork
 
 
 class Attacked:
-    """An engine some of whose clients are malicious.
+    """An engine in which some clients are malicious.
 
-    In a sum, honest clients come first, exactly as the engine sums them without the others; what the malicious ones
-    send is added up in the cohort's order, one more partial sum, which comes last. A cohort without malicious clients
-    goes to the engine as it is. The malicious clients' updates of a cohort are held at once.
+    In a sum, honest clients come first, exactly as the engine sums them without the others. What the malicious ones
+    send is added up in the cohort's order, as one more partial sum at the end. A cohort without malicious clients goes
+    to the engine unchanged. All malicious updates of a cohort are kept in memory at once.
 
     Args:
         engine: where client work runs.
-        malicious: clients that send what `forge` gives.
+        malicious: the clients that send what `forge` returns.
         forge: the attack.
     """
 
@@ -82,7 +82,8 @@ class Attacked:
     def run_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int
     ) -> Iterator[ClientResult]:
-        """Each client's result, in the cohort's order; the malicious ones are worked first."""
+        """Returns each client's result in the cohort's order. The malicious clients are trained first."""
+        # First, since what one colluding client sends may depend on the updates of all malicious ones.
         forged = {result.client: result for result in self._forged(work, cohort, shared, round_number)}
         honest = self._engine.run_cohort(work, self._honest(cohort), shared, round_number)
         for client in cohort:
@@ -91,7 +92,7 @@ class Attacked:
     def sum_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int, weights: Sequence[float]
     ) -> CohortSum:
-        """`sum(weight * what is sent)`: the engine's sum over honest clients, and the malicious ones' after it."""
+        """Returns `sum(weight * what is sent)`: the engine's sum over honest clients plus the malicious ones'."""
         weight = dict(zip(cohort, weights, strict=True))
         forged = self._forged(work, cohort, shared, round_number)
         honest = self._honest(cohort)
@@ -111,7 +112,7 @@ class Attacked:
         )
 
     def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
-        """The engine's: malicious clients tell their losses truly."""
+        """Returns the engine's losses, since malicious clients report their losses truthfully."""
         return self._engine.client_losses(work, cohort, shared)
 
     def _honest(self, cohort: Sequence[ClientId]) -> list[ClientId]:
@@ -120,35 +121,39 @@ class Attacked:
     def _forged(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int
     ) -> list[ClientResult]:
-        """What the malicious clients of a cohort send, in its order."""
+        """Returns what the malicious clients of a cohort send, in its order."""
         there = [client for client in cohort if client in self._malicious]
         own = list(self._engine.run_cohort(work, there, shared, round_number)) if there else []
+        # Work that sends nothing (a model of the client's own) gives nothing to forge.
         if not own or not work.sent:
             return own
         sent = self._forge(own, Scene(round_number, len(cohort)))
         plan = work.plan
         if plan is not None and plan.mechanism.noises_sum:
+            # The noise on the sum is scaled to this norm, so a forged update must not exceed it either.
             sent = [clipping.clip_by(update, plan.clip_norm, plan.per_layer)[0] for update in sent]
         return [replace(result, update=update) for result, update in zip(own, sent, strict=True)]
 
 
 def malicious_clients(attack: Attack, population: int, streams: Streams) -> frozenset[ClientId]:
-    """Who is malicious for the whole run: those named, or a share drawn from the stream `attack` of round 0.
+    """Returns the clients that are malicious for the whole run.
+
+    They are those named, or a share drawn from the stream `attack` of round 0.
 
     Args:
         attack: the study's section.
-        population: how many clients there are.
-        streams: the run's.
+        population: the number of clients.
+        streams: the run's named streams.
 
     Raises:
-        StudyError: a client that is not there, or a share that comes to no client or to all.
+        StudyError: a named client does not exist, or the share amounts to no client or to all.
     """
     if attack.clients is not None:
         unknown = [client for client in attack.clients if client >= population]
         if unknown:
             raise StudyError(f"attack.clients names {unknown[0]}, but clients are numbered 0 to {population - 1}")
         return frozenset(attack.clients)
-    fraction = attack.fraction or 0.0  # the section holds that one of the two is given
+    fraction = attack.fraction or 0.0  # the section requires one of the two
     count = math.floor(fraction * population + 0.5)
     if not 0 < count < population:
         who = "no client" if count == 0 else "every client"
@@ -158,10 +163,10 @@ def malicious_clients(attack: Attack, population: int, streams: Streams) -> froz
 
 
 def flip_labels(data: FederatedData, clients: frozenset[ClientId]) -> FederatedData:
-    """The same data, but label y is classes - 1 - y in the training rows of `clients`.
+    """Returns the data with label y replaced by classes - 1 - y in the training rows of `clients`.
 
-    M. Fang, X. Cao, J. Jia, N. Gong. Local Model Poisoning Attacks to Byzantine-Robust Federated Learning. USENIX
-    Security 2020, arXiv 1911.11815, the label flipping attack. Test rows stay as they are.
+    This is the label flipping attack of M. Fang, X. Cao, J. Jia, N. Gong. Local Model Poisoning Attacks to
+    Byzantine-Robust Federated Learning. USENIX Security 2020, arXiv 1911.11815. Test rows are not changed.
     """
     table = data.data.train
     rows = torch.from_numpy(np.concatenate([data.train.rows(client) for client in sorted(clients)]))
@@ -171,10 +176,10 @@ def flip_labels(data: FederatedData, clients: frozenset[ClientId]) -> FederatedD
 
 
 def poisoned(attack: Attack | None, data: FederatedData, streams: Streams) -> FederatedData:
-    """The data that the engine works on: labels flipped where the attack flips them, else `data` itself.
+    """Returns the data that the engine works on, with flipped labels where the attack flips them.
 
     Raises:
-        StudyError: as `malicious_clients`; or targets are numbers, which have no labels to flip.
+        StudyError: as `malicious_clients`, or the targets are numbers, which have no labels to flip.
     """
     if not isinstance(attack, LabelFlipAttack):
         return data
@@ -185,18 +190,18 @@ def poisoned(attack: Attack | None, data: FederatedData, streams: Streams) -> Fe
 def make_attacked(
     attack: Attack | None, engine: Engine, population: int, streams: Streams, plan: PrivacyPlan | None = None
 ) -> Engine:
-    """The engine a run with this attack works on; `engine` itself where no update is forged.
+    """Wraps the engine for a run with this attack, or returns it unchanged where no update is forged.
 
     Args:
-        attack: the study's section, None without an attack.
-        engine: over the data that `poisoned` gave.
-        population: how many clients there are.
-        streams: the run's.
-        plan: the privacy plan, None without privacy.
+        attack: the study's section, or None without an attack.
+        engine: an engine over the data that `poisoned` returned.
+        population: the number of clients.
+        streams: the run's named streams.
+        plan: the privacy plan, or None without privacy.
 
     Raises:
         StudyError: as `malicious_clients`.
-        PrivacyError: colluding clients under unit `client`.
+        PrivacyError: clients collude under unit `client`.
     """
     if attack is None or isinstance(attack, LabelFlipAttack):
         return engine
@@ -218,4 +223,4 @@ _FORGES: dict[type, Callable[[Any, Streams], Forge]] = {
     MimicAttack: lambda attack, streams: mimic(),
     InfiniteAttack: lambda attack, streams: infinite(),
 }
-"""An attack's section to what its clients send; `label_flip` sends what it computes."""
+"""Maps an attack's section to what its clients send. Clients of `label_flip` send what they compute."""

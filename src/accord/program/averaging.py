@@ -1,12 +1,12 @@
-"""The mean update that averaging programs step along: weighted, or under unit `client` noised.
+"""The mean update that averaging programs step along, which is weighted, and noised under unit `client`.
 
 H. B. McMahan, D. Ramage, K. Talwar, L. Zhang. Learning Differentially Private Recurrent Language Models. ICLR
-2018, arXiv 1710.06963, Algorithm 1: w <- w + (sum_k w_k clip(w_k' - w) + N(0, (z C)^2)) / m, with weights in
-[0, 1] and m the expected cohort, so that nothing but the noised sum depends on who was there.
+2018, arXiv 1710.06963, Algorithm 1: w <- w + (sum_k w_k clip(w_k' - w) + N(0, (z C)^2)) / m. The weights are in [0, 1]
+and m is the expected cohort, so that nothing but the noised sum depends on who took part.
 
 G. Andrew, O. Thakkar, H. B. McMahan, S. Ramaswamy. Differentially Private Learning with Adaptive Clipping. NeurIPS
-2021, arXiv 1905.03871, Algorithm 1: with b the noised share of updates within the norm,
-C <- C exp(-eta_C (b - gamma)).
+2021, arXiv 1905.03871, Algorithm 1: C <- C exp(-eta_C (b - gamma)), where b is the noised share of updates within the
+norm.
 """
 
 import math
@@ -26,17 +26,17 @@ from accord.program.base import SERVER, ClientId, Cohort, CohortSum, Engine, Rou
 from accord.program.local import ClientWork
 
 CLIP_NORM = "clip_norm"
-"""The clip norm's name among the server's extra values, where it follows the updates."""
+"""The name of the clip norm among the server's extra values, where it adapts to the updates."""
 
 
 @dataclass(frozen=True)
 class Averaging:
-    """How a cohort's updates become one.
+    """Averages a cohort's updates.
 
     Attributes:
-        work: what each client does; its plan says whether updates are clipped and their sum noised.
-        weigh: a client's weight, >= 0; in [0, 1] under unit `client`.
-        population: how many clients there are; the private mean's divisor is reckoned from it.
+        work: what each client does. Its plan says whether updates are clipped and their sum noised.
+        weigh: a client's weight, >= 0, and in [0, 1] under unit `client`.
+        population: the number of clients, from which the private mean's divisor is computed.
     """
 
     work: ClientWork
@@ -44,7 +44,7 @@ class Averaging:
     population: int
 
     def start(self, params: Params, extra: Mapping[str, Tensor] | None = None) -> ServerState:
-        """The state before the first round, with what else the program keeps."""
+        """Returns the state before the first round, with further values that the program keeps."""
         kept = dict(extra or {})
         plan = self.work.plan
         if plan is not None and plan.adaptive is not None:
@@ -54,12 +54,12 @@ class Averaging:
     def round(
         self, state: ServerState, shared: Params, cohort: Cohort, engine: Engine, streams: Streams
     ) -> tuple[Params, dict[str, Tensor], RoundOutcome]:
-        """A round's mean update.
+        """Computes a round's mean update.
 
         Args:
-            state: before the round.
-            shared: what clients are sent: the model, and what else the work reads.
-            cohort: who takes part.
+            state: the state before the round.
+            shared: what clients are sent, which is the model and what else the work reads.
+            cohort: the clients that take part.
             engine: where they work.
             streams: the run's named streams.
 
@@ -67,7 +67,7 @@ class Averaging:
             The mean update by the names clients send, the server's extra values after the round, and its costs.
 
         Raises:
-            PrivacyError: unit `client` and a weight outside [0, 1], or weights beside 1 under adaptive clipping.
+            PrivacyError: a weight is outside [0, 1] under unit `client`, or is not 1 under adaptive clipping.
         """
         work = self._work_now(state)
         private = work.plan is not None and work.plan.mechanism.noises_sum
@@ -80,6 +80,7 @@ class Averaging:
         if private:
             mean, extra, measures = self._noised(work, summed, state, weights, cohort.round, streams)
         else:
+            # A cohort without weight has a sum of zeros, which is its mean.
             mean = p.multiply(summed.total, 1 / sum(weights)) if sum(weights) > 0 else summed.total
         return mean, extra, outcome_of(summed, len(cohort.clients), measures)
 
@@ -104,6 +105,7 @@ class Averaging:
         stream = streams(SERVER_NOISE, round_number, SERVER)
         std = plan.noise_std_for(p.count(summed.total))
         drawn = noise.gaussian(stream, summed.total, std)
+        # The expected cohort, not the one that took part: its size is private where cohorts are sampled.
         divisor = plan.divisor(self.population)
         mean = p.multiply(noise.noised(summed.total, drawn, std), 1 / divisor)
         if plan.adaptive is None:
@@ -124,11 +126,11 @@ class Averaging:
 
 
 def outcome_of(summed: CohortSum, clients: int, measures: Mapping[str, float]) -> RoundOutcome:
-    """What a round of one message down and one up for each client cost."""
+    """Returns the costs of a round with one message down and one up for each client."""
     size = clients * message_bytes(summed.total)
     return RoundOutcome(summed.samples, summed.steps, size, size, 2 * clients, summed.padding, measures)
 
 
 def apply_update(params: Params, update: Mapping[str, Tensor]) -> Params:
-    """`params + update`; names the update does not carry (frozen parameters) stay as they are."""
+    """Returns `params + update`. Names that the update lacks (frozen parameters) keep their values."""
     return {name: value + update[name] if name in update else value for name, value in params.items()}

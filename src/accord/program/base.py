@@ -1,7 +1,7 @@
-"""What a program is, and what it asks of an engine.
+"""Defines what a program is, and what it requires of an engine.
 
-An algorithm is a pair of functions, `init` and one `round`; state in, state out (the habit of FedJAX, Ro,
-Suresh & Wu 2021). A program never runs client work itself: it is handed an engine.
+An algorithm is a pair of functions, `init` and one `round`, which take a state and return a new one, as in FedJAX (Ro,
+Suresh & Wu 2021). A program never runs client work itself, but is given an engine.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ SERVER = -1
 
 @dataclass(frozen=True)
 class Cohort:
-    """The clients of one round, after the ledger; `round` counts from 1."""
+    """The clients of one round that the ledger admitted. `round` counts from 1."""
 
     round: int
     clients: tuple[ClientId, ...]
@@ -31,11 +31,11 @@ class ClientResult:
     """What one client sends back.
 
     Attributes:
-        client: who.
+        client: the client's number.
         update: params minus the round's params.
-        samples: training samples processed, padding not counted.
-        steps: local steps taken; never more than the ledger was charged.
-        unclipped: whether the update was within the clip norm as it was; True where updates are not clipped.
+        samples: training samples processed, not counting padding.
+        steps: local steps taken, which never exceed those charged to the ledger.
+        unclipped: whether the update was within the clip norm without clipping. True where updates are not clipped.
     """
 
     client: ClientId
@@ -50,11 +50,11 @@ class CohortSum:
     """The weighted sum of a cohort's updates, added up by shards in client order.
 
     Attributes:
-        total: sum of weight times update; zeros for an empty cohort.
+        total: sum of weight times update, or zeros for an empty cohort.
         samples: training samples processed, by client.
         steps: local steps taken, by client.
-        padding: rows of padding computed beside the samples, where clients are stacked.
-        unclipped: how many updates were within the clip norm as they were.
+        padding: rows of padding computed in addition to the samples, where clients are stacked.
+        unclipped: how many updates were within the clip norm without clipping.
     """
 
     total: Params
@@ -68,8 +68,8 @@ class Engine(Protocol):
     """Where client work runs. Engines differ in speed, never in result.
 
     Attributes:
-        carried: what each client that has taken part keeps until its next round; the engine keeps it next to the
-            client and no program reads it.
+        carried: what each client that has taken part keeps until its next round. The engine stores it with the client,
+            and no program reads it.
     """
 
     carried: dict[ClientId, Params]
@@ -77,7 +77,7 @@ class Engine(Protocol):
     def run_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int
     ) -> Iterator[ClientResult]:
-        """Each client's result, in the cohort's order, as it comes."""
+        """Yields each client's result in the cohort's order, as it becomes available."""
         ...
 
     def sum_cohort(
@@ -88,11 +88,11 @@ class Engine(Protocol):
         round_number: int,
         weights: Sequence[float],
     ) -> CohortSum:
-        """The linear case: `sum(weight * update)`, without keeping every update."""
+        """Returns `sum(weight * update)` without keeping every update."""
         ...
 
     def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
-        """Mean loss of the round's parameters over each client's rows, in the cohort's order."""
+        """Returns the mean loss of the round's parameters over each client's rows, in the cohort's order."""
         ...
 
 
@@ -102,7 +102,7 @@ class ServerState:
 
     Attributes:
         params: the model.
-        extra: what else the program needs (moments, control variates, a mixture), by name.
+        extra: further values of the program by name, such as moments, control variates or a mixture.
     """
 
     params: Params
@@ -111,16 +111,16 @@ class ServerState:
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """What a round cost, beside the new state.
+    """The costs of a round.
 
     Attributes:
         samples: training samples processed, by client.
         steps: local steps taken, by client.
-        uplink_bytes: parameters sent by clients.
-        downlink_bytes: parameters sent to clients.
-        messages: both ways.
-        padding: rows of padding computed beside the samples.
-        measures: what the program says of the round beside these, such as the clip norm it used.
+        uplink_bytes: bytes of parameters sent by clients.
+        downlink_bytes: bytes of parameters sent to clients.
+        messages: messages sent in both directions.
+        padding: rows of padding computed in addition to the samples.
+        measures: what else the program reports of the round, such as the clip norm it used.
     """
 
     samples: Mapping[ClientId, int]
@@ -137,10 +137,9 @@ class Program:
     """A federated algorithm.
 
     Attributes:
-        init: initial params to the first state.
-        round: (state, cohort, engine, streams) to (state after, what it cost).
-        units: of a program of the user's own, the privacy units that it composes with. A built-in program's section
-            states them.
+        init: maps initial params to the first state.
+        round: maps (state, cohort, engine, streams) to (new state, costs).
+        units: the privacy units that a user-defined program composes with. A built-in program's section states them.
     """
 
     init: Callable[[Params], ServerState]

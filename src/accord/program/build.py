@@ -1,4 +1,4 @@
-"""A study's privacy plan, with its noise computed where only epsilon is given."""
+"""Builds a study's privacy plan, and computes its noise where only epsilon is given."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,16 @@ from accord.program.cohorts import Sizes, participations
 
 
 def make_plan(study: Study, sizes: Sizes, streams: Streams, before: Sequence[Spent] = ()) -> PrivacyPlan | None:
-    """The study's privacy plan, with noise computed where only epsilon is given; None without privacy.
+    """Builds the study's privacy plan, with noise computed where only epsilon is given, or None without privacy.
 
-    The noise is one for all clients: the least that keeps every client within epsilon over the rounds it is
-    due to take part in (cohorts are drawn ahead from their own streams, so these are known). Clients with
-    more rows end below epsilon. What earlier runs charged is counted in.
+    All clients share one noise multiplier. It is the smallest that keeps every client within epsilon over the rounds it
+    will take part in. These rounds are known, since cohorts are drawn ahead from their own streams. Clients with more
+    rows end below epsilon. What earlier runs charged is included.
 
     Args:
-        study: as resolved.
+        study: the resolved study.
         sizes: training rows of each client.
-        streams: the run's.
+        streams: the run's named streams.
         before: what earlier runs on a joint ledger charged.
 
     Raises:
@@ -51,11 +51,12 @@ def make_plan(study: Study, sizes: Sizes, streams: Streams, before: Sequence[Spe
             adaptive=adaptive,
         )
 
-    # Left out while noise is sought: epsilon does not depend on it, and not every noise on the way allows it.
+    # Left out while the noise is searched: epsilon does not depend on adaptive clipping, and not every noise
+    # multiplier tried on the way allows it.
     adaptive = _adaptive(section, study.program.cohort_size or len(sizes))
     if section.noise_multiplier is not None:
         return plan(section.noise_multiplier, adaptive)
-    target = section.epsilon or 0.0  # the schema holds that one of the two is given
+    target = section.epsilon or 0.0  # the schema requires one of the two
     trial = plan(1.0)
     # One account for all is charged in every round, whoever takes part.
     shared = trial.mechanism.shared
@@ -65,7 +66,7 @@ def make_plan(study: Study, sizes: Sizes, streams: Streams, before: Sequence[Spe
 
 
 def _steps(training: Training, sizes: Sizes) -> Sizes:
-    """Local steps each client takes in a round, shape `[clients]`."""
+    """Returns the local steps each client takes in a round, shape `[clients]`."""
     if training.local_steps is not None:
         return np.full_like(sizes, training.local_steps)
     batch = batch_size(training)

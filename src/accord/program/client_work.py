@@ -1,4 +1,4 @@
-"""Client work from the study's `training` section."""
+"""Builds client work from the study's `training` section."""
 
 from functools import cache
 
@@ -17,15 +17,15 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def batch_size(training: Training) -> int | None:
-    """Rows of a local step; None for all of a client's."""
+    """Returns the rows of a local step, or None for all rows of a client."""
     return None if training.batch_size == "full" else training.batch_size
 
 
 def make_optimizer(training: Training, factor: float = 1.0) -> Optimizer:
-    """The local optimiser the study names, at `factor` times its learning rate.
+    """Builds the local optimiser that the study names, at `factor` times its learning rate.
 
     Raises:
-        StudyError: an optimiser of the user's own does not keep the contract.
+        StudyError: a user-defined optimiser breaks its contract.
     """
     rate = factor * training.learning_rate
     if training.optimizer == "sgd":
@@ -37,17 +37,17 @@ def make_optimizer(training: Training, factor: float = 1.0) -> Optimizer:
 
 
 def make_work(training: Training, task: Task, plan: PrivacyPlan | None, rounds: int = 1) -> ClientWork:
-    """What each client does in a round.
+    """Builds what each client does in a round.
 
     Args:
         training: the study's section.
-        task: with the network.
-        plan: the privacy plan; None without privacy.
-        rounds: of the whole run, which schedules of the learning rate go by.
+        task: the task with its network.
+        plan: the privacy plan, or None without privacy.
+        rounds: the number of rounds of the whole run, which learning-rate schedules depend on.
 
     Raises:
-        StudyError: a function of the user's own does not keep its contract.
-        PrivacyError: an optimiser of the user's own that does not state the plan's unit.
+        StudyError: a user-defined function breaks its contract.
+        PrivacyError: a user-defined optimiser does not state the plan's unit.
     """
     optimizer = make_optimizer(training)
     if plan is not None and plan.unit not in optimizer.units:
@@ -57,7 +57,7 @@ def make_work(training: Training, task: Task, plan: PrivacyPlan | None, rounds: 
         )
     factor = make_factor(training.schedule or Schedule(), rounds)
 
-    @cache  # rounds of one rate share an optimiser, so that engines need not form their kernels anew
+    @cache  # rounds of one rate share an optimiser, so that engines need not rebuild their kernels
     def at_rate(share: float) -> Optimizer:
         return make_optimizer(training, share)
 

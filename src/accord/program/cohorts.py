@@ -1,4 +1,4 @@
-"""Who takes part in a round: cohorts from the study's settings and named streams, and what a cohort is due to do."""
+"""Draws cohorts from the study's settings and named streams, and computes the local steps that they will take."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ Sizes = NDArray[np.int64]
 
 
 def draw_cohort(study: Study, population: int, round_number: int, streams: Streams) -> tuple[int, ...]:
-    """The clients sampled for a round, before the ledger; drawn from the stream `cohort` of that round."""
+    """Draws the clients of a round from the stream `cohort` of that round, before the ledger admits them."""
     size = study.program.cohort_size
     rng = streams("cohort", round_number, SERVER)
     if size is None:
@@ -30,7 +30,7 @@ def draw_cohort(study: Study, population: int, round_number: int, streams: Strea
 
 
 def check_cohort(study: Study, population: int) -> None:
-    """Refuses a cohort, or a quorum, larger than the population.
+    """Refuses a cohort or a quorum that is larger than the population.
 
     Raises:
         StudyError: names the setting.
@@ -42,7 +42,7 @@ def check_cohort(study: Study, population: int) -> None:
 
 
 def participations(study: Study, population: int, streams: Streams) -> Sizes:
-    """How many of the planned rounds each client is sampled for, shape `[population]`."""
+    """Counts the planned rounds that each client is sampled for, shape `[population]`."""
     rounds = study.program.rounds
     if study.program.cohort_size is None:
         return np.full(population, rounds, dtype=np.int64)
@@ -53,5 +53,5 @@ def participations(study: Study, population: int, streams: Streams) -> Sizes:
 
 
 def due_steps(work: ClientWork, sizes: Sizes, cohort: Sequence[int]) -> dict[int, int]:
-    """The local steps a round would take at each client of a cohort: what the ledger is asked about."""
+    """Returns the local steps a round would take at each client of a cohort, as the ledger checks and charges them."""
     return {client: work.steps(int(sizes[client])) for client in cohort}

@@ -1,4 +1,4 @@
-"""What a program is built from beside its own section: a `ProgramContext`."""
+"""Defines `ProgramContext`: what a program is built from, apart from its own section."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,16 +28,17 @@ class ProgramContext:
 
     @property
     def population(self) -> int:
-        """How many clients there are."""
+        """The number of clients."""
         return len(self.sizes)
 
     def weigh(self, section: AveragingSection) -> Callable[[ClientId], float]:
-        """A client's weight, as the section says."""
+        """Returns the function that gives a client's weight, as the section defines it."""
 
         def weight(client: ClientId) -> float:
             if section.weights == "uniform":
                 return 1.0
             rows = float(self.sizes[client])
+            # With a cap, weights are in [0, 1], which bounds a client's influence under unit `client`.
             return rows if section.weight_cap is None else min(rows, section.weight_cap) / section.weight_cap
 
         return weight

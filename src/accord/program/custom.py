@@ -1,8 +1,8 @@
-"""A program of the user's own, and the guard that it runs behind.
+"""User-defined programs, and the guard that they run behind.
 
-Under privacy nobody can read off a user's function that it charges what it does. So its client work goes through an
-engine that allows what the ledger was asked for and nothing else: the study's own privacy plan, this round's number
-(noise streams go by it), this round's clients, each once. What it makes of noised updates is post-processing.
+Under privacy, a user's function does not show whether it charges what it does. So its client work goes through an
+engine that allows only what the ledger was asked for: the study's own privacy plan, this round's number (which selects
+noise streams), and this round's clients, each once. What the function does with noised updates is post-processing.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,13 +20,13 @@ from accord.program.local import ClientWork
 
 
 class GuardedEngine:
-    """An engine for one round of a program that nobody vouches for.
+    """An engine for one round of a program that is not trusted to charge what it does.
 
     Args:
         engine: where client work runs.
-        cohort: the round's.
-        plan: the study's privacy plan; None without privacy.
-        name: of the program, for messages.
+        cohort: the round's cohort.
+        plan: the study's privacy plan, or None without privacy.
+        name: the program's name, for messages.
     """
 
     def __init__(self, engine: Engine, cohort: Cohort, plan: PrivacyPlan | None, name: str) -> None:
@@ -38,7 +38,7 @@ class GuardedEngine:
 
     @property
     def carried(self) -> dict[ClientId, Params]:
-        """What clients keep, which no program reads.
+        """What clients keep between rounds, which no program may read under privacy.
 
         Raises:
             PrivacyError: always under privacy.
@@ -54,24 +54,28 @@ class GuardedEngine:
     def run_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int
     ) -> Iterator[ClientResult]:
-        """As the engine's, once allowed."""
+        """Runs the engine's method once the request is allowed."""
         self._allow(work, cohort, round_number)
         return self._engine.run_cohort(work, cohort, shared, round_number)
 
     def sum_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int, weights: Sequence[float]
     ) -> CohortSum:
-        """As the engine's, once allowed."""
+        """Runs the engine's method once the request is allowed."""
         self._allow(work, cohort, round_number)
         return self._engine.sum_cohort(work, cohort, shared, round_number, weights)
 
     def client_losses(self, work: ClientWork, cohort: Sequence[ClientId], shared: Params) -> list[float]:
-        """As the engine's; refused under privacy, whatever plan the work has."""
+        """Runs the engine's method, but refuses under privacy, whatever plan the work has."""
         if self._plan is not None:
             raise PrivacyError(f"{self._name}: no noise covers the losses it asks for")
         return self._engine.client_losses(work, cohort, shared)
 
     def _allow(self, work: ClientWork, cohort: Sequence[ClientId], round_number: int) -> None:
+        # Another round's number would draw that round's noise again, and two sums with the same noise differ by data
+        # alone.
+        # Another round's number would draw that round's noise again. Two releases with the same noise differ by data
+        # alone.
         if round_number != self._cohort.round:
             raise StudyError(
                 f"{self._name}: client work of round {round_number} in round {self._cohort.round}; random "
@@ -82,17 +86,19 @@ class GuardedEngine:
             raise StudyError(f"{self._name}: client {min(strangers)} is not in the round's cohort")
         if self._plan is None:
             return
+        # Work without the plan, or with less noise, would cost more than was charged.
         if work.plan != self._plan:
             raise PrivacyError(f"{self._name}: client work must have the privacy plan of its context's work")
         if not set(cohort) <= self._left or len(set(cohort)) != len(cohort):
             raise PrivacyError(
                 f"{self._name}: a client that works twice in a round would be charged once; ask for all of it at once"
             )
+        # Removed before the work starts, so that a failed attempt cannot be repeated for free.
         self._left -= set(cohort)
 
 
 def build(section: CustomProgram, context: ProgramContext) -> Program:
-    """The program that a user's function returns, behind a guard.
+    """Builds the program that a user's function returns, behind a guard.
 
     Raises:
         StudyError: there is no such function, it fails, or it returns no `Program`.
@@ -103,16 +109,16 @@ def build(section: CustomProgram, context: ProgramContext) -> Program:
 
 
 def guarded(function: Callable[..., Any], context: ProgramContext, settings: Mapping[str, Any], where: str) -> Program:
-    """What `function(context, **settings)` returns, each of its rounds on a `GuardedEngine`.
+    """Returns the program of `function(context, **settings)`, with each round on a `GuardedEngine`.
 
     Args:
-        function: a user's.
+        function: a user's function.
         context: what the program is built from.
         settings: further keyword arguments.
-        where: what to call it in messages.
+        where: the function's name in messages.
 
     Raises:
-        StudyError: it fails, or returns no `Program`.
+        StudyError: the function fails, or returns no `Program`.
         PrivacyError: the program does not state that it composes with the privacy plan's unit.
     """
     try:

@@ -1,8 +1,9 @@
-"""Losses and optimisers of the user's own: loaded by name, and tried before anything starts.
+"""User-defined losses and optimisers, which are loaded by name and tried before anything starts.
 
-What is tried is what the rest of Accord relies on. A loss is of each row by itself: clipping by sample bounds one row's
-influence only if no other row's loss depends on it, and padding rows would enter a loss that mixes rows. An
-optimiser is a function of its arguments: its state goes in and comes out, so that clients can be stacked.
+The trials check what the rest of Accord relies on. A loss must be computed for each row by itself. Clipping by sample
+bounds one row's influence only if no other row's loss depends on it, and padding rows would enter a loss that mixes
+rows. An optimiser must be a function of its arguments, whose state is passed in and returned, so that clients can be
+stacked.
 """
 
 from collections.abc import Mapping
@@ -24,15 +25,16 @@ _ROWS = 5
 
 
 def custom_loss(name: str, settings: Mapping[str, Any], classes: int) -> Loss:
-    """The loss `function(outputs, targets, **settings)`, `[batch, classes]` and `[batch]` to `[batch]`.
+    """Loads the loss `function(outputs, targets, **settings)`, from `[batch, classes]` and `[batch]` to `[batch]`.
 
     Args:
         name: `module:function`.
         settings: further keyword arguments.
-        classes: how many labels; 0 where targets are numbers.
+        classes: the number of labels, or 0 where targets are numbers.
 
     Raises:
-        StudyError: it fails, gives no finite number a row, mixes rows, remembers rows or draws random numbers.
+        StudyError: the loss fails, gives no finite number for each row, mixes rows, remembers rows or draws random
+            numbers.
     """
     where = f"training.loss {name!r}"
     loss: Loss = partial(load_function(name, "training.loss"), **settings)
@@ -41,12 +43,12 @@ def custom_loss(name: str, settings: Mapping[str, Any], classes: int) -> Loss:
 
 
 def check_loss(loss: Loss, classes: int, where: str = "loss") -> None:
-    """Refuses a loss that is not of each row by itself: found by trial, not by proof.
+    """Refuses a loss that is not computed for each row by itself. This is found by trial, not by proof.
 
     Args:
-        loss: to try.
-        classes: how many labels; 0 where targets are numbers.
-        where: what to call it in messages.
+        loss: the loss to try.
+        classes: the number of labels, or 0 where targets are numbers.
+        where: the loss's name in messages.
 
     Raises:
         StudyError: as for `custom_loss`.
@@ -65,7 +67,7 @@ def check_loss(loss: Loss, classes: int, where: str = "loss") -> None:
         raise StudyError(f"{where}: must give finite losses, but gives {value[~value.isfinite()][0]}")
     for row in range(_ROWS):
         alone = _try(where, lambda row=row: loss(outputs[row : row + 1], y[row : row + 1]))
-        # Other rows around it, and it somewhere else among them: its loss may not know.
+        # The same row at another position among other rows must have the same loss.
         mixed = torch.cat([other, outputs[row : row + 1]]), torch.cat([other_y, y[row : row + 1]])
         among = _try(where, lambda mixed=mixed: loss(*mixed))
         if not (torch.allclose(alone[0], value[row]) and torch.allclose(among[-1], value[row])):
@@ -77,7 +79,7 @@ def check_loss(loss: Loss, classes: int, where: str = "loss") -> None:
 
 
 def custom_optimizer(name: str, learning_rate: float, settings: Mapping[str, Any]) -> Optimizer:
-    """The optimiser that `function(learning_rate, **settings)` returns.
+    """Loads the optimiser that `function(learning_rate, **settings)` returns.
 
     Raises:
         StudyError: it fails, returns no `Optimizer`, changes its arguments or gives other values for equal ones.
@@ -92,11 +94,11 @@ def custom_optimizer(name: str, learning_rate: float, settings: Mapping[str, Any
 
 
 def check_optimizer(optimizer: Optimizer, where: str = "optimizer") -> None:
-    """Refuses an optimiser that is not a function of its arguments: found by trial of three steps.
+    """Refuses an optimiser that is not a function of its arguments. This is found by a trial of three steps.
 
     Args:
-        optimizer: to try.
-        where: what to call it in messages.
+        optimizer: the optimiser to try.
+        where: its name in messages.
 
     Raises:
         StudyError: as for `custom_optimizer`.
@@ -111,6 +113,7 @@ def check_optimizer(optimizer: Optimizer, where: str = "optimizer") -> None:
         raise StudyError(f"{where}: changes its arguments; it must return new tensors")
     if {key: value.shape for key, value in first.items()} != {key: value.shape for key, value in params.items()}:
         raise StudyError(f"{where}: must return parameters of the names and shapes that it was given")
+    # Both runs start from `init`, so they can only differ by state that the optimiser keeps inside, or by random draws.
     if not _same(first, _steps(optimizer, params, gradients, where)):
         raise StudyError(f"{where}: gives other values for the same arguments; its state must go in and come out")
 

@@ -1,7 +1,7 @@
-"""Cyclic weight transfer: the model hops from client to client, each trains it on, nothing is averaged.
+"""Cyclic weight transfer: the model goes from client to client, each trains it further, and nothing is averaged.
 
 K. Chang et al. Distributed deep learning networks among institutions for medical imaging. JAMIA 25(8), 2018.
-One round is one pass over the cohort. Each hop goes through the server: one message down, one up.
+One round is one pass over the cohort. Each transfer goes through the server, with one message down and one up.
 """
 
 from typing import Literal
@@ -21,7 +21,7 @@ def cyclic(work: ClientWork, order: Literal["fixed", "shuffled"] = "fixed") -> P
 
     Args:
         work: what each client does at its turn.
-        order: `fixed` visits the cohort by number, `shuffled` in an order drawn anew each round.
+        order: `fixed` visits the cohort by number, `shuffled` in an order that is drawn for each round.
 
     Raises:
         PrivacyError: unit `client`, whose noise belongs on a sum that this program does not form.
@@ -37,6 +37,7 @@ def cyclic(work: ClientWork, order: Literal["fixed", "shuffled"] = "fixed") -> P
         samples: dict[int, int] = {}
         steps: dict[int, int] = {}
         for client in clients:
+            # One client at a time, since each starts from the model that the last one trained.
             for result in engine.run_cohort(work, [client], params, cohort.round):
                 params = apply_update(params, result.update)
                 samples[client], steps[client] = result.samples, result.steps
@@ -48,5 +49,5 @@ def cyclic(work: ClientWork, order: Literal["fixed", "shuffled"] = "fixed") -> P
 
 
 def build(section: CyclicProgram, context: ProgramContext) -> Program:
-    """The program that a study's section names."""
+    """Builds the program from its section of a study."""
     return cyclic(context.work, section.order)

@@ -1,8 +1,8 @@
-"""Ditto: federated averaging, and beside it a model of each client's own.
+"""Ditto: federated averaging, together with a model of each client's own.
 
-T. Li, S. Hu, A. Beirami, V. Smith. Ditto: Fair and Robust Federated Learning Through Personalization. ICML 2021,
-arXiv 2012.04221, Algorithm 1: in each round it takes part in, a client also steps its own v_k by
-grad F_k(v_k) + lambda (v_k - w), w the model it was sent. v_k stays with the client.
+T. Li, S. Hu, A. Beirami, V. Smith. Ditto: Fair and Robust Federated Learning Through Personalization. ICML 2021, arXiv
+2012.04221, Algorithm 1. In each round it takes part in, a client also steps its own v_k by
+grad F_k(v_k) + lambda (v_k - w), where w is the model it was sent. v_k stays with the client.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def ditto(work: ClientWork, weigh: Callable[[ClientId], float], population: int,
         mu: lambda, the pull of the personal model to the global one, > 0.
 
     Raises:
-        PrivacyError: a privacy plan; the personal steps would be neither noised nor charged.
+        PrivacyError: there is a privacy plan, since the personal steps would be neither noised nor charged.
     """
     positive(mu=mu)
     if work.plan is not None:
@@ -50,5 +50,5 @@ def ditto(work: ClientWork, weigh: Callable[[ClientId], float], population: int,
 
 
 def build(section: DittoProgram, context: ProgramContext) -> Program:
-    """The program that a study's section names."""
+    """Builds the program from its section of a study."""
     return ditto(context.work, context.weigh(section), context.population, section.mu)

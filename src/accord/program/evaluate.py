@@ -1,4 +1,4 @@
-"""A model on a table: its answers, in pieces that fit memory, and the sensitive groups of the rows."""
+"""Evaluates a model on a table in batches that fit memory, and groups the rows by sensitive attributes."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +18,13 @@ from accord.tasks.task import Task
 def evaluate(
     task: Task, params: Params, table: Table, batch_size: int, *, keep_probabilities: bool = False
 ) -> Evaluated:
-    """The model with `params` on every row of `table`.
+    """Evaluates the model with `params` on every row of `table`.
 
     Args:
-        task: what was learned.
-        params: of the model.
+        task: the task that was learned.
+        params: the model's parameters.
         table: n rows.
-        batch_size: rows at a time. They do not see one another, so this changes memory and not the answers.
+        batch_size: rows at a time. Rows do not affect one another, so this changes memory and not the results.
         keep_probabilities: whether to keep each row's probability of every label, which takes n times classes numbers.
     """
     pieces: list[Mapping[str, Tensor]] = []
@@ -40,7 +40,7 @@ def evaluate(
 
 
 def _outputs(task: Task, params: Params, table: Table, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Piece by piece: the network's outputs in double precision, and the targets; numbers in double precision, too.
+    """Yields the network's outputs and the targets batch by batch, with floating-point values in double precision.
 
     Scores are means over many rows, whose last digits float32 would lose.
     """
@@ -53,14 +53,14 @@ def _outputs(task: Task, params: Params, table: Table, batch_size: int) -> Itera
 
 
 def groupings(data: DataSet, columns: Sequence[str]) -> dict[str, Grouping]:
-    """The test set's sensitive groups, by the names the study gives them.
+    """Returns the test set's sensitive groups, by the names the study gives them.
 
     Args:
-        data: whose test rows are grouped.
+        data: the data whose test rows are grouped.
         columns: group columns, `label`, or intersections such as `sex*race`.
 
     Raises:
-        StudyError: an unknown column; names the nearest. Or `label`, where targets are numbers.
+        StudyError: a column is unknown (the message names the nearest), or `label` is given where targets are numbers.
     """
     known = {name: Grouping(name, column.names, column.codes) for name, column in data.test.groups.items()}
     if not data.regression:
@@ -83,17 +83,17 @@ def groupings(data: DataSet, columns: Sequence[str]) -> dict[str, Grouping]:
 
 
 def positive_label(positive: bool | int | float | str | None, data: DataSet) -> int | None:
-    """The label that counts as selected, as its code; None where none does.
+    """Returns the code of the label that counts as selected, or None where none does.
 
     Args:
-        positive: the class's own name, as the study gives it. None takes the class that the data set documents, or of
-            two classes 0 and 1 (or False and True) the second; of more than two classes none.
-        data: whose classes they are.
+        positive: the class's own name, as the study gives it. None takes the class that the data set documents. Without
+            that it takes the second of two classes 0 and 1 (or False and True), and none of more than two classes.
+        data: the data with these classes.
 
     Raises:
-        StudyError: no class has that name; or there are two classes of which neither is known to be the positive one.
-            Guessed wrong, every rate would be of the other class: of 1 for a good and 2 for a bad credit risk, of the
-            bad ones.
+        StudyError: no class has that name, or there are two classes of which neither is known to be the positive one. A
+            wrong guess would report every rate for the other class. With 1 for a good and 2 for a bad credit risk, for
+            example, the rates would be those of the bad ones.
     """
     names = data.class_names
     if data.regression:
@@ -110,7 +110,7 @@ def positive_label(positive: bool | int | float | str | None, data: DataSet) -> 
 
 
 def _second_of_two(names: Sequence[str]) -> int:
-    """The code of 1 or True, where the classes are 0 and 1 or False and True."""
+    """Returns the code of 1 or True, where the classes are 0 and 1 or False and True."""
     for meant in ({"0": 0, "1": 1}, {"false": 0, "true": 1}):
         found = [meant.get(spelling.lower()) for spelling in (spellings([name], list(meant))[name] for name in names)]
         if sorted(found, key=str) == [0, 1]:

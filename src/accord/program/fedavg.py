@@ -2,7 +2,7 @@
 
 H. B. McMahan, E. Moore, D. Ramage, S. Hampson, B. Aguera y Arcas. Communication-Efficient Learning of Deep
 Networks from Decentralized Data. AISTATS 2017, arXiv 1602.05629, Algorithm 1:
-w <- w + sum_k (n_k / n) (w_k - w). FedSGD is the same of one step on all of a client's rows.
+w <- w + sum_k (n_k / n) (w_k - w). FedSGD is the same with one step on all of a client's rows.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ def fedavg(work: ClientWork, weigh: Callable[[ClientId], float], population: int
     """Federated averaging.
 
     Args:
-        work: what each client does; its plan says whether updates are clipped and their sum noised.
-        weigh: a client's weight, >= 0; in [0, 1] under unit `client`.
-        population: how many clients there are; the private mean's divisor is reckoned from it.
+        work: what each client does. Its plan says whether updates are clipped and their sum noised.
+        weigh: a client's weight, >= 0, and in [0, 1] under unit `client`.
+        population: the number of clients, from which the private mean's divisor is computed.
     """
     averaging = Averaging(work, weigh, population)
 
@@ -33,5 +33,5 @@ def fedavg(work: ClientWork, weigh: Callable[[ClientId], float], population: int
 
 
 def build(section: AveragingSection, context: ProgramContext) -> Program:
-    """The program that a study's section names: FedAvg's, or FedSGD's."""
+    """Builds the program from its section of a study, which is that of FedAvg or FedSGD."""
     return fedavg(context.work, context.weigh(section), context.population)

@@ -1,7 +1,7 @@
-"""Layers of each client's own: federated averaging of all the others.
+"""Federated averaging of all layers but those that each client keeps for itself.
 
 X. Li, M. Jiang, X. Zhang, M. Kamp, Q. Dou. FedBN: Federated Learning on Non-IID Features via Local Batch
-Normalization. ICLR 2021, arXiv 2102.07623, Algorithm 1 (the normalisation layers stay); M. G. Arivazhagan et al.
+Normalization. ICLR 2021, arXiv 2102.07623, Algorithm 1 (the normalisation layers stay). M. G. Arivazhagan et al.
 Federated Learning with Personalization Layers. 2019, arXiv 1912.00818 (the last layers stay).
 """
 
@@ -24,11 +24,11 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def own_names(task: Task, patterns: Sequence[str] | None) -> tuple[str, ...]:
-    """Parameters and buffers that stay with the client.
+    """Returns the names of the parameters and buffers that stay with the client.
 
     Args:
-        task: whose network.
-        patterns: of names, as `fnmatch` reads them; None takes the normalisation layers'.
+        task: the task with the network.
+        patterns: patterns of names, as `fnmatch` reads them. None takes the normalisation layers.
 
     Raises:
         StudyError: nothing matches, or nothing is left to send.
@@ -69,5 +69,5 @@ def fedbn(
 
 
 def build(section: FedBnProgram, context: ProgramContext) -> Program:
-    """The program that a study's section names."""
+    """Builds the program from its section of a study."""
     return fedbn(context.work, context.weigh(section), context.population, section.local_layers)

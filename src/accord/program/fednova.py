@@ -1,9 +1,9 @@
-"""FedNova: each update is divided by how far its local steps reach before updates are averaged.
+"""FedNova: each update is divided by the length of its local path before updates are averaged.
 
 J. Wang, Q. Liu, H. Liang, G. Joshi, H. V. Poor. Tackling the Objective Inconsistency Problem in Heterogeneous
 Federated Optimization. NeurIPS 2020, arXiv 2007.07481, equations 8 and 9:
-w <- w + tau_eff sum_k p_k d_k, d_k = update_k / ||a_k||_1, tau_eff = sum_k p_k ||a_k||_1; for tau_k steps of plain SGD
-||a_k||_1 = tau_k, with momentum rho (tau_k - rho (1 - rho^tau_k) / (1 - rho)) / (1 - rho).
+w <- w + tau_eff sum_k p_k d_k, d_k = update_k / ||a_k||_1, tau_eff = sum_k p_k ||a_k||_1. For tau_k steps of plain SGD,
+||a_k||_1 = tau_k. With momentum rho it is (tau_k - rho (1 - rho^tau_k) / (1 - rho)) / (1 - rho).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from accord.program.local import ClientWork
 
 
 def reach(steps: int, momentum: float) -> float:
-    """||a||_1: the weight of all of a client's gradients in its update, in steps.
+    """Returns ||a||_1, the total weight of a client's gradients in its update, in steps.
 
     >>> reach(4, 0.0), reach(1, 0.9)
     (4.0, 1.0)
@@ -35,16 +35,17 @@ def fednova(
         work: what each client does.
         weigh: a client's weight, >= 0.
         steps: local steps each client takes in a round.
-        momentum: of the local SGD, in [0, 1).
+        momentum: momentum of the local SGD, in [0, 1).
 
     Raises:
-        StudyError: the network has buffers, whose changes no steps normalise.
+        StudyError: the network has buffers, whose changes are not normalised by steps.
     """
     if work.plan is None and work.task.buffers:
         raise StudyError("program fednova: the model has buffers (batch norm), which it does not normalise; use fedavg")
 
     def round(state: ServerState, cohort: Cohort, engine: Engine, streams: Streams) -> tuple[ServerState, RoundOutcome]:
         raw = [weigh(client) for client in cohort.clients]
+        # The floor avoids 0 / 0 for an empty cohort, or one of zero weight.
         shares = [weight / max(sum(raw), 1e-300) for weight in raw]
         reaches = [reach(max(1, steps[client]), momentum) for client in cohort.clients]
         effective = sum(share * far for share, far in zip(shares, reaches, strict=True))
@@ -57,6 +58,6 @@ def fednova(
 
 
 def build(section: FedNovaProgram, context: ProgramContext) -> Program:
-    """The program that a study's section names."""
+    """Builds the program from its section of a study."""
     steps = {client: context.work.steps(int(n)) for client, n in enumerate(context.sizes)}
     return fednova(context.work, context.weigh(section), steps, context.training.momentum)

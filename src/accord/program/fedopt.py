@@ -1,4 +1,4 @@
-"""Server optimisers: the mean update is taken for a gradient (with its sign turned) by an optimiser at the server.
+"""Server optimisers, which use the negated mean update as a gradient.
 
 S. Reddi, Z. Charles, M. Zaheer, Z. Garrett, K. Rush, J. Konecny, S. Kumar, H. B. McMahan. Adaptive Federated
 Optimization. ICLR 2021, arXiv 2003.00295, Algorithm 2, with D the mean update:
@@ -9,8 +9,8 @@ Optimization. ICLR 2021, arXiv 2003.00295, Algorithm 2, with D the mean update:
     v <- beta2 v + (1 - beta2) D^2            (FedAdam)
     x <- x + eta m / (sqrt(v) + tau)
 
-v starts at tau^2, and no bias is corrected, as there. `sgd` is FedAvgM (Hsu, Qi & Brown 2019, arXiv 1909.06335):
-m <- beta m + D, x <- x + eta m.
+As in the paper, v starts at tau^2 and there is no bias correction. `sgd` is FedAvgM (Hsu, Qi & Brown 2019, arXiv
+1909.06335): m <- beta m + D, x <- x + eta m.
 """
 
 from collections.abc import Callable
@@ -47,9 +47,9 @@ def fedopt(
         work: what each client does.
         weigh: as in `fedavg`.
         population: as in `fedavg`.
-        server_optimizer: which.
+        server_optimizer: which of them.
         server_learning_rate: eta, > 0.
-        server_momentum: beta1, or beta of `sgd`; in [0, 1).
+        server_momentum: beta1, or beta of `sgd`, in [0, 1).
         beta2: decay of the second moment, in [0, 1).
         tau: adaptivity, > 0.
     """
@@ -61,11 +61,13 @@ def fedopt(
     def init(params: Params) -> ServerState:
         extra = {f"first/{name}": torch.zeros_like(params[name]) for name in work.task.trainable}
         if not plain:
+            # Not zeros: the paper's v_0 is at least tau^2, which bounds the first steps.
             extra |= {f"second/{name}": torch.full_like(params[name], tau**2) for name in work.task.trainable}
         return averaging.start(params, extra)
 
     def round(state: ServerState, cohort: Cohort, engine: Engine, streams: Streams) -> tuple[ServerState, RoundOutcome]:
         mean, extra, outcome = averaging.round(state, state.params, cohort, engine, streams)
+        # Copies: what is not trainable (buffers) keeps its mean, and the state before the round must not change.
         step, extra = dict(mean), dict(extra)
         for name in work.task.trainable:
             d, m = mean[name], extra[f"first/{name}"]
@@ -86,12 +88,13 @@ def _second(server_optimizer: ServerOptimizer, v: Tensor, square: Tensor, beta2:
     if server_optimizer == "adagrad":
         return v + square
     if server_optimizer == "yogi":
+        # The change depends on D^2 alone. Unlike Adam's, a large v falls slowly where D is small.
         return v - (1 - beta2) * square * torch.sign(v - square)
     return beta2 * v + (1 - beta2) * square
 
 
 def build(section: FedOptProgram, context: ProgramContext) -> Program:
-    """The program that a study's section names."""
+    """Builds the program from its section of a study."""
     return fedopt(
         context.work,
         context.weigh(section),

@@ -1,7 +1,7 @@
 """FedProx: federated averaging with a proximal term in each client's loss.
 
 T. Li, A. K. Sahu, M. Zaheer, M. Sanjabi, A. Talwalkar, V. Smith. Federated Optimization in Heterogeneous Networks.
-MLSys 2020, arXiv 1812.06127, equation 2: each client minimises F_k(w) + mu/2 ||w - w_round||^2.
+MLSys 2020, arXiv 1812.06127, equation 2. Each client minimises F_k(w) + mu/2 ||w - w_round||^2.
 """
 
 from collections.abc import Callable
@@ -30,5 +30,5 @@ def fedprox(work: ClientWork, weigh: Callable[[ClientId], float], population: in
 
 
 def build(section: FedProxProgram, context: ProgramContext) -> Program:
-    """The program that a study's section names."""
+    """Builds the program from its section of a study."""
     return fedprox(context.work, context.weigh(section), context.population, section.mu)

@@ -1,8 +1,9 @@
-"""What the final model is worth to each client before and after it is trained further on that client's own rows.
+"""Evaluates the final model at each client before and after it is fine-tuned on that client's own rows.
 
-The measure of Yu, Bagdasaryan and Shmatikov 2020 ("Salvaging federated learning by local adaptation") and Cheng, Chadha
-and Duchi 2021 ("Fine-tuning is fine in federated learning"): local adaptation by plain fine-tuning. The tuned models
-stay where they are; what comes out is two sums of scores a client: rows predicted right, or squared errors.
+The measure is that of Yu, Bagdasaryan and Shmatikov 2020 ("Salvaging federated learning by local adaptation") and
+Cheng, Chadha and Duchi 2021 ("Fine-tuning is fine in federated learning"), which is local adaptation by plain
+fine-tuning. The tuned models stay with the clients. The result is two sums of scores for each client, which are rows
+predicted right or squared errors.
 """
 
 from collections.abc import Sequence
@@ -24,19 +25,19 @@ from accord.program.evaluate import evaluate
 from accord.program.local import ClientWork
 
 _AT_ONCE = 256
-"""Clients asked of an engine at once, so that no more updates than these are ever about."""
+"""Clients requested from an engine at once, which bounds the number of updates in memory."""
 
 
 @dataclass(frozen=True)
 class FineTuned:
-    """Each client's test rows before and after fine-tuning; every array has shape `[clients]`.
+    """Scores on each client's test rows before and after fine-tuning. Every array has shape `[clients]`.
 
     Attributes:
-        clients: who.
+        clients: the clients' numbers.
         n: test rows.
-        before: the sum of the row scores of the model as it came: rows predicted right, or squared errors.
-        after: the same of the client's own.
-        finite: whether the client's own has finite parameters; where not, `after` is chance, or infinite.
+        before: the sum of the row scores of the shared model, which are rows predicted right or squared errors.
+        after: the same for the client's own model.
+        finite: whether the client's own model has finite parameters. Where not, `after` is chance, or infinite.
     """
 
     clients: tuple[ClientId, ...]
@@ -59,9 +60,9 @@ def check_clients(wanted: int | None, population: int) -> None:
 
 
 def draw_clients(federated: FederatedData, wanted: int | None, seed: int) -> tuple[ClientId, ...]:
-    """The clients to fine-tune at, by number: `wanted` drawn from the stream `fine-tuned clients`, or all.
+    """Draws the clients to fine-tune at: `wanted` from the stream `fine-tuned clients`, or all.
 
-    Only clients with training rows and test rows can be; there may be fewer than wanted.
+    Only clients with training rows and test rows qualify, so there may be fewer than wanted.
     """
     able = np.flatnonzero((federated.train.sizes() > 0) & (federated.test.sizes() > 0))
     if wanted is not None and wanted < len(able):
@@ -78,19 +79,19 @@ def fine_tune(
     row_scores: NDArray[np.bool_] | Floats,
     batch_size: int,
 ) -> FineTuned:
-    """Trains the model further at each client on its training rows, and evaluates it there on its test rows.
+    """Fine-tunes the model at each client on its training rows, and evaluates it there on its test rows.
 
     Args:
         engine: where the training runs. Its rows come from round 0's streams, which no round of a run uses.
-        work: what each client does; without a privacy plan, and carrying nothing from round to round.
-        federated: who holds which rows.
-        clients: with training rows and test rows.
+        work: what each client does. It has no privacy plan and carries nothing from round to round.
+        federated: the rows and their assignment to clients.
+        clients: clients with training rows and test rows.
         params: the final model.
-        row_scores: of all test rows: which it predicts right as it is, or its squared errors.
+        row_scores: the shared model's scores of all test rows: whether it predicts each right, or its squared error.
         batch_size: test rows evaluated at a time.
 
     Raises:
-        ValueError: the work has a privacy plan: what is measured here is covered by no noise.
+        ValueError: the work has a privacy plan. No noise covers what is measured here.
         ClientError: a client's work failed.
     """
     if work.plan is not None:
@@ -99,6 +100,7 @@ def fine_tune(
     after, finite = [], []
     for begin in range(0, len(clients), _AT_ONCE):
         for result in engine.run_cohort(work, clients[begin : begin + _AT_ONCE], params, 0):
+            # Only what a client trains and sends is in its update. Frozen parameters come from the shared model.
             own = params | p.add({name: params[name] for name in result.update}, result.update)
             evaluated = evaluate(work.task, own, test.take(shares.rows(result.client)), batch_size)
             after.append(evaluated.row_scores.sum())
@@ -113,5 +115,5 @@ def fine_tune(
 
 
 def _sums(values: Sequence[Any]) -> Integers | Floats:
-    """Sums of scores, shape `[clients]`: whole numbers, or of squared errors."""
+    """Returns sums of scores, shape `[clients]`: integers for rows predicted right, or floats for squared errors."""
     return np.array(values) if values else np.zeros(0, dtype=np.int64)
