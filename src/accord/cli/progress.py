@@ -21,7 +21,7 @@ from accord.records.round_record import RoundRecord
 from accord.reports import scoring as scores
 
 _PATIENCE = 5.0
-"""Seconds without a round after which it is said what may take so long."""
+"""Seconds without a round after which a likely reason is shown."""
 _COMPILING = "getting ready; a machine's first private or long run compiles its kernels, once"
 _NAMES = {"train": "training", "twin": "twin without privacy"}
 

@@ -107,7 +107,7 @@ def write_tables(made: Iterable[Table], folder: Path, form: str) -> list[Path]:
 
 _BY_ROW = {"cohort", "clients", "refused", "groups"}
 _LOCAL = tuple(kind.local.name for kind in KINDS.values())
-"""What a client's own test rows are scored by, one name a task kind."""
+"""Names of the score of a client's test rows, one per task kind."""
 
 
 def _json(path: Path) -> dict[str, Any]:

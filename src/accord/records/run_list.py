@@ -13,7 +13,7 @@ from accord.records import store
 from accord.tasks.kinds import KINDS
 
 _DEPTH = 3
-"""How far below the folder runs are looked for: `sweeps/STUDY/runs/RUN`."""
+"""Depth to which folders are searched for runs, as in `sweeps/STUDY/runs/RUN`."""
 
 
 @dataclass(frozen=True)

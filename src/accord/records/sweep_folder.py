@@ -40,7 +40,7 @@ MEASURES = measures_of(KINDS["classification"])
 """The measures in the tables of runs that predict classes."""
 _ALL = tuple(dict.fromkeys(name for kind in KINDS.values() for name in measures_of(kind)))
 ENDED = ("done", "stopped")
-"""Statuses of a run that has a model and will not go on by itself."""
+"""Statuses of a run that has a model and will not be resumed."""
 
 
 @dataclass(frozen=True)

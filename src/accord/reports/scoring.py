@@ -18,7 +18,7 @@ from accord.tasks import base, classification, regression
 from accord.tasks.kinds import KINDS
 
 _LEAST_ROOM = 1e-3
-"""Of the largest value: an axis narrower than a float's last digits cannot be drawn."""
+"""Share of the largest value. An axis narrower than a float's last digits cannot be drawn."""
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,7 @@ def _of_kind(kind: base.TaskKind) -> Scoring:
 
 
 SCORINGS: Mapping[str, Scoring] = {name: _of_kind(kind) for name, kind in KINDS.items()}
-"""Task to what it is scored by."""
+"""The scores of each task."""
 
 
 def scoring(result: RunResult) -> Scoring:

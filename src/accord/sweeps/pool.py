@@ -18,7 +18,7 @@ from accord.sweeps.worker import Ended, Rounds, Task, serve
 
 _CONTEXT = get_context("spawn")  # a fork would copy threads and locks that are held
 _GRACE = 120.0
-"""Seconds that a worker is given to save what it has, after which it is killed; its run folder is whole even then."""
+"""Seconds a worker has to save its state before it is killed. Its run folder is whole even then."""
 
 
 @dataclass

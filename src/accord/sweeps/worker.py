@@ -27,7 +27,7 @@ from accord.records.round_record import RoundRecord
 from accord.sweeps.points import digest_of
 
 _PATIENCE = 30.0
-"""Seconds to wait for a run folder that a process of an earlier, killed sweep still holds."""
+"""Seconds to wait for a run folder that a process of an earlier, killed sweep still has locked."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Live views of a run: a tracker is told of each round as it ends. One file a kind."""
+"""Trackers, which receive each round as it ends for live views of a run. There is one module per kind of tracker."""
 
 from accord.records.trackers.base import Tracker
 from accord.records.trackers.opening import check_trackers, open_trackers

@@ -1,4 +1,4 @@
-"""A tracker kept aside from the run: in a thread of its own, where it can neither stop, delay nor alter it."""
+"""Runs a tracker in a thread of its own, where it can neither stop, delay nor alter the run."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,24 +10,25 @@ from accord.records.round_record import RoundRecord
 from accord.records.trackers.base import Tracker
 
 PATIENCE = 30.0
-"""Seconds that the end of a run waits for a tracker to write or send what it was told."""
+"""Seconds that the end of a run waits for a tracker to write or send its rounds."""
 
 
 class Aside:
-    """Tells a tracker of the rounds, in order, from another thread; the first thing that fails there ends it.
+    """Passes rounds to a tracker in order, from another thread. The first failure there ends the tracking.
 
-    A failure is one line on stderr. What the tracker has not got to when the run ends is given `patience`
-    seconds; after that the run goes on to its result, and the process ends when the tracker does.
+    A failure is reported in one line on stderr. When the run ends, unfinished work is given `patience` seconds. After
+    that the run goes on to its result, and the process ends when the tracker does.
 
     Args:
-        name: what to call it on stderr.
-        start: makes the tracker; called in its thread, since even that may wait for a server.
+        name: the tracker's name on stderr.
+        start: creates the tracker. It is called in the thread, since even that may wait for a server.
         patience: seconds to wait at the end.
     """
 
     def __init__(self, name: str, start: Callable[[], Tracker], patience: float = PATIENCE) -> None:
         self._name = name
         self._patience = patience
+        # One worker, so that rounds arrive in order.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"tracker-{name}")
         self._tracker = self._thread.submit(start)
         self._under_way: deque[Future[Any]] = deque()
@@ -35,13 +36,13 @@ class Aside:
         self._failed = False
 
     def round(self, record: RoundRecord) -> None:
-        """Hands over one finished round and returns at once."""
+        """Queues one finished round and returns at once."""
         self._tell_of_failure()
         if not self._failed:
             self._under_way.append(self._thread.submit(lambda: self._tracker.result().round(record)))
 
     def close(self) -> None:
-        """Waits for the rounds handed over, but not for ever."""
+        """Waits for the queued rounds, at most `patience` seconds."""
         self._tell_of_failure()
         if not self._failed:
             self._under_way.append(self._thread.submit(lambda: self._tracker.result().close()))
@@ -52,7 +53,7 @@ class Aside:
         self._thread.shutdown(wait=False, cancel_futures=self._failed)
 
     def _tell_of_failure(self) -> None:
-        """Says what failed since the last look; nothing a second time."""
+        """Reports the first failure, once."""
         while not self._failed and self._under_way and self._under_way[0].done():
             error = self._under_way.popleft().exception()
             if error is not None:

@@ -1,4 +1,4 @@
-"""What every tracker is, and the numbers that each of them shows of a round."""
+"""The tracker protocol, and the numbers that every tracker shows of a round."""
 
 from typing import Protocol
 
@@ -6,10 +6,10 @@ from accord.records.round_record import RoundRecord
 
 
 class Tracker(Protocol):
-    """Something that shows or forwards a run's rounds."""
+    """A tracker that shows or forwards a run's rounds."""
 
     def round(self, record: RoundRecord) -> None:
-        """Takes one finished round.
+        """Receives one finished round.
 
         Raises:
             StorageError: the disk is full or refuses.
@@ -17,12 +17,12 @@ class Tracker(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends the tracking; called once, however the run ended."""
+        """Ends the tracking. It is called once, however the run ended."""
         ...
 
 
 def scalars(record: RoundRecord, uplink_bytes: int) -> dict[str, float]:
-    """Tag to value, for what a round's record holds: all that any tracker is given of a round.
+    """Returns the values of a round's record by tag, which are all that any tracker is given of a round.
 
     Tags: `test/accuracy`, `test/loss` (nats), `privacy/epsilon_max`, `fairness/<column>/<group>/accuracy`,
     `communication/uplink_bytes` (since the run began), `time/<stage>` (seconds). Where the target is a number:
@@ -30,7 +30,7 @@ def scalars(record: RoundRecord, uplink_bytes: int) -> dict[str, float]:
 
     Args:
         record: the round.
-        uplink_bytes: bytes sent by clients before it.
+        uplink_bytes: bytes sent by clients before this round.
     """
     scores = {} if record.test is None else record.test.as_json()
     values: dict[str, float] = {

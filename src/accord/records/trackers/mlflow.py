@@ -1,4 +1,4 @@
-"""Rounds at MLflow: in a file store beside the run, or at the server that MLFLOW_TRACKING_URI names."""
+"""Sends rounds to MLflow, to a file store in the run folder or to the server in MLFLOW_TRACKING_URI."""
 
 import os
 import re
@@ -17,14 +17,14 @@ _LONGEST_PARAM, _MOST_PARAMS = 500, 100  # MLflow's limits: characters of one, p
 
 
 class MlflowTracker:
-    """A run at MLflow, its steps the rounds; a resumed run goes on under its id.
+    """A run in MLflow, whose steps are the rounds. A resumed run continues with the same id.
 
     Args:
-        section: the study's settings of it.
-        folder: `mlflow/` of the run folder, which is the file store unless it is online; made where missing.
-        name: what to call the run.
+        section: the study's settings of the tracker.
+        folder: `mlflow/` of the run folder, created if missing. It is the file store unless the tracker is online.
+        name: the run's name.
         settings: shown as the run's parameters, by dotted name.
-        uplink_bytes: bytes sent by clients before the first round that will be told.
+        uplink_bytes: bytes sent by clients before the first round passed to the tracker.
 
     Raises:
         MlflowException: the store or the server refuses.
@@ -74,10 +74,10 @@ class MlflowTracker:
         self._uplink_bytes += record.uplink_bytes
 
     def _last_steps(self) -> dict[str, int]:
-        """The last round that each metric was logged for before the run was resumed.
+        """Returns the last round logged for each metric before the run was resumed.
 
-        MLflow keeps every value of a step. A resumed run does the rounds after its checkpoint again, and would log
-        them a second time.
+        MLflow keeps every value of a step. A resumed run repeats the rounds after its checkpoint and would log them
+        twice.
         """
         names = self._client.get_run(self._run).data.metrics
         return {name: max(point.step for point in self._client.get_metric_history(self._run, name)) for name in names}
@@ -88,7 +88,7 @@ class MlflowTracker:
 
 
 def allowed(name: str) -> str:
-    """A name in the characters that MLflow allows: others are spelled out or given by number.
+    """Replaces the characters that MLflow does not allow in a name by words or by their number.
 
     >>> allowed("fairness/sex*race/Female, Other/accuracy"), allowed("fairness/income/>50K/accuracy")
     ('fairness/sex x race/Female: Other/accuracy', 'fairness/income/_3e_50K/accuracy')
@@ -97,7 +97,7 @@ def allowed(name: str) -> str:
 
 
 def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted name and value as text, of every setting."""
+    """Yields the dotted name and the value as text of every setting."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{name}.")

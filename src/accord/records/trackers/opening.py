@@ -1,4 +1,4 @@
-"""The trackers that a study names: what is missing for them, and opening them."""
+"""Checks and opens the trackers that a study names."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def check_trackers(study: Study) -> None:
     """Refuses trackers that cannot start, before anything is written.
 
     Raises:
-        StudyError: a package is missing, or a tracker is to be online and the environment says not where.
+        StudyError: a package is missing, or the environment lacks the address or key of an online tracker.
     """
     for section in study.trackers:
         match section:
@@ -47,18 +47,18 @@ def _need(package: str, online: bool, variable: str, what: str) -> None:
 
 
 class Several:
-    """Trackers told one after the other."""
+    """Passes each round to several trackers, one after the other."""
 
     def __init__(self, trackers: tuple[Tracker, ...]) -> None:
         self._trackers = trackers
 
     def round(self, record: RoundRecord) -> None:
-        """Tells each of the round."""
+        """Passes the round to each tracker."""
         for tracker in self._trackers:
             tracker.round(record)
 
     def close(self) -> None:
-        """Closes each."""
+        """Closes each tracker."""
         for tracker in self._trackers:
             tracker.close()
 
@@ -66,21 +66,24 @@ class Several:
 def open_trackers(study: Study, folder: Path, first_round: int, sent: int) -> Tracker:
     """Opens the study's trackers as one.
 
-    TensorBoard's events are records of the run folder, written before `round` returns: a disk that refuses
-    them stops the run as it does for any record. The others are kept aside: one that fails says so in a
-    line on stderr and is left out from there.
+    TensorBoard's events are records of the run folder, written before `round` returns. If the disk refuses them, the
+    run stops as it does for any record. The other trackers run in threads. One that fails is reported in a line on
+    stderr and left out from there on.
+
+    Under privacy, trackers that show settings show none but only the rounds. The same holds for a twin, which is
+    trained on the same rows with the same seed.
 
     Args:
-        study: as resolved. Its settings are shown by trackers that show settings, though under privacy, and
-            for a twin, which is trained on the same rows by the same seed, nothing is shown but the rounds.
+        study: the resolved study.
         folder: the run folder.
-        first_round: the first round that will be told.
-        sent: bytes sent by clients before it.
+        first_round: the first round that will be passed to the trackers.
+        sent: bytes sent by clients before that round.
 
     Raises:
         StorageError: the disk is full or refuses.
     """
     twin = folder.name == "twin" and (folder.parent / "partition.json").is_file()
+    # The seed is among the settings, and whoever has it can subtract the noise.
     settings = {} if study.privacy or twin else study.model_dump(mode="json", exclude={"trackers"})
     place = folder.resolve()
     name = f"{place.parent.name}/{place.name}" if twin else place.name

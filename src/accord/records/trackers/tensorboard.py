@@ -1,7 +1,7 @@
-"""Rounds as TensorBoard event files.
+"""Writes rounds as TensorBoard event files.
 
-TensorBoard's own writers hand events to a thread, where a full disk ends in that thread's traceback and a
-kill loses what it had not got to. Here each round is one record, written before `round` returns.
+TensorBoard's own writers pass events to a thread. There, a full disk ends in that thread's traceback, and a kill
+loses what the thread has not written yet. Here each round is one record, written before `round` returns.
 """
 
 import io
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class TensorBoardTracker:
-    """Scalars by round as TensorBoard event files.
+    """Writes scalars by round as TensorBoard event files.
 
-    The tags are those of `scalars`; a round has the tags that its record has values for.
+    The tags are those of `scalars`. A round has the tags for which its record has values.
 
     Args:
-        folder: where the event files go, `tensorboard/` of the run folder; made where it is missing.
-        first_round: the first round that will be told. TensorBoard drops what earlier files of the folder
-            hold from this round on, so that a resumed run shows no round twice.
+        folder: the folder of the event files, `tensorboard/` of the run folder. It is created if missing.
+        first_round: the first round that will be written. TensorBoard drops this round and later ones from earlier
+            files of the folder, so that a resumed run shows no round twice.
         uplink_bytes: bytes sent by clients before `first_round`.
 
     Raises:
@@ -50,7 +50,7 @@ class TensorBoardTracker:
         )
 
     def round(self, record: RoundRecord) -> None:
-        """Writes the round's scalars; they are on the disk when this returns."""
+        """Writes the round's scalars and syncs them to disk."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -60,11 +60,12 @@ class TensorBoardTracker:
         self._uplink_bytes += record.uplink_bytes
 
     def close(self) -> None:
-        """Nothing is left to do: every round is written already."""
+        """Does nothing, because every round is written already."""
 
     def _append(self, *events: "Event") -> None:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
+        # Framed in memory and appended at once, so that a kill or a full disk leaves no part of a round.
         framed = io.BytesIO()
         writer = RecordWriter(framed)
         for event in events:

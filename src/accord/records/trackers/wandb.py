@@ -1,6 +1,6 @@
-"""Rounds at Weights & Biases: beside the run in an offline folder, for `wandb sync`, or sent as they end.
+"""Sends rounds to Weights & Biases as they end, or writes them to an offline folder for `wandb sync`.
 
-Of the machine and its user nothing is written or sent: no code, console, git state, packages or load.
+Nothing about the machine and its user is written or sent: no code, console, git state, packages or load.
 """
 
 import os
@@ -25,19 +25,19 @@ _MODES: Mapping[str, Mode] = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
-"""What WANDB_MODE may say, older words among them, and what it means."""
+"""Accepted values of WANDB_MODE, older ones included, and their modes."""
 
 
 @dataclass(frozen=True)
 class WandbPlace:
-    """Where a run's rounds go: the study's settings, those it leaves open from the environment.
+    """Where a run's rounds go, from the study's settings and, where these are open, the environment.
 
     Attributes:
         mode: `disabled` leaves the tracker out.
-        project: that the run is filed under.
-        entity: user or team; None takes the key's owner.
-        group: of runs; None where there is none.
-        folder: where the client keeps its files; None where WANDB_DIR does not say.
+        project: the project of the run.
+        entity: user or team. None uses the key's owner.
+        group: the group of runs. None if there is none.
+        folder: the folder of the client's files. None if WANDB_DIR is not set.
     """
 
     mode: Mode
@@ -48,10 +48,10 @@ class WandbPlace:
 
 
 def wandb_place(section: WandbTracking, environment: Mapping[str, str] = os.environ) -> WandbPlace:
-    """What a study says of Weights & Biases, completed by its environment variables.
+    """Completes a study's settings of Weights & Biases from its environment variables.
 
     Raises:
-        StudyError: WANDB_MODE is a word that Accord does not know.
+        StudyError: WANDB_MODE has a value that Accord does not know.
 
     >>> section = WandbTracking(name="wandb", project="digits")
     >>> place = wandb_place(section, {"WANDB_MODE": "online", "WANDB_PROJECT": "other", "WANDB_ENTITY": "team"})
@@ -78,14 +78,14 @@ def wandb_place(section: WandbTracking, environment: Mapping[str, str] = os.envi
 
 
 class WandbTracker:
-    """A run at Weights & Biases, its steps the rounds; a resumed run goes on under its id.
+    """A run in Weights & Biases, whose steps are the rounds. A resumed run continues with the same id.
 
     Args:
-        section: the study's settings of it.
-        folder: `wandb/` of the run folder; made where it is missing.
-        name: what to call the run.
+        section: the study's settings of the tracker.
+        folder: `wandb/` of the run folder, created if missing.
+        name: the run's name.
         settings: shown as the run's config.
-        uplink_bytes: bytes sent by clients before the first round that will be told.
+        uplink_bytes: bytes sent by clients before the first round passed to the tracker.
 
     Raises:
         wandb.Error: it is online and the server or the key refuses.
@@ -135,7 +135,7 @@ class WandbTracker:
             store.write_text(known, f"{self._run.id}\n")
 
     def round(self, record: RoundRecord) -> None:
-        """Hands the round's scalars to the client, which writes or sends them by itself."""
+        """Passes the round's scalars to the client, which writes or sends them in the background."""
         self._run.log(scalars(record, self._uplink_bytes), step=record.round)
         self._uplink_bytes += record.uplink_bytes
 

@@ -1,10 +1,10 @@
-"""What every figure shares: the two themes, axes measured in points, and SVG with the same bytes every time.
+"""What all figures share: the two themes, axes measured in points, and SVG that is reproducible byte by byte.
 
-Figures are `WIDTH` points wide with text of 11 points, so that at phone width, where they are shown
-at about that many pixels, the text is still read without zooming. Text stays text in the SVG.
+Figures are `WIDTH` points wide with text of 11 points. A phone shows them at about that many pixels, so the text is
+readable without zooming. Text remains text in the SVG.
 
-The colours of data (blue, orange, green) are those of Okabe and Ito (2008), which people who confuse red and
-green tell apart, darkened or lightened until each also has the contrast of text on its paper (WCAG AA).
+The colours of data (blue, orange, green) are those of Okabe and Ito (2008), which red-green colour-blind people can
+tell apart. They are darkened or lightened until each also has the contrast of text on its paper (WCAG AA).
 """
 
 import io
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 WIDTH = 400.0
-"""Points; 72 to the inch."""
+"""In points, of which an inch has 72."""
 
 _TAG = re.compile(r"<[^<>]+>")
 _ROOT_STYLE = "stroke-linejoin: round; font-family: system-ui, -apple-system, 'Segoe UI', Arial, sans-serif"
@@ -87,12 +87,12 @@ class Drawing(Figure):
 
 
 def paper(height: float, theme: Theme, width: float = WIDTH) -> Drawing:
-    """An empty figure, `width` x `height` points."""
+    """Creates an empty figure of `width` x `height` points."""
     return Drawing(figsize=(width / 72, height / 72), facecolor=theme.paper)
 
 
 def panel(figure: Figure, theme: Theme, left: float, top: float, right: float, bottom: float) -> Axes:
-    """Axes that keep so many points free on each side: no frame, hairlines at the ticks of y."""
+    """Adds axes with these margins in points. They have no frame, and hairlines at the ticks of y."""
     width, height = (72 * inches for inches in figure.get_size_inches())
     box = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
     axes = figure.add_axes(box, facecolor="none")
@@ -106,12 +106,12 @@ def panel(figure: Figure, theme: Theme, left: float, top: float, right: float, b
 
 
 def height_of(axes: Axes) -> float:
-    """Height of the axes, in points."""
+    """Returns the height of the axes in points."""
     return float(72 * axes.bbox.height / axes.figure.dpi)
 
 
 def count_rounds(axes: Axes, theme: Theme, last: int) -> None:
-    """Makes x the round, in whole numbers from 1 to `last`."""
+    """Makes x the round number, an integer from 1 to `last`."""
     room = max(1.0, 0.02 * last)
     axes.set_xlim(1 - room / 2 if last > 1 else 0.5, last + room / 2 if last > 1 else 1.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
@@ -119,7 +119,7 @@ def count_rounds(axes: Axes, theme: Theme, last: int) -> None:
 
 
 Coordinates = tuple[str, str]
-"""What x and y of a point are measured in."""
+"""The coordinate systems of x and y of a point."""
 DATA: Coordinates = ("data", "data")
 FRAME: Coordinates = ("axes fraction", "axes fraction")
 ROW: Coordinates = ("axes fraction", "data")
@@ -138,9 +138,9 @@ def write(
     side: Literal["left", "center", "right"] = "left",
     bold: bool = False,
 ) -> None:
-    """Text beside a point, moved by so many points `up` and `right`; `side` of the text stands there.
+    """Writes text beside a point, moved by `up` and `right` points. `side` is the side of the text at that place.
 
-    It is shown as it is: a `$` starts no formula.
+    The text is shown literally. A `$` starts no formula.
     """
     axes.annotate(
         text,
@@ -159,7 +159,7 @@ def write(
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Positions as near as is simple to the wanted ones, in the same order, at least `gap` apart.
+    """Moves positions to at least `gap` apart, in the same order and close to the wanted ones.
 
     >>> spread([1.0, 1.5, 5.0], 1.0)
     [0.75, 1.75, 5.0]
@@ -172,6 +172,7 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
             (below, first), (above, second) = clusters[-2:]
             if above - below >= gap * (len(first) + len(second)) / 2:
                 break
+            # Merged clusters lie around the mean of all their wanted positions, which moves each as little as possible.
             centre = (below * len(first) + above * len(second)) / (len(first) + len(second))
             clusters[-2:] = [(centre, first + second)]
     placed = [0.0] * len(wanted)
@@ -182,15 +183,15 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
 
 
 def svg(figure: Figure, key: str, *, transparent: bool = True) -> str:
-    """The figure as an `<svg>` element that scales to its box.
+    """Renders the figure as an `<svg>` element that scales to its box.
 
     Args:
-        figure: what to write out.
-        key: starts every id in it, so that two figures in one page do not share ids.
-        transparent: leave out the paper's colour.
+        figure: the figure.
+        key: prefix of every id in it, so that two figures in one page do not share ids.
+        transparent: whether to leave out the paper's colour.
 
     Returns:
-        The element without XML declaration, date or creator: the same bytes for the same figure.
+        The element without XML declaration, date or creator. The same figure gives the same bytes.
     """
     out = io.StringIO()
     settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": key, "svg.image_inline": True}

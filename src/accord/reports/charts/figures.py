@@ -1,7 +1,7 @@
-"""The figures of a report, each a matplotlib `Figure` in one of two themes; nothing of pyplot is touched.
+"""The figures of a report, each a matplotlib `Figure` in one of two themes, made without pyplot.
 
-Lines are named where they end, bars and dots where they stand, so that no legend has to be decoded. What is
-too small to say is hollow. Partitions of many clients are summed up, never drawn client by client.
+Lines are labelled where they end, bars and dots where they are, so that no legend is needed. Marks of groups that are
+too small are hollow. Partitions of many clients are summarised, never drawn client by client.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ MOST_NAMES = 24
 MOST_BUBBLES = 60
 """Clients (and 24 classes) beyond which a partition is drawn as a heat map."""
 MOST_POINTS = 10_000
-"""Clients beyond which the curve of epsilon is drawn by its steps, of which there are few."""
+"""Clients beyond which the curve of epsilon is drawn by its steps, which are few."""
 _FINE = 1000
 _OVERVIEW_GROUPS = 8
 
@@ -106,7 +106,7 @@ def _draw_scores(
 
 
 def _scores(rounds: Sequence[RoundRecord], of: str, on: str = "test") -> list[tuple[int, float]]:
-    """A score by round, on the `test` rows or those held out (`validation`)."""
+    """Returns a score by round, on the `test` rows or on the held-out rows (`validation`)."""
     told = [(record.round, getattr(record, on)) for record in rounds]
     scored = [(number, scores[of]) for number, scores in told if scores is not None]
     return [(number, value) for number, value in scored if words.known(value)]
@@ -118,7 +118,7 @@ def _twin(result: RunResult, of: str) -> float | None:
 
 
 def scores_figure(rounds: Sequence[RoundRecord], result: RunResult, of: str, theme: Theme) -> Figure | None:
-    """One of the test scores by round, the twin's final value dashed; None where no round was scored."""
+    """Draws one test score by round, with the twin's final value dashed. Returns None if no round was scored."""
     points = _scores(rounds, of)
     if not points:
         return None
@@ -162,7 +162,7 @@ def _draw_budget(axes: Axes, theme: Theme, highest: float, budget: float | None)
 
 
 def epsilon_rounds_figure(rounds: Sequence[RoundRecord], result: RunResult, theme: Theme) -> Figure | None:
-    """epsilon after each round: worst, median and least client, and the budget; None without privacy."""
+    """Draws the epsilon of the worst, median and best client by round, and the budget. Returns None without privacy."""
     if not any(record.epsilon for record in rounds) or not result.privacy:
         return None
     figure = paper(230, theme)
@@ -177,13 +177,13 @@ def epsilon_rounds_figure(rounds: Sequence[RoundRecord], result: RunResult, them
 def epsilon_clients_figure(
     spent: Sequence[float] | NDArray[np.float64], budget: float | None, theme: Theme, names: Sequence[str] = ()
 ) -> Figure:
-    """What each client has spent: bars by client, or a sorted curve for many.
+    """Draws the epsilon that each client has spent, as bars, or as a sorted curve for many clients.
 
     Args:
         spent: epsilon by client, shape `[clients]`.
-        budget: what none may pass; None without.
+        budget: the limit of each client. None if there is none.
         theme: its colours.
-        names: of the clients; empty where they have numbers alone.
+        names: names of the clients. Empty if they have only numbers.
     """
     named = _named(names) if len(spent) <= MOST_BARS else ()
     figure = paper(230 + _depth(named), theme)
@@ -204,12 +204,12 @@ def epsilon_clients_figure(
 
 
 def _named(names: Sequence[str]) -> tuple[str, ...]:
-    """The names on one line each; none where a client has none, or there is no room for all."""
+    """Returns the names, each on one line. Empty if a client has none, or if there is no room for all."""
     return tuple(words.plain(name, 12) for name in names) if len(names) <= MOST_NAMES and all(names) else ()
 
 
 def _depth(named: Sequence[str]) -> float:
-    """Points that names below an axis need beyond those that numbers need."""
+    """Returns how many more points names below an axis need than numbers."""
     return 4.0 * max(map(len, named), default=0)
 
 
@@ -220,7 +220,7 @@ def _bars(
     strength: Sequence[float],
     names: Sequence[str] = (),
 ) -> None:
-    """A bar a client, called by name where `names` are given, else by number."""
+    """Draws one bar per client, labelled with `names` if given, otherwise with numbers."""
     axes.bar(range(len(heights)), heights, width=0.72, color=[to_rgba(theme.blue, each) for each in strength])
     axes.set_xlim(-0.7, len(heights) - 0.3)
     if names:
@@ -233,8 +233,10 @@ def _bars(
 
 
 def _corners(heights: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Where a falling curve of steps must be drawn to look as if every place were: the ends of each level stretch,
-    or where these are many, places even in x and in y, finer than the figure shows."""
+    """Returns where a falling step curve must be drawn: at the ends of its level stretches.
+
+    If there are too many, returns places evenly spaced in x and in y, finer than the figure shows.
+    """
     change, last = np.flatnonzero(np.diff(heights)), len(heights) - 1
     if len(change) <= _FINE:
         return np.unique(np.concatenate([[0], change, change + 1, [last]]))
@@ -244,7 +246,7 @@ def _corners(heights: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def client_spread_figure(clients: ClientsResult, theme: Theme, score: Score = ACCURACY) -> Figure:
-    """A score over clients on one line: least to greatest, mean with one deviation, worst tenth."""
+    """Draws a score over clients on one line: range, mean with one standard deviation, and worst tenth."""
     figure = paper(112, theme)
     axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)
     axes.grid(visible=False)
@@ -272,8 +274,7 @@ def client_spread_figure(clients: ClientsResult, theme: Theme, score: Score = AC
 
 
 def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
-    """Label by client: a bubble's area is its count; for many clients a heat map of each client's shares. Of
-    rows without labels, how many each client holds."""
+    """Draws labels by client, as bubbles or for many clients as a heat map. Without labels, draws numbers of rows."""
     held = holders(partition)
     if not partition["class_names"]:
         return _rows_figure(held, theme) if held.population <= MOST_BUBBLES else sizes_figure(partition, theme)
@@ -349,7 +350,7 @@ def _rows_figure(held: Holders, theme: Theme) -> Figure:
 
 
 def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
-    """How many clients hold how many rows."""
+    """Draws a histogram of the numbers of rows per client."""
     held = holders(partition)
     figure = paper(230, theme)
     axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
@@ -366,7 +367,7 @@ def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
 
 
 def overview(study_name: str, result: RunResult | None, rounds: Sequence[RoundRecord]) -> Figure:
-    """Test score by round, epsilon by round and score by group side by side: what `Run.plot()` returns."""
+    """Draws test score by round, epsilon by round and score by group side by side, as returned by `Run.plot()`."""
     kind = scoring(result) if result else SCORINGS["classification"]
     fairness, theme = result.fairness if result else None, LIGHT
     terms = result.privacy if result and any(record.epsilon for record in rounds) else None

@@ -1,4 +1,4 @@
-"""Figures of measures by sensitive group: a dot with its interval for each, hollow where it is too small."""
+"""Figures of measures by sensitive group, a dot with its interval for each. Dots of too small groups are hollow."""
 
 from collections.abc import Mapping
 
@@ -13,11 +13,11 @@ from accord.reports.words import formatting as words
 from accord.reports.words.labels import group_label
 
 MOST_GROUPS = 40
-"""Groups of a column drawn; of more, those that fare worst."""
+"""Most groups of a column that are drawn. If there are more, the worst are drawn."""
 
 
 def worst_first(groups: Mapping[str, GroupResult], most: int, score: Score = ACCURACY) -> list[tuple[str, GroupResult]]:
-    """The `most` groups that fare worst, in that order; those of which it is not known come last."""
+    """Returns the `most` worst groups, worst first. Groups without a known score come last."""
     return sorted(groups.items(), key=lambda item: score.ill(item[1].score(score.name)))[:most]
 
 
@@ -43,7 +43,7 @@ def _draw_groups(
     most: int = MOST_GROUPS,
     score: Score = ACCURACY,
 ) -> None:
-    """One row a group, its label above its dots. `marks`: measure to (colour, marker), drawn downwards."""
+    """Draws one row per group, its label above its dots. `marks` maps measures to (colour, marker), drawn downwards."""
     rows = worst_first(groups, most, score)
     depth = 30 + 9 * len(marks)
     height = depth * len(rows)
@@ -65,7 +65,7 @@ def _draw_groups(
 def groups_figure(
     fairness: FairnessResult, column: str, overall: float | None, theme: Theme, score: Score = ACCURACY
 ) -> Figure:
-    """A score of each group of a column with its interval; a dashed line at that of all rows together."""
+    """Draws a score of each group of a column with its interval, and a dashed line at the score of all rows."""
     groups = fairness.groups_of(column)
     figure = paper(39 * min(len(groups), MOST_GROUPS) + 50, theme)
     axes = panel(figure, theme, left=3, top=20, right=3, bottom=30)
@@ -82,7 +82,7 @@ def draw_scores(
     most: int = MOST_GROUPS,
     score: Score = ACCURACY,
 ) -> None:
-    """Draws what `groups_figure` shows into axes that exist: the `most` groups that fare worst."""
+    """Draws the content of `groups_figure` into existing axes, for the `most` worst groups."""
     if overall is not None:
         _level(axes, theme, overall, "all rows")
     _draw_groups(axes, theme, column, groups, {score.name: (theme.blue, "o")}, most, score)
@@ -94,12 +94,12 @@ def _level(axes: Axes, theme: Theme, at: float, name: str) -> None:
 
 
 def bias_figure(fairness: FairnessResult, column: str, score: Score, theme: Theme) -> Figure | None:
-    """How far predictions lie above or below the target in each group; None where the target is no number.
+    """Draws the mean error of predictions in each group. Returns None if the target is not a number.
 
     Args:
         fairness: the result's section.
-        column: of which groups.
-        score: by which the worst come first.
+        column: the column of the groups.
+        score: the score that sorts the groups, worst first.
         theme: its colours.
     """
     groups = fairness.groups_of(column)
@@ -114,7 +114,7 @@ def bias_figure(fairness: FairnessResult, column: str, score: Score, theme: Them
 
 
 def rates_figure(fairness: FairnessResult, column: str, theme: Theme) -> Figure | None:
-    """Selection, true positive and false positive rates of each group; None where there are none."""
+    """Draws selection, true positive and false positive rates of each group. Returns None if there are none."""
     groups = fairness.groups_of(column)
     marks = {"selection_rate": (theme.blue, "o"), "tpr": (theme.green, "s"), "fpr": (theme.orange, "^")}
     if not any(words.known(group.score(of)) for group in groups.values() for of in marks):

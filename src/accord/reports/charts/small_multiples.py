@@ -1,4 +1,4 @@
-"""Small figures side by side, one for each group of a column: how sure it is and how right, what is taken for what."""
+"""Small figures side by side, one for each group of a column: reliability diagrams and confusion matrices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,18 +17,18 @@ from accord.reports.words import formatting as words
 from accord.reports.words.labels import group_label
 
 MOST_TILES = 6
-"""Groups of a column drawn; of more, those with the lowest accuracy."""
+"""Most groups of a column that are drawn. If there are more, those with the lowest accuracy are drawn."""
 MOST_NUMBERED = 4
 """Labels beyond which a confusion matrix is drawn without its numbers."""
 _HEAD = 34.0
-"""Points above a tile for its name."""
+"""Space in points above a tile for its name."""
 _SHARES = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
 
 Member = tuple[str, GroupResult]
 
 
 def measured(fairness: FairnessResult, column: str, of: str) -> list[Member]:
-    """The groups of a column for which `of` was measured, lowest accuracy first."""
+    """Returns the groups of a column for which `of` was measured, lowest accuracy first."""
     groups = {name: group for name, group in fairness.groups_of(column).items() if getattr(group, of)}
     return worst_first(groups, len(groups))
 
@@ -36,7 +36,10 @@ def measured(fairness: FairnessResult, column: str, of: str) -> list[Member]:
 def _tiles(
     shown: Sequence[Member], column: str, notes: Sequence[str], theme: Theme, across: int, left: float, bottom: float
 ) -> tuple[Drawing, list[Axes]]:
-    """Square axes in rows of `across`, each with its group's name and a note above; so many points free around it."""
+    """Creates square axes in rows of `across`, each with its group's name and a note above.
+
+    `left` and `bottom` are the points left free beside and below each of them.
+    """
     width = WIDTH / across
     side = width - left - 8
     rows = -(-len(shown) // across)
@@ -66,10 +69,11 @@ def _tiles(
 
 
 def _draw_reliability(axes: Axes, theme: Theme, found: CalibrationResult, largest: float, from_: float) -> None:
-    """Accuracy over confidence by bin: a dot's area is its bin's rows, the dashed line is where the two agree."""
+    """Draws accuracy over confidence by bin. A dot's area shows its bin's rows. On the dashed line both are equal."""
     bins = found.reliability
     filled = [i for i, n in enumerate(bins.n) if n]
     sure, right = ([each[i] or 0.0 for i in filled] for each in (bins.confidence, bins.accuracy))
+    # At least 5, so that a bin of few rows can still be seen.
     area = [5 + largest * bins.n[i] / max(bins.n) for i in filled]
     axes.set_xlim(from_, 1.0)
     axes.set_ylim(0.0, 1.0)
@@ -80,13 +84,13 @@ def _draw_reliability(axes: Axes, theme: Theme, found: CalibrationResult, larges
 
 
 def _lowest(found: CalibrationResult) -> float:
-    """Where the axis of confidence starts: no lower than needed."""
+    """Returns where the axis of confidence starts, which is no lower than needed."""
     least = min(value for value in found.reliability.confidence if value is not None)
     return float(min(0.5, np.floor(10 * least) / 10))
 
 
 def reliability_figure(found: CalibrationResult, theme: Theme) -> Figure:
-    """The reliability diagram of all rows (DeGroot and Fienberg 1983)."""
+    """Draws the reliability diagram of all rows (DeGroot and Fienberg 1983)."""
     figure = paper(260, theme)
     axes = panel(figure, theme, left=44, top=14, right=16, bottom=45)
     _draw_reliability(axes, theme, found, 130.0, _lowest(found))
@@ -99,7 +103,7 @@ def reliability_figure(found: CalibrationResult, theme: Theme) -> Figure:
 
 
 def reliability_tiles(fairness: FairnessResult, column: str, theme: Theme) -> Figure | None:
-    """The reliability diagram of each group; None where calibration was not measured."""
+    """Draws the reliability diagram of each group. Returns None if calibration was not measured."""
     members = measured(fairness, column, "calibration")[:MOST_TILES]
     calibrations = [group.calibration for _, group in members if group.calibration]
     if not calibrations:
@@ -123,9 +127,9 @@ def reliability_tiles(fairness: FairnessResult, column: str, theme: Theme) -> Fi
 
 
 def confusion_tiles(fairness: FairnessResult, column: str, theme: Theme) -> Figure | None:
-    """What each label was taken for in each group: the darker, the larger the share of the label's rows.
+    """Draws the confusion matrix of each group. Stronger colours are larger shares of the label's rows.
 
-    Right predictions are blue, on the diagonal, wrong ones orange. None where no matrix was kept.
+    Correct predictions are blue and on the diagonal, wrong ones orange. Returns None if no matrix was recorded.
     """
     members = measured(fairness, column, "confusion")[:MOST_TILES]
     if not members or fairness.confusion is None:
@@ -141,6 +145,7 @@ def confusion_tiles(fairness: FairnessResult, column: str, theme: Theme) -> Figu
 
 
 def _draw_confusion(axes: Axes, theme: Theme, matrix: Any, names: Sequence[str]) -> None:
+    # A label without rows has a row of zeros, not a division by zero.
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     classes = len(matrix)
     cells = np.zeros((classes, classes, 4))
@@ -168,7 +173,7 @@ def _draw_confusion(axes: Axes, theme: Theme, matrix: Any, names: Sequence[str])
 
 
 def before_after_figure(tuned: FineTuneResult, theme: Theme, score: Score = ACCURACY) -> Figure:
-    """A score over clients on a line each: least to greatest, mean with one deviation, worst tenth."""
+    """Draws a score over clients before and after fine-tuning, with range, mean with one deviation, and worst tenth."""
     figure = paper(168, theme)
     axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)
     axes.grid(visible=False)
@@ -193,5 +198,5 @@ def before_after_figure(tuned: FineTuneResult, theme: Theme, score: Score = ACCU
 
 
 def _ends(spreads: Sequence[OverClients]) -> tuple[float, float]:
-    """The least and the greatest over the clients."""
+    """Returns the minimum and the maximum over the clients."""
     return min(each.min or 0.0 for each in spreads), max(each.max or 0.0 for each in spreads)

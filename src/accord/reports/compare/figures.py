@@ -27,7 +27,7 @@ from accord.reports.words import formatting as words
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 2), (1, 1.5))
 _MARKERS = ("o", "s", "^")
 MOST_SIDES = 9
-"""Sides drawn: as many as there are colours times dashes."""
+"""Most sides that are drawn, the number of colours times that of dashes."""
 
 
 def style(number: int, theme: Theme) -> tuple[str, tuple[float, ...], str]:

@@ -16,7 +16,7 @@ _PLAIN: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
     "seconds": ("Time", words.duration),
     "rounds": ("Rounds", lambda value: words.decimal(value, 1).removesuffix(".0")),
 }
-"""Measures that are no scores: their titles, and how they are written."""
+"""Titles and formatters of measures that are not scores."""
 
 
 def score_of(kind: Scoring, measure: str) -> Score | None:

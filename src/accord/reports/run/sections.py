@@ -20,7 +20,7 @@ from accord.reports.words import labels
 from accord.reports.words.epsilon_text import meaning
 
 MOST_CLIENT_ROWS = 200
-"""Clients beyond which a table by client is summed up."""
+"""Clients beyond which a table by client is summarised."""
 MOST_ROUND_ROWS = 100
 """Rounds beyond which the table by round shows evenly spaced ones."""
 

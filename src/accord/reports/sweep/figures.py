@@ -1,7 +1,7 @@
-"""The figures of a sweep's report: means over seeds with their 95% t-intervals, each run a faint dot.
+"""The figures of a sweep's report: means over seeds with their 95% t-intervals, and each run as a faint dot.
 
-A number that is swept is drawn as a line, names as rows, two settings as a map, and accuracy against epsilon where
-privacy is swept.
+A swept number is drawn as a line, names as rows, and two settings as a map. Where privacy is swept, accuracy is also
+drawn against epsilon.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ from accord.reports.scoring import ACCURACY, Score
 from accord.reports.words import formatting as words
 
 MOST_LINES = 3
-"""Lines of one figure: as many as there are colours of data."""
+"""Most lines of one figure, the number of colours of data."""
 MOST_CELLS = 12
-"""Rows and columns of a map beyond which its cells are not written in."""
+"""Rows or columns of a map beyond which its cells have no text."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Mark:
     """A point of the sweep in a figure.
 
     Attributes:
-        label: what it is called.
-        values: of its runs.
+        label: its name.
+        values: values of its runs.
         interval: their mean and its interval.
-        x: where it stands, in figures that have an x.
+        x: its position, in figures that have an x.
     """
 
     label: str
@@ -53,11 +53,11 @@ class Mark:
 
 
 Lines = Sequence[tuple[str, Sequence[Mark]]]
-"""Name of each line and its points."""
+"""Name and points of each line."""
 
 
 def _reach(marks: Sequence[Mark], score: Score) -> tuple[float, float]:
-    """From the least to the greatest of what is drawn, with some room."""
+    """Returns the range of all drawn values, with a margin."""
     known = [value for mark in marks for value in mark.values]
     ends = [end for mark in marks for end in (mark.interval.low, mark.interval.high) if end is not None]
     low, high = min([*known, *ends]), max([*known, *ends])
@@ -71,7 +71,7 @@ def _reach(marks: Sequence[Mark], score: Score) -> tuple[float, float]:
 
 
 def rows_figure(marks: Sequence[Mark], theme: Theme, score: Score = ACCURACY) -> Figure:
-    """A row a point: its runs, their mean and its interval."""
+    """Draws one row per point, with its runs, their mean and its interval."""
     longest = max(len(mark.label) for mark in marks)
     left = min(190.0, 14 + 6.2 * longest)
     figure = paper(34.0 * len(marks) + 44, theme)
@@ -101,14 +101,14 @@ def rows_figure(marks: Sequence[Mark], theme: Theme, score: Score = ACCURACY) ->
 def lines_figure(
     lines: Lines, xlabel: str, theme: Theme, dashed: tuple[str, float] | None = None, score: Score = ACCURACY
 ) -> Figure:
-    """Points by a swept number, at most `MOST_LINES` lines, each named where it ends.
+    """Draws points over a swept number in at most `MOST_LINES` lines, each labelled where it ends.
 
     Args:
-        lines: name and points of each; without a name where there is only one.
-        xlabel: what x is.
+        lines: name and points of each line. A single line has no name.
+        xlabel: label of x.
         theme: its colours.
         dashed: name and height of a level line, such as accuracy without privacy.
-        score: what y is.
+        score: the score on y.
     """
     marks = [mark for _, line in lines for mark in line]
     names = [name for name, _ in lines]
@@ -149,7 +149,7 @@ def _draw_line(axes: Axes, line: Sequence[Mark], colour: str) -> None:
 
 
 def _set_x(axes: Axes, places: Sequence[float]) -> None:
-    """Ticks where the points are; by powers where the numbers span more than a fivefold."""
+    """Sets ticks at the points. The axis is logarithmic where the numbers span more than a factor of five."""
     if places[0] > 0 and places[-1] > 5 * places[0]:
         axes.set_xscale("log")
         axes.set_xlim(places[0] / 1.15, places[-1] * 1.15)
@@ -161,6 +161,7 @@ def _set_x(axes: Axes, places: Sequence[float]) -> None:
     whole = (spans[-1] - spans[0]) or 1.0
     kept: list[int] = []
     for i in range(len(places)):
+        # A tick closer than that to the one before would have its number overlap.
         if not kept or spans[i] - spans[kept[-1]] > 0.11 * whole:
             kept.append(i)
     axes.set_xticks([places[i] for i in kept], [f"{places[i]:.3g}" for i in kept])
@@ -179,15 +180,17 @@ def map_figure(
     theme: Theme,
     score: Score = ACCURACY,
 ) -> Figure:
-    """A map of means, each cell with its mean and half its interval: stronger is more, but ink is read on all.
+    """Draws a map of means with the mean and half its interval in each cell. Stronger colours are larger means.
+
+    Colours are weak enough for the text to be readable on all of them.
 
     Args:
-        cells: by row and column.
+        cells: intervals by row and column.
         down: names of the rows.
         across: names of the columns.
-        titles: what the rows are, and the columns.
+        titles: titles of the rows and of the columns.
         theme: its colours.
-        score: of what the means are.
+        score: the score of the means.
     """
     left = min(120.0, 18 + 6.2 * max(len(name) for name in down))
     row = 46.0 if len(down) <= 6 else 34.0

@@ -1,4 +1,4 @@
-"""The report of a sweep: one HTML file that opens offline, in the style of a run's report.
+"""The report of a sweep, one HTML file that opens offline, in the style of a run's report.
 
 Every figure is a mean over seeds with its 95% t-interval, and every run is in the table.
 """
@@ -18,16 +18,16 @@ from accord.reports.words.description import Passage
 
 
 def render(sweep: SweepFolder, study_yaml: str, example: RunResult | None, versions: Mapping[str, str]) -> str:
-    """The report of a sweep.
+    """Renders the report of a sweep.
 
     Args:
-        sweep: its folder, read.
-        study_yaml: the study file it was asked for with.
-        example: `result.json` of one of its runs, for what they share; None where no run has ended.
-        versions: of what it was made with.
+        sweep: the sweep's folder as read.
+        study_yaml: the study file that asked for it.
+        example: the result of one of its runs, for what all runs share. None if no run has ended.
+        versions: versions of the software that made it.
 
     Returns:
-        The HTML text; the same values give the same text.
+        The HTML text. The same values give the same text.
     """
     parts = (
         sweep_sections.accuracy(sweep),
@@ -104,7 +104,7 @@ def _cards(sweep: SweepFolder) -> list[Card]:
 
 
 def best_point(sweep: SweepFolder) -> tuple[Row, ...] | None:
-    """The runs of the point with the best mean headline score; None where no run has ended."""
+    """Returns the runs of the point with the best mean headline score, or None if no run has ended."""
     score = scoring_of(sweep).headline
     means = [(summary(rows, score.name).mean, rows) for rows in sweep.points]
     known = [(mean, rows) for mean, rows in means if mean is not None]

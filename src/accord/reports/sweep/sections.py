@@ -1,4 +1,4 @@
-"""What a sweep's report says, section by section."""
+"""The sections of a sweep's report."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from accord.reports.words import formatting as words
 MOST_ROWS = 30
 """Points beyond which they are not drawn as rows of a figure."""
 MOST_MAPS = 6
-"""Maps of two settings, one a combination of the others."""
+"""Most maps of two settings, with one map per combination of the others."""
 _MOST_TABLE_ROWS = 500
 Axis = tuple[str, ...]
 _INTERVAL = "Dots are runs; means over seeds with 95% t-intervals."
@@ -30,7 +30,7 @@ _INTERVAL = "Dots are runs; means over seeds with 95% t-intervals."
 
 
 def accuracy(sweep: SweepFolder) -> PageSection:
-    """The headline test score by what is swept."""
+    """Builds the section on the headline test score by what is swept."""
     told = scoring_of(sweep)
     plots = _by_setting(sweep, told.headline, told.headline.title, f"{told.headline.about}.")
     text = () if plots else ("No run has ended yet.",)
@@ -38,7 +38,7 @@ def accuracy(sweep: SweepFolder) -> PageSection:
 
 
 def privacy(sweep: SweepFolder) -> PageSection | None:
-    """The headline score against epsilon; None where fewer than two epsilons were spent."""
+    """Builds the section on the headline score against epsilon. Returns None if fewer than two epsilons were spent."""
     spent = {_shown_epsilon(rows) for rows in sweep.points} - {None}
     if len(spent) < 2:
         return None
@@ -63,7 +63,7 @@ def privacy(sweep: SweepFolder) -> PageSection | None:
 
 
 def groups(sweep: SweepFolder) -> PageSection | None:
-    """The gap between groups and the worst group's score; None where no groups were compared."""
+    """Builds the section on gaps and the worst group's score. Returns None if no groups were compared."""
     gap, worst = scoring_of(sweep).gap, scoring_of(sweep).worst_group
     if not any(summary(rows, worst.name).n for rows in sweep.points):
         return None
@@ -72,7 +72,7 @@ def groups(sweep: SweepFolder) -> PageSection | None:
 
 
 def points(sweep: SweepFolder) -> PageSection:
-    """Every point with its means."""
+    """Builds the section with every point and its means."""
     measures = _told(sweep)
     head = (*(short(path, sweep.paths) for path in sweep.paths), "Runs", *measures.values())
     lines = []
@@ -89,7 +89,7 @@ def points(sweep: SweepFolder) -> PageSection:
 
 
 def runs(sweep: SweepFolder) -> PageSection:
-    """Every run, and why one has failed."""
+    """Builds the section with every run and the reasons of failures."""
     measures = _told(sweep)
     head = (*(short(path, sweep.paths) for path in sweep.paths), "Seed", *measures.values(), "Seconds", "Status")
     lines = []
@@ -111,7 +111,7 @@ def _beyond(rows: int) -> tuple[str, ...]:
 
 
 def _told(sweep: SweepFolder) -> dict[str, str]:
-    """The measures of which there is something to tell, and what they are called."""
+    """Returns the measures that any run has, with their titles."""
     told = scoring_of(sweep)
     names = {
         **{score.name: score.title for score in told.scores},
@@ -125,7 +125,7 @@ def _told(sweep: SweepFolder) -> dict[str, str]:
 
 
 def _scores(told: Scoring) -> dict[str, Score]:
-    """Those of the measures that are scores."""
+    """Returns those measures that are scores."""
     return {score.name: score for score in (*told.scores, told.gap, told.worst_group)}
 
 
@@ -150,7 +150,7 @@ def _mean(told: Scoring, rows: Sequence[Row], name: str) -> str:
 
 @dataclass(frozen=True)
 class _Sketch:
-    """A figure to be: what stands behind its title and its caption, what it shows, and how it is drawn."""
+    """A planned figure: suffixes of its key, title and caption, its points, and the function that draws it."""
 
     key: str
     name: str
@@ -160,7 +160,7 @@ class _Sketch:
 
 
 def _by_setting(sweep: SweepFolder, score: Score, title: str, about: str) -> tuple[Plot, ...]:
-    """A score by what is varied: maps of two settings, a line over a number, rows of names."""
+    """Draws a score by what is varied, as maps of two settings, lines over a number, or rows of names."""
     measure = score.name
     marks = {rows[0].point: _mark(rows, measure) for rows in sweep.points if summary(rows, measure).n}
     varied = [axis for axis in sweep.axes if len(values_of(sweep, axis)) > 1]
@@ -204,7 +204,7 @@ def _values(points: Sequence[Sequence[Row]], axis: Axis) -> list[str]:
 
 
 def _maps(sweep: SweepFolder, varied: Sequence[Axis], marks: Mapping[int, Mark], score: Score) -> list[_Sketch]:
-    """Maps of the two settings with the most values, one for each combination of the others, up to `MOST_MAPS`."""
+    """Draws maps of the two settings with the most values, one per combination of the others, up to `MOST_MAPS`."""
     if len(varied) < 2:
         return []
     order = sorted(varied, key=lambda axis: -len(values_of(sweep, axis)))
@@ -235,7 +235,7 @@ def _cells(points: Sequence[tuple[Row, ...]], axes: tuple[Axis, Axis], measure: 
 
 
 def _lines(sweep: SweepFolder, varied: Sequence[Axis], marks: Mapping[int, Mark], score: Score) -> list[_Sketch]:
-    """Lines over a swept number, where the other settings are few enough to have a line each."""
+    """Draws lines over a swept number, where the other settings are few enough to have a line each."""
     for axis in sorted(varied, key=lambda axis: -len(values_of(sweep, axis))):
         numbers = [rows[0].settings[axis[0]] for rows in sweep.points] if len(axis) == 1 else [None]
         if not all(type(number) in (int, float) for number in numbers):
@@ -266,8 +266,11 @@ def _shown_epsilon(rows: Sequence[Row]) -> str | None:
 
 
 def _by_epsilon(sweep: SweepFolder) -> tuple[list[tuple[str, list[Mark]]], bool]:
-    """Points by the epsilon they spent, a line for each combination of the settings that are not privacy's; where these
-    are too many for lines, one line of the best. Also whether it is that."""
+    """Returns the points by the epsilon they spent, in lines, and whether points were merged.
+
+    There is one line for each combination of the settings that are not privacy's. If these are too many, there is one
+    line of the best points. Points of nearly the same epsilon on one line are merged to the best of them.
+    """
     others = _not_privacy(sweep)
     score = scoring_of(sweep).headline
     lines: dict[str, dict[str, Mark]] = {}
@@ -286,7 +289,7 @@ def _by_epsilon(sweep: SweepFolder) -> tuple[list[tuple[str, list[Mark]]], bool]
 
 
 def _not_privacy(sweep: SweepFolder) -> list[Axis]:
-    """The axes that are varied beside privacy's settings."""
+    """Returns the varied axes that are not settings of privacy."""
     varied = [axis for axis in sweep.axes if len(values_of(sweep, axis)) > 1]
     return [axis for axis in varied if not any(path.split(".")[0] == "privacy" for path in axis)]
 

@@ -1,4 +1,4 @@
-"""A sweep's points in words: short names of settings, and the table a terminal shows."""
+"""Names of a sweep's points and settings, and the table that a terminal shows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _ROWS = 40
 
 
 def short(path: str, paths: Sequence[str] = ()) -> str:
-    """A setting's last name; the whole path where two settings share it.
+    """Returns a setting's last name, or the whole path if two settings share that name.
 
     >>> short("training.learning_rate"), short("a.b", ["a.b", "c.b"])
     ('learning_rate', 'a.b')
@@ -26,24 +26,24 @@ def short(path: str, paths: Sequence[str] = ()) -> str:
 
 
 def value(swept: Any, longest: int = 40) -> str:
-    """A swept value; no value is an en dash's business, for null is one: no privacy, say."""
+    """Formats a swept value. Null is a value, too, such as no privacy, and is never written as an en dash."""
     return words.plain(shown(swept), longest)
 
 
 def settings(row: Row) -> str:
-    """A run's settings and seed on one line."""
+    """Formats a run's settings and seed on one line."""
     parts = [f"{short(path, list(row.settings))}={value(swept)}" for path, swept in row.settings.items()]
     return " ".join([*parts, f"seed={row.seed}"])
 
 
 def point_name(row: Row, longest: int = 60) -> str:
-    """A run's settings without its seed; what the study says where only seeds are swept."""
+    """Formats a run's settings without its seed. Where only seeds are swept, says that they are the study's."""
     parts = [f"{short(path, list(row.settings))} {value(swept)}" for path, swept in row.settings.items()]
     return words.plain(", ".join(parts) or "as the study says", longest)
 
 
 def points_table(sweep: SweepFolder) -> RenderableType:
-    """A row a point: its settings, runs that ended, and means with their 95% t-intervals over seeds."""
+    """Builds a table with one row per point: settings, ended runs, and means with 95% t-intervals over seeds."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for path in sweep.paths:
         table.add_column(short(path, sweep.paths), overflow="fold")
@@ -67,15 +67,15 @@ def points_table(sweep: SweepFolder) -> RenderableType:
 
 
 def axis_name(axis: Sequence[str], paths: Sequence[str]) -> str:
-    """What an axis is called: its setting, or the settings that change together."""
+    """Returns the name of an axis, which is its setting or the settings that change together."""
     return " and ".join(short(path, paths) for path in axis)
 
 
 def axis_value(row: Row, axis: Sequence[str]) -> str:
-    """A run's values on an axis."""
+    """Returns a run's values on an axis."""
     return ", ".join(value(row.settings[path]) for path in axis)
 
 
 def values_of(sweep: SweepFolder, axis: Sequence[str]) -> list[str]:
-    """The values of an axis, in the order they were asked for."""
+    """Returns the values of an axis, in the order in which the study lists them."""
     return list(dict.fromkeys(axis_value(row, axis) for row in sweep.rows))

@@ -7,7 +7,7 @@ from accord.reports.words.formatting import epsilon as shown
 from accord.reports.words.formatting import known, percent, power
 
 _FALSE_ALARMS = 0.01
-"""Share of the unused that the attacker of the example takes for used."""
+"""The example attacker's false positive rate, the share of unused units taken for used."""
 
 
 def most_found(epsilon: float, delta: float, false_alarms: float = _FALSE_ALARMS) -> float:

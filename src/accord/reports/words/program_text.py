@@ -4,7 +4,7 @@ from accord.config.programs import ProgramSection
 from accord.reports.words.formatting import count, plain
 
 _LONGEST = 600
-"""Characters of the sentence: a section may quote what a user typed, such as the names of layers."""
+"""Most characters of the sentence, since a section may quote user input, such as the names of layers."""
 
 
 def program_text(program: ProgramSection, population: int) -> str:
