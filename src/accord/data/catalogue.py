@@ -1,4 +1,4 @@
-"""What there is to learn from: facts of every data set a study can name, and what of it lies on this machine."""
+"""Lists facts of every data set a study can name, and which of their files are on this machine."""
 
 import hashlib
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class FoundFile:
         file: its name without `.gz`.
         path: where it is.
         sha256: of its content, unpacked.
-        published: what that was when the file was first published; None where it is not known.
+        published: the same checksum when the file was first published, or None where it is not known.
     """
 
     file: str
@@ -33,7 +33,7 @@ CATALOGUE: Mapping[str, Facts] = {source.facts.name: source.facts for source in 
 
 
 def is_found(entry: Facts) -> bool:
-    """Whether its files are on this machine; True for a data set without any."""
+    """Tells whether a data set's files are on this machine. True for a data set without files."""
     if entry.origin is None:
         return True
     try:
@@ -43,14 +43,14 @@ def is_found(entry: Facts) -> bool:
 
 
 def found_files(entry: Facts, path: str | None = None) -> list[FoundFile]:
-    """The files of a data set on this machine, with their checksums.
+    """Returns the files of a data set on this machine, with their checksums.
 
     Args:
         entry: which data set.
-        path: the study's `data.path`; None looks in the usual folders.
+        path: the study's `data.path`. None looks in the usual folders.
 
     Raises:
-        DataError: a file is missing or unreadable; the message says how to get it.
+        DataError: a file is missing or unreadable. The message says how to get it.
     """
     if entry.origin is None:
         return []
@@ -61,7 +61,7 @@ def found_files(entry: Facts, path: str | None = None) -> list[FoundFile]:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file's content, unpacked where it is gzipped: the same however it was packed.
+    """Returns the SHA-256 of a file's content, unpacked where it is gzipped, so that packing makes no difference.
 
     Raises:
         DataError: the file cannot be read.

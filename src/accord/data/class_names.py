@@ -1,4 +1,4 @@
-"""Classes and groups by their names: spellings of one number, and labels of test rows that no training row has."""
+"""Compares classes and groups by name: spellings of one number, and test labels that no training row has."""
 
 import difflib
 import re
@@ -18,7 +18,7 @@ _MOST_NAMED = 5
 
 
 def as_number(text: str) -> Decimal | None:
-    """The number that a text writes, exactly; None where it is none, or begins with a zero as codes do.
+    """Returns the exact number that a text spells. None where it is no number, or begins with a zero as codes do.
 
     >>> as_number("1.0") == as_number("1"), as_number("01")
     (True, None)
@@ -27,7 +27,7 @@ def as_number(text: str) -> Decimal | None:
 
 
 def spellings(values: Iterable[str], stated: Sequence[str] | None = None) -> dict[str, str]:
-    """Each value to the one spelling of it, so that 1 and 1.0 are one class.
+    """Maps each value to its one spelling, so that 1 and 1.0 are one class.
 
     Args:
         values: those that occur.
@@ -42,28 +42,31 @@ def spellings(values: Iterable[str], stated: Sequence[str] | None = None) -> dic
     """
     values = list(values)
     if stated is not None:
+        # Reversed, so that of two stated spellings of one number the first wins.
         known = {number: name for name in reversed(stated) if (number := as_number(name)) is not None}
         found = {value: as_number(value) for value in values if value not in stated}
         return {value: value if (n := found.get(value)) is None else known.get(n, value) for value in values}
     numbers = {value: as_number(value) for value in values}
+    # One text among the values makes all of them texts, so 1 and 1.0 then remain apart.
     if None in numbers.values():
         return {value: value for value in values}
     shortest: dict[Decimal | None, str] = {}
+    # Sorted by length and then text, so that the spelling does not depend on the order of rows.
     for value in sorted(values, key=lambda value: (len(value), value)):
         shortest.setdefault(numbers[value], value)
     return {value: shortest[numbers[value]] for value in values}
 
 
 def class_code(given: bool | int | float | str, names: Sequence[str], setting: str) -> int:
-    """The code of a class that a study names.
+    """Returns the code of a class that a study names.
 
     Args:
-        given: its name; a number is the class that is this number, however it is written.
+        given: its name. A number stands for the class that is this number, however it is written.
         names: what each label means.
         setting: the study's setting that names it.
 
     Raises:
-        StudyError: no class has that name; it lists the names.
+        StudyError: no class has that name. The message lists the names.
 
     >>> class_code(1, ["0", "1.0"], "x"), class_code(True, ["False", "True"], "x"), class_code("b", ["a", "b"], "x")
     (1, 1, 1)
@@ -71,6 +74,7 @@ def class_code(given: bool | int | float | str, names: Sequence[str], setting: s
     text = str(given)
     spelled = text if text in names else spellings([text], names)[text]
     if isinstance(given, bool):
+        # YAML reads true as a bool, whose text is "True", whatever the class is called in the data.
         spelled = next((name for name in names if name.lower() == text.lower()), spelled)
     if spelled in names:
         return names.index(spelled)
@@ -83,17 +87,17 @@ def class_code(given: bool | int | float | str, names: Sequence[str], setting: s
 
 
 def check_test_labels(train: NDArray[Any], test: NDArray[Any], names: Sequence[str], where: str, mend: str) -> None:
-    """Refuses test rows of classes that no training row has: they would all be counted wrong.
+    """Refuses test rows of classes that no training row has, as all of them would be counted wrong.
 
     Args:
         train: labels of the training rows, shape `[n]`.
         test: labels of the test rows, shape `[m]`.
         names: what each label means.
-        where: what the message begins with.
-        mend: what to do where this is meant.
+        where: the start of the message.
+        mend: what to do where this is intended.
 
     Raises:
-        DataError: there are such rows; it names their classes.
+        DataError: there are such rows. The message names their classes.
     """
     seen = np.unique(train)
     unseen = np.setdiff1d(test, seen)
@@ -109,18 +113,18 @@ def check_test_labels(train: NDArray[Any], test: NDArray[Any], names: Sequence[s
 def coded_labels(
     train: NDArray[Any], test: NDArray[Any], classes: Sequence[str] | None, where: str, mend: str
 ) -> tuple[tuple[NDArray[Any], NDArray[Any]], list[str] | None]:
-    """Labels as codes from 0, and the names that were read off the rows.
+    """Codes labels from 0, and returns the names that were read off the rows.
 
     Args:
         train: labels of the training rows, texts or numbers, shape `[n]`.
         test: labels of the test rows, shape `[m]`.
-        classes: what labels mean, in order. Then texts are matched with them, and whole numbers are codes already.
-        where: what the message begins with.
+        classes: what labels mean, in order. Texts are then matched with them, and whole numbers are codes already.
+        where: the start of the message.
         mend: how classes are stated.
 
     Returns:
-        The codes of both parts; and the names, None where classes are given or labels are floating-point numbers, which
-        are to be predicted as such.
+        The codes of both parts, and the names. The names are None where classes are given, or where labels are
+        floating-point numbers, which are to be predicted as such.
 
     Raises:
         DataError: a text is none of the classes, or without classes a test row has one that no training row has.
@@ -130,6 +134,7 @@ def coded_labels(
         values, codes = np.unique(np.concatenate([train, test]), return_inverse=True)
         names = [str(int(value)) for value in values]
     elif all(labels.dtype.kind == "U" for labels in both.values()):
+        # Both parts are coded together: the same text must get the same code in each.
         texts = np.concatenate([train, test])
         known, inverse = np.unique(texts, return_inverse=True)
         one = spellings(known.tolist(), classes)

@@ -1,4 +1,4 @@
-"""Which clients a round draws. Each function returns client numbers in ascending order."""
+"""Draws the clients of a round. Each function returns client numbers in ascending order."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from accord.data.federated import Rows
 
 
 def everyone(population: int) -> Rows:
-    """All clients.
+    """Returns all clients.
 
     >>> everyone(3).tolist()
     [0, 1, 2]
@@ -16,7 +16,7 @@ def everyone(population: int) -> Rows:
 
 
 def fixed(population: int, size: int, rng: np.random.Generator) -> Rows:
-    """Exactly `size` clients, drawn uniformly without replacement; shape `[size]`.
+    """Draws exactly `size` clients uniformly without replacement, shape `[size]`.
 
     Raises:
         StudyError: the cohort is larger than the population.
@@ -33,7 +33,7 @@ def fixed(population: int, size: int, rng: np.random.Generator) -> Rows:
 
 
 def poisson(population: int, rate: float, rng: np.random.Generator) -> Rows:
-    """Each client independently with probability `rate`; any number of clients, none included.
+    """Draws each client independently with probability `rate`, so any number of clients, or none.
 
     Args:
         population: how many clients there are.

@@ -1,4 +1,4 @@
-"""Columns handed over in Python as plain arrays: one value a row, features of one column, and dense tensors."""
+"""Converts columns given in Python to plain arrays: one value a row, features of one column, and dense tensors."""
 
 from collections.abc import Collection, Sequence
 from numbers import Integral, Real
@@ -17,7 +17,7 @@ _MOST_EXACT = 2**53
 
 
 def dense(value: Tensor) -> Tensor:
-    """A tensor as plain values in memory: without gradient, off any device, dense, and bfloat16 as float32.
+    """Returns a dense tensor in host memory, without gradient, and with bfloat16 as float32.
 
     >>> dense(torch.ones(2, dtype=torch.bfloat16, requires_grad=True)).dtype
     torch.float32
@@ -30,7 +30,7 @@ def dense(value: Tensor) -> Tensor:
 
 
 def plain_array(values: Any) -> NDArray[Any]:
-    """Values as a NumPy array; those of a list as objects, since NumPy would make the text "nan" of a missing one."""
+    """Returns a NumPy array. A list becomes objects, since NumPy would write a missing value as "nan"."""
     if isinstance(values, Tensor):
         return dense(values).numpy()
     if isinstance(values, np.ndarray):
@@ -38,21 +38,23 @@ def plain_array(values: Any) -> NDArray[Any]:
     if hasattr(values, "to_numpy"):
         return np.asarray(values.to_numpy())  # pandas
     items = [dense(item).numpy()[()] if isinstance(item, Tensor) else item for item in values]
+    # Filled in place, since np.array of equally long lists would make a matrix of them.
     array = np.empty(len(items), dtype=object)
     array[:] = items
     return array
 
 
 def one_column(values: Any, where: str, named: Collection[str] = ()) -> NDArray[Any]:
-    """One value a row, shape `[n]`: texts, whole numbers, or floating-point numbers where some are not whole.
+    """Returns one value a row, shape `[n]`, as texts, whole numbers, or floating-point numbers if some are not whole.
 
     Args:
         values: an array, a tensor, a pandas column or a list.
-        where: what the message begins with.
+        where: the start of the message.
         named: texts that are values whatever they look like.
 
     Raises:
-        DataError: a value is missing, is neither text nor number, or texts and numbers are mixed; it names the row.
+        DataError: a value is missing, is neither text nor number, or texts and numbers are mixed. The message names the
+            row.
     """
     try:
         array = plain_array(values)
@@ -62,6 +64,7 @@ def one_column(values: Any, where: str, named: Collection[str] = ()) -> NDArray[
         raise DataError(f"{where} has shape {list(array.shape)}; it needs one value a row")
     if array.dtype.kind in "biu":
         return array
+    # Fast path: a finite array of numbers needs no look at single values.
     if array.dtype.kind == "f" and np.isfinite(array).all():
         return array
     # Arrays of numbers that are all there are done; what is left is looked at value by value.
@@ -83,7 +86,7 @@ def one_column(values: Any, where: str, named: Collection[str] = ()) -> NDArray[
 
 
 def _of_numbers(items: Sequence[Any], where: str) -> NDArray[Any]:
-    """Numbers as int64 where some are whole numbers and the others equal one, such as 1 and 1.0; else as float64."""
+    """Returns int64 where some are whole numbers and the others equal one, such as 1 and 1.0, else float64."""
     # A bool is an int in Python, but as a group it is called True or False.
     if all(isinstance(item, bool | np.bool_) for item in items):
         return np.array(items, dtype=np.bool_)
@@ -96,14 +99,15 @@ def _of_numbers(items: Sequence[Any], where: str) -> NDArray[Any]:
 
 
 def scalars(values: Any, where: str) -> NDArray[np.float32]:
-    """A column of numbers as float32, shape `[n]`.
+    """Returns a column of numbers as float32, shape `[n]`.
 
     Raises:
-        DataError: it holds texts, or whole numbers that would be rounded.
+        DataError: it contains texts, or whole numbers that would be rounded.
     """
     array = one_column(values, where)
     if array.dtype.kind not in "iufb":
         raise DataError(f"{where} holds texts; features are numbers, so code it first, or make it a group")
+    # As Python integers: -min overflows int64 where min is -2^63.
     if array.dtype.kind in "iu" and len(array) and max(int(array.max()), -int(array.min())) > _MOST_EXACT:
         raise DataError(
             f"{where} holds whole numbers above 2^53, which as features would be rounded; code them first, or leave "
@@ -113,10 +117,10 @@ def scalars(values: Any, where: str) -> NDArray[np.float32]:
 
 
 def features_of_one_column(values: Any, where: str) -> NDArray[Any]:
-    """Features `[n, ...]` from one column: pictures, lists of numbers, lists of tokens, or numbers.
+    """Returns features `[n, ...]` from one column of pictures, lists of numbers, lists of tokens, or numbers.
 
     Raises:
-        DataError: rows differ in shape, or hold something else.
+        DataError: rows differ in shape, or have another type.
     """
     items = list(values)
     are_pictures = [is_picture(item) for item in items]
@@ -141,7 +145,7 @@ def features_of_one_column(values: Any, where: str) -> NDArray[Any]:
 
 
 def joined(arrays: Sequence[Any], where: str) -> Any:
-    """The rows of several clients, one client after the other.
+    """Joins the rows of several clients, one client after the other.
 
     Raises:
         DataError: rows differ in shape or type.
@@ -162,7 +166,7 @@ def joined(arrays: Sequence[Any], where: str) -> Any:
 
 
 def _alike(arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-    """Columns of whole numbers, some of which are written as floating-point numbers, all as int64."""
+    """Converts columns of whole numbers, some of which are written as floating-point numbers, to int64."""
     kinds = {each.dtype.kind for each in arrays}
     if len({each.dtype for each in arrays}) == 1:
         return arrays

@@ -15,10 +15,10 @@ _LEAST_SPREAD = 1e-6
 
 
 def continuous(settings: ContinuousPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """Rows sorted by b = s z + (1 - s) e and cut into equal parts.
+    """Sorts rows by b = s z + (1 - s) e and cuts them into equal parts.
 
-    z is the number, standardised by the mean and the standard deviation of the training rows. e is standard normal, s
-    the strictness.
+    z is the number, standardised by the mean and the standard deviation of the training rows. e is standard normal, and
+    s is the strictness.
 
     Raises:
         StudyError: `partition_by` names no number of the data.
@@ -39,7 +39,7 @@ def continuous(settings: ContinuousPartition, table: Table, rng: np.random.Gener
 
 
 def _numbers(name: str, table: Table) -> NDArray[np.float64]:
-    """The number of each row that the study names, shape `[n]`."""
+    """Returns the number of each row that the study names, shape `[n]`."""
     setting = "partition.partition_by"
     if name == "target":
         if not table.holds_numbers:

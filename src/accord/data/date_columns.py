@@ -1,4 +1,4 @@
-"""A column of dates as features, by a named rule."""
+"""Converts a column of dates to features, by a named rule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,13 +23,14 @@ class DateColumn:
 
     Attributes:
         name: of the column.
-        rule: `year-month-day`, three features: the year scaled by `years`, the month and the day by their calendar, so
-            that January and the 1st are 0, December and the 31st are 1. `days_since`, one feature: days since 1 January
-            of the first of `years`, which is 0, and 31 December of the last is 1. `cyclic`, four features: sine and
-            cosine of the place in the year, and in the week from Monday, as scikit-learn's example of cyclic features.
-        years: the first and the last; None of rule `cyclic`, which needs none.
+        rule: `year-month-day` is three features. The year is scaled by `years`, the month and the day by their
+            calendar, so that January and the 1st are 0, December and the 31st are 1. `days_since` is one feature, the
+            days since 1 January of the first of `years`, scaled so that 31 December of the last is 1. `cyclic` is four
+            features, sine and cosine of the place in the year, and in the week from Monday, as scikit-learn's example
+            of cyclic features.
+        years: the first and the last, or None with the rule `cyclic`, which needs none.
         outside: whether a date of another year is refused, moved to the first or last day of `years`, or scaled beyond.
-        missing: the date that stands in for a missing one; None refuses it.
+        missing: the date that stands in for a missing one. None refuses it.
     """
 
     name: str
@@ -40,22 +41,23 @@ class DateColumn:
 
     @property
     def width(self) -> int:
-        """How many features it is."""
+        """The number of features."""
         return _WIDTHS[self.rule]
 
     def features(self, frame: Frame) -> NDArray[np.float64]:
-        """The features of all rows, shape `[n, width]`.
+        """Computes the features of all rows, shape `[n, width]`.
 
         Raises:
-            DataError: a value is missing, no date, or of a year outside of `years`; names row and column.
+            DataError: a value is missing, no date, or of a year outside of `years`. The message names row and column.
         """
         return self.features_of(frame, np.arange(frame.rows))
 
     def features_of(self, frame: Frame, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """As `features`, of some rows."""
+        """Computes `features` of some rows."""
         column = frame.texts[self.name]
         values = column.values if self.missing is None else (*column.values, self.missing)
         codes = column.codes[rows]
+        # The stand-in is the last value, so a missing one gets its code.
         codes = codes if self.missing is None else np.where(codes < 0, len(column.values), codes)
         if (codes < 0).any():
             row = int(rows[int((codes < 0).argmax())])
@@ -64,7 +66,7 @@ class DateColumn:
         return self._of_days(days, lambda at: frame.place(int(rows[at])))
 
     def _of_days(self, days: NDArray[np.int64], place: Callable[[int], str]) -> NDArray[np.float64]:
-        """Features of days, counted as `date.toordinal` does."""
+        """Computes the features of days, counted as `date.toordinal` does."""
         distinct, where = np.unique(days, return_inverse=True)
         if self.years is not None:
             first, last = date(self.years[0], 1, 1).toordinal(), date(self.years[1], 12, 31).toordinal()
@@ -82,6 +84,7 @@ class DateColumn:
 
     def _of_day(self, day: date) -> list[float]:
         if self.rule == "cyclic":
+            # The year after 9999 is no date in Python.
             length = date(day.year + 1, 1, 1).toordinal() - date(day.year, 1, 1).toordinal() if day.year < 9999 else 365
             year = 2 * pi * (day.timetuple().tm_yday - 1) / length
             week = 2 * pi * day.weekday() / 7
@@ -90,10 +93,11 @@ class DateColumn:
         if self.rule == "days_since":
             first, last = date(low, 1, 1).toordinal(), date(high, 12, 31).toordinal()
             return [(day.toordinal() - first) / (last - first)]
+        # One year alone is 0, not a division by zero.
         return [(day.year - low) / ((high - low) or 1), (day.month - 1) / 11, (day.day - 1) / 30]
 
     def as_json(self) -> dict[str, Any]:
-        """For `model.json`."""
+        """Returns this as plain values for `model.json`."""
         return {
             "name": self.name,
             "kind": "date",
@@ -105,16 +109,17 @@ class DateColumn:
 
 
 def ordinals(column: Coded, place: Callable[[int], str], name: str) -> NDArray[np.int64]:
-    """Each row's day, counted as `date.toordinal` does; a time of day is left out. Shape `[n]`.
+    """Returns each row's day, counted as `date.toordinal` does, shape `[n]`. A time of day is ignored.
 
     Args:
         column: texts, none of them missing.
-        place: where a row stands.
+        place: maps a row to its place for messages.
         name: of the column.
 
     Raises:
-        DataError: a text is no date of the form YYYY-MM-DD; it names the row.
+        DataError: a text is no date of the form YYYY-MM-DD. The message names the row.
     """
+    # Each distinct text is parsed once. Without any, one entry keeps the lookup by code -1 in range.
     days = np.array([_day(value) for value in column.values] or [_UNREAD], dtype=np.int64)[column.codes]
     if (days == _UNREAD).any():
         row = int((days == _UNREAD).argmax())

@@ -12,11 +12,11 @@ from accord.data.splits import shares_of, split_by_class
 
 
 def distribution(settings: DistributionPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """Client p holds the classes p, p + 1, ... (mod classes); a class's clients share it as its line says.
+    """Gives client p the classes p, p + 1, ... (mod classes), and splits each class over its clients by its line.
 
-    With `rescale`, each client is given `preassigned_rows_per_class` rows of each of its classes, and the others go by
-    the line's proportions, rounded down; what is left over goes to one of the class's clients at random. Without it,
-    the line's numbers are rows.
+    With `rescale`, each client is given `preassigned_rows_per_class` rows of each of its classes. The other rows follow
+    the line's proportions, rounded down, and what is left over goes to one of the class's clients at random. Without
+    it, the line's numbers are rows.
 
     Raises:
         DataError: the matrix does not fit classes and clients, or a class has too few rows.
@@ -34,7 +34,7 @@ def distribution(settings: DistributionPartition, table: Table, rng: np.random.G
 
 
 def _counts(settings: DistributionPartition, available: Rows, rng: np.random.Generator) -> Rows:
-    """Rows of each class at each of its clients, shape `[classes, clients of a class]`."""
+    """Returns the rows of each class at each of its clients, shape `[classes, clients of a class]`."""
     classes, where = len(available), "partition distribution"
     clients, each, first = (
         settings.num_partitions,

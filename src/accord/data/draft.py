@@ -1,6 +1,6 @@
-"""A commented study for a table, written from what its columns look like.
+"""Writes a commented study for a table, from the guessed kinds of its columns.
 
-Types of columns are guessed from the rows, and the study says so. Of a private table nothing else is read off: its
+Types of columns are guessed from the rows, and the study says so. Of a private table nothing else is read off. Its
 ranges and categories are left blank, and the loader refuses a study with blanks.
 """
 
@@ -45,17 +45,18 @@ class Draft:
 
 
 def draft_study(table: GuessedTable, path: str, label: str | None, positive: str | None, private: bool) -> Draft:
-    """The study for a table.
+    """Drafts the study for a table.
 
     Args:
-        table: what its columns look like.
+        table: the guessed kinds of its columns.
         path: the file, as the study is to name it.
-        label: the column to predict; None guesses it.
-        positive: the class that counts as selected; None leaves fairness for a person to complete where it matters.
-        private: whether the rows are private: then nothing but columns' names and types is taken from them.
+        label: the column to predict. None guesses it.
+        positive: the class that counts as selected. None leaves fairness for a person to complete where it matters.
+        private: whether the rows are private. If so, only columns' names and types are taken from them.
 
     Raises:
-        StudyError: the label cannot be guessed, or is no column; or a feature, there is none.
+        StudyError: the label cannot be guessed, or is no usable column, `positive` is none of its values, or no column
+            is left as a feature.
     """
     target = _target(table, label)
     regression = target.kind == "number" and len(target.values) > _MOST_CLASSES
@@ -93,7 +94,7 @@ def _target(table: GuessedTable, label: str | None) -> GuessedColumn:
 
 @dataclass(frozen=True)
 class _Writer:
-    """Puts the study's text together."""
+    """Composes the study's text."""
 
     table: GuessedTable
     path: str
@@ -106,7 +107,7 @@ class _Writer:
     private: bool
 
     def text(self) -> str:
-        """The whole study."""
+        """Returns the whole study."""
         lines = [
             f"# Written by `accord init` from {self.path}. Types of columns were guessed from the rows: check them.",
             "# All settings: docs/study-file.md.",
@@ -124,7 +125,7 @@ class _Writer:
         return "\n".join(lines) + "\n"
 
     def blanks(self) -> tuple[str, ...]:
-        """The settings left blank."""
+        """Returns the settings left blank."""
         if not self.private:
             return ()
         ranges = [f"data.ranges.{column.name}" for column in self._numbers()]
@@ -133,7 +134,7 @@ class _Writer:
         return (*ranges, *(f"data.categories.{column.name}" for column in self._coded()))
 
     def _learning_rate(self) -> float:
-        """Features are at most 1, so a squared error's curvature is at most 2 (1 + features): this step is stable."""
+        """Returns a stable step. Features are at most 1, so a squared error's curvature is at most 2 (1 + features)."""
         return round(0.5 / (1 + len(self.features)), 4) if self.regression else 0.5
 
     def _numbers(self) -> list[GuessedColumn]:
@@ -219,7 +220,7 @@ class _Writer:
 
 
 def _quoted(text: str) -> str:
-    """A text as YAML; plain where it is a simple word."""
+    """Returns a text as YAML, plain where it is a simple word."""
     simple = text.replace("_", "").replace("-", "").isalnum() and text[0].isalpha() and text.isascii()
     # YAML reads these words as true, false or null.
     reserved = text.lower() in {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
@@ -231,7 +232,7 @@ def _listed(columns: Sequence[GuessedColumn]) -> str:
 
 
 def _number(value: float) -> str:
-    """A number as YAML reads it back, exactly."""
+    """Returns a number as YAML reads it back, exactly."""
     if value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     text = repr(value)

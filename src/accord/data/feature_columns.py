@@ -1,4 +1,4 @@
-"""Columns of a table as features: a number scaled by a range, or a category one-hot over its values."""
+"""Converts columns of a table to features: a number scaled by a range, or a category one-hot over its values."""
 
 import difflib
 from collections.abc import Iterable
@@ -23,11 +23,11 @@ class NumberColumn:
 
     Attributes:
         name: of the column.
-        range: low and high in the column's unit; None leaves its values as they are.
+        range: low and high in the column's unit. None leaves its values as they are.
         scaled_to: what low and high become.
         logarithmic: whether values, low and high are first replaced by log(1 + value).
         outside: what becomes of a value that is not in the range.
-        missing: what stands in for a missing value; None refuses it.
+        missing: what stands in for a missing value. None refuses it.
     """
 
     name: str
@@ -39,14 +39,14 @@ class NumberColumn:
 
     @property
     def width(self) -> int:
-        """How many features it is."""
+        """The number of features."""
         return 1
 
     def features(self, frame: Frame) -> NDArray[np.float64]:
-        """The scaled values, shape `[n, 1]`.
+        """Computes the scaled values, shape `[n, 1]`.
 
         Raises:
-            DataError: a value is missing or outside of its range; names row and column.
+            DataError: a value is missing or outside of its range. The message names row and column.
         """
         values = frame.numbers[self.name]
         gaps = np.isnan(values)
@@ -62,6 +62,7 @@ class NumberColumn:
         low, high = self.range
         if self.outside == "clamp":
             values = np.clip(values, low, high)
+        # NaN compares as false, so a missing value is never out of range here.
         strange = (values < low) | (values > high)
         if self.outside == "refuse" and strange.any():
             row = int(strange.argmax())
@@ -69,17 +70,19 @@ class NumberColumn:
                 f"{frame.place(row)}: {self.name} {values[row]:g} is outside of the range {low:g} to {high:g} that the "
                 "model was trained for"
             )
+        # After the clamp, so that a clamped value has a logarithm.
         if self.logarithmic:
             if (values < 0).any():
                 row = int((values < 0).argmax())
                 raise DataError(f"{frame.place(row)}: {self.name} {values[row]:g} is below 0, so it has no logarithm")
             low, high, values = float(np.log1p(low)), float(np.log1p(high)), np.log1p(values)
+        # A range of one value gives 0, not NaN.
         share = (values - low) / ((high - low) or 1.0)
         first, last = self.scaled_to
         return share if (first, last) == (0.0, 1.0) else first + (last - first) * share
 
     def as_json(self) -> dict[str, Any]:
-        """For `model.json`."""
+        """Returns this as plain values for `model.json`."""
         return {
             "name": self.name,
             "kind": "number",
@@ -93,12 +96,12 @@ class NumberColumn:
 
 @dataclass(frozen=True)
 class CategoryColumn:
-    """A column of texts that is one feature a value: 1 where a row has the value, else 0.
+    """A column of texts, with one feature per value that is 1 where a row has the value, else 0.
 
     Attributes:
         name: of the column.
-        values: that it may have, in the order of the features.
-        missing: the value that stands for a missing one; None refuses it.
+        values: the values that it may have, in the order of the features.
+        missing: the value that stands for a missing one. None refuses it.
     """
 
     name: str
@@ -107,19 +110,20 @@ class CategoryColumn:
 
     @property
     def width(self) -> int:
-        """How many features it is."""
+        """The number of features."""
         return len(self.values)
 
     def features(self, frame: Frame) -> NDArray[np.float64]:
-        """One-hot, shape `[n, len(values)]`.
+        """Computes one-hot features, shape `[n, len(values)]`.
 
         Raises:
-            DataError: a value is missing or none of the known ones; names row and column.
+            DataError: a value is missing or none of the known ones. The message names row and column.
         """
         column, known = frame.texts[self.name], {value: code for code, value in enumerate(self.values)}
         gap = -1 if self.missing is None else known.get(self.missing, -1)
         # A mark such as "NA" is a category where the study has named it as one.
         spelled = spellings(column.values, self.values)  # 1.0 is the category "1"
+        # One entry more than there are values: code -1 (missing) finds the last. -2 is a value that nobody knows.
         code_of = np.array([known.get(spelled[value], -2) for value in column.values] + [gap], dtype=np.int64)
         codes = code_of[column.codes]
         if (codes == -1).any():
@@ -136,7 +140,7 @@ class CategoryColumn:
         return one_hot
 
     def as_json(self) -> dict[str, Any]:
-        """For `model.json`."""
+        """Returns this as plain values for `model.json`."""
         return {"name": self.name, "kind": "category", "values": list(self.values), "missing": self.missing}
 
 
@@ -144,7 +148,7 @@ Column = NumberColumn | CategoryColumn | DateColumn
 
 
 def nearest_of(word: str, known: Iterable[str]) -> str:
-    """A hint at the name meant, and the names known, for the end of an error."""
+    """Returns a hint at the name meant, and the names known, for the end of an error message."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")

@@ -1,4 +1,4 @@
-"""Tables in memory, a dict of columns or a pandas `DataFrame`, read as a table's file is."""
+"""Reads tables in memory, a dict of columns or a pandas `DataFrame`, as a table's file is read."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,15 +13,15 @@ from accord.data.sources.table_file import Coded, Frame, Numbers
 
 
 def frame_of(columns: Mapping[str, Any], wanted: TableInput, where: str) -> Frame:
-    """Columns in memory as a frame.
+    """Converts columns in memory to a frame.
 
     Args:
-        columns: name to values, all of one length: a dict, or a pandas `DataFrame`.
+        columns: name to values, all of one length, as a dict or a pandas `DataFrame`.
         wanted: which of them to take, and how.
         where: what to call them in errors.
 
     Raises:
-        DataError: a column is missing or unknown, or the lengths differ; or a number is none.
+        DataError: a column is missing or unknown, the lengths differ, or a number cannot be read.
     """
     names = [str(name) for name in columns]
     wanted.check_names(names, where)

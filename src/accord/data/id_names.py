@@ -1,7 +1,7 @@
-"""Ids by their names: what a data set's type says that label 0, 1, ... mean, which may differ from client to client.
+"""Matches ids by name, since the meaning of label 0, 1, ... in a data set's type may differ from client to client.
 
 Hugging Face keeps the names in the column's `ClassLabel`, torchvision in the data set's `classes`. Two clients whose
-folders hold other classes number them otherwise. So ids are turned into names first, and are compared as names.
+folders contain other classes number them differently. Ids are therefore replaced by names first, and compared as names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,25 +17,27 @@ _TARGET = 1
 
 
 def stored_names(source: Any, key: int | str, where: str) -> tuple[str, ...] | None:
-    """The names of the ids in a column or at a place of an item; None where the data set's type has none.
+    """Returns the names of the ids in a column or at a place of an item. None where the data set's type has none.
 
     Args:
-        source: a Hugging Face or torch data set. Of a `Subset` or a `ConcatDataset` those below are asked.
+        source: a Hugging Face or torch data set. A `Subset` or a `ConcatDataset` is searched for the data sets within.
         key: the column, or where an item has the id.
-        where: what the message begins with.
+        where: the start of the message.
 
     Raises:
-        DataError: data sets that are joined into one give their ids other names.
+        DataError: data sets that are joined into one give their ids different names.
     """
     described = getattr(source, "features", None)
     if isinstance(described, Mapping):
         names = getattr(described.get(key), "names", None)
         return None if names is None else tuple(map(str, names))
+    # A transform may number the classes anew, so that `classes` no longer says what an id means.
     if key != _TARGET or getattr(source, "target_transform", None) is not None:
         return None
     names = getattr(source, "classes", None)
     if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
         return tuple(names)
+    # ConcatDataset has `datasets`, Subset has `dataset`: both keep the names one level below.
     parts = getattr(source, "datasets", None)
     if isinstance(parts, list | tuple):
         found = [stored_names(part, key, where) for part in parts]
@@ -50,13 +52,14 @@ def stored_names(source: Any, key: int | str, where: str) -> tuple[str, ...] | N
 
 
 def in_words(ids: NDArray[Any], names: Sequence[str], where: str) -> NDArray[np.str_]:
-    """Each id's name, shape `[n]`.
+    """Returns each id's name, shape `[n]`.
 
     Raises:
-        DataError: an id has no name; it names the row. -1 is what Hugging Face writes where there is no label.
+        DataError: an id has no name. The message names the row. Hugging Face writes -1 where there is no label.
     """
     if ids.dtype.kind == "U":
         return ids  # names already
+    # pandas and JSON make whole ids floating-point where one is missing.
     if ids.dtype.kind == "f" and (ids % 1 == 0).all():
         ids = ids.astype(np.int64)
     if ids.dtype.kind == "f":
@@ -74,13 +77,13 @@ def in_words(ids: NDArray[Any], names: Sequence[str], where: str) -> NDArray[np.
 def agreed_names(
     stored: Mapping[str, tuple[str, ...] | None], classes: Sequence[str] | None, where: str
 ) -> dict[str, tuple[str, ...]] | None:
-    """What each source's ids mean, so that one name is one class everywhere; None where no source names its ids.
+    """Returns the names of each source's ids, so that one name is one class. None where no source names its ids.
 
     Args:
         stored: each source to the names of its type.
-        classes: the names that the user gives. Where a source has other names, these take their places, which needs
-            all sources to agree.
-        where: what the message begins with.
+        classes: the names that the user gives. Where a source has other names, these take their places, which needs all
+            sources to agree.
+        where: the start of the message.
 
     Raises:
         DataError: only some sources name their ids, or the user's names do not fit sources that differ.
@@ -94,6 +97,7 @@ def agreed_names(
             f"{where}: the labels of {next(iter(known))} have names in its type, those of {bare} have none, so equal "
             "ids may mean different classes; hand them over as texts, or give both the same type"
         )
+    # Every name is one of the user's: sources may then number them differently, as names decide.
     if classes is None or all(set(names) <= set(classes) for names in known.values()):
         return known
     first = next(iter(known.values()))
@@ -109,7 +113,7 @@ def agreed_names(
 
 
 def union(names: Mapping[str, Sequence[str]]) -> list[str]:
-    """All names, in the order of the first source, then of the next ones.
+    """Returns all names, in the order of the first source, then of the next ones.
 
     >>> union({"a": ["no", "yes"], "b": ["yes", "no", "maybe"]})
     ['no', 'yes', 'maybe']

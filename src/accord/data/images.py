@@ -1,4 +1,4 @@
-"""Pictures of any of Pillow's modes as bytes: grey or red, green and blue, by Pillow's own conversions."""
+"""Converts pictures of any of Pillow's modes to bytes, grey or RGB, by Pillow's own conversions."""
 
 import sys
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ _CHANNELS = (1, 2, 3, 4)
 
 
 def is_picture(value: Any) -> bool:
-    """Whether a value is a picture of Pillow's; Pillow is not loaded to say so."""
+    """Tells whether a value is a Pillow picture, without importing Pillow."""
     image = sys.modules.get("PIL.Image")
     return image is not None and isinstance(value, image.Image)
 
 
 def to_mode(image: Any, mode: str, where: str) -> Any:
-    """A picture converted by Pillow's own rules; transparency is dropped.
+    """Converts a picture by Pillow's own rules and drops transparency.
 
     Args:
         image: the picture.
         mode: `L` (grey) or `RGB`.
-        where: what the message begins with.
+        where: the start of the message.
 
     Raises:
         DataError: it has more than 8 bits a channel, which Pillow would cut off at 255, or a mode without such a rule.
@@ -45,12 +45,12 @@ def to_mode(image: Any, mode: str, where: str) -> Any:
 
 
 def pictures(values: Sequence[Any], where: str) -> Bytes:
-    """Pictures of one size, shape `[n, height, width]` where all are grey, else `[n, height, width, 3]`.
+    """Stacks pictures of one size to `[n, height, width]` where all are grey, else to `[n, height, width, 3]`.
 
-    Grey pictures among coloured ones become coloured, and palettes the colours that they stand for.
+    Grey pictures among coloured ones become coloured, and palettes become the colours that they stand for.
 
     Raises:
-        DataError: sizes differ, or a mode has no rule; it names the row.
+        DataError: sizes differ, or a mode has no rule. The message names the row.
     """
     mode = "L" if {value.mode for value in values} <= _GREY else "RGB"
     size = values[0].size
@@ -64,12 +64,12 @@ def pictures(values: Sequence[Any], where: str) -> Bytes:
 
 
 def channels_first(rows: Bytes, where: str) -> Bytes:
-    """Pictures with their channels in front, shape `[n, channels, height, width]`.
+    """Moves the channels of pictures to the front, shape `[n, channels, height, width]`.
 
     Args:
         rows: shape `[n, height, width]`, `[n, height, width, channels]` or, where the last axis is too long for
             channels, `[n, channels, height, width]`.
-        where: what the message begins with.
+        where: the start of the message.
 
     Raises:
         DataError: no axis has as few values as a pixel has channels.

@@ -1,9 +1,9 @@
-"""Rows drawn so that a sensitive group has the share a study asks for, and a test set that no share changes.
+"""Draws rows so that a sensitive group has the share a study asks for, and a test set that no share changes.
 
 All draws are without replacement. A group's rows (with `balance_labels`, its rows of each label) are shuffled in an
-order that does not depend on the shares, and the first so many are kept: what a smaller share keeps of a group, a
-larger one keeps too. Draws of training rows come from `stream(seed, "imbalance")`, those of test rows from
-`stream(test_seed, "imbalance test")`. Rows kept stay in the order of the file.
+order that does not depend on the shares, and the first so many are kept. The rows that a smaller share keeps of a group
+are therefore kept by a larger one too. Draws of training rows come from `stream(seed, "imbalance")`, those of test rows
+from `stream(test_seed, "imbalance test")`. The rows kept stay in the order of the file.
 """
 
 import difflib
@@ -23,8 +23,11 @@ from accord.data.splits import even_sizes
 
 @dataclass(frozen=True)
 class _Group:
-    """A group's rows in the order they are drawn in: one cell, or one a label; of a draw all cells get as many rows,
-    the first ones one more where it does not come out even."""
+    """A group's rows in the order in which they are drawn.
+
+    They are in one cell, or in one cell per label. Of a draw all cells get equally many rows, and the first cells one
+    more where the number does not divide.
+    """
 
     name: str
     cells: tuple[Rows, ...]
@@ -32,16 +35,16 @@ class _Group:
 
     @property
     def most(self) -> int:
-        """How many rows can be drawn: cell i gets too many from i + 1 rows beyond (its rows) x (cells)."""
+        """Returns how many rows can be drawn. Cell i of c runs short from c * len(cell) + i + 1 rows on."""
         return min(len(cell) * len(self.cells) + i for i, cell in enumerate(self.cells))
 
     def first(self, rows: int) -> Rows:
-        """So many rows, drawn."""
+        """Draws so many rows."""
         sizes = even_sizes(rows, len(self.cells))
         return np.concatenate([cell[:size] for cell, size in zip(self.cells, sizes, strict=True)])
 
     def short(self, rows: int, column: str) -> tuple[int, int, str]:
-        """What so many rows lack: how many of which cell are needed, and how many there are."""
+        """Returns the cell that so many rows lack most: how many rows it needs, how many it has, and its name."""
         sizes = even_sizes(rows, len(self.cells))
         label = int(np.argmax(sizes - [len(cell) for cell in self.cells]))
         what = f"{column}={self.name}" + (f" with label {label}" if self.labelled else "")
@@ -49,19 +52,19 @@ class _Group:
 
 
 def imbalanced(data: DataSet, settings: Imbalance, seed: int) -> DataSet:
-    """The data set with the rows that the study's `imbalance` section keeps.
+    """Selects the rows that the study's `imbalance` section keeps.
 
     Args:
         data: all rows.
         settings: the section.
-        seed: the study's seed; the test rows kept do not depend on it.
+        seed: the study's seed. The test rows kept do not depend on it.
 
     Returns:
         The same data set with fewer rows, and in `drawn` what was kept.
 
     Raises:
-        DataError: a group has too few rows; says how many there are and what would work.
-        StudyError: the data has no such column or value; or labels are to be balanced, and targets are numbers.
+        DataError: a group has too few rows. The message says how many there are and what would work.
+        StudyError: the data has no such column or value, or labels are to be balanced and targets are numbers.
     """
     if settings.balance_labels:
         refuse_numbers(data.train, "imbalance.balance_labels", "set it to false")
@@ -92,13 +95,14 @@ def imbalanced(data: DataSet, settings: Imbalance, seed: int) -> DataSet:
 
 
 def shared_out(rows: int, weights: Mapping[str, int]) -> dict[str, int]:
-    """`rows` in proportion to whole weights by largest remainder, in exact integers; ties to those named first.
+    """Splits `rows` by whole weights with largest remainders, in exact integers. Ties go to those named first.
 
     >>> shared_out(10, {"A": 7, "B": 2, "C": 1}), shared_out(5, {"A": 1, "B": 1})
     ({'A': 7, 'B': 2, 'C': 1}, {'A': 3, 'B': 2})
     """
     total = sum(weights.values())
     sizes = {name: rows * weight // total for name, weight in weights.items()}
+    # `sorted` is stable, so that ties stay in the order named.
     by_remainder = sorted(weights, key=lambda name: -(rows * weights[name] % total))
     for name in by_remainder[: rows - sum(sizes.values())]:
         sizes[name] += 1
@@ -106,7 +110,8 @@ def shared_out(rows: int, weights: Mapping[str, int]) -> dict[str, int]:
 
 
 def _weights(settings: Imbalance, table: Table) -> dict[str, int]:
-    """The groups in the order named, with their shares as whole numbers: a decimal is taken as it is written."""
+    """Returns the groups in the order named, with their shares as whole numbers. Decimals are exact."""
+    # From the text of the number: Fraction(0.1) is not a tenth, and shares would not add up to 1.
     shares = {name: Fraction(repr(share)) for name, share in (settings.shares or {}).items()}
     if settings.value is not None:
         share = Fraction(repr(settings.share))
@@ -116,7 +121,7 @@ def _weights(settings: Imbalance, table: Table) -> dict[str, int]:
 
 
 def _others(value: str, table: Table, column: str) -> str:
-    """What all other values together are called: by name where there is one."""
+    """Names all other values together: by the value's own name where there is one."""
     others = [name for name in named_column(table, column, "imbalance.group").names if name != value]
     return others[0] if len(others) == 1 else f"not {value}"
 
@@ -124,7 +129,7 @@ def _others(value: str, table: Table, column: str) -> str:
 def _groups(
     table: Table, settings: Imbalance, weights: Mapping[str, int], classes: int, rng: np.random.Generator
 ) -> dict[str, _Group]:
-    """The groups, in the order of `weights`; the order of their rows does not depend on it."""
+    """Returns the groups in the order of `weights`. The order of their rows does not depend on it."""
     column = named_column(table, settings.group, "imbalance.group")
     named = [settings.value] if settings.value is not None else list(weights)
     for name in named:
@@ -137,6 +142,7 @@ def _groups(
                 f"(values: {', '.join(column.names)})"
             )
     labels, found = table.labels(), {}
+    # In the order of the names, since every draw moves the stream on: the study's order of groups must not matter.
     for name in sorted(weights):
         if settings.value is not None and name != settings.value:
             member = column.codes != column.names.index(settings.value)
@@ -149,7 +155,7 @@ def _groups(
 
 
 def _test_size(settings: Imbalance, groups: Mapping[str, _Group]) -> int:
-    """Test rows of each group; where the study does not say, as many as come out even."""
+    """Returns the test rows of each group. The default is the most that divide evenly over the cells."""
     least = min(groups.values(), key=lambda group: group.most)
     even = least.most // len(least.cells) * len(least.cells)
     wanted = settings.test_rows_per_group or max(even, 1)
@@ -163,7 +169,7 @@ def _test_size(settings: Imbalance, groups: Mapping[str, _Group]) -> int:
 
 
 def _train_sizes(settings: Imbalance, weights: Mapping[str, int], groups: Mapping[str, _Group]) -> dict[str, int]:
-    """Training rows of each group."""
+    """Returns the training rows of each group."""
     most = _most_rows(weights, groups)
     rows = settings.rows or max(most, 1)
     sizes = shared_out(rows, weights)
@@ -181,14 +187,15 @@ def _train_sizes(settings: Imbalance, weights: Mapping[str, int], groups: Mappin
 
 
 def _most_rows(weights: Mapping[str, int], groups: Mapping[str, _Group]) -> int:
-    """The most training rows that keep the shares; 0 where a group with a share has no rows.
+    """Finds the most training rows that keep the shares, or 0 where a group with a share has no rows.
 
-    A group gets at least its share rounded down, which bounds the rows from above. From there down one by one, since
-    by largest remainder one row more can take a row from a group (the Alabama paradox).
+    A group gets at least its share rounded down, which bounds the rows from above. The search then goes down one by
+    one, since by largest remainder one row more can take a row from a group (the Alabama paradox).
     """
     total, wanted = sum(weights.values()), [name for name, weight in weights.items() if weight]
     if not all(groups[name].most for name in wanted):
         return 0
+    # The largest integer with floor(rows * weight / total) <= most.
     rows = min(((groups[name].most + 1) * total - 1) // weights[name] for name in wanted)
     while any(size > groups[name].most for name, size in shared_out(rows, weights).items()):
         rows -= 1
@@ -200,4 +207,5 @@ def _draw(groups: Mapping[str, _Group], sizes: Mapping[str, int]) -> dict[str, R
 
 
 def _take(table: Table, rows_of: Mapping[str, Rows]) -> Table:
+    # Sorted back into the order of the file, which other draws are indexed by.
     return table.take(np.sort(np.concatenate(list(rows_of.values()))))

@@ -1,4 +1,4 @@
-"""Partitions by label: each client holds the classes in proportions, or in a choice, of its own."""
+"""Partitions by label: each client has its own proportions of the classes, or its own choice of them."""
 
 import numpy as np
 
@@ -9,11 +9,11 @@ from accord.data.splits import MAX_DRAWS, even_sizes, shares_of, split_by_class
 
 
 def dirichlet(settings: DirichletPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """Yurochkin et al. 2019, "Bayesian Nonparametric Federated Learning of Neural Networks", section 4.
+    """Splits each class over the clients in proportions drawn from Dirichlet(alpha).
 
-    The proportions of each class over the clients are one draw of Dirichlet(alpha). With `self_balancing`,
-    a client that holds more than n / num_partitions rows gets none of the classes still to come, as in
-    flwr-datasets.
+    After Yurochkin et al. 2019, "Bayesian Nonparametric Federated Learning of Neural Networks", section 4. The
+    proportions of each class over the clients are one draw. With `self_balancing`, a client with more than n /
+    num_partitions rows gets none of the classes still to come, as in flwr-datasets.
     """
     n, clients, least = len(table), settings.num_partitions, settings.min_partition_size
     rows_by_class = split_by_class(table)
@@ -40,7 +40,7 @@ def dirichlet(settings: DirichletPartition, table: Table, rng: np.random.Generat
 def _dirichlet_draw(
     settings: DirichletPartition, rows_by_class: list[Rows], n: int, rng: np.random.Generator
 ) -> Rows | None:
-    """Each row's client; None where rounding left every client still open with a proportion of zero."""
+    """Draws each row's client. None where rounding left every client still open with a proportion of zero."""
     clients = settings.num_partitions
     owner = np.empty(n, dtype=np.int64)
     rows_so_far = np.zeros(clients, dtype=np.int64)
@@ -49,6 +49,7 @@ def _dirichlet_draw(
         if settings.self_balancing:
             share[rows_so_far > n / clients] = 0.0
         total = share.sum()
+        # With a small alpha all of the mass may be on clients that are closed. `not >` also catches NaN.
         if not total > 0:
             return None
         # Cuts are rounded, not truncated: flwr-datasets gives the last client what truncation leaves.
@@ -60,10 +61,11 @@ def _dirichlet_draw(
 
 
 def pathological(settings: PathologicalPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """Li et al. 2022, "Federated Learning on Non-IID Data Silos", section IV-A, quantity of classes.
+    """Gives each client rows of exactly `num_classes_per_partition` classes.
 
-    The rows of a class are shuffled and cut equally over the clients that hold it. Classes are assigned
-    again where a class got no client, or more clients than it has rows.
+    After Li et al. 2022, "Federated Learning on Non-IID Data Silos", section IV-A, quantity of classes. The rows of a
+    class are shuffled and cut equally over the clients that have the class. Classes are assigned again where a class
+    got no client, or more clients than it has rows.
     """
     clients, each = settings.num_partitions, settings.num_classes_per_partition
     rows_by_class = split_by_class(table)
@@ -90,7 +92,7 @@ def pathological(settings: PathologicalPartition, table: Table, rng: np.random.G
 
 
 def _assign_classes(settings: PathologicalPartition, classes: int, rng: np.random.Generator) -> Rows:
-    """Which classes each client holds: shape `[clients, num_classes_per_partition]`, distinct in a row."""
+    """Draws the classes of each client, shape `[clients, num_classes_per_partition]`, distinct within a client."""
     clients, each = settings.num_partitions, settings.num_classes_per_partition
     first = np.arange(clients) % classes
     if settings.class_assignment_mode == "deterministic":
@@ -102,7 +104,7 @@ def _assign_classes(settings: PathologicalPartition, classes: int, rng: np.rando
 
 
 def _impossible(settings: PathologicalPartition, labels: Rows, holders: Rows, available: Rows) -> str:
-    """Why classes held by so many clients, with so many rows available, cannot be dealt, and the mend."""
+    """Returns the error message for classes that cannot be split over so many clients, with what to change."""
     clients, each = settings.num_partitions, settings.num_classes_per_partition
     start = f"partition pathological: {clients} clients of {each} classes each"
     if (holders == 0).any():

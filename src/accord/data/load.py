@@ -1,4 +1,4 @@
-"""From the study's settings to data: `load_data` reads a data set, `deal` deals it to clients."""
+"""From the study's settings to data: `load_data` reads a data set, `deal` assigns it to clients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ _cache: ContextVar[list[tuple[Data, int, DataSet]] | None] = ContextVar("cache",
 
 @contextmanager
 def kept_data() -> Iterator[None]:
-    """Within it the data set read last is kept, and `load_data` gives it again where it would read the same.
+    """Within this context, `load_data` caches the last data set and returns it again where it would read the same.
 
     >>> from accord.config.data import DigitsData
     >>> with kept_data():
@@ -36,7 +36,7 @@ def load_data(settings: Data, seed: int) -> DataSet:
 
     Args:
         settings: the study's `data` section.
-        seed: the study's seed; only drawn data depends on it.
+        seed: the study's seed. Only drawn data depends on it.
 
     Raises:
         DataError: data is missing, truncated, mislabelled or of the wrong shape.
@@ -59,16 +59,17 @@ def load_data(settings: Data, seed: int) -> DataSet:
 
 
 def deal(data: DataSet, settings: Partition, seed: int, imbalance: Imbalance | None = None) -> FederatedData:
-    """Deals training and test rows to clients; see `partition` and `deal_test`.
+    """Assigns training and test rows to clients, see `partition` and `deal_test`.
 
     Args:
         data: all rows.
         settings: the study's `partition` section.
         seed: the study's seed.
-        imbalance: the study's `imbalance` section: which rows are kept, before any is dealt; None keeps all.
+        imbalance: the study's `imbalance` section, which selects rows before any is assigned. None keeps all.
 
     Raises:
-        DataError: the partition cannot be made of these rows, or leaves a client without any; a group has too few rows.
+        DataError: the partition cannot be made of these rows, or leaves a client without any, or a group has too few
+            rows.
         StudyError: `partition_by`, or the imbalance, names no column of the data.
 
     >>> from accord.config.data import SyntheticData

@@ -1,4 +1,4 @@
-"""What stands for a missing value, alike wherever rows come from."""
+"""Decides what stands for a missing value, in the same way for all sources of rows."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ MISSING_TEXTS = frozenset({"", "nan", "NaN", "None", "<NA>", "NaT"})
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value is None, NaN, `pandas.NA`, NaT, or a text that stands for one of them.
+    """Tells whether a value is None, NaN, `pandas.NA`, NaT, or a text that stands for one of them.
 
     >>> [is_missing(value) for value in (None, float("nan"), " NaN ", "", "n", 0, False)]
     [True, True, True, True, False, False, False]

@@ -1,4 +1,4 @@
-"""Partitions by the values of a column: a client for each, or for each group of them."""
+"""Partitions by the values of a column: one client for each value, or for each group of values."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ _MOST_NAMED = 3
 
 
 def natural(settings: NaturalPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """One client for each value that occurs in the training rows, in the order of the column's values."""
+    """Makes one client for each value that occurs in the training rows, in the order of the column's values."""
     column = named_column(table, settings.partition_by, "partition.partition_by")
     present, owner = np.unique(column.codes, return_inverse=True)
     return shares_of(owner.astype(np.int64), len(present), tuple(column.names[code] for code in present))
 
 
 def grouped_natural(settings: GroupedNaturalPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """Values that occur in the training rows, so many a client; semantics of flwr-datasets.
+    """Groups the values that occur in the training rows, one group a client. Semantics of flwr-datasets.
 
     Raises:
         DataError: there are fewer values than clients, or their number does not divide in mode `strict`.
@@ -35,7 +35,7 @@ def grouped_natural(settings: GroupedNaturalPartition, table: Table, rng: np.ran
 
 
 def _group_sizes(settings: GroupedNaturalPartition, values: int) -> Rows:
-    """How many values each client has, shape `[clients]`."""
+    """Returns how many values each client has, shape `[clients]`."""
     where = f"partition grouped-natural: {settings.partition_by!r} has {values} values"
     if settings.num_partitions is not None:
         if settings.num_partitions > values:

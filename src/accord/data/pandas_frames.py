@@ -1,4 +1,4 @@
-"""pandas frames, for `accord.run(study, data=...)`: their columns become features as those of a table's file do."""
+"""Builds data sets from pandas frames, for `accord.run(study, data=...)`. Columns become features as a file's do."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
@@ -29,25 +29,26 @@ def from_pandas(
     about: str = "",
     **settings: Any,
 ) -> DataSet:
-    """pandas frames for `accord.run(study, data=...)`, read as `data: {name: csv}` reads a file.
+    """Builds a data set from pandas frames, for `accord.run`, as `data: {name: csv}` does from a file.
 
-    A frame's index is no feature. Numbers and truth values are features scaled to [0, 1]; texts and categories are
+    A frame's index is no feature. Numbers and truth values are features scaled to [0, 1]. Texts and categories are
     one-hot.
 
     Args:
-        train: one `DataFrame`; or one a client, in a list or by the client's name.
-        test: likewise; as a whole, or for the same clients.
+        train: one `DataFrame`, or one per client, in a list or by the client's name.
+        test: likewise, as a whole or for the same clients.
         label: the column to predict.
-        groups: columns kept aside as sensitive groups.
-        features: columns that are features; None takes all but the label and the groups.
+        groups: columns used as sensitive groups, not as features.
+        features: columns that are features. None takes all but the label and the groups.
         target_kind: whether the label is a class or a number to predict. None takes numbers that are not all whole for
             the latter.
-        about: a sentence for the report: what it is, where it came from, licence.
-        **settings: any other setting of `csv` but for its files: `ranges`, `categories`, `bins`, `clamp`, `missing`,
-            `fill`, ...; `categorical` beside the columns of texts.
+        about: a sentence for the report on what the data is, where it came from, and its licence.
+        **settings: any other setting of `csv` except its files, such as `ranges`, `categories`, `bins`, `clamp`,
+            `missing` and `fill`. `categorical` is added to the columns of texts.
 
     Raises:
-        DataError: a frame lacks a column, or a value is missing, unknown or out of its range; it names client and row.
+        DataError: a frame lacks a column, or a value is missing, unknown or out of its range. The message names client
+            and row.
         StudyError: a setting names no column.
 
     >>> import pandas
@@ -76,7 +77,9 @@ def from_pandas(
         texts = [name for name in texts if name in features]
     section = {"categorical": [*dict.fromkeys([*texts, *settings.pop("categorical", ())])], **settings}
     if clients:
+        # Test rows given as a whole have no client, but the group column needs a value for each of them.
         names = clients if known else [*clients, NO_CLIENT]
+        # Stated, so that clients keep the order in which they were given and are not read off the rows.
         section["categories"] = {**section.get("categories", {}), CLIENT: tuple(names)}
         groups = (*groups, CLIENT)
     csv = _section(
@@ -93,7 +96,7 @@ def from_pandas(
 
 
 def _section(settings: Mapping[str, Any]) -> CsvData:
-    """The settings as those of a table's file; the frames are called as messages are to call them.
+    """Returns the settings as a `csv` section, whose paths are the frames' names in messages.
 
     Raises:
         StudyError: a setting is unknown, or has a wrong value.
@@ -110,7 +113,7 @@ def _section(settings: Mapping[str, Any]) -> CsvData:
 
 
 class PandasTable:
-    """Frames of one part, of all clients one after the other, as a `TableFile`."""
+    """The frames of one part, of all clients one after the other, as a `TableFile`."""
 
     def __init__(self, frames: Sequence[tuple[str | None, Any]], where: str, by_client: bool) -> None:
         self._frames = frames
@@ -140,29 +143,33 @@ class PandasTable:
         return Frame(sum(self._sizes), found, coded, self.place)
 
     def place(self, row: int) -> str:
-        """The client and the row in its frame, counted from 0."""
+        """Returns the client and the row in its frame, counted from 0."""
         for (client, _), size in zip(self._frames, self._sizes, strict=True):
             if row < size:
                 return f"{self._where}{_of(client)}, row {row}"
+            # Rows are numbered over all clients; what is left is the row within the next one's frame.
             row -= size
         raise IndexError(row)
 
     def is_text(self, name: str) -> bool:
-        """Whether a column holds other than numbers and truth values."""
+        """Tells whether a column has values other than numbers and truth values."""
         return name != CLIENT and any(column.dtype.kind not in "biuf" for column in self._columns(name))
 
     def is_fraction(self, name: str) -> bool:
-        """Whether a column holds numbers that are not all whole."""
+        """Tells whether a column has numbers that are not all whole."""
         if self.is_text(name):
             return False
+        # Missing values are left out: pandas makes whole numbers floating-point for their sake.
         values = np.concatenate([np.asarray(column.dropna(), dtype=np.float64) for column in self._columns(name)])
         return bool((values % 1 != 0).any())
 
     def _columns(self, name: str) -> list[Any]:
+        # A frame's column names may be numbers, while a study's are texts.
         return [frame[{str(each): each for each in frame.columns}[name]] for _, frame in self._frames]
 
     def _values(self, name: str) -> list[Any]:
-        """The values of all clients, one after the other; a frame's own types as Python's."""
+        """Returns the values of all clients, one after the other, with a frame's own types as Python's."""
+        # `tolist` is what turns NumPy's and pandas' scalars into Python's.
         return [value for column in self._columns(name) for value in column.tolist()]
 
     def _numbers(self, name: str, missing: Collection[str]) -> Numbers:

@@ -1,11 +1,11 @@
-"""Who holds which rows. Names and meanings are those of flwr-datasets' partitioners.
+"""Assigns rows to clients. Names and meanings are those of flwr-datasets' partitioners.
 
-Every training row is held by exactly one client, and every client holds at least one. Where flwr-datasets
-leaves rows out (the remainder of shards, the classes that no client was dealt, sizes that do not add up),
-this module deals them too or refuses.
+Every training row belongs to exactly one client, and every client has at least one row. Where flwr-datasets leaves rows
+out, this module assigns them too or refuses. Examples are the remainder of shards, classes that no client was assigned,
+and sizes that do not add up.
 
-Each partition is a function that names each row's client; rows are then kept by client, in ascending order.
-All draws come from `stream(seed, "partition")` and `stream(seed, "test partition")`.
+Each partition is a function that returns each row's client. Rows are then stored by client, in ascending order. All
+draws come from `stream(seed, "partition")` and `stream(seed, "test partition")`.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ from accord.data.splits import apportion, by_label, cut, even_sizes, owners, sha
 
 
 def partition(settings: Partition, table: Table, seed: int) -> ClientRows:
-    """Deals the rows of `table` to clients.
+    """Assigns the rows of `table` to clients.
 
     Args:
         settings: the study's `partition` section.
@@ -54,11 +54,11 @@ def partition(settings: Partition, table: Table, seed: int) -> ClientRows:
         seed: the study's seed.
 
     Returns:
-        Which client holds which rows: disjoint, all n rows, no client empty.
+        The rows of each client. They are disjoint and cover all n rows, and no client is empty.
 
     Raises:
         DataError: the partition cannot be made of these rows, or leaves a client without any.
-        StudyError: `partition_by` names no column; or the rule deals classes, and targets are numbers.
+        StudyError: `partition_by` names no column, or the rule assigns classes and targets are numbers.
     """
     if isinstance(settings, _BY_CLASS):
         refuse_numbers(
@@ -84,13 +84,13 @@ def partition(settings: Partition, table: Table, seed: int) -> ClientRows:
 
 
 def label_counts(shares: ClientRows, table: Table, classes: int, clients: Rows | None = None) -> Rows:
-    """How many rows of each class each client holds: shape `[clients, classes]`.
+    """Counts the rows of each class at each client, shape `[clients, classes]`.
 
     Args:
-        shares: who holds which rows of `table`.
-        table: rows whose labels lie in `[0, classes)`.
-        classes: how many labels there are; 0 where targets are numbers.
-        clients: whom to count, in any order; None counts all.
+        shares: the rows of `table` at each client.
+        table: rows whose labels are in `[0, classes)`.
+        classes: how many labels there are, or 0 where targets are numbers.
+        clients: which clients to count, in any order. None counts all.
     """
     starts, ends = shares.offsets[:-1], shares.offsets[1:]
     if clients is not None:
@@ -106,23 +106,23 @@ def label_counts(shares: ClientRows, table: Table, classes: int, clients: Rows |
 
 
 def deal_test(settings: Partition, train: Table, shares: ClientRows, test: Table, seed: int) -> ClientRows:
-    """Deals the test rows so that each client's share looks like what it trains on.
+    """Assigns the test rows so that each client's share looks like its training rows.
 
-    `natural`: a test row goes to the client that holds the training rows with its value of the column. All
-    other partitions, and test rows whose value no client holds: the test rows of each class, shuffled, are
-    dealt in proportion to the clients' training rows of that class by largest remainder, ties in random
-    order; a class without training rows is dealt in proportion to all rows held. Where targets are numbers, the
+    With `natural`, a test row goes to the client whose training rows have its value of the column. All other
+    partitions, and test rows whose value no client has, go class by class. The shuffled test rows of a class are split
+    in proportion to the clients' training rows of that class by largest remainder, with ties in random order. A class
+    without training rows is split in proportion to all training rows of the clients. Where targets are numbers, the
     tenths of the training rows by target stand in for classes.
 
     Args:
         settings: the study's `partition` section.
         train: the training rows.
-        shares: who holds which training rows.
+        shares: the training rows of each client.
         test: the test rows, m of them.
         seed: the study's seed.
 
     Returns:
-        ClientRows of the same clients: disjoint, all m rows; a client may have none.
+        ClientRows of the same clients. They are disjoint and cover all m rows, and a client may have none.
     """
     rng = stream(seed, "test partition")
     owner = np.full(len(test), -1, dtype=np.int64)
@@ -134,9 +134,11 @@ def deal_test(settings: Partition, train: Table, shares: ClientRows, test: Table
         client_of = np.full(max(int(train_codes.max()), int(test_codes.max())) + 1, -1, dtype=np.int64)
         client_of[train_codes[shares.order]] = owners(shares)
         owner = client_of[test_codes]
+    # The inverse of `shares.order`: each training row's client.
     owner_of_train = np.empty(len(train), dtype=np.int64)
     owner_of_train[shares.order] = owners(shares)
     train_labels, test_labels = _strata(train, test)
+    # Ascending labels, so that the stream is used in one order whatever the order of rows.
     for label in np.unique(test_labels[owner < 0]):
         rows = np.flatnonzero((test_labels == label) & (owner < 0))
         counts = np.bincount(owner_of_train[train_labels == label], minlength=len(shares))
@@ -146,16 +148,17 @@ def deal_test(settings: Partition, train: Table, shares: ClientRows, test: Table
 
 
 def _strata(train: Table, test: Table) -> tuple[Rows, Rows]:
-    """What rows are dealt alike by: their label, or which tenth of the training targets a number is in."""
+    """Returns the classes that test rows are split by: labels, or the tenth of the training targets a number is in."""
     if not train.holds_numbers:
         return train.y.numpy(), test.y.numpy()
+    # Cut by the training targets alone, for both parts: test targets must not move the strata.
     tenths = np.quantile(train.y.numpy(), np.arange(1, 10) / 10)
     one, other = (np.searchsorted(tenths, table.y.numpy()) for table in (train, test))
     return one.astype(np.int64), other.astype(np.int64)
 
 
 def _iid(settings: IidPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """Shuffled rows in equal parts; the first n mod num_partitions clients hold one row more."""
+    """Cuts shuffled rows into equal parts. The first n mod num_partitions clients get one row more."""
     return cut(rng.permutation(len(table)), even_sizes(len(table), settings.num_partitions))
 
 
@@ -168,7 +171,10 @@ def _sorted(settings: SortedPartition, table: Table, rng: np.random.Generator) -
 
 
 def _shard(settings: ShardPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """McMahan et al. 2017, section 3. Shards differ by at most one row, so that none is left over."""
+    """Assigns shards of rows sorted by label, after McMahan et al. 2017, section 3.
+
+    Shards differ by at most one row, so that no row is left over.
+    """
     clients, each = settings.num_partitions, settings.num_shards_per_partition
     if clients * each > len(table):
         raise DataError(
@@ -177,6 +183,7 @@ def _shard(settings: ShardPartition, table: Table, rng: np.random.Generator) -> 
             "partition.num_shards_per_partition"
         )
     sizes = even_sizes(len(table), clients * each)
+    # Shards are shuffled as owners, which needs no bookkeeping of the shards already given away.
     client_of_shard = rng.permutation(np.repeat(np.arange(clients, dtype=np.int64), each))
     owner = np.empty(len(table), dtype=np.int64)
     owner[by_label(table)] = np.repeat(client_of_shard, sizes)

@@ -1,4 +1,4 @@
-"""The data of a run: read, or taken from the caller's memory, and dealt to clients."""
+"""Prepares the data of a run: reads it, or takes it from the caller's memory, and assigns it to clients."""
 
 from accord.config.data import Data, InMemoryData
 from accord.config.imbalance import Imbalance
@@ -19,24 +19,24 @@ _HOW_TO_STATE = {
 def prepare_data(
     data: Data, partition: Partition, imbalance: Imbalance | None, seed: int, rows: DataSet | None = None
 ) -> FederatedData:
-    """Reads the data set and deals its rows to clients.
+    """Reads the data set and assigns its rows to clients.
 
     Args:
         data: the study's `data` section.
         partition: the study's `partition` section.
-        imbalance: the study's `imbalance` section; None leaves all rows in.
+        imbalance: the study's `imbalance` section. None leaves all rows in.
         seed: the study's seed.
-        rows: rows in memory; None reads what `data` names.
+        rows: rows in memory. None reads what `data` names.
 
     Raises:
         DataError: data is missing or damaged, or cannot be partitioned so.
-        StudyError: a setting names what the data has not.
+        StudyError: a setting names something that the data does not have.
     """
     return deal(load_data(data, seed) if rows is None else rows, partition, seed, imbalance)
 
 
 def describe_rows(data: Data, partition: Partition, rows: DataSet) -> Data:
-    """The `data` section of a study whose rows are in memory, with what the rows say about themselves.
+    """Returns the `data` section of a study whose rows are in memory, with the description of the rows.
 
     Args:
         data: the study's `data` section.
@@ -44,7 +44,7 @@ def describe_rows(data: Data, partition: Partition, rows: DataSet) -> Data:
         rows: the rows in memory.
 
     Raises:
-        StudyError: the study has data of its own, or deals rows to other clients than they came from.
+        StudyError: the study has data of its own, or assigns rows to other clients than they came from.
     """
     if not isinstance(rows, DataSet):
         kind = type(rows).__name__
@@ -61,7 +61,7 @@ def describe_rows(data: Data, partition: Partition, rows: DataSet) -> Data:
 
 
 def check_stated(data: DataSet) -> None:
-    """Refuses data of which something would be read off the training rows: no noise covers that.
+    """Refuses data of which something would be read off the training rows, since no noise covers that.
 
     Raises:
         PrivacyError: names what would be read, and how to state it.

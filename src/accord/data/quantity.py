@@ -1,4 +1,4 @@
-"""Partitions by quantity: clients of unlike size, rows shuffled. Sizes are those of flwr-datasets."""
+"""Partitions by quantity: clients of different sizes, with shuffled rows. Sizes are those of flwr-datasets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import exp, isqrt
@@ -19,21 +19,21 @@ _WEIGHTS: Mapping[str, Callable[[int, int], float]] = {
 
 
 def size(settings: SizePartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    """Shuffled rows in parts of the sizes given."""
+    """Cuts shuffled rows into parts of the given sizes."""
     return cut(rng.permutation(len(table)), given_sizes(settings.partition_sizes, len(table)))
 
 
 def skewed(
     settings: LinearPartition | SquarePartition | ExponentialPartition, table: Table, rng: np.random.Generator
 ) -> ClientRows:
-    """Shuffled rows in parts that grow with the client's number."""
+    """Cuts shuffled rows into parts that grow with the client's number."""
     order = rng.permutation(len(table))
     name, clients = settings.name, settings.num_partitions
     return cut(order, quantity_sizes(name, name, clients, settings.min_partition_size, len(table)))
 
 
 def given_sizes(partition_sizes: Sequence[int], n: int) -> Rows:
-    """Sizes that a study lists for n rows.
+    """Checks and returns the sizes that a study lists for n rows.
 
     Raises:
         DataError: they do not add up to n.
@@ -50,25 +50,25 @@ def given_sizes(partition_sizes: Sequence[int], n: int) -> Rows:
 def quantity_sizes(
     name: str, quantity: str, clients: int, least: int, n: int, weights: NDArray[np.float64] | None = None
 ) -> Rows:
-    """How many rows each client holds: shape `[clients]`, with sum n, none 0.
+    """Returns the number of rows of each client, shape `[clients]`, with sum n and none 0.
 
-    Every client is given `least` rows; of the m others client k of K, counted from 1, gets
+    Every client is given `least` rows. Of the m others, client k of K, counted from 1, gets
 
-    - with `weights` drawn at random: m·w(k) / (w(1) + … + w(K)), cut at rounded running sums;
-    - `linear`, `square`, `exponential`: as much with w(k) = k, k² or e^k, rounded down; the last client also gets
-      what is left over, as in flwr-datasets;
+    - with `weights` drawn at random: m·w(k) / (w(1) + … + w(K)), cut at rounded running sums
+    - `linear`, `square`, `exponential`: as much with w(k) = k, k² or e^k, rounded down. The last client also gets what
+      is left over, as in flwr-datasets.
     - `even`: m / K, the remainder to the first ones.
 
     Args:
-        name: of the partition, for what is refused.
+        name: of the partition, for error messages.
         quantity: which of the above.
         clients: K, how many there are.
-        least: rows that each is given first.
+        least: rows that each client is given first.
         n: the training rows.
         weights: of a random quantity, shape `[clients]`, with a sum above 0.
 
     Raises:
-        DataError: there are too few rows, or a client would hold none.
+        DataError: there are too few rows, or a client would have none.
     """
     spare = n - clients * least
     if spare < 0:
@@ -78,6 +78,7 @@ def quantity_sizes(
         )
     sizes: Rows
     if weights is not None:
+        # Rounded running sums add up to `spare` exactly, which rounded sizes would not.
         cuts = np.rint(np.cumsum(weights / weights.sum()) * spare).astype(np.int64)[:-1]
         sizes = least + np.diff(cuts, prepend=0, append=spare)
     elif quantity == "even":
@@ -90,7 +91,7 @@ def quantity_sizes(
 
 
 def _by_number(quantity: str, clients: int, rows: int) -> Rows:
-    """Sizes that follow from the client's number, in exact integers where the weights are."""
+    """Returns sizes that follow from the client's number, in exact integers where the weights are integers."""
     weights = [_WEIGHTS[quantity](k, clients) for k in range(1, clients + 1)]
     total = sum(weights)
     sizes = np.array([int(rows * weight // total) for weight in weights], dtype=np.int64)
@@ -99,7 +100,7 @@ def _by_number(quantity: str, clients: int, rows: int) -> Rows:
 
 
 def _no_rows(name: str, quantity: str, sizes: Rows, n: int) -> str:
-    """That a client would hold no rows, and the mend."""
+    """Returns the error message for a client without rows, with what to change."""
     clients, empty = len(sizes), np.flatnonzero(sizes < 1)
     mends = []
     if quantity in _WEIGHTS or clients > n:
@@ -113,10 +114,11 @@ def _no_rows(name: str, quantity: str, sizes: Rows, n: int) -> str:
 
 
 def _most_clients(quantity: str, n: int) -> int:
-    """The most clients of whom the first, who holds least, still holds one of n rows."""
+    """Finds the most clients for which the first, smallest one still gets one of n rows."""
     if quantity not in _WEIGHTS:
         return n
     low, high = 1, isqrt(2 * n) + 2  # 1 + 2 + ... + K <= n bounds K for the gentlest of these
+    # Bisection: the first client's rows only become fewer as clients become more.
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if _by_number(quantity, middle, n)[0] >= 1 else (low, middle)

@@ -1,4 +1,4 @@
-"""The table of data sets: each module of `sources/` ends with a `Source`, which stands here. Adding one adds a line."""
+"""The table of data sets. Each module of `sources/` ends with a `Source`, and adding one adds a line here."""
 
 from collections.abc import Mapping
 

@@ -1,7 +1,7 @@
-"""Which of a client's rows each local step uses.
+"""Draws which of a client's rows each local step uses.
 
-A schedule is an array of shape `[steps, width]` of positions within the client's own rows, 0 to n - 1; -1
-pads a step with fewer rows. It is drawn before any step is taken, so that no draw depends on scheduling.
+A schedule is an array of shape `[steps, width]` of positions within the client's own rows, 0 to n - 1. The value -1
+pads a step with fewer rows. A schedule is drawn before any step is taken, so that no draw depends on scheduling.
 """
 
 import math
@@ -18,17 +18,17 @@ PAD = -1
 
 
 def epochs(n: int, batch: int, epochs_count: int, rng: np.random.Generator) -> Rows2d:
-    """Whole passes over the rows, shuffled anew for each.
+    """Draws whole passes over the rows, shuffled anew for each pass.
 
     Args:
         n: the client's rows.
-        batch: rows in a step; n or more takes all rows in each step.
+        batch: rows in a step. From n on, every step takes all rows.
         epochs_count: passes.
         rng: the client's own stream for the round.
 
     Returns:
-        Shape `[epochs_count * ceil(n / batch), min(batch, n)]`. The last step of each pass holds the rows
-        that are left over, padded.
+        Shape `[epochs_count * ceil(n / batch), min(batch, n)]`. The last step of each pass has the rows that are left
+        over, padded.
 
     >>> epochs(5, 2, 1, np.random.default_rng(0)).shape
     (3, 2)
@@ -44,7 +44,7 @@ def epochs(n: int, batch: int, epochs_count: int, rng: np.random.Generator) -> R
 
 
 def steps(n: int, batch: int, steps_count: int, rng: np.random.Generator) -> Rows2d:
-    """The first `steps_count` steps of as many shuffled passes as they need.
+    """Draws the first `steps_count` steps of as many shuffled passes as they need.
 
     Arguments as `epochs`.
 
@@ -61,14 +61,14 @@ def steps(n: int, batch: int, steps_count: int, rng: np.random.Generator) -> Row
 
 
 def poisson(n: int, rate: float, steps_count: int, rng: np.random.Generator) -> Rows2d:
-    """Poisson sampling: each step takes each row independently with probability `rate`.
+    """Draws Poisson samples: each step takes each row independently with probability `rate`.
 
-    This is the sampling that amplification by subsampling assumes (Mironov, Talwar and Zhang 2019, "Renyi
-    Differential Privacy of the Sampled Gaussian Mechanism", definition 1). No batch is ever cut to a
-    capacity, which would void the accounting.
+    This is the sampling that amplification by subsampling assumes (Mironov, Talwar and Zhang 2019, "Renyi Differential
+    Privacy of the Sampled Gaussian Mechanism", definition 1). No batch is ever cut to a capacity, which would void the
+    accounting.
 
-    A step's number of rows is drawn from Binomial(n, rate) and then that many distinct rows uniformly: the
-    same law as one coin flip for each row, at the cost of the rows drawn instead of all n.
+    A step's number of rows is drawn from Binomial(n, rate), and then that many distinct rows uniformly. This is the
+    same distribution as one coin flip for each row, at the cost of the rows drawn instead of all n.
 
     Args:
         n: the client's rows.
@@ -77,8 +77,8 @@ def poisson(n: int, rate: float, steps_count: int, rng: np.random.Generator) -> 
         rng: the client's own stream for the round.
 
     Returns:
-        Shape `[steps_count, widest]`, each step's rows in ascending order and then padding. `widest` is the
-        largest batch drawn, at least 1: an empty batch is a row of padding.
+        Shape `[steps_count, widest]`, each step's rows in ascending order and then padding. `widest` is the largest
+        batch drawn, at least 1, so that an empty batch is a row of padding.
 
     >>> poisson(4, 1.0, 2, np.random.default_rng(0)).tolist()
     [[0, 1, 2, 3], [0, 1, 2, 3]]

@@ -1,4 +1,4 @@
-"""Cutting rows into clients' parts: what every partition is made of."""
+"""Cuts rows into clients' parts. Every partition is built from these functions."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ MAX_DRAWS = 100
 
 
 def apportion(rows: int, weights: Rows, rng: np.random.Generator) -> Rows:
-    """`rows` cut in proportion to `weights` by largest remainder, in exact integers; ties at random."""
+    """Splits `rows` in proportion to `weights` by largest remainder, in exact integers. Ties are broken at random."""
     sizes, remainder = np.divmod(weights * rows, weights.sum())
     order = rng.permutation(len(weights))
     left = rows - int(sizes.sum())
@@ -24,37 +24,37 @@ def apportion(rows: int, weights: Rows, rng: np.random.Generator) -> Rows:
 
 
 def owners(shares: ClientRows) -> Rows:
-    """The client of each entry of `shares.order`."""
+    """Returns the client of each entry of `shares.order`."""
     return np.repeat(np.arange(len(shares), dtype=np.int64), shares.sizes())
 
 
 def shares_of(owner: Rows, clients: int, names: tuple[str, ...] = ()) -> ClientRows:
-    """ClientRows from each row's client, `owner` of shape `[n]`."""
+    """Builds ClientRows from each row's client, `owner` of shape `[n]`."""
     offsets = np.zeros(clients + 1, dtype=np.int64)
     np.cumsum(np.bincount(owner, minlength=clients), out=offsets[1:])
     return ClientRows(np.argsort(owner, kind="stable"), offsets, names)
 
 
 def even_sizes(n: int, parts: int) -> Rows:
-    """n cut into parts that differ by at most one, the larger ones first."""
+    """Splits n into parts that differ by at most one, the larger ones first."""
     sizes = np.full(parts, n // parts, dtype=np.int64)
     sizes[: n % parts] += 1
     return sizes
 
 
 def cut(order: Rows, sizes: Rows) -> ClientRows:
-    """The rows in `order` cut into consecutive parts of `sizes`."""
+    """Cuts the rows in `order` into consecutive parts of `sizes`."""
     owner = np.empty(len(order), dtype=np.int64)
     owner[order] = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     return shares_of(owner, len(sizes))
 
 
 def by_label(table: Table) -> Rows:
-    """The rows sorted by label, ties in file order."""
+    """Returns the rows sorted by label, ties in file order."""
     return np.argsort(table.y.numpy(), kind="stable")
 
 
 def split_by_class(table: Table) -> list[Rows]:
-    """The rows of each class that occurs, by ascending label."""
+    """Returns the rows of each class that occurs, by ascending label."""
     _, counts = np.unique(table.y.numpy(), return_counts=True)
     return np.split(by_label(table), np.cumsum(counts)[:-1])

@@ -1,4 +1,4 @@
-"""What the columns of a table look like: numbers, categories, dates, ids. Guesses, for a person to check."""
+"""Guesses what the columns of a table are (numbers, categories, dates, ids), for a person to check."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -30,12 +30,12 @@ Kind = Literal["number", "category", "date", "id", "empty", "constant", "index",
 
 @dataclass(frozen=True)
 class GuessedColumn:
-    """A column and what it looks like.
+    """A column and the guess of its kind.
 
     Attributes:
         name: of the column.
         kind: what its values are.
-        values: those that occur, missing ones left out, in order of first occurrence.
+        values: those that occur, without missing ones, in order of first occurrence.
         bounds: least and largest value of a number.
         missing: rows without a value.
     """
@@ -48,7 +48,7 @@ class GuessedColumn:
 
     @property
     def sensitive(self) -> bool:
-        """Whether its name says that it tells groups of people apart."""
+        """Whether its name suggests that it distinguishes groups of people."""
         return self.kind == "category" and bool(_SENSITIVE.search(self.name)) and 2 <= len(self.values) <= 20
 
 
@@ -69,12 +69,12 @@ class GuessedTable:
     columns: tuple[GuessedColumn, ...]
 
     def column(self, name: str) -> GuessedColumn | None:
-        """The column of that name."""
+        """Returns the column of that name."""
         return next((column for column in self.columns if column.name == name), None)
 
 
 def guess_table(path: Path) -> GuessedTable:
-    """Reads a table and says what its columns look like.
+    """Reads a table and guesses the kinds of its columns.
 
     Raises:
         DataError: the file is missing, damaged or empty.
@@ -86,6 +86,7 @@ def guess_table(path: Path) -> GuessedTable:
             columns.append(GuessedColumn(name, "index"))
             continue
         try:
+            # One column at a time and as texts, so that one that cannot be read does not hide the others.
             frame = file.read([], [name], _MARKS)
         except DataError:
             if path.suffix != ".parquet":
@@ -100,7 +101,7 @@ def guess_table(path: Path) -> GuessedTable:
 
 
 def guess_label(table: GuessedTable) -> str | None:
-    """The column to predict: one that is called so, or else the last where it has few values; None where none has."""
+    """Guesses the label by its name, or takes the last column where it has few values. None where neither fits."""
     usable = [column for column in table.columns if column.kind in ("number", "category")]
     for name in _LABELS:
         found = [column.name for column in usable if column.name.lower() == name]
@@ -112,7 +113,7 @@ def guess_label(table: GuessedTable) -> str | None:
 
 
 def _opened(path: Path) -> tuple[str, TableFile]:
-    """The table, its fields apart by what makes most columns of its first line."""
+    """Opens the table with the delimiter that makes most columns of its first line."""
     if path.suffix == ".parquet":
         return ",", open_table(path)
     found: list[tuple[str, TableFile]] = []
@@ -124,6 +125,7 @@ def _opened(path: Path) -> tuple[str, TableFile]:
             problem = problem or error
     if not found and problem is not None:
         raise problem
+    # `max` takes the first of equals, so a comma goes before the others.
     return max(found, key=lambda each: len(each[1].names))
 
 
@@ -134,16 +136,20 @@ def _guess(name: str, column: Coded, rows: int) -> GuessedColumn:
     if len(values) < 2:
         return GuessedColumn(name, "constant" if values else "empty", values, None, missing)
     different = len(values) == rows - missing and len(values) >= _LEAST_DISTINCT
+    # Dates first: nearly all of them differ, which would make an id of the column.
     if all(map(_is_date, values)):
         return GuessedColumn(name, "date", values, None, missing)
     numbers = _numbers(values)
     if numbers is None:
+        # Free text: so many values, or more than half of the rows' values occur once or so.
         many = len(values) > _MOST_CATEGORIES or (len(values) > _LEAST_DISTINCT and 2 * len(values) > rows - missing)
         return GuessedColumn(name, "id" if different or many else "category", values, None, missing)
     coded = bool(_CODE_NAME.search(name))
+    # Numbers without a gap that all differ count the rows, in their order or shuffled.
     counted = bool((np.diff(numbers) == 1).all() or (np.diff(np.sort(numbers)) == 1).all())
     if different and (numbers % 1 == 0).all() and (coded or counted):
         return GuessedColumn(name, "id", values, None, missing)
+    # A postcode is made of digits but is no quantity.
     if coded or _has_zero_in_front(values):
         kind: Kind = "category" if len(values) <= _MOST_CATEGORIES else "id"
         return GuessedColumn(name, kind, values, None, missing)
@@ -161,7 +167,7 @@ def _is_date(value: str) -> bool:
 
 
 def _numbers(values: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.float64]] | None":
-    """The values as numbers; None where one is none, or not finite."""
+    """Returns the values as numbers. None where a value is no number, or not finite."""
     try:
         numbers = np.array([float(value) for value in values], dtype=np.float64)
     except ValueError:

@@ -1,1 +1,1 @@
-"""Where rows come from: one file a data set, each with a `load_*` function that returns a `DataSet`."""
+"""Sources of rows. Each data set is one file with a `load_*` function that returns a `DataSet`."""

@@ -1,8 +1,8 @@
 """`adult`: UCI's Adult census income data (Becker and Kohavi 1996), from adult.data and adult.test.
 
-Features are built from public constants only: the vocabularies and ranges of UCI's description
-(adult.names), never statistics of the training rows. Under differential privacy a mean, a maximum or the
-set of values that happen to occur would itself be a release of the training rows that nobody accounted for.
+Features are built from public constants only, the vocabularies and ranges of UCI's description (adult.names), never
+from statistics of the training rows. Under differential privacy a mean, a maximum or the set of values that happen to
+occur would itself be a release of the training rows that nobody accounted for.
 """
 
 import difflib
@@ -86,7 +86,7 @@ class Scale:
     logarithmic: bool = False
 
     def __call__(self, values: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scaled values, float32, of the same shape."""
+        """Returns the scaled values, float32, of the same shape."""
         if self.logarithmic:
             scaled = np.log1p(values) / np.log1p(self.high)
         else:
@@ -106,7 +106,7 @@ codes ages from 90 as 90, hours from 99 as 99 and amounts from 99,999 as 99,999.
 
 
 def feature_names(keep_protected: bool) -> tuple[str, ...]:
-    """What each column of `x` is: five numbers, then `column=value` for each value of each vocabulary.
+    """Names each column of `x`: five numbers, then `column=value` for each value of each vocabulary.
 
     >>> len(feature_names(keep_protected=False)), len(feature_names(keep_protected=True))
     (100, 107)
@@ -118,17 +118,17 @@ def feature_names(keep_protected: bool) -> tuple[str, ...]:
 
 
 def load_adult(settings: AdultData) -> DataSet:
-    """Adult: does a person earn more than 50,000 dollars a year?
+    """Loads Adult, where the label is whether a person earns more than 50,000 dollars a year.
 
-    `x` has shape `[n, 100]` (`[n, 107]` with `keep_protected`), float32 in [0, 1]; `feature_names` says what
-    each column is. Numbers are scaled by `SCALES`, categories one-hot over `VOCABULARIES`. A missing value
-    (`?`) of workclass, occupation or native-country has a column of its own; any value outside the
-    vocabulary or range is refused. fnlwgt, the census's sampling weight, is dropped. `y` is 1 for more than
-    50,000 dollars. `sex` and `race` are group columns, and features only with `keep_protected`.
+    `x` has shape `[n, 100]` (`[n, 107]` with `keep_protected`), float32 in [0, 1]. `feature_names` names each column.
+    Numbers are scaled by `SCALES`, categories one-hot over `VOCABULARIES`. A missing value (`?`) of workclass,
+    occupation or native-country has a column of its own. Any value outside the vocabulary or range is refused. fnlwgt,
+    the census's sampling weight, is dropped. `y` is 1 for more than 50,000 dollars. `sex` and `race` are group columns,
+    and features only with `keep_protected`.
 
     Raises:
-        DataError: a file is missing or unreadable, a line is not one of Adult's, or rows are
-            missing; it names file and line.
+        DataError: a file is missing or unreadable, a line is not one of Adult's, or rows are missing. The message names
+            file and line.
     """
     paths = find(ORIGIN, settings.path)
     train, test = (_table(paths[file], settings.keep_protected) for file in ORIGIN.files)
@@ -183,7 +183,7 @@ def _table(path: Path, keep_protected: bool) -> Table:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """Lines with their numbers, without blank ones and adult.test's opening comment."""
+    """Returns lines with their numbers, without blank ones and adult.test's opening comment."""
     try:
         text = read_bytes(path).decode("ascii")
     except UnicodeDecodeError as error:
@@ -193,7 +193,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 
 def _read(path: Path) -> dict[str, list[str]]:
-    """Column name to its values, one a person."""
+    """Returns column name to its values, one a person."""
     rows = []
     for number, line in _lines(path):
         fields = [field.strip() for field in line.split(",")]

@@ -1,4 +1,4 @@
-"""What a data set is to the rest: its section of a study, how it is loaded, and facts for people.
+"""What a data set is to other modules: its section of a study, its loader, and facts for people.
 
 A data set's module in `sources/` ends with one `Source` value, and `accord.data.registry` lists it. Nothing else in
 this room names data sets one by one.
@@ -30,7 +30,7 @@ class Facts:
         groups: the group columns it comes with.
         get: how to get it, where it is in no files that Accord looks for.
         origin: its files, where it has some.
-        published: SHA-256 of those files, unpacked, as they were first published; of those where it is known.
+        published: SHA-256 of those files, unpacked, as they were first published, where that is known.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Facts:
     published: Mapping[str, str] = field(default_factory=dict)
 
     def how_to_get(self) -> str:
-        """One line: how to get it."""
+        """Returns one line on how to get it."""
         return self.get if self.origin is None else how_to_get(self.origin)
 
 

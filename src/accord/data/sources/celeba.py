@@ -22,14 +22,14 @@ CROP = 178
 
 
 def load_celeba(settings: CelebaData) -> DataSet:
-    """CelebA's images with one attribute to predict.
+    """Loads CelebA's images with one attribute to predict.
 
-    `x` has shape `[n, 3, image_size, image_size]`, uint8, which `Table` works on as `pixel / 255`: the centre
+    `x` has shape `[n, 3, image_size, image_size]`, uint8, which `Table` uses as `pixel / 255`. Each image is the centre
     square of 178x178, scaled bilinearly. `y` is 1 where the face has the target. Each of `settings.groups` is a group
-    column. The cut into training and test rows is `celeba_files.split`'s.
+    column. The cut into training and test rows is that of `celeba_files.split`.
 
     Raises:
-        DataError: a file or image is missing or damaged; see `read_attributes`, `split` and `load_pixels`.
+        DataError: a file or image is missing or damaged, see `read_attributes`, `split` and `load_pixels`.
     """
     attributes, train, test = _listed(settings)
     names = [attributes.names[row] for row in (*train, *test)]
@@ -49,10 +49,10 @@ def load_celeba(settings: CelebaData) -> DataSet:
 
 
 def count_celeba(settings: CelebaData) -> tuple[int, int]:
-    """How many training and test images there are; they are looked for, but not decoded.
+    """Counts training and test images. Their files must exist but are not decoded.
 
     Raises:
-        DataError: as `load_celeba`, but for broken images.
+        DataError: as `load_celeba`, except for broken images.
     """
     attributes, train, test = _listed(settings)
     present(_folder(settings, attributes), [attributes.names[row] for row in (*train, *test)])

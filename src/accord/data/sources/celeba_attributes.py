@@ -16,14 +16,14 @@ ORIGIN = Origin("celeba-attributes", (celeba_files.ATTRIBUTES_FILE,), celeba_fil
 
 
 def load_celeba_attributes(settings: CelebaAttributesData) -> DataSet:
-    """CelebA's attributes as a table.
+    """Loads CelebA's attributes as a table.
 
-    `x` has shape `[n, features]`, float32: 1 where a face has the attribute, -1 where not, as in the file; the
-    columns are `settings.feature_names()`. `y` is 1 where the face has the target. Each of `settings.groups` is a
-    group column. The cut into training and test rows is `celeba_files.split`'s.
+    `x` has shape `[n, features]`, float32, with 1 where a face has the attribute and -1 where not, as in the file. The
+    columns are `settings.feature_names()`. `y` is 1 where the face has the target. Each of `settings.groups` is a group
+    column. The cut into training and test rows is that of `celeba_files.split`.
 
     Raises:
-        DataError: the file is missing or damaged, or rows are missing; see `read_attributes` and `split`.
+        DataError: the file is missing or damaged, or rows are missing, see `read_attributes` and `split`.
     """
     path = find(ORIGIN, settings.path)[celeba_files.ATTRIBUTES_FILE]
     attributes = celeba_files.read_attributes(path)

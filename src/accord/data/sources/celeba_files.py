@@ -1,8 +1,8 @@
-"""The text files of CelebA (Liu, Luo, Wang and Tang 2015): list_attr_celeba.txt and list_eval_partition.txt.
+"""Reads the text files of CelebA (Liu, Luo, Wang and Tang 2015), list_attr_celeba.txt and list_eval_partition.txt.
 
-list_attr_celeba.txt holds the number of images, the 40 attributes' names, then a line an image: its name and 40
-values, 1 or -1. list_eval_partition.txt holds a line an image: its name and 0 (training), 1 (validation) or 2
-(test). 8 million values are read, so lines are not taken apart one by one: see `_fields`.
+list_attr_celeba.txt has the number of images, the 40 attributes' names, and then one line per image with its name and
+40 values, 1 or -1. list_eval_partition.txt has one line per image with its name and 0 (training), 1 (validation) or 2
+(test). 8 million values are read, so lines are not split one by one, see `_fields`.
 """
 
 from collections import Counter
@@ -33,7 +33,7 @@ _SPACE = ord(" ")  # what is not above it in ASCII separates fields: space, tab,
 
 @dataclass(frozen=True)
 class Attributes:
-    """What list_attr_celeba.txt holds.
+    """The content of list_attr_celeba.txt.
 
     Attributes:
         path: of the file.
@@ -46,12 +46,12 @@ class Attributes:
     values: NDArray[np.bool_]
 
     def has(self, attribute: str) -> NDArray[np.bool_]:
-        """Which images have the attribute, shape `[n]`."""
+        """Tells which images have the attribute, shape `[n]`."""
         return self.values[:, CELEBA_ATTRIBUTES.index(attribute)]
 
 
 def label_names(attribute: str) -> tuple[str, str]:
-    """What an attribute's 0 and 1 mean.
+    """Returns what an attribute's 0 and 1 mean.
 
     >>> label_names("Smiling")
     ('not Smiling', 'Smiling')
@@ -60,7 +60,7 @@ def label_names(attribute: str) -> tuple[str, str]:
 
 
 def group_columns(attributes: Attributes, rows: Rows, groups: Sequence[str]) -> dict[str, GroupColumn]:
-    """The sensitive columns of some rows, 0 without and 1 with the attribute."""
+    """Returns the sensitive columns of some rows, 0 without and 1 with the attribute."""
     return {name: GroupColumn(attributes.has(name)[rows].astype(np.int64), label_names(name)) for name in groups}
 
 
@@ -68,8 +68,9 @@ def read_attributes(path: Path) -> Attributes:
     """Reads list_attr_celeba.txt.
 
     Raises:
-        DataError: unreadable or damaged; the attributes named are not CelebA's 40; a line has not an image's name
-            and 40 values, each 1 or -1; an image is listed twice; the first line promises another number of images.
+        DataError: the file is unreadable or damaged, the attributes named are not CelebA's 40, a line does not have an
+            image's name and 40 values, each 1 or -1, an image is listed twice, or the first line promises another
+            number of images.
     """
     count, header, body = [*read_bytes(path).split(b"\n", 2), b"", b""][:3]
     first_line = 3
@@ -99,14 +100,14 @@ def read_attributes(path: Path) -> Attributes:
 
 
 def split(attributes: Attributes, settings: CelebaSection) -> tuple[Rows, Rows]:
-    """Training and test rows: by list_eval_partition.txt beside the attributes, else by the published split.
+    """Splits training and test rows by list_eval_partition.txt beside the attributes, else by the published split.
 
     Returns:
-        Row numbers into `attributes`, in the file's order; `train_rows` and `test_rows` keep the first so many.
+        Row numbers into `attributes`, in the file's order. `train_rows` and `test_rows` keep the first so many.
 
     Raises:
-        DataError: no partition file, and the images are not all of CelebA's; the partition file is damaged or lacks
-            an image; a part has fewer rows than asked for, or none.
+        DataError: there is no partition file and the images are not all of CelebA's, the partition file is damaged or
+            lacks an image, or a part has fewer rows than asked for, or none.
     """
     beside = [attributes.path.with_name(name) for name in (PARTITION_FILE, f"{PARTITION_FILE}.gz")]
     found = next((path for path in beside if path.is_file()), None)
@@ -128,7 +129,7 @@ def _first_rows(rows: Rows, most: int | None, setting: str, source: Path) -> Row
 
 
 def _published_parts(attributes: Attributes) -> NDArray[np.int64]:
-    """0, 1 or 2 for each image, by its number."""
+    """Returns 0, 1 or 2 for each image, by its number."""
     if sorted(attributes.names) != [f"{number:06d}.jpg" for number in range(1, IMAGES + 1)]:
         raise DataError(
             f"{attributes.path}: lists {len(attributes.names):,} images, not CelebA's {IMAGES:,}, so which are for "
@@ -139,7 +140,7 @@ def _published_parts(attributes: Attributes) -> NDArray[np.int64]:
 
 
 def _read_parts(path: Path, attributes: Attributes) -> NDArray[np.int64]:
-    """0, 1 or 2 for each image of `attributes`, from list_eval_partition.txt."""
+    """Returns 0, 1 or 2 for each image of `attributes`, from list_eval_partition.txt."""
     text, starts = _fields(path, read_bytes(path), 2, 1)
     names = _names(path, text, starts[:, 0], 1)
     values = starts[:, 1]
@@ -161,11 +162,11 @@ def _read_parts(path: Path, attributes: Attributes) -> NDArray[np.int64]:
 
 
 def _fields(path: Path, body: bytes, columns: int, first_line: int) -> tuple[NDArray[np.uint8], Rows]:
-    """Where the fields of a text stand: lines of `columns` fields each, separated by blanks; empty lines are left out.
+    """Finds the fields of a text, in lines of `columns` fields each, separated by blanks. Empty lines are left out.
 
     Returns:
-        The text as bytes with line ends on either side (two behind: where a field starts, two bytes more may be
-        read), and where each field starts in it, shape `[n, columns]`.
+        The text as bytes, and where each field starts in it, shape `[n, columns]`. The text has one line end added in
+        front and two behind, since from where a field starts two bytes more may be read.
     """
     text = np.frombuffer(b"\n" + body + b"\n\n", np.uint8)
     blank = text <= _SPACE

@@ -26,11 +26,11 @@ _INT64 = np.iinfo(np.int64)
 def load_custom(settings: CustomData) -> DataSet:
     """Calls the user's function with `settings.settings` as keyword arguments and checks what it returns.
 
-    The function returns `(x_train, y_train, x_test, y_test)`, or a dict with those keys and, if it likes,
-    `groups_train` and `groups_test` (column name to one label or whole number a row) and `class_names`.
-    Arrays may be torch tensors or numpy arrays: `x` of shape `[n, ...]`, finite floating point, or of shape
-    `[n, length]`, int64 tokens from 0 for an embedding; `y` of shape `[n]`, whole numbers from 0, or finite
-    floating-point numbers to predict. Without `class_names`, labels are named by their numbers.
+    The function returns `(x_train, y_train, x_test, y_test)`, or a dict with those keys. The dict may also have
+    `groups_train` and `groups_test` (column name to one label or whole number a row) and `class_names`. Arrays may be
+    torch tensors or numpy arrays. `x` has shape `[n, ...]` and is finite floating point, or has shape `[n, length]` and
+    is int64 tokens from 0 for an embedding. `y` has shape `[n]`, with whole numbers from 0, or finite floating-point
+    numbers to predict. Without `class_names`, labels are named by their numbers.
 
     Raises:
         StudyError: the function is not found.
@@ -51,11 +51,11 @@ def load_custom(settings: CustomData) -> DataSet:
 
 
 def checked(parts: Mapping[str, Any], where: str, name: str, about: str) -> DataSet:
-    """The data set that arrays and group columns make, every one of them checked.
+    """Builds the data set from arrays and group columns, and checks every one of them.
 
     Args:
         parts: `x_train`, `y_train`, `x_test` and `y_test`, and perhaps `groups_train`, `groups_test`, `class_names`.
-        where: what messages begin with.
+        where: the start of every message.
         name: of the data set.
         about: what it is.
 
@@ -243,7 +243,7 @@ def _groups(parts: Mapping[str, Any], y: Mapping[str, Tensor], where: str) -> di
 
 
 def _column(value: Any, rows: int, where: str) -> NDArray[Any]:
-    """One value a row: an array of whole numbers or of text."""
+    """Returns one value a row, as an array of whole numbers or of text."""
     if np.shape(value) != (rows,):
         raise DataError(f"{where} has shape {list(np.shape(value))}, expected one value for each of the {rows} rows")
     array = one_column(value, where)

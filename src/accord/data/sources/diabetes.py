@@ -1,7 +1,7 @@
 """`diabetes`: scikit-learn's bundled diabetes patients (Efron, Hastie, Johnstone and Tibshirani 2004), 442 rows.
 
-What a row is scaled by are ranges that adults' measurements can be expected in, fixed here. They were not read off
-these rows, as scikit-learn's own scaled columns are: under privacy that would be a release nobody accounted for.
+Rows are scaled by ranges that adults' measurements can be expected in, fixed here. These ranges were not read off the
+rows, as scikit-learn's own scaled columns are. Under privacy that would be a release nobody accounted for.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ _ABOUT = (
 
 
 def load_diabetes(settings: DiabetesData) -> DataSet:
-    """The patients, cut once and for all into training and test rows.
+    """Loads the patients, with a fixed cut into training and test rows.
 
     `x` has shape `[n, 9]` (with `keep_protected` 10, sex as -1 or 1 last), float32, the columns of `RANGES` in order.
     `y` is the progression, 25 to 346, or what `target_range` makes of it. The cut is stratified by sex and depends on

@@ -16,15 +16,14 @@ _ABOUT = (
 
 
 def load_digits(settings: DigitsData) -> DataSet:
-    """The digits, cut once and for all into training and test rows.
+    """Loads the digits, with a fixed cut into training and test rows.
 
-    `x` has shape `[n, 1, 8, 8]`, float32, pixels divided by 16 so that they lie in [0, 1]. The cut is
-    stratified by label and depends on `test_fraction` only, never on the study's seed. Both parts keep the
-    order of the file.
+    `x` has shape `[n, 1, 8, 8]`, float32, pixels divided by 16 so that they are in [0, 1]. The cut is stratified by
+    label and depends on `test_fraction` only, never on the study's seed. Both parts keep the order of the file.
 
-    The group column `stroke` says how much ink an image holds: `heavy` above, `light` at or below the
-    median over the training rows of the sum of an image's 64 pixels (each 0 to 16). With the default
-    `test_fraction` that threshold is 313.
+    The group column `stroke` tells how much ink an image has, which is the sum of its 64 pixels (each 0 to 16). `heavy`
+    is above the median of that sum over the training rows, `light` at or below it. With the default `test_fraction`
+    that threshold is 313.
 
     Raises:
         DataError: `test_fraction` leaves a part without a row of each class.

@@ -1,8 +1,8 @@
-"""`mnist` (LeCun et al. 1998) and `fashion-mnist` (Xiao et al. 2017), read from their four idx files.
+"""Reads `mnist` (LeCun et al. 1998) and `fashion-mnist` (Xiao et al. 2017) from their four idx files.
 
-An idx file is a header of big-endian 32-bit numbers and then the values: the first number is the magic,
-2051 (0x803) for images, which are followed by their number, height and width, and 2049 (0x801) for labels,
-which are followed by their number. Values are unsigned bytes.
+An idx file is a header of big-endian 32-bit numbers and then the values, which are unsigned bytes. The first number is
+the magic. It is 2051 (0x803) for images, followed by their number, height and width, and 2049 (0x801) for labels,
+followed by their number.
 """
 
 import hashlib
@@ -90,7 +90,7 @@ MNIST_ORIGIN, FASHION_ORIGIN = _MNIST.origin, _FASHION.origin
 
 
 def load_mnist(settings: MnistData) -> DataSet:
-    """MNIST; see `_load` for shapes, the group column `stroke` and errors.
+    """Loads MNIST, see `_load` for shapes, the group column `stroke` and errors.
 
     The `stroke` threshold of the original files is an ink of 25,467 of at most 199,920.
     """
@@ -98,7 +98,7 @@ def load_mnist(settings: MnistData) -> DataSet:
 
 
 def load_fashion_mnist(settings: FashionMnistData) -> DataSet:
-    """Fashion-MNIST; see `_load` for shapes, the group column `stroke` and errors.
+    """Loads Fashion-MNIST, see `_load` for shapes, the group column `stroke` and errors.
 
     The `stroke` threshold of the original files is an ink of 54,352.5 of at most 199,920.
     """
@@ -108,13 +108,14 @@ def load_fashion_mnist(settings: FashionMnistData) -> DataSet:
 def _load(settings: ImageData, images: _Images) -> DataSet:
     """Reads and checks the four files.
 
-    `x` has shape `[n, 1, 28, 28]`, float32: `(pixel / 255 - mean) / std`. The group column `stroke` is
-    `heavy` where the sum of an image's raw pixels is above the median of that sum over all training images
-    in the file, else `light`; keeping fewer rows by `train_rows` does not move the threshold.
+    `x` has shape `[n, 1, 28, 28]`, float32, with values `(pixel / 255 - mean) / std`. The group column `stroke` is
+    `heavy` where the sum of an image's raw pixels is above the median of that sum over all training images in the file,
+    else `light`. Keeping fewer rows by `train_rows` does not move the threshold.
 
     Raises:
-        DataError: a file is missing, unreadable, truncated or padded, of the wrong kind or shape, holds
-            labels above 9 or another data set's; image and label counts differ; fewer rows than asked for.
+        DataError: a file is missing, unreadable, truncated or padded, is of the wrong kind or shape, or has labels
+            above 9 or those of another data set. Or image and label counts differ, or there are fewer rows than asked
+            for.
     """
     name = images.origin.name
     paths = find(images.origin, settings.path)
@@ -137,7 +138,7 @@ def _load(settings: ImageData, images: _Images) -> DataSet:
 def _read_part(
     name: str, paths: dict[str, Path], part: str, most_rows: int | None, setting: str
 ) -> tuple[Bytes, Bytes]:
-    """All images `[n, 28, 28]` and labels `[n]` of one part, checked against each other."""
+    """Reads all images `[n, 28, 28]` and labels `[n]` of one part, and checks them against each other."""
     images_path, labels_path = paths[f"{part}-images-idx3-ubyte"], paths[f"{part}-labels-idx1-ubyte"]
     images, labels = read_images(images_path), read_labels(labels_path)
     if len(images) != len(labels):
@@ -163,10 +164,10 @@ def _read_part(
 
 
 def read_images(path: Path) -> Bytes:
-    """The images of an idx file, shape `[n, 28, 28]`.
+    """Reads the images of an idx file, shape `[n, 28, 28]`.
 
     Raises:
-        DataError: as `load_mnist`.
+        DataError: as `_load`.
     """
     images = _read_idx(path, _IMAGES)
     if images.shape[1:] != (_SIDE, _SIDE):
@@ -176,10 +177,10 @@ def read_images(path: Path) -> Bytes:
 
 
 def read_labels(path: Path) -> Bytes:
-    """The labels of an idx file, shape `[n]`, each 0 to 9.
+    """Reads the labels of an idx file, shape `[n]`, each 0 to 9.
 
     Raises:
-        DataError: as `load_mnist`.
+        DataError: as `_load`.
     """
     labels = _read_idx(path, _LABELS)
     if labels.max() > 9:

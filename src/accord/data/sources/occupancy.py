@@ -46,15 +46,17 @@ Minute = tuple[datetime, list[float], int]
 
 
 def load_occupancy(settings: OccupancyData) -> DataSet:
-    """Occupancy Detection, minute by minute.
+    """Loads Occupancy Detection, minute by minute.
 
-    `x` has shape `[n, 5]`, float32: temperature, humidity, light, CO2 and humidity ratio, each scaled so that the
-    ends of its range in `settings` become 0 and 1; a measurement outside its range lies outside [0, 1]. `y` is 1
+    `x` has shape `[n, 5]`, float32, with temperature, humidity, light, CO2 and humidity ratio. Each is scaled so that
+    the ends of its range in `settings` become 0 and 1. A measurement outside its range is outside [0, 1]. `y` is 1
     where the room is occupied. The group columns are `hour`, the quarter of the day, and `day`, weekday or weekend.
-    Training rows are datatraining.txt's; test rows are datatest.txt's, datatest2.txt's, or both in this order.
+    Training rows are those of datatraining.txt. Test rows are those of datatest.txt, of datatest2.txt, or of both in
+    this order.
 
     Raises:
-        DataError: a file is missing, unreadable or truncated, or a line is not one of UCI's; it names file and line.
+        DataError: a file is missing, unreadable or truncated, or a line is not one of UCI's. The message names file and
+            line.
     """
     paths = find(ORIGIN, settings.path)
     ranges = np.array([settings.temperature, settings.humidity, settings.light, settings.co2, settings.humidity_ratio])
@@ -93,7 +95,7 @@ def _read(path: Path, expected: int) -> list[Minute]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Numbers and fields of the lines below the header, without blank ones."""
+    """Yields numbers and fields of the lines below the header, without blank ones."""
     try:
         lines = read_bytes(path).decode("ascii").splitlines()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""A small corpus: sentences of a probabilistic grammar, by speakers with words and spelling of their own.
+"""Generates a small corpus of sentences of a probabilistic grammar, by speakers with their own words and spelling.
 
 It is the same in every study (its draws come from `stream(0, "text")`), so that figures on it can be compared.
 """
@@ -38,11 +38,11 @@ _EVENNESS = 0.5
 
 
 def speakers(count: int, sentences: int) -> dict[str, str]:
-    """Speaker to text: sentences one a line, with that speaker's frequencies of rules and words, and dialect.
+    """Returns each speaker's text, one sentence a line, in the speaker's dialect and frequencies of rules and words.
 
     Args:
-        count: how many speakers; each is the same however many there are.
-        sentences: of each speaker; fewer are the beginning of more.
+        count: how many speakers. Each is the same however many there are.
+        sentences: of each speaker. Fewer are the beginning of more.
 
     >>> print(speakers(2, 2)["speaker-1"], end="")
     Our neighbour sells de broken clock.

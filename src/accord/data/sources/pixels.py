@@ -1,9 +1,10 @@
-"""Images of a folder as one array of bytes, decoded by several threads and kept in the user's cache.
+"""Loads images of a folder as one array of bytes, decoded by several threads and cached on disk.
 
-The cache holds a file an (images, crop, size), called `IMAGES-STATE-CONTENT.npy`: three digests, of what was asked
-for (folder, names, crop and size), of the images' sizes and times of change, and of the pixels. So a file whose
-images have changed since, or that is damaged, is told from a good one, and decoded anew. It is written beside its
-place and moved into it, and mapped into memory, not read: an epoch over a part of it costs no more than that part.
+The user's cache has one file per (images, crop, size), called `IMAGES-STATE-CONTENT.npy`. The three parts are digests
+of what was asked for (folder, names, crop and size), of the images' sizes and times of change, and of the pixels. A
+file that is damaged, or whose images have changed since, is therefore recognised and decoded anew. A file is written
+under a temporary name in the same folder and then renamed. It is mapped into memory, not read, so that an epoch over a
+part of it costs no more than that part.
 """
 
 import hashlib
@@ -52,10 +53,10 @@ class Crop:
 
 
 def present(folder: Path, names: Sequence[str]) -> list[tuple[int, int]]:
-    """Size in bytes and time of change (in nanoseconds) of each image; all are there.
+    """Returns the size in bytes and the time of change (in nanoseconds) of each image, all of which must exist.
 
     Raises:
-        DataError: the folder cannot be read, or lacks an image; it names the first.
+        DataError: the folder cannot be read, or lacks an image. The message names the first.
     """
     try:
         with os.scandir(folder) as entries:
@@ -73,10 +74,10 @@ def present(folder: Path, names: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def load_pixels(folder: Path, names: Sequence[str], crop: Crop) -> Bytes:
-    """The images' pixels, red, green and blue; shape `[n, 3, size, size]`.
+    """Returns the images' pixels, red, green and blue, with shape `[n, 3, size, size]`.
 
-    The square is cut as torchvision's `CenterCrop` cuts it and scaled by Pillow's bilinear filter, which averages
-    where it shrinks: what `Resize` does. Decoded images are kept in the user's cache.
+    The square is cut as torchvision's `CenterCrop` cuts it and scaled by Pillow's bilinear filter, which averages where
+    it shrinks, as `Resize` does. Decoded images are stored in the user's cache.
 
     Raises:
         DataError: an image is missing, broken or smaller than the crop, or the cache cannot be written.
@@ -98,7 +99,7 @@ def load_pixels(folder: Path, names: Sequence[str], crop: Crop) -> Bytes:
 
 
 def _clear(cache: Path, wanted: str, made: Path) -> None:
-    """Removes what images that have changed since left behind, and what a killed process did."""
+    """Removes files that changed images or a killed process left behind."""
     for stale in cache.glob(f"{wanted}-*"):
         with suppress(FileNotFoundError):  # another process clears too
             idle = time.time() - stale.stat().st_mtime
@@ -111,7 +112,7 @@ def _digest(value: object) -> str:
 
 
 def _opened(path: Path, shape: tuple[int, ...]) -> Bytes | None:
-    """The pixels of a cache file, mapped into memory; None where it is damaged."""
+    """Maps the pixels of a cache file into memory. None where it is damaged."""
     try:
         # Copy on write: a tensor wants memory that may be written, the file is not changed by it.
         pixels: Bytes = np.load(path, mmap_mode="c", allow_pickle=False)
@@ -124,7 +125,7 @@ def _opened(path: Path, shape: tuple[int, ...]) -> Bytes | None:
 
 
 def _write(cache: Path, name: str, shape: tuple[int, ...], decoded: Callable[[], Iterator[Bytes]]) -> Path:
-    """Writes a cache file as the pixels come; the file is there whole or not at all."""
+    """Writes a cache file as the pixels come. The file appears whole or not at all."""
     digest = hashlib.blake2b(digest_size=16)
     unfinished: Path | None = None
     try:
@@ -155,7 +156,10 @@ def _header(file: IO[bytes], shape: tuple[int, ...]) -> None:
 
 
 def _decoded(folder: Path, names: Sequence[str], crop: Crop) -> Iterator[Bytes]:
-    """The images' pixels in order, some at a time. Threads do: Pillow decodes and scales outside Python's lock."""
+    """Yields the images' pixels in order, some at a time.
+
+    Threads decode them, since Pillow decodes and scales outside Python's lock.
+    """
     paths = [folder / name for name in names]
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
@@ -166,10 +170,10 @@ def _decoded(folder: Path, names: Sequence[str], crop: Crop) -> Iterator[Bytes]:
 
 
 def decode(path: Path, crop: Crop) -> Bytes:
-    """One image's crop, shape `[3, size, size]`.
+    """Returns one image's crop, shape `[3, size, size]`.
 
     Raises:
-        DataError: Pillow is not installed; the image is missing, broken, or smaller than the crop.
+        DataError: Pillow is not installed, or the image is missing, broken, or smaller than the crop.
     """
     try:
         from PIL import Image

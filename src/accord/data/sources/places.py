@@ -1,9 +1,9 @@
-"""Where a data set's files are looked for, and what to say when they are not there.
+"""Finds a data set's files, and says how to get them when they are not found.
 
-In this order: the folder the study names, `$ACCORD_DATA/<name>/`, `$ACCORD_DATA` itself, the folder of
-Debian's package where there is one, the user's cache (`$XDG_CACHE_HOME` or `~/.cache`, then
-`accord/<name>/`). The first folder that holds every file is taken; files are never mixed from two folders.
-Each file may be gzipped or not.
+Where the study names a folder, only that one is searched. Otherwise folders are tried in this order:
+`$ACCORD_DATA/<name>/`, `$ACCORD_DATA` itself, the folder of Debian's package where there is one, and the user's cache
+(`$XDG_CACHE_HOME` or `~/.cache`, then `accord/<name>/`). The first folder that has every file is used, so files are
+never mixed from two folders. Each file may be gzipped or not.
 """
 
 import gzip
@@ -19,10 +19,10 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class Origin:
-    """A data set kept in files.
+    """The files of a data set and where to get them.
 
     Attributes:
-        name: as in the study file; also the folder's name.
+        name: as in the study file. It is also the folder's name.
         files: the files' names without `.gz`.
         page: the public page to download them from.
         debian_package: Debian's package with the same files, if any.
@@ -37,7 +37,7 @@ class Origin:
 
 
 def usual_folders(origin: Origin) -> list[Path]:
-    """The folders looked in when the study names none, in order."""
+    """Returns the folders searched when the study names none, in order."""
     folders = []
     if shared := os.environ.get("ACCORD_DATA"):
         folders += [Path(shared).expanduser() / origin.name, Path(shared).expanduser()]
@@ -47,22 +47,22 @@ def usual_folders(origin: Origin) -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """The user's cache of Accord: `$XDG_CACHE_HOME/accord` or `~/.cache/accord`."""
+    """Returns the user's cache of Accord, `$XDG_CACHE_HOME/accord` or `~/.cache/accord`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "accord"
 
 
 def find(origin: Origin, path: str | None) -> dict[str, Path]:
-    """The data set's files, all from one folder.
+    """Finds the data set's files, all in one folder.
 
     Args:
         origin: which files.
-        path: the study's `data.path`; null looks in the usual folders.
+        path: the study's `data.path`. None looks in the usual folders.
 
     Returns:
-        Name without `.gz` to the file found; a plain file goes before a gzipped one.
+        Name without `.gz` to the file found. A plain file is preferred to a gzipped one.
 
     Raises:
-        DataError: a file is missing; the message says how to get it and where to put it.
+        DataError: a file is missing. The message says how to get it and where to put it.
     """
     if path is not None:
         folder = Path(path).expanduser()
@@ -84,7 +84,7 @@ def find(origin: Origin, path: str | None) -> dict[str, Path]:
 
 
 def how_to_get(origin: Origin) -> str:
-    """One line: which files, from where, and where to put them."""
+    """Returns one line on which files to get, from where, and where to put them."""
     packaged = f"or run `apt install {origin.debian_package}`, " if origin.debian_package else ""
     return (
         f"get {', '.join(origin.files)} (.gz or not) from {origin.page} and put them in "
@@ -115,7 +115,7 @@ def _is_file(path: Path) -> bool:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content, unpacked where it is gzipped (told by its first two bytes, not by its name).
+    """Returns the file's content, unpacked where its first two bytes (not its name) say that it is gzipped.
 
     Raises:
         DataError: the file cannot be read, or is a damaged or truncated gzip file.

@@ -1,4 +1,4 @@
-"""The group column `stroke` of image data: light or heavy, by how much ink an image holds."""
+"""The group column `stroke` of image data, light or heavy by the amount of ink in an image."""
 
 from typing import Any
 
@@ -18,8 +18,8 @@ def stroke_groups(train: NDArray[np.integer[Any]], test: NDArray[np.integer[Any]
         test: raw pixels of the test images, shape `[m, ...]`.
 
     Returns:
-        The column for the training rows and for the test rows: `heavy` where the sum of an image's pixels
-        is above the median of that sum over the training images, else `light`.
+        The column for the training rows and for the test rows. It is `heavy` where the sum of an image's pixels is
+        above the median of that sum over the training images, else `light`.
 
     >>> train, test = stroke_groups(np.array([[1, 1], [2, 2], [9, 9]]), np.array([[0, 5], [4, 0]]))
     >>> train.codes.tolist(), test.codes.tolist()

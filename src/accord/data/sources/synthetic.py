@@ -10,16 +10,17 @@ from accord.data.sources.base import Facts, Source
 
 
 def load_synthetic(settings: SyntheticData, seed: int) -> DataSet:
-    """Rows `x = mean[y] + noise` with standard normal noise, drawn from `stream(seed, "data")`.
+    """Draws rows `x = mean[y] + noise` with standard normal noise, from `stream(seed, "data")`.
 
-    Each class's mean points in a random direction at distance `separation` from the origin. Labels are
-    uniform over the classes; the column `group` is uniform over its values and independent of everything
-    else, so that a gap between groups seen here is chance. `x` has shape `[n, features]`, float32.
+    Each class's mean points in a random direction at distance `separation` from the origin. Labels are uniform over the
+    classes. The column `group` is uniform over its values and independent of everything else, so that a gap between
+    groups seen here is chance. `x` has shape `[n, features]`, float32.
 
-    With `target_kind: number`, instead: `y = w x + b + noise`, all of `x`, `b` and the noise standard normal, `w` of
-    length `separation` in a random direction; `y` is float32. The best predictor has a mean squared error of 1.
+    With `target_kind: number`, rows are `y = w x + b + noise` instead. All of `x`, `b` and the noise are standard
+    normal, and `w` has length `separation` and a random direction. `y` is float32. The best predictor has a mean
+    squared error of 1.
 
-    The test rows are drawn first: the same seed gives the same test rows whatever `train_rows` is.
+    The test rows are drawn first, so the same seed gives the same test rows whatever `train_rows` is.
     """
     if settings.target_kind == "number":
         return _linear(settings, seed)

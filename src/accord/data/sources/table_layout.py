@@ -1,4 +1,4 @@
-"""Which column of a table is what, by what a study says of it."""
+"""Decides the role of each column of a table from the study's settings."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from accord.core.errors import StudyError
 
 @dataclass(frozen=True)
 class Layout:
-    """Which column is what."""
+    """The role of each column."""
 
     target: str
     regression: bool  # whether the target is a number
@@ -21,11 +21,11 @@ class Layout:
     dates: tuple[str, ...] = ()  # features, between the two
 
     def read_as_numbers(self) -> list[str]:
-        """The columns to read as numbers."""
+        """Returns the columns to read as numbers."""
         return [*dict.fromkeys([*([self.target] if self.regression else []), *self.numbers, *self.bins])]
 
     def read_as_texts(self) -> list[str]:
-        """The columns to read as texts."""
+        """Returns the columns to read as texts."""
         target = [] if self.regression else [self.target]
         return [
             *dict.fromkeys(
@@ -35,10 +35,10 @@ class Layout:
 
 
 def layout_of(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> Layout:
-    """Sorts the columns by what they are; the index of a frame is a feature only where the study names it.
+    """Sorts the columns by role. The index of a frame is a feature only where the study names it.
 
     Raises:
-        StudyError: a column is not there, or is two things that do not go together.
+        StudyError: a column is missing, or has two roles that do not go together.
     """
     named: list[tuple[str, Iterable[str]]] = [
         ("target", [settings.target]),
@@ -79,7 +79,7 @@ def layout_of(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> 
 
 
 def nearest_column(word: str, known: Iterable[str]) -> str:
-    """The column that was meant, and those there are.
+    """Returns a hint at the column meant, and the columns there are.
 
     >>> nearest_column("agee", ["age", "sex"])
     "; did you mean 'age'? (it has: age, sex)"

@@ -1,4 +1,4 @@
-"""Targets that are numbers: as they are, or scaled by a range that the study declares; nothing is read off the rows."""
+"""Numeric targets, unchanged or scaled by a range that the study declares. Nothing is read off the rows."""
 
 from collections.abc import Callable
 
@@ -14,13 +14,13 @@ Range = tuple[float, ...]
 def scaled_target(
     values: NDArray[np.float64], bounds: Range | None, rows: Rows, place: Callable[[int], str]
 ) -> NDArray[np.float32]:
-    """Numbers to predict, `[low, high]` mapped to [0, 1]; as they are where there is no range.
+    """Maps numbers to predict from `[low, high]` to [0, 1], or leaves them unchanged where there is no range.
 
     Args:
         values: shape `[n]`.
         bounds: low and high.
-        rows: which of them are used; only these are checked.
-        place: says of a row where it stands and what its number is called.
+        rows: which of them are used. Only these are checked.
+        place: maps a row to its place in messages, with the name of its number.
 
     Raises:
         DataError: a number is outside of its range, or too large for a float32.

@@ -1,7 +1,7 @@
-"""`text`: which character comes next? A small generated corpus of several speakers, or text of your own.
+"""`text`: prediction of the next character, on a small generated corpus of several speakers or on text of your own.
 
-Rows are windows of characters. The alphabet is a setting or a constant, never read off the text: which characters
-occur would be a release of it that no privacy budget accounts for.
+Rows are windows of characters. The alphabet is a setting or a constant, never read off the text. Which characters occur
+would be a release of the text that no privacy budget accounts for.
 """
 
 import string
@@ -24,15 +24,16 @@ SPEAKERS, SENTENCES = 10, 400
 
 
 def load_text(settings: TextData) -> DataSet:
-    """Text cut into windows, each of whose rows is labelled by the character after it.
+    """Cuts text into windows, and labels each by the character after it.
 
-    `x` has shape `[n, sequence_length]`, int64: a character's place in the alphabet, or `len(alphabet)` where it is
-    not in it. Labels are the same tokens, so there are `len(alphabet) + 1` classes. The end of each speaker's text is
-    for testing; no window reaches over the cut. The group column `speaker` says whose text a row is from. Nothing
-    depends on the study's seed.
+    `x` has shape `[n, sequence_length]`, int64. A token is a character's place in the alphabet, or `len(alphabet)`
+    where it is not in it. Labels are the same tokens, so there are `len(alphabet) + 1` classes. The end of each
+    speaker's text is for testing, and no window crosses the cut. The group column `speaker` is the speaker of each
+    row's text. Nothing depends on the study's seed.
 
     Raises:
-        DataError: no such file, it is not UTF-8, a folder without `.txt` files, or text too short for a row.
+        DataError: there is no such file, it is not UTF-8, a folder has no `.txt` files, or the text is too short for a
+            row.
     """
     if settings.path is None:
         texts = speakers(settings.speakers or SPEAKERS, settings.sentences or SENTENCES)
@@ -59,7 +60,7 @@ def load_text(settings: TextData) -> DataSet:
 
 
 def encode(text: str, alphabet: str) -> Rows:
-    """Each character's place in the alphabet, `len(alphabet)` where it has none: shape `[len(text)]`.
+    """Returns each character's place in the alphabet, or `len(alphabet)` where it has none, shape `[len(text)]`.
 
     >>> encode("cab?", "abc").tolist()
     [2, 0, 1, 3]
@@ -69,7 +70,7 @@ def encode(text: str, alphabet: str) -> Rows:
 
 
 def windows(tokens: Rows, length: int, stride: int) -> Rows:
-    """Every `stride`-th run of `length + 1` tokens, shape `[n, length + 1]`; none where there are too few.
+    """Returns every `stride`-th run of `length + 1` tokens, shape `[n, length + 1]`, or none where there are too few.
 
     >>> windows(np.arange(7), length=2, stride=3).tolist()
     [[0, 1, 2], [3, 4, 5]]
@@ -86,13 +87,13 @@ def _table(found: Sequence[Rows], names: tuple[str, ...]) -> Table:
 
 
 def _names(alphabet: str) -> tuple[str, ...]:
-    """What each token is called: itself where it can be seen."""
+    """Names each token by its character, or in a word where the character cannot be seen."""
     shown = {" ": "space", "\n": "newline", "\t": "tab"}
     return (*(shown.get(character, character) for character in alphabet), "unknown")
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Speaker to text, by the name of the file."""
+    """Returns speaker to text, where the speaker is the name of the file."""
     if not path.is_dir():
         return {path.stem: _decode(path)}
     files = sorted(path.glob("*.txt"))
@@ -102,7 +103,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _decode(path: Path) -> str:
-    """The file's text, its line ends as newlines."""
+    """Returns the file's text, with newlines as line ends."""
     try:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
