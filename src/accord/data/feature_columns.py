@@ -62,7 +62,6 @@ class NumberColumn:
         low, high = self.range
         if self.outside == "clamp":
             values = np.clip(values, low, high)
-        # NaN compares as false, so a missing value is never out of range here.
         strange = (values < low) | (values > high)
         if self.outside == "refuse" and strange.any():
             row = int(strange.argmax())

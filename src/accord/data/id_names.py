@@ -59,7 +59,7 @@ def in_words(ids: NDArray[Any], names: Sequence[str], where: str) -> NDArray[np.
     """
     if ids.dtype.kind == "U":
         return ids  # names already
-    # pandas and JSON make whole ids floating-point where one is missing.
+    # Whole ids may arrive as floating-point numbers, such as 1.0.
     if ids.dtype.kind == "f" and (ids % 1 == 0).all():
         ids = ids.astype(np.int64)
     if ids.dtype.kind == "f":

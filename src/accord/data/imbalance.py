@@ -207,5 +207,5 @@ def _draw(groups: Mapping[str, _Group], sizes: Mapping[str, int]) -> dict[str, R
 
 
 def _take(table: Table, rows_of: Mapping[str, Rows]) -> Table:
-    # Sorted back into the order of the file, which other draws are indexed by.
+    # Cells are shuffled, so the rows are sorted back into the order of the file.
     return table.take(np.sort(np.concatenate(list(rows_of.values()))))

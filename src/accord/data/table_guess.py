@@ -141,7 +141,7 @@ def _guess(name: str, column: Coded, rows: int) -> GuessedColumn:
         return GuessedColumn(name, "date", values, None, missing)
     numbers = _numbers(values)
     if numbers is None:
-        # Free text: so many values, or more than half of the rows' values occur once or so.
+        # Free text has more values than a category, or more than one for every two rows.
         many = len(values) > _MOST_CATEGORIES or (len(values) > _LEAST_DISTINCT and 2 * len(values) > rows - missing)
         return GuessedColumn(name, "id" if different or many else "category", values, None, missing)
     coded = bool(_CODE_NAME.search(name))

@@ -132,6 +132,7 @@ def load_adult(settings: AdultData) -> DataSet:
     """
     paths = find(ORIGIN, settings.path)
     train, test = (_table(paths[file], settings.keep_protected) for file in ORIGIN.files)
+    # Only whole files pass: a truncated one would look like any smaller data set.
     if (len(train), len(test)) not in SIZES:
         sizes = " or ".join(f"{a:,} and {b:,}" for a, b in sorted(SIZES))
         raise DataError(
@@ -172,11 +173,13 @@ def _preprocessing(keep_protected: bool) -> Preprocessing:
 def _table(path: Path, keep_protected: bool) -> Table:
     columns = _read(path)
     codes = {column: _encode(path, column, columns[column]) for column in VOCABULARIES}
+    # adult.test ends its labels with a period, adult.data does not.
     income = [value.removesuffix(".") for value in columns["income"]]
     parts = [SCALES[column](_whole(path, column, columns[column]))[:, None] for column in SCALES]
     for column, vocabulary in VOCABULARIES.items():
         if keep_protected or column not in PROTECTED:
             parts.append(np.eye(len(vocabulary), dtype=np.float32)[codes[column]])
+    # Groups are there whether or not they are features, so that fairness can be measured without training on them.
     groups = {column: GroupColumn(codes[column], VOCABULARIES[column]) for column in PROTECTED}
     y = torch.from_numpy(_encode(path, "income", income))
     return Table(torch.from_numpy(np.concatenate(parts, axis=1)), y, groups)
@@ -215,6 +218,8 @@ def _encode(path: Path, column: str, values: list[str]) -> NDArray[np.int64]:
     try:
         return np.array([code[value] for value in values], dtype=np.int64)
     except KeyError:
+        # Searched only now: the lookup above is one pass over 32,561 good rows, and the row is needed only in the
+        # message.
         row = next(row for row, value in enumerate(values) if value not in code)
         nearest = difflib.get_close_matches(values[row], vocabulary, n=1, cutoff=0.0)[0]
         raise DataError(
@@ -226,6 +231,7 @@ def _encode(path: Path, column: str, values: list[str]) -> NDArray[np.int64]:
 def _whole(path: Path, column: str, values: list[str]) -> NDArray[np.int64]:
     low, high = SCALES[column].low, SCALES[column].high
     for row, value in enumerate(values):
+        # isdecimal refuses signs and blanks, which int() would take; no value has more than 5 digits.
         if not (value.isdecimal() and len(value) <= 5 and low <= int(value) <= high):
             raise DataError(
                 f"{path}: line {_line_of(path, row)}: {column} {value!r} is no whole number from {low} to "

@@ -72,6 +72,7 @@ def read_attributes(path: Path) -> Attributes:
             image's name and 40 values, each 1 or -1, an image is listed twice, or the first line promises another
             number of images.
     """
+    # Padded with empty lines, so that a file of one line fails by its header and not here.
     count, header, body = [*read_bytes(path).split(b"\n", 2), b"", b""][:3]
     first_line = 3
     if not (count.strip().isdigit() and len(count) < 20):
@@ -87,6 +88,7 @@ def read_attributes(path: Path) -> Attributes:
     if len(starts) != int(count):
         raise DataError(f"{path}: {len(starts):,} images where line 1 says {int(count):,}; truncated, fetch it again")
     values = starts[:, 1:]
+    # A value is "1" or "-1", which is checked on bytes: a minus, then a one, then a blank.
     minus = text[values] == ord("-")
     ends = values + minus + 1
     wrong_ones = (text[ends - 1] != ord("1")) | (text[ends] > _SPACE)
@@ -114,6 +116,7 @@ def split(attributes: Attributes, settings: CelebaSection) -> tuple[Rows, Rows]:
     part = _published_parts(attributes) if found is None else _read_parts(found, attributes)
     joined = {"train": (0, 1), "test": (1, 2)}.get(settings.validation)
     if joined is not None:
+        # Validation images (part 1) join the part that the study names; else they are in neither.
         part = np.where(part == 1, 0 if settings.validation == "train" else 2, part)
     source = attributes.path if found is None else found
     train = _first_rows(np.flatnonzero(part == 0), settings.train_rows, "train_rows", source)
@@ -136,6 +139,7 @@ def _published_parts(attributes: Attributes) -> NDArray[np.int64]:
             f"testing is not known; put {PARTITION_FILE} beside it"
         )
     numbers = np.array([int(name[:6]) for name in attributes.names])
+    # side="left": the last image of a part still belongs to it.
     return np.searchsorted(LAST_OF_PART, numbers).astype(np.int64)
 
 
@@ -152,6 +156,7 @@ def _read_parts(path: Path, attributes: Attributes) -> NDArray[np.int64]:
             f"{path}: line {_line(text, start, 1)}: {_field(text, start)!r} is no part, expected 0, 1 or 2; "
             "fetch the original file"
         )
+    # The usual case, in which no dictionary of 202,599 names is built.
     if names == attributes.names:
         return parts
     part_of = dict(zip(names, parts.tolist(), strict=True))
@@ -170,8 +175,10 @@ def _fields(path: Path, body: bytes, columns: int, first_line: int) -> tuple[NDA
     """
     text = np.frombuffer(b"\n" + body + b"\n\n", np.uint8)
     blank = text <= _SPACE
+    # A field starts where a blank is followed by anything else, hence the line end in front of the text.
     starts = np.flatnonzero(blank[:-1] & ~blank[1:]) + 1
     line_ends = np.flatnonzero(text == ord("\n"))
+    # Fields between two line ends, for all lines at once.
     found = np.diff(np.searchsorted(starts, line_ends))
     wrong = (found != columns) & (found != 0)
     if wrong.any():
@@ -187,6 +194,7 @@ def _fields(path: Path, body: bytes, columns: int, first_line: int) -> tuple[NDA
 def _names(path: Path, text: NDArray[np.uint8], starts: Rows, first_line: int) -> tuple[str, ...]:
     content = text.tobytes()
     try:
+        # No file name is longer than 255 bytes, so a slice of 260 has all of it.
         names = tuple(content[start : start + 260].split(None, 1)[0].decode("ascii") for start in starts.tolist())
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: an image's name is not ASCII ({error.reason}); fetch the original file") from error

@@ -40,6 +40,7 @@ def load_custom(settings: CustomData) -> DataSet:
     function = load_function(settings.function, "data.function")
     try:
         returned = function(**settings.settings)
+    # A user's function may raise Accord's own errors, whose messages are fit to be shown as they are.
     except AccordError:
         raise
     except Exception as error:
@@ -185,6 +186,7 @@ def _numbers(value: Any, where: str) -> Tensor:
     y = _tensor(value, where)
     if y.ndim != 1 or y.is_complex():
         raise DataError(f"{where} is {y.dtype} of shape {list(y.shape)}; it needs one number a row, shape [n]")
+    # Checked after the conversion: a float64 above 3.4e38 becomes infinite only now.
     y = y.to(torch.float32)
     if not bool(y.isfinite().all()):
         raise DataError(f"{where} has no finite float32 in row {int((~y.isfinite()).int().argmax())}; mend or drop it")
@@ -226,6 +228,7 @@ def _groups(parts: Mapping[str, Any], y: Mapping[str, Tensor], where: str) -> di
             for part in ("train", "test")
         }
         try:
+            # Both parts are coded together: one value must have one code.
             both = joined([values["train"], values["test"]], f"{where}: group {name!r}")
         except DataError:
             raise DataError(
@@ -234,6 +237,7 @@ def _groups(parts: Mapping[str, Any], y: Mapping[str, Tensor], where: str) -> di
             ) from None
         found, codes = np.unique(both, return_inverse=True)
         one = spellings(map(str, found.tolist()))
+        # Spellings of one value share its code, so codes are numbered after they are merged.
         ordered = list(dict.fromkeys(one.values()))
         codes = np.array([ordered.index(one[str(value)]) for value in found.tolist()], dtype=np.int64)[codes]
         cut = len(values["train"])

@@ -54,6 +54,7 @@ def load_diabetes(settings: DiabetesData) -> DataSet:
 
     source = bundled(scaled=False)
     columns = dict(zip(source.feature_names, source.data.T, strict=True))
+    # The file's codes are 1 and 2.
     sex = columns["sex"].astype(np.int64) - 1
     try:
         train, test = train_test_split(
@@ -75,6 +76,7 @@ def load_diabetes(settings: DiabetesData) -> DataSet:
         groups = {"sex": GroupColumn(sex[rows], SEX)}
         return Table(torch.from_numpy(x[rows]), torch.from_numpy(y[rows]), groups)
 
+    # The same map as of the training rows above, for rows that come later.
     inputs = [NumberColumn(name, bounds, (-1.0, 1.0), outside="extend") for name, bounds in RANGES.items()]
     if settings.keep_protected:
         inputs.append(NumberColumn("sex", (1.0, 2.0), (-1.0, 1.0)))

@@ -43,6 +43,7 @@ def load_digits(settings: DigitsData) -> DataSet:
             f"data.test_fraction: {settings.test_fraction} leaves training or test rows without a row of "
             "each of the 10 classes; choose it between 0.01 and 0.99"
         ) from error
+    # Back into the order of the file.
     train, test = np.sort(train), np.sort(test)
     groups = stroke_groups(pixels[train], pixels[test])
 

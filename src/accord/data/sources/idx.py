@@ -121,6 +121,7 @@ def _load(settings: ImageData, images: _Images) -> DataSet:
     paths = find(images.origin, settings.path)
     train_pixels, train_labels = _read_part(name, paths, "train", settings.train_rows, "train_rows")
     test_pixels, test_labels = _read_part(name, paths, "t10k", settings.test_rows, "test_rows")
+    # Before rows are cut to `train_rows`: the threshold is that of the whole file.
     train_stroke, test_stroke = stroke_groups(train_pixels, test_pixels)
     # 256 possible pixels: each is scaled once, in float64, and looked up.
     scaled = ((np.arange(256) / 255 - settings.mean) / settings.std).astype(np.float32)
@@ -146,6 +147,7 @@ def _read_part(
             f"{labels_path}: {len(labels)} labels, but {images_path.name} beside it has {len(images)} "
             "images; fetch both again"
         )
+    # Content that is no original's passes under its own name, so that subsets and made-up files can be read.
     original = _KNOWN.get(hashlib.sha256(labels.tobytes()).hexdigest())
     known = original or (name, part)
     if original is not None and hashlib.sha256(images.tobytes()).hexdigest() != _KNOWN_IMAGES[original]:
@@ -204,17 +206,20 @@ def _read_idx(path: Path, expected: int) -> Bytes:
             f"{path}: begins with 0x{magic:08x}, an idx file of {kind} begins with 0x{expected:08x}; "
             "fetch the original file"
         )
+    # The magic's last byte is the number of dimensions, each of which follows as 4 bytes.
     dimensions = magic & 0xFF
     start = 4 + 4 * dimensions
     if len(content) < start:
         raise DataError(f"{path}: truncated within its header ({len(content)} of {start} bytes); fetch it again")
     shape = struct.unpack(f">{dimensions}I", content[4:start])
+    # Compared before the array is made, since a header may promise more than there is memory.
     values, promised = len(content) - start, math.prod(shape)
     if values != promised:
         fault = "truncated" if values < promised else "longer than its header says"
         raise DataError(f"{path}: {fault}, {values} bytes of {kind} where the header says {promised}; fetch it again")
     if promised == 0:
         raise DataError(f"{path}: holds no {kind}; fetch the original file")
+    # A view of the file's bytes, not a copy.
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 

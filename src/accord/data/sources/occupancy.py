@@ -34,6 +34,7 @@ SIZES = {"datatraining.txt": 8_143, "datatest.txt": 2_665, "datatest2.txt": 9_75
 """Rows of UCI's files."""
 
 _MEASURED = HEADER[1:-1]
+# Stricter than float(), which takes "nan", "inf" and "1_000".
 _NUMBER = re.compile(r"-?\d{1,9}(\.\d{1,20})?(e[+-]?0?\d)?")
 _CLASSES = ("empty", "occupied")
 _TESTED = {"both": ORIGIN.files[1:], "datatest": ORIGIN.files[1:2], "datatest2": ORIGIN.files[2:]}
@@ -64,6 +65,7 @@ def load_occupancy(settings: OccupancyData) -> DataSet:
 
     def table(files: tuple[str, ...]) -> Table:
         rows = [row for file in files for row in _read(paths[file], SIZES[file])]
+        # In float64; the table is cast to float32 only once it is scaled.
         x = (np.array([measured for _, measured, _ in rows]) - low) / (high - low)
         hours = np.array([_HOURS.codes[when.hour] for when, _, _ in rows])
         days = np.array([_DAYS.codes[when.weekday()] for when, _, _ in rows])
@@ -101,8 +103,10 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file (byte {error.start} is not ASCII); fetch it again") from error
     header = tuple(next(csv.reader(lines[:1]), ()))
+    # The header is checked by itself because rows have a field more than it names.
     if header != HEADER:
         raise DataError(f"{path}: line 1 does not name {', '.join(HEADER)}; fetch the original file")
+    # Line by line, so that a quote left open cannot swallow the lines below it.
     for number, line in enumerate(lines[1:], start=2):
         if line.strip():
             yield number, next(csv.reader([line]))
@@ -112,6 +116,7 @@ def _minute(path: Path, number: int, fields: list[str]) -> Minute:
     where, mend = f"{path}: line {number}", "fetch the original file"
     if len(fields) != len(HEADER) + 1:
         raise DataError(f"{where}: {len(fields)} fields, expected {len(HEADER) + 1}; {mend}")
+    # The first field is the row's number, which the header does not name.
     _, date, *measured, occupied = fields
     try:
         when = datetime.strptime(date, "%Y-%m-%d %H:%M:%S")

@@ -82,6 +82,7 @@ def load_pixels(folder: Path, names: Sequence[str], crop: Crop) -> Bytes:
     Raises:
         DataError: an image is missing, broken or smaller than the crop, or the cache cannot be written.
     """
+    # Sizes and times of change stand in for content: reading every image would undo what the cache saves.
     state = _digest(present(folder, names))
     wanted = _digest((_VERSION, str(folder.resolve()), list(names), crop.side, crop.size))
     cache = cache_folder() / "images"
@@ -103,6 +104,7 @@ def _clear(cache: Path, wanted: str, made: Path) -> None:
     for stale in cache.glob(f"{wanted}-*"):
         with suppress(FileNotFoundError):  # another process clears too
             idle = time.time() - stale.stat().st_mtime
+            # A young .part file may still be written by another process.
             if stale != made and (stale.suffix == ".npy" or idle > _ABANDONED):
                 stale.unlink()
 
@@ -120,6 +122,7 @@ def _opened(path: Path, shape: tuple[int, ...]) -> Bytes | None:
         return None
     if pixels.shape != shape or pixels.dtype != np.uint8:
         return None
+    # The whole file is read once here, which finds damage that its shape does not show.
     content = hashlib.blake2b(pixels.data, digest_size=16).hexdigest()
     return pixels if path.stem.endswith(f"-{content}") else None
 
@@ -132,11 +135,14 @@ def _write(cache: Path, name: str, shape: tuple[int, ...], decoded: Callable[[],
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=cache, prefix=f"{name}-", suffix=".part", delete=False) as file:
             unfinished = Path(file.name)
+            # The header goes first, as the shape is known; pixels then stream through without the array ever being in
+            # memory.
             _header(file, shape)
             for pixels in decoded():
                 file.write(pixels.data)
                 digest.update(pixels.data)
             file.flush()
+            # On disk before the rename: after a crash a file of the final name must not be empty.
             os.fsync(file.fileno())
         path = cache / f"{name}-{digest.hexdigest()}.npy"
         return unfinished.replace(path)
@@ -148,6 +154,7 @@ def _write(cache: Path, name: str, shape: tuple[int, ...], decoded: Callable[[],
         ) from error
     finally:
         if unfinished is not None:
+            # After the rename there is no file of that name; after a failure there is.
             unfinished.unlink(missing_ok=True)
 
 
@@ -166,6 +173,7 @@ def _decoded(folder: Path, names: Sequence[str], crop: Crop) -> Iterator[Bytes]:
     try:
         yield from pool.map(lambda chunk: np.stack([decode(path, crop) for path in chunk]), chunks)
     finally:
+        # After an error the chunks not begun yet are dropped, instead of decoding the rest of the folder.
         pool.shutdown(cancel_futures=True)
 
 

@@ -78,6 +78,7 @@ def find(origin: Origin, path: str | None) -> dict[str, Path]:
         missing = _missing(origin, found)
         if not missing:
             return found
+        # Only the first folder with some of the files is named, which is the likeliest to have been meant.
         if found and not partial:
             partial = f"{folder} lacks {', '.join(missing)}; "
     raise DataError(f"data {origin.name}: {partial}{how_to_get(origin)}")
@@ -96,6 +97,7 @@ def how_to_get(origin: Origin) -> str:
 def _held(origin: Origin, folder: Path) -> dict[str, Path]:
     found = {}
     for file in origin.files:
+        # The plain file first: it needs no unpacking.
         for candidate in (folder / file, folder / f"{file}.gz"):
             if _is_file(candidate):
                 found[file] = candidate
@@ -124,6 +126,7 @@ def read_bytes(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
+    # By content, since browsers unpack downloads and keep the name.
     if not content.startswith(_GZIP_MAGIC):
         return content
     try:

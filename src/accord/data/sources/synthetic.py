@@ -17,8 +17,8 @@ def load_synthetic(settings: SyntheticData, seed: int) -> DataSet:
     groups seen here is chance. `x` has shape `[n, features]`, float32.
 
     With `target_kind: number`, rows are `y = w x + b + noise` instead. All of `x`, `b` and the noise are standard
-    normal, and `w` has length `separation` and a random direction. `y` is float32. The best predictor has a mean
-    squared error of 1.
+    normal, and `w` has length `separation` and a random direction. `y` is float32. The best predictor has a
+    mean squared error of 1.
 
     The test rows are drawn first, so the same seed gives the same test rows whatever `train_rows` is.
     """

@@ -184,8 +184,8 @@ class TextTable:
 
     def _numbers(self, name: str, fields: Sequence[str], missing: Collection[str], before: int) -> Numbers:
         try:
-            # Fast path for fields without blanks around them. One bad field sends the piece through the careful path
-            # below.
+            # Fast path, since float() takes blanks around a number. A mark with blanks around it, or a bad field, sends
+            # the piece through the path below.
             values = np.array([math.nan if field in missing else float(field) for field in fields])
         except ValueError:
             values = np.array([_number(field.strip(), missing) for field in fields])

@@ -46,6 +46,7 @@ def load_text(settings: TextData) -> DataSet:
     parts: dict[str, list[Rows]] = {"training": [], "test": []}
     for text in texts.values():
         tokens = encode(text, alphabet)
+        # Cut before windows are taken: a window over the cut would put test characters into training.
         cut = round(len(tokens) * (1 - settings.test_fraction))
         parts["training"].append(windows(tokens[:cut], length, stride))
         parts["test"].append(windows(tokens[cut:], length, stride))
@@ -77,12 +78,14 @@ def windows(tokens: Rows, length: int, stride: int) -> Rows:
     """
     if len(tokens) <= length:
         return np.empty((0, length + 1), dtype=np.int64)
+    # Copied, since the view's windows share memory and are read-only.
     return np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[::stride].copy()
 
 
 def _table(found: Sequence[Rows], names: tuple[str, ...]) -> Table:
     rows = torch.from_numpy(np.concatenate(found))
     codes = np.repeat(np.arange(len(found), dtype=np.int64), [len(each) for each in found])
+    # Contiguous, so that the table does not keep the windows' array alive.
     return Table(rows[:, :-1].contiguous(), rows[:, -1].contiguous(), {"speaker": GroupColumn(codes, names)})
 
 
@@ -96,6 +99,7 @@ def _read(path: Path) -> dict[str, str]:
     """Returns speaker to text, where the speaker is the name of the file."""
     if not path.is_dir():
         return {path.stem: _decode(path)}
+    # Sorted: the order of a directory differs between file systems, and speakers are numbered by it.
     files = sorted(path.glob("*.txt"))
     if not files:
         raise DataError(f"data.path: {path} has no .txt file; put one a speaker there, or name a file")
