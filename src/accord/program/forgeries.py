@@ -1,7 +1,8 @@
 """What malicious clients send in place of their updates.
 
-Colluding clients know one another's updates and nothing of the honest clients': the partial knowledge of Shejwalkar and
-Houmansadr 2021, section III. Where a paper's formula has the mean of the honest updates, theirs stands here.
+Colluding clients know one another's updates and nothing of the honest clients' updates. This is the partial knowledge
+of Shejwalkar and Houmansadr 2021, section III. Where a paper's formula uses the mean of the honest updates, the mean of
+the malicious clients' own updates replaces it.
 """
 
 import math
@@ -25,11 +26,11 @@ ATTACK = "attack"
 
 @dataclass(frozen=True)
 class Scene:
-    """What malicious clients know of a round beside their own updates.
+    """What malicious clients know of a round in addition to their own updates.
 
     Attributes:
-        round: counted from 1.
-        cohort: how many clients take part, malicious ones included.
+        round: the round's number, from 1.
+        cohort: how many clients take part, including the malicious ones.
     """
 
     round: int
@@ -37,15 +38,15 @@ class Scene:
 
 
 Forge = Callable[[Sequence[ClientResult], Scene], list[Params]]
-"""What the malicious clients of a cohort computed, at least one of them, to what each sends in its place."""
+"""Maps the results of the malicious clients of a cohort, at least one of them, to what each sends instead."""
 
 
 def scaled(factor: float) -> Forge:
-    """Each sends its update times `factor`.
+    """Each client sends its update times `factor`.
 
-    Below 0 a flipped sign. Above 1 model replacement: with a factor of n / m the m malicious of n clients put their own
-    model in place of the mean (E. Bagdasaryan, A. Veit, Y. Hua, D. Estrin, V. Shmatikov. How To Backdoor Federated
-    Learning. AISTATS 2020, arXiv 1807.00459, equation 3).
+    A factor below 0 flips the sign. A factor above 1 is model replacement. With a factor of n / m, the m malicious of n
+    clients put their own model in place of the mean (E. Bagdasaryan, A. Veit, Y. Hua, D. Estrin, V. Shmatikov. How To
+    Backdoor Federated Learning. AISTATS 2020, arXiv 1807.00459, equation 3).
     """
     if not math.isfinite(factor):
         raise ValueError(f"factor must be finite, got {factor}")
@@ -53,11 +54,11 @@ def scaled(factor: float) -> Forge:
 
 
 def gaussian(std: float, streams: Streams) -> Forge:
-    """Each sends N(0, std^2) in every number: the Gaussian workers of Blanchard et al. 2017.
+    """Each client sends independent N(0, std^2) numbers, as the Gaussian workers of Blanchard et al. 2017.
 
     Args:
         std: > 0.
-        streams: the run's; each client draws from its own.
+        streams: the run's named streams. Each client draws from its own.
     """
     positive(std=std)
 
@@ -73,17 +74,17 @@ def gaussian(std: float, streams: Streams) -> Forge:
 
 
 def alie_z(clients: int, malicious: int) -> float:
-    """The most standard deviations that malicious clients may be off and still have a majority behind them.
+    """Returns the most standard deviations by which malicious clients may deviate and still have a majority's support.
 
     G. Baruch, M. Baruch, Y. Goldberg. A Little Is Enough: Circumventing Defenses For Distributed Learning. NeurIPS
     2019, arXiv 1902.06156, Algorithm 3: z_max = max z with Phi(z) < (n - m - s) / (n - m), s = floor(n / 2 + 1) - m.
 
-    The paper leaves the ends open. Here z is 0 where the formula gives less (m is too small: the attackers then send
-    their mean), and a majority of malicious clients, which needs nobody behind it, still counts s as 1.
+    The paper leaves the extreme cases open. Here z is 0 where the formula gives less. Then m is too small, and the
+    attackers send their mean. A majority of malicious clients needs no supporters, but s still counts as 1.
 
     Args:
-        clients: n, in the cohort.
-        malicious: m of them.
+        clients: n, the cohort's clients.
+        malicious: m, the malicious ones among them.
 
     >>> round(alie_z(50, 24), 2), round(alie_z(100, 20), 2), alie_z(10, 1)
     (1.43, 0.29, 0.0)
@@ -99,13 +100,13 @@ def alie_z(clients: int, malicious: int) -> float:
 
 
 def alie(z: float | None = None) -> Forge:
-    """All send mean - z std of the malicious clients' own updates, number by number (Baruch et al. 2019, Algorithm 3).
+    """All send mean - z std of the malicious clients' own updates, by coordinate (Baruch et al. 2019, Algorithm 3).
 
-    They know nothing of the honest clients but that their updates are distributed alike. One malicious client
-    alone has no spread to go by, and sends its own update.
+    They know nothing of the honest clients but that their updates have the same distribution. A single malicious client
+    has no spread to estimate, and sends its own update.
 
     Args:
-        z: >= 0; None takes `alie_z` of each round's cohort.
+        z: >= 0. None takes `alie_z` of each round's cohort.
     """
     non_negative(z=z or 0.0)
 
@@ -121,13 +122,13 @@ def alie(z: float | None = None) -> Forge:
 
 
 def inner_product(scale: float) -> Forge:
-    """All send -scale * mean of the malicious clients' own updates: inner-product manipulation.
+    """All send -scale * mean of the malicious clients' own updates, which is inner-product manipulation.
 
     C. Xie, O. Koyejo, I. Gupta. Fall of Empires: Breaking Byzantine-tolerant SGD by Inner Product Manipulation. UAI
     2020, arXiv 1903.03936, section 4: -epsilon / (n - m) times the sum of the correct gradients.
 
     Args:
-        scale: epsilon > 0. Small turns a mean of many around unnoticed, large is an outlier.
+        scale: epsilon > 0. A small one reverses a mean of many unnoticed, a large one is an outlier.
     """
     positive(scale=scale)
 
@@ -139,22 +140,26 @@ def inner_product(scale: float) -> Forge:
 
 
 def min_max(deviation: Literal["std", "unit", "sign"] = "std") -> Forge:
-    """All send mean + gamma * p with the largest gamma that leaves the farthest update no farther than two updates are.
+    """All send mean + gamma p, with the largest gamma that keeps it as close to each update as two updates are.
 
     V. Shejwalkar, A. Houmansadr. Manipulating the Byzantine: Optimizing Model Poisoning Attacks and Defenses for
     Federated Learning. NDSS 2021, equation 6: max gamma with max_i ||mean + gamma p - u_i|| <= max_ij ||u_i - u_j||.
-    The paper halves intervals. Here each i gives a quadratic in gamma, and the least of the larger roots is exact.
+    The paper finds gamma by bisection. Here each i gives a quadratic in gamma, and the smallest of the larger roots is
+    exact.
 
     Args:
-        deviation: p: `std` the standard deviations, `unit` the mean over its norm, `sign` its signs; all turned around.
+        deviation: p. `std` is the negated standard deviations, `unit` the negated mean over its norm, and `sign` the
+            negated signs of the mean.
     """
 
     def forge(own: Sequence[ClientResult], scene: Scene) -> list[Params]:
         updates = _matrix(own).double()
         mean = updates.mean(dim=0)
         way = -_deviation(updates, mean, deviation)
+        # By differences, since the matrix product form loses digits where updates are close together.
         farthest = torch.cdist(updates, updates, compute_mode="donot_use_mm_for_euclid_dist").max()
-        # ||a_i + gamma p||^2 = D^2 with a_i = mean - u_i; a_i is no longer than D, so that the root is real.
+        # ||a_i + gamma p||^2 = D^2 with a_i = mean - u_i. The length of a_i is at most D, so the root is real.
+        # Rounding may leave the discriminant just below 0, hence the clamp.
         apart, length = mean - updates, way.square().sum()
         gamma = torch.zeros((), dtype=torch.float64)
         if float(length) > 0:
@@ -181,19 +186,19 @@ def mimic() -> Forge:
     """All send the true update of the first malicious client of the cohort.
 
     S. P. Karimireddy, L. He, M. Jaggi. Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing. ICLR 2022,
-    arXiv 2006.09365, section 3.2: no single message can be told from an honest one, but one client is heard many
-    times. The paper chooses that client by a warmup. Here it is fixed, as in ByzFL.
+    arXiv 2006.09365, section 3.2. No single message differs from an honest one, but one client counts many times. The
+    paper chooses that client by a warmup. Here it is fixed, as in ByzFL.
     """
     return lambda own, scene: [dict(own[0].update) for _ in own]
 
 
 def infinite() -> Forge:
-    """Each sends infinity in every number."""
+    """Each client sends infinity in every number."""
     return lambda own, scene: [
         {name: torch.full_like(value, math.inf) for name, value in result.update.items()} for result in own
     ]
 
 
 def _matrix(own: Sequence[ClientResult]) -> Tensor:
-    """Updates as rows, `[clients, numbers]`."""
+    """Stacks updates as rows, `[clients, numbers]`."""
     return torch.stack([p.flatten(result.update) for result in own])

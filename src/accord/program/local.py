@@ -1,13 +1,13 @@
-"""Client work: three functions, `start`, `step` and `finish`, and the frozen `ClientWork` they read.
+"""Client work: the functions `start`, `step` and `finish`, and the frozen `ClientWork` that they read.
 
-The one definition is looped by the `sequential` engine and can be mapped over clients by others: `step` is
-pure, takes its rows and its noise as values, ignores rows of weight 0, and leaves a client with `live` 0 as
-it was. Nothing here draws a random number but `schedule` and `step_noise`, which take a stream.
+The `sequential` engine loops this one definition, and other engines can map it over clients. `step` is pure, takes its
+rows and its noise as values, ignores rows of weight 0, and leaves a client with `live` 0 unchanged. Nothing here draws
+a random number except `schedule`, `step_noise` and `sent_noise`, which take a stream.
 
-Under privacy, buffers never leave the client and are not trained: no noise covers them.
+Under privacy, buffers never leave the client and are not trained, since no noise covers them.
 
-What a client keeps from round to round (its control variate, its own layers, its personal model) is `carried`: it goes
-into `start` and comes out of `finish`, the engine keeps it next to the client, and the server never sees it.
+What a client keeps from round to round (its control variate, its own layers, its personal model) is `carried`. It is
+passed to `start` and returned by `finish`. The engine stores it with the client, and the server never sees it.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ from accord.program.local_rule import PLAIN, LocalRule, RoundEnd
 from accord.program.optimizers import Optimizer, OptimizerState
 from accord.tasks.task import Task
 
-# Numbers held at once by per-sample gradients: bounds memory (256 MB in float32), not the result.
+# Numbers that per-sample gradients keep in memory at once (256 MB in float32). It does not change the result.
 _PER_SAMPLE_NUMBERS = 2**26
 
 
@@ -45,15 +45,15 @@ class ClientWork:
 
     Attributes:
         task: model and loss.
-        optimizer: local optimiser; its state starts afresh each round.
-        batch_size: rows in a step (expected rows under privacy); None for all of the client's rows.
-        local_epochs: passes over the rows; None where local_steps is given.
-        local_steps: steps; None where local_epochs is given.
-        plan: the privacy plan, None without privacy.
-        dtype: of parameters and features.
+        optimizer: the local optimiser, whose state is new in each round.
+        batch_size: rows in a step (expected rows under privacy), or None for all of the client's rows.
+        local_epochs: passes over the rows, or None where local_steps is given.
+        local_steps: steps, or None where local_epochs is given.
+        plan: the privacy plan, or None without privacy.
+        dtype: the type of parameters and features.
         rule: what the program adds to gradients, and what the client carries from round to round.
-        optimizer_at: the optimiser of a round, by its number, where the learning rate has a schedule; None where
-            every round has `optimizer`.
+        optimizer_at: maps a round's number to its optimiser where the learning rate has a schedule. None where every
+            round has `optimizer`.
     """
 
     task: Task
@@ -86,39 +86,39 @@ class ClientWork:
 
     @property
     def local_plan(self) -> PrivacyPlan | None:
-        """The plan where it clips and noises local steps (units `sample` and `batch`)."""
+        """The plan if it clips and noises local steps (units `sample` and `batch`), else None."""
         return self.plan if self.plan is not None and self.plan.mechanism.noises_steps else None
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Parameters that the optimiser leaves alone, as `torch.optim` does.
+        """Parameters that the optimiser does not change, as in `torch.optim`.
 
-        Where steps are noised there are none. Noise goes to every parameter, so that it does not tell which are used.
+        Where steps are noised there are none. Noise goes to every parameter, so that it does not show which are used.
         """
         return self.task.unused if self.local_plan is None else ()
 
     @property
     def sent(self) -> tuple[str, ...]:
-        """Names of what a client sends: what is trained, without privacy the buffers, and what its rule sends."""
+        """Names of what a client sends: what is trained, the buffers without privacy, and what its rule sends."""
         own = set(self.rule.own)
         names = self.task.trainable + (self.task.buffers if self.plan is None else ())
         return tuple(name for name in names if name not in own) + self.rule.sent(self.task.trainable)
 
     def at(self, round_number: int) -> "ClientWork":
-        """The work of one round: with that round's optimiser, and no schedule left to follow."""
+        """Returns the work of one round, with that round's optimiser and without a schedule."""
         if self.optimizer_at is None:
             return self
         return replace(self, optimizer=self.optimizer_at(round_number), optimizer_at=None)
 
     def steps(self, n: int) -> int:
-        """Local steps a client with `n` rows takes in a round: what it does, and what it is charged."""
+        """Returns the local steps a client with `n` rows takes in a round, which are also what it is charged."""
         if self.local_steps is not None:
             return self.local_steps
         return (self.local_epochs or 1) * -(-n // min(n, self.batch_size or n))
 
 
 class Batch(NamedTuple):
-    """Rows of one step: `x` `[width, ...]`, `y` `[width]`, `weight` `[width]`, 1 for a row and 0 for padding."""
+    """Rows of one step: `x` `[width, ...]`, `y` `[width]`, and `weight` `[width]`, 1 for a row and 0 for padding."""
 
     x: Tensor
     y: Tensor
@@ -130,10 +130,10 @@ class ClientState(NamedTuple):
 
     Attributes:
         trainable: what is trained.
-        rest: what only travels: buffers, frozen parameters.
+        rest: what is only passed along, which is buffers and frozen parameters.
         optimizer: the optimiser's state.
-        offset: what the rule adds to every gradient of the round, by name; empty where it adds nothing.
-        anchor: the round's parameters, by name; empty where the rule does not read them.
+        offset: what the rule adds to every gradient of the round, by name, or empty where it adds nothing.
+        anchor: the round's parameters, by name, or empty where the rule does not read them.
     """
 
     trainable: Params
@@ -144,12 +144,12 @@ class ClientState(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """What comes of a client's round.
+    """The result of a client's round.
 
     Attributes:
         update: what it sends, by the names in `ClientWork.sent`.
         carried: what it keeps until its next round.
-        unclipped: whether the update was within the clip norm as it was; True where updates are not clipped.
+        unclipped: whether the update was within the clip norm without clipping. True where updates are not clipped.
     """
 
     update: Params
@@ -158,9 +158,9 @@ class Finished(NamedTuple):
 
 
 def schedule(work: ClientWork, n: int, rng: np.random.Generator) -> Rows:
-    """Which of a client's `n` rows each step sees: shape `[steps, width]`, -1 pads.
+    """Draws which of a client's `n` rows each step sees, shape `[steps, width]`, padded with -1.
 
-    Poisson sampling at the plan's own rate where the plan noises each step, shuffled passes elsewhere.
+    Steps are Poisson samples at the plan's own rate where the plan noises each step, and shuffled passes otherwise.
     """
     plan = work.local_plan
     if plan is not None:
@@ -172,7 +172,7 @@ def schedule(work: ClientWork, n: int, rng: np.random.Generator) -> Rows:
 
 
 def step_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Params | None:
-    """The noise of one local step, None where the plan adds none inside the client."""
+    """Draws the noise of one local step, or returns None where the plan adds none inside the client."""
     plan = work.local_plan
     if plan is None:
         return None
@@ -181,7 +181,7 @@ def step_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Pa
 
 
 def sent_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Params | None:
-    """The noise on what one client sends, None but under unit `local`."""
+    """Draws the noise on what one client sends under unit `local`, or returns None for every other unit."""
     plan = work.plan
     if plan is None or not plan.mechanism.noises_update:
         return None
@@ -190,7 +190,7 @@ def sent_noise(work: ClientWork, shared: Params, rng: np.random.Generator) -> Pa
 
 
 def start(work: ClientWork, shared: Params, carried: Mapping[str, Tensor] = NOTHING) -> ClientState:
-    """A client's state before its first step, from the round's parameters and what the client carries."""
+    """Returns a client's state before its first step, from the round's parameters and what the client carries."""
     rule, model = work.rule, _model_part(work.rule, shared)
     own = {name: carried.get(name, value) for name, value in model.items() if name in rule.own}
     trainable = {name: own.get(name, shared[name]) for name in work.task.trainable}
@@ -206,12 +206,12 @@ def start(work: ClientWork, shared: Params, carried: Mapping[str, Tensor] = NOTH
 
 
 def _model_part(rule: LocalRule, shared: Params) -> Params:
-    """What is shared, without the values that go with the rule."""
+    """Returns what is shared without the rule's own values."""
     return {name: value for name, value in shared.items() if not (rule.prefix and name.startswith(rule.prefix))}
 
 
 def divisor(work: ClientWork, n: int) -> float:
-    """What a step's noised sum is divided by at a client with `n` rows: the expected batch, where there is one."""
+    """Returns what a step's noised sum is divided by at a client with `n` rows, which is the expected batch or 1."""
     plan = work.local_plan
     return plan.divisor(n) if plan is not None and plan.mechanism.clips_samples else 1.0
 
@@ -224,25 +224,25 @@ def step(
     drawn: Params | None,
     live: Tensor | None = None,
 ) -> ClientState:
-    """One local step.
+    """Computes one local step.
 
     Args:
         work: what to do.
-        state: before the step.
+        state: the state before the step.
         batch: rows, padded or not.
-        divisor: what `divisor` gave for this client; a scalar.
-        drawn: what `step_noise` drew for this step; required where the plan noises steps.
-        live: scalar, 0 where the client has finished and must stay as it is; None means live.
+        divisor: a scalar, as `divisor` returns it for this client.
+        drawn: what `step_noise` drew for this step, required where the plan noises steps.
+        live: a scalar, 0 where the client has finished and must not change. None means live.
 
     Returns:
         The state after the step.
 
     Raises:
-        PrivacyError: the plan asks for noise and none was handed over, or the other way round.
+        PrivacyError: the plan requires noise and none was given, or the other way round.
     """
     gradients, rest = _gradients(work, state, batch, divisor, drawn)
     if work.rule.corrects:
-        # Added after clipping and noise: it depends on the client's rows through noised or released values alone.
+        # Added after clipping and noise, since it depends on the client's rows only through noised or released values.
         correction = work.rule.correction(state.trainable, state.anchor, state.offset)
         gradients = p.add(gradients, correction) if correction else gradients
     used = {name: value for name, value in state.trainable.items() if name not in work.unused}
@@ -252,17 +252,17 @@ def step(
 
 
 def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, drawn: Params | None) -> Finished:
-    """What a client sends, clipped whole under units `client` and `local`, and what it keeps.
+    """Returns what a client sends, clipped as a whole under units `client` and `local`, and what it keeps.
 
     Args:
         work: what was done.
-        state: after the last step.
+        state: the state after the last step.
         shared: the round's parameters.
         steps: local steps taken.
-        drawn: what `sent_noise` drew; required under unit `local`.
+        drawn: what `sent_noise` drew, required under unit `local`.
 
     Raises:
-        PrivacyError: unit `local` without noise, or noise where none belongs.
+        PrivacyError: noise is missing under unit `local`, or is given under another.
     """
     if (work.plan is not None and work.plan.mechanism.noises_update) != (drawn is not None):
         raise PrivacyError("privacy.unit local adds noise to what is sent, and nothing else does")
@@ -280,12 +280,13 @@ def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, dra
         update |= {rule.prefix + name: value for name, value in after.sent.items()}
     if work.plan is None or work.plan.mechanism.noises_steps:
         return Finished(update, carried, True)
+    # The whole message is clipped, including what the rule sends, since its norm is what the noise is scaled to.
     clipped, unclipped = clipping.clip_by(update, work.plan.clip_norm, work.plan.per_layer)
     return Finished(clipped if drawn is None else _noised(work.plan, clipped, drawn), carried, bool(unclipped))
 
 
 def _noised(plan: PrivacyPlan, total: Params, drawn: Params) -> Params:
-    """What is released of a clipped sum, gradient or update and its noise."""
+    """Adds noise to a clipped sum, gradient or update, as it is released."""
     return noise.noised(total, drawn, plan.noise_std_for(p.count(total)))
 
 
@@ -301,7 +302,7 @@ def _gradients(
         raise PrivacyError(f"privacy.unit {plan.unit} adds noise in every step, but a step came without")
     if plan.mechanism.clips == "sample":
         total = _clipped_gradients(work.task, state, batch, plan)
-        # Divided by the expected batch: the size really drawn is private.
+        # Divided by the expected batch, since the size that was drawn is private.
         return p.multiply(_noised(plan, total, drawn), 1 / divisor), state.rest
     if plan.mechanism.clips == "batch":
         mean, _ = _mean_gradient(work.task, state, batch)
@@ -310,12 +311,13 @@ def _gradients(
 
 
 def _mean_gradient(task: Task, state: ClientState, batch: Batch) -> tuple[Params, Params]:
-    """Gradient of the mean loss over the rows of weight 1, and the buffers after the pass."""
+    """Returns the gradient of the mean loss over the rows of weight 1, and the buffers after the pass."""
 
     def loss(trainable: Params) -> tuple[Tensor, Params]:
+        # Batch norm writes its statistics in place, which must not reach the state before the step.
         rest = {name: value.clone() for name, value in state.rest.items()}
         losses = task.losses(trainable | rest, batch.x, batch.y)
-        # where, not times: a padded row's loss may be infinite.
+        # `where` and not a product, since a padded row's loss may be infinite and 0 * inf is NaN.
         total = torch.where(batch.weight > 0, losses, torch.zeros_like(losses)).sum()
         return total / batch.weight.sum().clamp(min=1.0), rest
 
@@ -324,9 +326,10 @@ def _mean_gradient(task: Task, state: ClientState, batch: Batch) -> tuple[Params
 
 
 def _clipped_gradients(task: Task, state: ClientState, batch: Batch, plan: PrivacyPlan) -> Params:
-    """The sum of each row's clipped gradient, in micro-batches that fit memory."""
+    """Returns the sum of each row's clipped gradient, in micro-batches that fit memory."""
 
     def loss(trainable: Params, x: Tensor, y: Tensor) -> Tensor:
+        # vmap removes the batch dimension, which the network expects.
         return task.losses(trainable | state.rest, x.unsqueeze(0), y.unsqueeze(0))[0]
 
     per_sample = vmap(grad(loss), in_dims=(None, 0, 0))

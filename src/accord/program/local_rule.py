@@ -1,10 +1,10 @@
-"""What a program changes in a client's local training: a `LocalRule`, a frozen value.
+"""Defines `LocalRule`, a frozen value that says what a program changes in a client's local training.
 
 Client work, stacked training and compiled training ask a rule what it does (`corrects`, `carries`, `sends`), never
-which rule it is. A rule of a new program is a subclass in that program's own module, and no engine knows of it.
+which rule it is. The rule of a new program is a subclass in that program's own module, and no engine knows of it.
 
-A rule reads parameters that have been noised already where the plan noises local steps, and what was released before.
-So all it computes is post-processing, and no rule can cost privacy under units `sample` and `batch`.
+A rule reads what was released before, and parameters that are already noised where the plan noises local steps. All it
+computes is therefore post-processing, and no rule can cost privacy under units `sample` and `batch`.
 """
 
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ from accord.core.params import Params
 
 
 class RoundEnd(NamedTuple):
-    """A client's round as its rule sees it at the end; every mapping goes by the names of the trained parameters.
+    """The end of a client's round as its rule sees it. Every mapping is keyed by the names of the trained parameters.
 
     Attributes:
-        params: after the last step.
+        params: the parameters after the last step.
         start: the round's parameters, which the server sent.
-        server: what the server sent beside them under the rule's prefix; empty where it sent nothing.
-        offset: what `LocalRule.offset` gave for this client and round.
+        server: what else the server sent under the rule's prefix, or empty where it sent nothing.
+        offset: what `LocalRule.offset` returned for this client and round.
         steps: local steps taken, at least 1.
-        rate: the learning rate of plain SGD; None of any other optimiser.
+        rate: the learning rate of plain SGD, or None for any other optimiser.
     """
 
     params: Params
@@ -38,11 +38,11 @@ class RoundEnd(NamedTuple):
 
 
 class RuleResult(NamedTuple):
-    """What comes of a rule at the end of a client's round, by the names of the trained parameters.
+    """The result of a rule at the end of a client's round, by the names of the trained parameters.
 
     Attributes:
         carried: what the client keeps until its next round.
-        sent: what it sends beside its update; empty where the rule sends nothing.
+        sent: what it sends in addition to its update, or empty where the rule sends nothing.
     """
 
     carried: Params
@@ -51,17 +51,17 @@ class RuleResult(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalRule:
-    """Local training with a proximal term and layers of each client's own; by default neither.
+    """Local training with a proximal term and layers of each client's own, by default neither.
 
-    A subclass sets `prefix` and overrides `offset` and `finish` where a client keeps a value for each parameter, and
-    `correction` where what is added to the gradient is neither an offset nor a proximal term.
+    A subclass sets `prefix` and overrides `offset` and `finish` where a client keeps a value for each parameter. It
+    overrides `correction` where what is added to the gradient is neither an offset nor a proximal term.
 
     Attributes:
-        proximal: mu >= 0: mu (w - w_round) is added to every gradient.
+        proximal: mu >= 0. The term mu (w - w_round) is added to every gradient.
         own: names of parameters and buffers that each client keeps to itself. They start from what it carries.
-        prefix: before a parameter's name, the rule's value that goes with it, in what is shared, sent and carried.
-            Ends in `/`, which no parameter's name holds. Empty where the rule has no such value.
-        sends: whether that value's change is sent beside the update.
+        prefix: the prefix that marks the rule's value of a parameter in what is shared, sent and carried. It ends in
+            `/`, which no parameter's name contains. Empty where the rule has no such value.
+        sends: whether the change of that value is sent with the update.
         needs_plain_sgd: whether `finish` reads the rate of plain SGD.
     """
 
@@ -85,6 +85,7 @@ class LocalRule:
     @property
     def has_offset(self) -> bool:
         """Whether a client has an offset of its own in a round."""
+        # Known from the class, before any offset is computed.
         return type(self).offset is not LocalRule.offset
 
     @property
@@ -93,37 +94,37 @@ class LocalRule:
         return bool(self.own) or bool(self.prefix)
 
     def sent(self, trainable: tuple[str, ...]) -> tuple[str, ...]:
-        """Names of what is sent beside the update."""
+        """Returns the names of what is sent in addition to the update."""
         return tuple(self.prefix + name for name in trainable) if self.sends else ()
 
     def values(self, params: Mapping[str, Tensor]) -> Params:
-        """The rule's own values in what is shared or carried, by the names of the parameters they go with."""
+        """Returns the rule's own values in what is shared or carried, by the names of their parameters."""
         if not self.prefix:
             return {}
         return {name.removeprefix(self.prefix): value for name, value in params.items() if name.startswith(self.prefix)}
 
     def offset(self, server: Params, client: Params) -> Params:
-        """What is added to every gradient of a client's round, by parameter; empty for nothing.
+        """Returns what is added to every gradient of a client's round, by parameter, or empty for nothing.
 
         Args:
             server: what the server sent under the prefix.
-            client: what the client carries under the prefix; zeros before its first round.
+            client: what the client carries under the prefix, which is zeros before its first round.
         """
         return {}
 
     def correction(self, params: Params, anchor: Params, offset: Params) -> Params:
-        """What is added to the gradients at `params`: the offset and mu (w - w_round).
+        """Returns what is added to the gradients at `params`, which is the offset plus mu (w - w_round).
 
-        Pure, and element by element: engines call it on one client's tensors, on tensors of many clients, and on
+        It must be pure and elementwise. Engines call it on one client's tensors, on tensors of many clients, and on
         tensors whose axes they have moved.
 
         Args:
-            params: before the step.
-            anchor: the round's parameters; empty where the rule is not `anchored`.
-            offset: as `offset` gave it; may be empty.
+            params: the parameters before the step.
+            anchor: the round's parameters, or empty where the rule is not `anchored`.
+            offset: as `offset` returned it, possibly empty.
 
         Returns:
-            By the names of `params`.
+            The corrections by the names of `params`.
         """
         if not anchor:
             return offset
@@ -131,9 +132,9 @@ class LocalRule:
         return p.add(pull, offset) if offset else pull
 
     def finish(self, end: RoundEnd) -> RuleResult:
-        """The client's new values, and what it sends of them."""
+        """Returns the client's new values, and what it sends of them."""
         return RuleResult({}, {})
 
 
 PLAIN = LocalRule()
-"""Local training as the optimiser does it."""
+"""Local training as the optimiser does it, without any change."""

@@ -1,6 +1,6 @@
-"""Local optimisers as pairs of pure functions on `Params`, so that one definition is looped or vmapped.
+"""Local optimisers as pairs of pure functions on `Params`, so that one definition can be looped or vmapped.
 
-torch.optim keeps its state inside and cannot be mapped over clients; these compute the same numbers.
+torch.optim keeps its state inside and cannot be mapped over clients. These optimisers compute the same numbers.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ EVERY_UNIT = ("sample", "batch", "client", "local")
 
 
 class OptimizerState(NamedTuple):
-    """Moments by parameter name (empty dicts where the optimiser keeps none) and the steps done, a scalar."""
+    """Moments by parameter name (empty dicts where the optimiser keeps none) and the number of steps done, a scalar."""
 
     first: Params
     second: Params
@@ -31,14 +31,14 @@ class Optimizer:
     """An optimiser.
 
     Attributes:
-        init: trainable params to the state before the first step.
-        update: (gradients, state, params) to (new params, new state); all of the same shapes.
-        plain_rate: the learning rate where an update is params - rate * gradients and nothing else, so that an
-            engine may fuse the two; None otherwise.
-        elementwise: whether each number of an update depends on the same number of its arguments alone, so that an
+        init: maps trainable params to the state before the first step.
+        update: maps (gradients, state, params) to (new params, new state), all of the same shapes.
+        plain_rate: the learning rate if an update is exactly params - rate * gradients, so that an engine may fuse the
+            two. None otherwise.
+        elementwise: whether each number of an update depends only on the same number of its arguments, so that an
             engine may stack clients and move axes.
-        units: privacy units that the optimiser composes with; what is not named is refused. All of them, where an
-            update depends on nothing but its arguments: gradients come to it clipped and noised.
+        units: privacy units that the optimiser composes with. All others are refused. An optimiser composes with every
+            unit if its update depends only on its arguments, since its gradients are already clipped and noised.
     """
 
     init: Callable[[Params], OptimizerState]
@@ -49,15 +49,18 @@ class Optimizer:
 
 
 def _steps(params: Params) -> Tensor:
+    # A tensor, so that vmap can map it over clients. float64 keeps beta**steps accurate for long runs.
     return torch.zeros((), dtype=torch.float64, device=next(iter(params.values())).device)
 
 
 def sgd(learning_rate: float, momentum: float = 0.0, weight_decay: float = 0.0) -> Optimizer:
-    """Stochastic gradient descent as torch.optim.SGD: m <- momentum m + g + weight_decay w; w <- w - lr m.
+    """Stochastic gradient descent as torch.optim.SGD.
+
+    The update is m <- momentum m + g + weight_decay w, then w <- w - lr m.
 
     Args:
         learning_rate: > 0.
-        momentum: heavy-ball momentum (Polyak 1964), >= 0, not dampened.
+        momentum: heavy-ball momentum (Polyak 1964) without dampening, >= 0.
         weight_decay: >= 0.
 
     >>> step = sgd(0.5)
@@ -69,6 +72,7 @@ def sgd(learning_rate: float, momentum: float = 0.0, weight_decay: float = 0.0) 
     non_negative(momentum=momentum, weight_decay=weight_decay)
 
     def init(params: Params) -> OptimizerState:
+        # Zeros make the first step's momentum buffer the gradient itself, as in torch.optim.SGD.
         return OptimizerState(p.zeros_like(params) if momentum else {}, {}, _steps(params))
 
     def update(gradients: Params, state: OptimizerState, params: Params) -> tuple[Params, OptimizerState]:
@@ -95,7 +99,7 @@ def adam(
         learning_rate: > 0.
         beta1: decay of the first moment.
         beta2: decay of the second moment.
-        weight_decay: >= 0; an L2 penalty, added to the gradient.
+        weight_decay: the factor of an L2 penalty that is added to the gradient, >= 0.
         eps: added to the root of the second moment.
     """
     return _adam(learning_rate, beta1, beta2, weight_decay, eps, decoupled=False)
@@ -110,8 +114,8 @@ def adamw(
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101, Algorithm 2), as torch.optim.AdamW.
 
-    Arguments are those of `adam`, but that parameters shrink by learning_rate * weight_decay before each step and the
-    moments know nothing of it.
+    Arguments are those of `adam`. Parameters shrink by learning_rate * weight_decay before each step, and the moments
+    do not include the decay.
     """
     return _adam(learning_rate, beta1, beta2, weight_decay, eps, decoupled=True)
 
@@ -127,6 +131,7 @@ def _adam(
 
     def update(gradients: Params, state: OptimizerState, params: Params) -> tuple[Params, OptimizerState]:
         steps = state.steps + 1
+        # Before the step, in the order of torch.optim.AdamW.
         if weight_decay and decoupled:
             params = p.multiply(params, 1 - learning_rate * weight_decay)
         elif weight_decay:
@@ -136,6 +141,9 @@ def _adam(
         bias1, bias2 = 1 - beta1**steps, 1 - beta2**steps
         new = {}
         for k, value in params.items():
+            # eps is added after the root and the bias correction, as in torch.optim: elsewhere it would change the
+            # numbers.
+            # eps is added after the root and the bias correction, as in torch.optim.
             root = (second[k] / bias2.to(value.dtype)).sqrt() + eps
             new[k] = value - learning_rate * (first[k] / bias1.to(value.dtype)) / root
         return new, OptimizerState(first, second, steps)

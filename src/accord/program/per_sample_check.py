@@ -1,4 +1,4 @@
-"""A private step tried before a run: a network that gradients cannot be taken of sample by sample is refused early."""
+"""Tries a private step before a run, to refuse early a network without per-sample gradients."""
 
 import torch
 
@@ -9,15 +9,15 @@ from accord.program.local import Batch, ClientWork
 
 
 def check_by_sample(work: ClientWork, table: Table) -> None:
-    """Takes one step on two rows of zeros, with noise of zeros, and forgets it.
+    """Takes one step on two rows of zeros with zero noise, and discards it.
 
     Args:
         work: what clients will do.
-        table: whose rows they will do it on.
+        table: the rows they will do it on.
 
     Raises:
-        PrivacyError: the network's gradients cannot be taken by sample (a recurrent layer of PyTorch's, a forward that
-            branches on its data); one line.
+        PrivacyError: the network has no per-sample gradients, because of a recurrent layer of PyTorch's or a forward
+            that branches on its data. The message is one line.
     """
     plan = work.local_plan
     if plan is None or not plan.mechanism.clips_samples:

@@ -1,6 +1,7 @@
-"""What is done with updates before a robust rule sees them, so that honest ones lie closer together.
+"""Pre-aggregation: transforms updates before a robust rule sees them, so that honest ones are closer together.
 
-Pure functions of finite updates stacked as a tensor `[clients, numbers]`, on the CPU. They compose with every rule.
+These are pure functions of finite updates stacked as a tensor `[clients, numbers]`, on the CPU. They compose with every
+rule.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 
 def nearest_neighbour_mixing(updates: Tensor, malicious: int) -> Tensor:
-    """Each update is replaced by the mean of the n - f updates nearest to it, itself among them.
+    """Replaces each update by the mean of the n - f updates nearest to it, including itself.
 
     Y. Allouah, S. Farhadkhani, R. Guerraoui, N. Gupta, R. Pinot, J. Stephan. Fixing by Mixing: A Recipe for Optimal
     Byzantine ML under Heterogeneity. AISTATS 2023, arXiv 2302.01772, Algorithm 2.
@@ -40,7 +41,7 @@ def nearest_neighbour_mixing(updates: Tensor, malicious: int) -> Tensor:
 
 
 def buckets(clients: int, size: int, rng: np.random.Generator) -> list[list[int]]:
-    """Clients in random order, cut into buckets of `size`; the last may be smaller.
+    """Cuts clients in random order into buckets of `size`, of which the last may be smaller.
 
     >>> [len(bucket) for bucket in buckets(5, 2, np.random.default_rng(0))]
     [2, 2, 1]
@@ -50,20 +51,20 @@ def buckets(clients: int, size: int, rng: np.random.Generator) -> list[list[int]
 
 
 def bucketing(updates: Tensor, weights: Tensor, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """The mean of each bucket of clients, drawn anew in every round.
+    """Computes the mean of each bucket of clients, with new buckets in every round.
 
     S. P. Karimireddy, L. He, M. Jaggi. Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing. ICLR 2022,
-    arXiv 2006.09365, Algorithm 1. Of f malicious clients, at most f buckets hold one.
+    arXiv 2006.09365, Algorithm 1. Of f malicious clients, at most f buckets contain one.
 
     Args:
         updates: shape `[clients, numbers]`.
-        weights: of the clients, shape `[clients]`.
+        weights: the clients' weights, shape `[clients]`.
         size: s, clients in a bucket.
         rng: draws the order.
 
     Returns:
-        Means by bucket, `[buckets, numbers]`, in which all clients of a bucket weigh alike. And the buckets' weights,
-        `[buckets]`, the sums of their clients'.
+        Means by bucket, `[buckets, numbers]`, in which all clients of a bucket have equal weight, and the buckets'
+        weights, `[buckets]`, which are the sums of their clients' weights.
     """
     cut = buckets(len(updates), size, rng)
     means = torch.stack([updates[bucket].double().mean(dim=0) for bucket in cut])

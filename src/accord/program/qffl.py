@@ -1,11 +1,11 @@
-"""q-fair federated learning: clients with larger losses weigh more.
+"""q-fair federated learning, in which clients with larger losses have larger weights.
 
 T. Li, M. Sanjabi, A. Beirami, V. Smith. Fair Resource Allocation in Federated Learning. ICLR 2020, arXiv 1905.10497,
-Algorithm 2 (q-FedAvg): with L = 1 / learning rate, F_k the loss before training and d_k = L (w - w_k),
+Algorithm 2 (q-FedAvg). With L = 1 / learning rate, F_k the loss before training and d_k = L (w - w_k),
 w <- w - sum_k F_k^q d_k / sum_k (q F_k^(q-1) ||d_k||^2 + L F_k^q).
 
-Both sums are taken over L times the largest F_k^q, which leaves their ratio: no power is then
-beyond 1, whatever q is.
+Both sums are divided by L times the largest F_k^q, which leaves their ratio unchanged. No power then exceeds 1,
+whatever q is.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 
 _LEAST_LOSS = 1e-10
-"""Losses are taken to be at least this, so that F^(q-1) exists."""
+"""The smallest value that a loss is taken to have, so that F^(q-1) exists."""
 
 
 def qffl(work: ClientWork, q: float, learning_rate: float) -> Program:
@@ -30,11 +30,11 @@ def qffl(work: ClientWork, q: float, learning_rate: float) -> Program:
 
     Args:
         work: what each client does.
-        q: >= 0; 0 is federated averaging of equal weights.
-        learning_rate: of the local steps; 1/L.
+        q: >= 0. 0 is federated averaging with equal weights.
+        learning_rate: of the local steps, 1/L.
 
     Raises:
-        StudyError: the network has buffers, which are no part of the objective.
+        StudyError: the network has buffers, which are not part of the objective.
     """
     non_negative(q=q)
     positive(learning_rate=learning_rate)
@@ -50,7 +50,7 @@ def qffl(work: ClientWork, q: float, learning_rate: float) -> Program:
         for result, loss in zip(results, losses, strict=True):
             weight, far = (loss / largest) ** q, p.norm(result.update)
             total = p.add(total, result.update, weight)
-            # Multiplied, not squared: a product too large for a float is infinite, a power an error.
+            # Multiplied, not squared: a product too large for a float is infinite, but a power raises an error.
             divisor += q * (weight * far / loss * far / learning_rate) + weight
             samples[result.client], steps[result.client] = result.samples, result.steps
         step = p.multiply(total, 1 / divisor) if divisor else total
@@ -63,5 +63,5 @@ def qffl(work: ClientWork, q: float, learning_rate: float) -> Program:
 
 
 def build(section: QfflProgram, context: ProgramContext) -> Program:
-    """The program that a study's section names."""
+    """Builds the program from its section of a study."""
     return qffl(context.work, section.q, context.training.learning_rate)

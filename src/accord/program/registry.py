@@ -1,4 +1,4 @@
-"""The program that a study names. A section says which function builds it, so no program is named here."""
+"""Builds the program that a study names. Its section says which function builds it, so no program is named here."""
 
 import importlib
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from accord.program.context import ProgramContext
 from accord.program.local import ClientWork
 
 Builder = Callable[[Any, ProgramContext], Program]
-"""A section and the context to its program."""
+"""Maps a section and the context to its program."""
 
 
 def builder_of(section: type[ProgramSection]) -> Builder:
-    """The function that a section's `builder` names."""
+    """Returns the function that a section's `builder` names."""
     module, _, function = section.builder.partition(":")
     found: Builder = getattr(importlib.import_module(module), function)
     return found
 
 
 def make_program(study: Study, work: ClientWork, sizes: Sizes) -> Program:
-    """The federated algorithm that a study names, over clients with `sizes` training rows.
+    """Builds the federated algorithm that a study names, over clients with `sizes` training rows.
 
     Raises:
-        RequestError: the program cannot do with these clients, this network or this privacy plan.
+        RequestError: the program does not support these clients, this network or this privacy plan.
     """
     context = ProgramContext(work, sizes, study.training)
     return builder_of(type(study.program))(study.program, context)

@@ -1,4 +1,4 @@
-"""Federated training with a robust mean: the server takes a rule of `robust_rules` where FedAvg takes the mean.
+"""Federated training with a robust mean: a rule of `robust_rules` replaces FedAvg's mean at the server.
 
 w <- w + rule(w_1 - w, ..., w_n - w). Each rule names its paper and equation.
 """
@@ -34,15 +34,17 @@ from accord.program.local import ClientWork
 from accord.program.pre_aggregation import bucketing, nearest_neighbour_mixing
 
 Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Updates `[clients, numbers]`, the clients' weights `[clients]` and what the last round added to the model
-`[numbers]`, to what is added now `[numbers]`. What the last round added is zeros before the first, and for rules
-that do not remember it."""
+"""Maps updates, weights and the last round's step to this round's step `[numbers]`.
+
+The updates are `[clients, numbers]`, the clients' weights `[clients]`, and the last round's step `[numbers]`. The last
+step is zeros before the first round, and for rules that do not use it.
+"""
 
 Before = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
-"""Pre-aggregation: finite updates, their weights and a stream of the round to the updates and weights for the rule."""
+"""Pre-aggregation: maps finite updates, their weights and a stream of the round to updates and weights for the rule."""
 
 LAST = "last/"
-"""Before a parameter's name among the server's extra values: what the last round added to it."""
+"""The prefix of a parameter's name among the server's extra values for what the last round added to it."""
 
 
 def robust(
@@ -54,20 +56,20 @@ def robust(
 ) -> Program:
     """Federated training with a robust mean.
 
-    All of a cohort's updates are held at once, clients x numbers in the work's dtype. Buffers that are sent (batch
-    norm's statistics) are part of the updates. Units `sample`, `batch` and `local` compose with it: a rule is
+    All of a cohort's updates are in memory at once, clients x numbers in the work's dtype. Buffers that are sent (batch
+    norm's statistics) are part of the updates. Units `sample`, `batch` and `local` compose with it, since a rule is
     post-processing of what has been noised.
 
     Args:
         work: what each client does.
-        rule: what stands in for the mean.
+        rule: what replaces the mean.
         weigh: a client's weight, >= 0, for rules that have weights.
-        before: what is done with the finite updates before the rule sees them; None hands them over as they are.
+        before: transforms the finite updates before the rule sees them. None passes them on unchanged.
         remembers: whether the rule reads what the last round added.
 
     Returns:
         A program. Its rounds raise DivergedError where no client sends finite numbers, and Fault where too few
-        clients are left for the rule. Its one measure is `dropped`: clients that sent NaN or infinity.
+        clients are left for the rule. Its one measure is `dropped`, the number of clients that sent NaN or infinity.
 
     Raises:
         PrivacyError: unit `client`, whose noise belongs on a sum with bounded terms.
@@ -83,6 +85,7 @@ def robust(
         samples: dict[ClientId, int] = {}
         steps: dict[ClientId, int] = {}
         there = len(cohort.clients)
+        # One matrix filled row by row, since a list that is stacked afterwards would take twice the memory.
         updates = torch.empty(there, p.count(sent), dtype=work.dtype)
         for row, result in zip(
             updates, engine.run_cohort(work, cohort.clients, state.params, cohort.round), strict=True
@@ -103,11 +106,13 @@ def robust(
         last = p.flatten({name: state.extra.get(LAST + name, torch.zeros_like(sent[name])) for name in sent}).cpu()
         try:
             if before is not None:
+                # Dropped first: one NaN would spread to every mean that pre-aggregation forms.
                 finite = rules.finite_rows(updates)
                 updates, weights = before(updates[finite], weights[finite], streams("buckets", cohort.round, SERVER))
             mean = rule(updates, weights, last)
         except ValueError as error:
             raise Fault(f"round {cohort.round}: {error}; raise program.cohort_size and program.min_clients") from error
+        # Rules run on the CPU, whatever device trains.
         update = p.unflatten(mean.to(next(iter(sent.values())).device), sent)
         extra = {LAST + name: value for name, value in update.items()} if remembers else state.extra
         return ServerState(apply_update(state.params, update), extra), outcome
@@ -136,14 +141,14 @@ _RULES: dict[type[RobustSection], Callable[[Any], Rule]] = {
 
 
 def make_before(section: PreAggregation | None) -> Before | None:
-    """The pre-aggregation a section names; None where it names none."""
+    """Builds the pre-aggregation a section names, or returns None where it names none."""
     if section is None:
         return None
     if section.rule == "bucketing":
         return lambda updates, weights, rng: bucketing(updates, weights, section.bucket_size, rng)
 
     def mixed(updates: Tensor, weights: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        # Where clients that sent no numbers were left out, f falls as far as those left demand.
+        # Where clients with NaN or infinity were dropped, f is lowered to what the remaining clients allow.
         malicious = min(section.malicious, (len(updates) - 1) // 2)
         return nearest_neighbour_mixing(updates, malicious), weights
 
@@ -151,12 +156,12 @@ def make_before(section: PreAggregation | None) -> Before | None:
 
 
 def make_rule(section: RobustSection) -> Rule:
-    """The rule a section names."""
+    """Builds the rule a section names."""
     return _RULES[type(section)](section)
 
 
 def build(section: RobustSection, context: ProgramContext) -> Program:
-    """The program that a study's section names.
+    """Builds the program from its section of a study.
 
     Raises:
         StudyError: the population is too small for the rule.

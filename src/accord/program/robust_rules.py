@@ -1,13 +1,13 @@
-"""Robust means: what stands in for the mean of the updates where some clients may send anything.
+"""Robust means, which replace the mean of the updates where some clients may send anything.
 
-Pure functions of updates stacked as a tensor `[clients, numbers]`, to `[numbers]` of the same dtype, on the CPU.
-They promise nothing about privacy: one client's influence is bounded by the other clients' updates, by no number.
+These are pure functions of updates stacked as a tensor `[clients, numbers]`, to `[numbers]` of the same dtype, on the
+CPU. They promise nothing about privacy. One client's influence is bounded by the other clients' updates, not by a
+number.
 
-**NaN and infinity.** A row that holds one is dropped before the rule is applied: whoever sends it is heard no more
-than a client that sends nothing. Dropping never weakens a rule. The share `trim` is taken of the rows left, and Krum's
-f falls only as far as the rows left demand, which is never by more than was dropped. Numbers that are finite but
-too large to square count as infinitely far away
-(but for the geometric median, to which their direction counts).
+**NaN and infinity.** A row that contains one is dropped before the rule is applied. Whoever sends it has no more
+influence than a client that sends nothing. Dropping never weakens a rule. The share `trim` is taken of the rows left.
+Krum's f falls only as far as the rows left require, which is never by more than was dropped. Numbers that are finite
+but too large to square count as infinitely far away, except for the geometric median, which uses their direction.
 """
 
 import math
@@ -19,11 +19,11 @@ from torch import Tensor
 from accord.core.checks import positive
 
 _TRY_NEAREST = 8
-"""Iterations of the geometric median after which the nearest update is tried: a pass over the updates of its own."""
+"""Iterations of the geometric median after which the nearest update is tried, at the cost of another pass."""
 
 
 def finite_rows(updates: Tensor) -> Tensor:
-    """Which rows hold finite numbers only: bool, shape `[clients]`.
+    """Marks the rows that contain finite numbers only, as bool of shape `[clients]`.
 
     >>> finite_rows(torch.tensor([[1.0, 2.0], [float("nan"), 0.0], [0.0, float("inf")]])).tolist()
     [True, False, False]
@@ -32,7 +32,7 @@ def finite_rows(updates: Tensor) -> Tensor:
 
 
 def median(updates: Tensor) -> Tensor:
-    """The median of each coordinate: the mean of the two middle values where the clients are even in number.
+    """Computes the median of each coordinate, which is the mean of the two middle values for an even number of clients.
 
     D. Yin, Y. Chen, K. Ramchandran, P. Bartlett. Byzantine-Robust Distributed Learning: Towards Optimal Statistical
     Rates. ICML 2018, arXiv 1803.01498, Definition 1 and Algorithm 1, option I.
@@ -51,26 +51,26 @@ def median(updates: Tensor) -> Tensor:
 
 
 def trimmed_count(clients: int, trim: float) -> int:
-    """How many values of each coordinate are left out at either end: the whole part of `trim * clients`.
+    """Returns how many values of each coordinate are left out at either end, the integer part of `trim * clients`.
 
     >>> trimmed_count(100, 0.29), trimmed_count(7, 0.2)
     (29, 1)
     """
-    # 0.29 * 100 is 28.999...: what is meant to be whole must not be rounded down.
+    # 0.29 * 100 is 28.999... in floating point, and must not be rounded down.
     return math.floor(trim * clients + 1e-9)
 
 
 def trimmed_mean(updates: Tensor, trim: float) -> Tensor:
-    """The mean of each coordinate without its largest and smallest values, a share `trim` at either end.
+    """Computes the mean of each coordinate without its largest and smallest values, a share `trim` at either end.
 
     Yin et al. 2018, arXiv 1803.01498, Definition 2 (beta is `trim`) and Algorithm 1, option II.
 
     Args:
         updates: shape `[clients, numbers]`.
-        trim: beta, 0 <= beta < 1/2. Clients fewer than 1/beta lose no value.
+        trim: beta, 0 <= beta < 1/2. With fewer clients than 1/beta, no value is left out.
 
     Raises:
-        ValueError: `trim` out of range, or no row is finite.
+        ValueError: `trim` is out of range, or no row is finite.
 
     >>> trimmed_mean(torch.tensor([[1.0], [2.0], [3.0], [6.0], [900.0]]), 0.2)
     tensor([3.6667])
@@ -82,7 +82,7 @@ def trimmed_mean(updates: Tensor, trim: float) -> Tensor:
 
 
 def krum_scores(updates: Tensor, malicious: int) -> Tensor:
-    """Each client's score: the sum of its squared distances to its n - f - 2 nearest neighbours, float64.
+    """Computes each client's Krum score, the sum of its squared distances to its n - f - 2 nearest neighbours, float64.
 
     P. Blanchard, E. M. El Mhamdi, R. Guerraoui, J. Stainer. Machine Learning with Adversaries: Byzantine Tolerant
     Gradient Descent. NeurIPS 2017, section 4: s(i) = sum over i -> j of ||V_i - V_j||^2.
@@ -108,7 +108,7 @@ def krum_scores(updates: Tensor, malicious: int) -> Tensor:
 
 
 def krum(updates: Tensor, malicious: int) -> Tensor:
-    """The update with the least score: Krum, Blanchard et al. 2017, section 4; of equal scores the first.
+    """Returns the update with the smallest Krum score (Blanchard et al. 2017, section 4), the first in a tie.
 
     Args:
         updates: shape `[clients, numbers]`.
@@ -124,16 +124,17 @@ def krum(updates: Tensor, malicious: int) -> Tensor:
 
 
 def multi_krum(updates: Tensor, malicious: int, keep: int | None = None) -> Tensor:
-    """The mean of the `keep` updates with the least scores: Multi-Krum, Blanchard et al. 2017,
-    as in its experiments.
+    """Computes Multi-Krum, the mean of the `keep` updates with the smallest Krum scores.
+
+    Blanchard et al. 2017, as in its experiments.
 
     Args:
         updates: shape `[clients, numbers]`.
         malicious: f, how many clients may be malicious.
-        keep: m, at least 1 and at most n - f; None takes n - f. At 1 it is Krum.
+        keep: m, at least 1 and at most n - f. None takes n - f, and 1 is Krum.
 
     Raises:
-        ValueError: n < 2f + 3 clients, `keep` out of range, or no row is finite.
+        ValueError: n < 2f + 3 clients, `keep` is out of range, or no row is finite.
 
     >>> multi_krum(torch.tensor([[0.0], [1.0], [3.0], [9.0], [900.0]]), 1, 2)
     tensor([0.5000])
@@ -149,7 +150,7 @@ def multi_krum(updates: Tensor, malicious: int, keep: int | None = None) -> Tens
     left = min(malicious, (len(finite) - 3) // 2)
     if left < 0:
         raise ValueError(f"krum needs 3 clients that send finite numbers, got {len(finite)} of {clients}")
-    # A stable sort: of equal scores the first client.
+    # A stable sort takes the first client among equal scores.
     order = krum_scores(finite, left).sort(stable=True).indices
     chosen = order[: min(keep or len(finite), len(finite) - left)]
     return finite[chosen.sort().values].double().mean(dim=0).to(updates.dtype)
@@ -162,24 +163,25 @@ def geometric_median(
     iterations: int = 100,
     tolerance: float = 1e-6,
 ) -> Tensor:
-    """The point with the least weighted sum of distances to the updates.
+    """Computes the point with the smallest weighted sum of distances to the updates.
 
     The objective is that of RFA (K. Pillutla, S. M. Kakade, Z. Harchaoui. Robust Aggregation for Federated Learning.
     IEEE Transactions on Signal Processing 70, 2022, arXiv 1912.13445, equation 2). It is minimised by the modified
     Weiszfeld algorithm of Y. Vardi and C.-H. Zhang (The multivariate L1-median and associated data depth. PNAS 97(4),
-    2000, equation 10). Weiszfeld's own step, smoothed or not, stays at any update that it meets.
+    2000, equation 10). Weiszfeld's own step, smoothed or not, gets stuck at any update that it meets.
 
     It starts from the median of each coordinate, which no minority can move far. Computed in float64.
 
     Args:
         updates: shape `[clients, numbers]`.
-        weights: a_i >= 0, shape `[clients]`; None weighs all alike.
+        weights: a_i >= 0, shape `[clients]`. None gives equal weights.
         smoothing: nu > 0. An update counts as met where it is nearer than this share of the median distance.
-        iterations: the most that are done.
-        tolerance: done when a step is shorter than this share of the median distance to the updates.
+        iterations: the maximum number of iterations.
+        tolerance: stops when a step is shorter than this share of the median distance to the updates.
 
     Raises:
-        ValueError: weights negative, not one a client, or all 0, no row is finite, or a number is out of range.
+        ValueError: weights are negative, not one for each client, or all 0, no row is finite, or a number is out of
+            range.
 
     >>> geometric_median(torch.tensor([[0.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 2.0], [1.0, 1.0]]))
     tensor([1., 1.])
@@ -198,8 +200,8 @@ def geometric_median(
         moved = _vardi_zhang(points, a, v, smoothing)
         short = _length(moved - v) <= tolerance * float(distances.median())
         if short or iteration % _TRY_NEAREST == _TRY_NEAREST - 1:
-            # A step is short at the median, and also close to an update, which is left or reached slowly. From the
-            # update itself the step is long where the update is not the median, and none where it is.
+            # A step is short at the median, but also close to an update, which iterations leave or reach slowly. From
+            # the update itself the step is long if the update is not the median, and zero if it is.
             left = _vardi_zhang(points, a, points[distances.argmin()], smoothing)
             if float(a @ _distances(points, left)) < float(a @ _distances(points, moved)):
                 moved = left
@@ -210,9 +212,9 @@ def geometric_median(
 
 
 def _vardi_zhang(points: Tensor, a: Tensor, v: Tensor, smoothing: float) -> Tensor:
-    """One step of Vardi & Zhang 2000, equation 10: max(0, 1 - eta / r) T(v) + min(1, eta / r) v.
+    """Computes one step of Vardi & Zhang 2000, equation 10: max(0, 1 - eta / r) T(v) + min(1, eta / r) v.
 
-    T is Weiszfeld's step over the updates away from v, eta the weight of those at v, and r the length of the pull
+    T is Weiszfeld's step over the updates away from v, and eta the weight of those at v. r is the length of the pull
     R(v) = sum_i a_i (x_i - v) / ||x_i - v|| of the others. Where r <= eta, v is the median.
     """
     distances = _distances(points, v)
@@ -220,7 +222,7 @@ def _vardi_zhang(points: Tensor, a: Tensor, v: Tensor, smoothing: float) -> Tens
     if not bool(away.any()):
         return v
     far, b = distances[away], a[away]
-    # Times the least distance, which cancels in the mean: 1 / far alone may overflow.
+    # Multiplied by the smallest distance, which cancels in the mean, since 1 / far alone may overflow.
     b = b * (far.min() / far)
     weiszfeld = (b / b.sum()) @ points[away]
     eta = float(a[~away].sum())
@@ -233,7 +235,7 @@ def _vardi_zhang(points: Tensor, a: Tensor, v: Tensor, smoothing: float) -> Tens
 
 
 def _distances(points: Tensor, v: Tensor) -> Tensor:
-    """The distance of each point to v, shape `[clients]`, whether or not its square is a float."""
+    """Computes the distance of each point to v, shape `[clients]`, even where its square overflows."""
     apart = points - v
     distances: Tensor = torch.linalg.vector_norm(apart, dim=1)
     if bool(distances.isfinite().all()):
@@ -248,14 +250,14 @@ def _length(step: Tensor) -> float:
 
 
 def bulyan(updates: Tensor, malicious: int) -> Tensor:
-    """The mean of each coordinate's values nearest to their median, over updates that Krum selected one by one.
+    """Averages each coordinate's values nearest to their median, over updates that Krum selected one by one.
 
     E. M. El Mhamdi, R. Guerraoui, S. Rouault. The Hidden Vulnerability of Distributed Learning in Byzantium. ICML 2018,
-    arXiv 1802.07927, section 4: theta = n - 2f updates are selected, each by Krum among those left; then
+    arXiv 1802.07927, section 4. theta = n - 2f updates are selected, each by Krum among those left. Then
     beta = theta - 2f values of each coordinate are averaged.
 
-    Krum's n - f - 2 neighbours are counted among those left, and are at least one: the paper's count falls to 0 for the
-    last that f = 1 selects.
+    Krum's n - f - 2 neighbours are counted among those left, and are at least one. The paper's count falls to 0 for the
+    last update that f = 1 selects.
 
     Args:
         updates: shape `[clients, numbers]`.
@@ -272,6 +274,7 @@ def bulyan(updates: Tensor, malicious: int) -> Tensor:
     f = min(malicious, (len(points) - 3) // 4)
     if f < 0:
         raise ValueError(f"bulyan needs 3 clients that send finite numbers, got {len(points)} of {len(updates)}")
+    # By differences, since the matrix product form loses digits where updates are close together.
     squares = torch.cdist(points.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
     left, selected = list(range(len(points))), []
     for _ in range(len(points) - 2 * f):
@@ -287,7 +290,7 @@ def bulyan(updates: Tensor, malicious: int) -> Tensor:
 
 
 def centred_clipping(updates: Tensor, radius: float, iterations: int, start: Tensor | None = None) -> Tensor:
-    """v <- v + mean_i (x_i - v) min(1, tau / ||x_i - v||), some times over.
+    """Computes v <- v + mean_i (x_i - v) min(1, tau / ||x_i - v||), repeated `iterations` times.
 
     S. P. Karimireddy, L. He, M. Jaggi. Learning from History for Byzantine Robust Optimization. ICML 2021,
     arXiv 2012.10333, Algorithm 2.
@@ -296,7 +299,7 @@ def centred_clipping(updates: Tensor, radius: float, iterations: int, start: Ten
         updates: shape `[clients, numbers]`.
         radius: tau > 0.
         iterations: L.
-        start: v at first, shape `[numbers]`: what the last round gave. None takes zeros.
+        start: the first v, shape `[numbers]`, which is the last round's result. None takes zeros.
 
     Raises:
         ValueError: no row is finite, or a number is out of range.
@@ -333,7 +336,7 @@ def _weights(weights: Tensor, updates: Tensor) -> Tensor:
 
 
 def _finite_updates(updates: Tensor) -> Tensor:
-    """The finite rows."""
+    """Selects the finite rows."""
     if updates.dim() != 2:
         raise ValueError(f"updates must have shape [clients, numbers], got {tuple(updates.shape)}")
     rows = finite_rows(updates)
@@ -343,8 +346,8 @@ def _finite_updates(updates: Tensor) -> Tensor:
 
 
 def _middle(rows: Tensor, trim: int) -> Tensor:
-    """The mean of each column without its `trim` smallest and largest values."""
-    # NumPy sorts columns with the processor's vector instructions: ten times as fast as torch.
+    """Computes the mean of each column without its `trim` smallest and largest values."""
+    # NumPy sorts columns with the processor's vector instructions, ten times as fast as torch.
     ordered = torch.from_numpy(np.sort(rows.numpy(), axis=0))
     middle = ordered[trim : len(rows) - trim]
     return middle[0].clone() if len(middle) == 1 else middle.double().mean(dim=0).to(rows.dtype)

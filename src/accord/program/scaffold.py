@@ -1,8 +1,8 @@
-"""SCAFFOLD: control variates take the drift of clients with unlike data out of their steps.
+"""SCAFFOLD: control variates remove the drift of clients with dissimilar data from their steps.
 
 S. P. Karimireddy, S. Kale, M. Mohri, S. Reddi, S. Stich, A. T. Suresh. SCAFFOLD: Stochastic Controlled Averaging for
-Federated Learning. ICML 2020, arXiv 1910.06378, Algorithm 1, option II: clients step by g - c_i + c and send their
-updates and the changes of their c_i; x <- x + eta_g mean(dy), c <- c + |S| / N mean(dc).
+Federated Learning. ICML 2020, arXiv 1910.06378, Algorithm 1, option II. Clients step by g - c_i + c, and send their
+updates and the changes of their c_i. The server computes x <- x + eta_g mean(dy) and c <- c + |S| / N mean(dc).
 """
 
 from dataclasses import dataclass, replace
@@ -22,23 +22,23 @@ from accord.program.local import ClientWork
 from accord.program.local_rule import LocalRule, RoundEnd, RuleResult
 
 CONTROL = "control/"
-"""Before a parameter's name: its control variate."""
+"""The prefix of a parameter's name for its control variate."""
 
 
 @dataclass(frozen=True)
 class ControlVariates(LocalRule):
-    """Each gradient is corrected by c - c_i: the server's control variate less the client's own."""
+    """Corrects each gradient by c - c_i, the server's control variate minus the client's own."""
 
     prefix = CONTROL
     sends = True
     needs_plain_sgd = True
 
     def offset(self, server: Params, client: Params) -> Params:
-        """c - c_i."""
+        """Returns c - c_i."""
         return p.subtract(server, client)
 
     def finish(self, end: RoundEnd) -> RuleResult:
-        """Option II: c_i+ = c_i - c + (x - y) / (K eta), with y after K steps at rate eta.
+        """Computes option II: c_i+ = c_i - c + (x - y) / (K eta), with y after K steps at rate eta.
 
         Raises:
             StudyError: the optimiser is not plain SGD.
@@ -47,6 +47,7 @@ class ControlVariates(LocalRule):
             raise StudyError("control variates (scaffold) need plain SGD: training.optimizer sgd without momentum")
         carried, sent = {}, {}
         for name, pull in end.offset.items():
+            # The offset is c - c_i, so the old c_i is c minus it, and c_i - c is its negative.
             before = end.server[name] - pull
             carried[name] = (end.start[name] - end.params[name]) / (end.steps * end.rate) - pull
             sent[name] = carried[name] - before
@@ -54,15 +55,15 @@ class ControlVariates(LocalRule):
 
 
 def scaffold(work: ClientWork, population: int, server_learning_rate: float = 1.0) -> Program:
-    """SCAFFOLD. A message holds twice the numbers: the model's and the control variate's.
+    """SCAFFOLD. A message has twice the numbers, since it contains the model and the control variate.
 
     Args:
-        work: what each client does; plain SGD.
-        population: N, how many clients there are.
+        work: what each client does, with plain SGD.
+        population: N, the number of clients.
         server_learning_rate: eta_g, > 0.
 
     Raises:
-        StudyError: local optimisers with a state of their own.
+        StudyError: the local optimiser has a state of its own.
     """
     positive(server_learning_rate=server_learning_rate)
     controlled = replace(work, rule=ControlVariates())
@@ -83,5 +84,5 @@ def scaffold(work: ClientWork, population: int, server_learning_rate: float = 1.
 
 
 def build(section: ScaffoldProgram, context: ProgramContext) -> Program:
-    """The program that a study's section names."""
+    """Builds the program from its section of a study."""
     return scaffold(context.work, context.population, section.server_learning_rate)

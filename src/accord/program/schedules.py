@@ -1,8 +1,8 @@
-"""Learning-rate schedules: a round's number to the share of `training.learning_rate` that its clients train with.
+"""Learning-rate schedules: map a round's number to the factor on `training.learning_rate` for its clients.
 
-The built-in ones have the values of torch.optim.lr_scheduler's StepLR, CosineAnnealingLR and, for the warmup, LinearLR
-before them in a SequentialLR, stepped once a round. A schedule depends on the round's number alone, so it costs no
-privacy.
+The built-in ones have the values of torch.optim.lr_scheduler's StepLR and CosineAnnealingLR, stepped once a round. The
+warmup has those of LinearLR before them in a SequentialLR. A schedule depends only on the round's number, so it costs
+no privacy.
 """
 
 import math
@@ -13,20 +13,21 @@ from accord.core.errors import StudyError
 from accord.core.plugins import load_function
 
 Factor = Callable[[int], float]
-"""A round's number, from 1, to a factor > 0."""
+"""Maps a round's number, from 1, to a factor > 0."""
 
 
 def make_factor(schedule: Schedule, rounds: int) -> Factor:
-    """The schedule that a study names, over a run of so many rounds.
+    """Builds the schedule that a study names, over a run of `rounds` rounds.
 
     Raises:
-        StudyError: a function of the user's own fails, or gives no factor above 0 in some round.
+        StudyError: a user-defined function fails, or returns no factor above 0 in some round.
     """
     if ":" in schedule.name:
         return _custom(schedule, rounds)
     warmup, left = schedule.warmup_rounds, max(1, rounds - schedule.warmup_rounds)
 
     def factor(round_number: int) -> float:
+        # torch's schedulers count from 0, rounds from 1.
         step = round_number - 1
         if step < warmup:
             return schedule.warmup_start + (1 - schedule.warmup_start) * step / warmup
@@ -42,7 +43,7 @@ def make_factor(schedule: Schedule, rounds: int) -> Factor:
 
 
 def _custom(schedule: Schedule, rounds: int) -> Factor:
-    """A function of the user's own, asked for every round before the first: what it says can then not change."""
+    """Calls a user-defined function for every round before the first, so that its values cannot change later."""
     function = load_function(schedule.name, "training.schedule.name")
     factors: list[float] = []
     for number in range(1, rounds + 1):
@@ -59,5 +60,5 @@ def _custom(schedule: Schedule, rounds: int) -> Factor:
                 f"round {number} of {rounds}"
             )
         factors.append(factor)
-    # Round 0 is no round of the run.
+    # Round 0 is not a round of the run, and takes the first round's factor.
     return lambda round_number: factors[max(0, round_number - 1)]

@@ -1,4 +1,4 @@
-"""The task of a study: the network it names, built for its data, with its loss."""
+"""Builds the task of a study: the network it names, built for its data, with its loss."""
 
 from dataclasses import replace
 
@@ -17,13 +17,13 @@ from accord.tasks.task import Task
 
 
 def make_task(model: Model, data: DataSet, seed: int, training: Training | None = None) -> Task:
-    """The network over this data, with its loss.
+    """Builds the network for this data, with its loss.
 
     Args:
         model: the study's `model` section.
         data: gives the shape of one sample, the classes and the number of tokens.
-        seed: the study's seed; initial values come from its stream `model`.
-        training: the study's `training` section, which may name a loss; None names none.
+        seed: the study's seed. Initial values come from its stream `model`.
+        training: the study's `training` section, which may name a loss. None names none.
 
     Raises:
         StudyError: the network does not fit the data, or writes its parameters in `forward`.
@@ -54,16 +54,16 @@ def _trial_rows(shape: tuple[int, ...], rng: np.random.Generator, tokens: int | 
 
 
 def pin_weights(model: Model) -> Model:
-    """The `model` section with the digest of its pretrained file, so that a run resumes with the same weights.
+    """Adds the digest of the pretrained file to the `model` section, so that a run resumes with the same weights.
 
     Raises:
-        StudyError: the file cannot be read, or its digest is another than the one given.
+        StudyError: the file cannot be read, or its digest differs from the one given.
     """
     return model.model_copy(update=pin(model.pretrained, model.pretrained_sha256))
 
 
 def _check_tokens(name: str, task: Task, shape: tuple[int, ...], tokens: int) -> None:
-    """Refuses a network whose embedding ends below the data's highest token."""
+    """Refuses a network whose embedding is too small for the data's highest token."""
     try:
         with torch.no_grad():
             task.losses(task.init(), torch.full((1, *shape), tokens - 1), torch.zeros(1, dtype=torch.int64))
@@ -78,8 +78,8 @@ def check_stateless(name: str, task: Task, data: DataSet, rng: np.random.Generat
     """Refuses a network whose output depends on rows it has seen before, or that writes its buffers.
 
     Args:
-        name: of the network.
-        task: with the network.
+        name: the network's name.
+        task: the task with the network.
         data: gives the shape of one sample.
         rng: draws the rows it is tried on.
 

@@ -1,8 +1,8 @@
-"""Early stopping (Prechelt 1998): end where the model improves no more on rows held out, and keep the best.
+"""Early stopping (Prechelt 1998): ends where the model no longer improves on held-out rows, and keeps the best.
 
-The rows are test rows, taken out of the test set once, before anything is evaluated. So the decision is about no
-client's training rows, and the final figures are on rows that decided nothing. What is known so far follows from the
-scores by round alone, so a run that is taken up again decides as it would have.
+The rows are test rows, taken out of the test set once, before anything is evaluated. So the decision uses no client's
+training rows, and the final scores are on rows that decided nothing. The state follows from the scores by round alone,
+so a resumed run decides as it would have without the interruption.
 """
 
 import math
@@ -18,11 +18,11 @@ from accord.data.federated import ClientRows, FederatedData
 
 @dataclass(frozen=True)
 class Watch:
-    """What the scores so far come to.
+    """Summary of the scores so far.
 
     Attributes:
-        best_round: the round of the best score; None before the first.
-        best: that score; None before the first.
+        best_round: the round of the best score, or None before the first.
+        best: that score, or None before the first.
         waited: evaluations since then.
     """
 
@@ -32,11 +32,11 @@ class Watch:
 
 
 def watch(scores: Iterable[tuple[int, float | None]], lower_is_better: bool, min_delta: float) -> Watch:
-    """The best score, and for how many evaluations nothing has been better.
+    """Finds the best score, and for how many evaluations none has been better.
 
     Args:
-        scores: round and score of each evaluation, in order; a score that is None or not finite is no improvement.
-        lower_is_better: whether the score is to fall, as a loss, or to rise, as accuracy.
+        scores: round and score of each evaluation, in order. A score that is None or not finite is no improvement.
+        lower_is_better: whether the score should fall, as a loss, or rise, as accuracy.
         min_delta: a score improves if it is better than the best so far by more than this.
 
     >>> watch([(1, 0.9), (2, 0.7), (3, 0.69), (4, 0.8)], lower_is_better=True, min_delta=0.05)
@@ -55,12 +55,12 @@ def watch(scores: Iterable[tuple[int, float | None]], lower_is_better: bool, min
 
 
 def hold_out(federated: FederatedData, fraction: float, seed: int) -> FederatedData:
-    """Takes a share of the test rows out of the test set and of every client's share, to decide with.
+    """Moves a share of the test rows out of the test set and out of every client's share, for validation.
 
     Args:
-        federated: the data, dealt; one from which rows were held out already is returned as it is.
-        fraction: share of the test rows, rounded to the nearest whole number, at least one.
-        seed: the study's; rows are drawn from its stream `held out`.
+        federated: the data, assigned to clients. If rows were held out already, it is returned unchanged.
+        fraction: share of the test rows, rounded to the nearest integer, at least one row.
+        seed: the study's seed. Rows are drawn from its stream `held out`.
 
     Raises:
         StudyError: no test row would be left.
@@ -76,7 +76,7 @@ def hold_out(federated: FederatedData, fraction: float, seed: int) -> FederatedD
         )
     shuffled = stream(seed, "held out").permutation(n)
     held_out, rest = np.sort(shuffled[:size]), np.sort(shuffled[size:])
-    # Rows that stay move up: each one's number in the smaller table, -1 for those held out.
+    # Each row's number in the smaller table, or -1 for those held out.
     new_row = np.full(n, -1, dtype=np.int64)
     new_row[rest] = np.arange(len(rest))
     order = new_row[shares.order]
