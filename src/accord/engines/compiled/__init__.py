@@ -1,1 +1,1 @@
-"""A client's whole round in one compiled call: for networks of dense, convolution, pooling and activation layers."""
+"""Trains a client's whole round in one compiled call, for dense, convolution, pooling and activation layers."""

@@ -1,4 +1,4 @@
-"""One client's training by the compiled loop: what it is handed, and how long its parts took."""
+"""Runs one client's training by the compiled loop, and reports how long its parts took."""
 
 import time
 from collections.abc import Iterator
@@ -38,11 +38,11 @@ from accord.program.local import ClientWork
 
 @dataclass(frozen=True)
 class Trainer:
-    """What compiled training reads, whoever the client.
+    """What compiled training reads that is the same for every client.
 
     Attributes:
-        work: what to do: plain SGD, unclipped or clipped by sample.
-        network: its network, laid out.
+        work: what to do. Only plain SGD is possible, unclipped or clipped by sample.
+        network: its network in compiled form.
         table: the training rows.
         timed: a stopwatch.
 
@@ -65,16 +65,17 @@ class Trainer:
         """All of a client's local steps.
 
         Args:
-            rows: of each step, `[steps, width]`, those to use first.
-            counts: how many of them, `[steps]`.
-            held: training rows of the client.
-            params: the client's parameters `[numbers]`, float32; changed.
-            stream: the client's noise; advanced as by one draw a step.
+            rows: table rows of each step, `[steps, width]`, with those to use first.
+            counts: number of rows to use in each step, `[steps]`.
+            held: number of training rows of the client.
+            params: the client's parameters `[numbers]`, float32, changed.
+            stream: the client's noise stream, advanced as by one draw a step.
 
         Raises:
             PrivacyError: the noise is not a positive number.
         """
         most = int(counts.max(initial=0))
+        # The gradient is summed apart where a batch takes several pieces, and always where it is noised.
         scratch = self._scratch(most, most > self.network.micro or self.work.local_plan is not None)
         rate = self._rate(held)
         self._run(rows, counts, rate, params, self._keys(len(rows), stream), scratch, WHOLE)
@@ -82,23 +83,24 @@ class Trainer:
     def train_alone(
         self, rows: Rows, counts: Rows, held: int, params: Tensor, stream: np.random.Generator, pool: Executor | None
     ) -> None:
-        """The same of the only client at work: two threads take half of each step's rows.
+        """As `train`, for a client that trains alone, with each step's rows divided between two threads.
 
-        Cut in two whatever the threads, so that bits do not depend on them. Arguments and errors as of `train`.
+        The rows are always cut in two, so that bits do not depend on the threads. Errors are those of `train`.
 
         Args:
-            rows: of each step.
-            counts: how many of them.
-            held: training rows of the client.
-            params: changed.
-            stream: the client's noise.
-            pool: its threads; None works in this one.
+            rows: as in `train`.
+            counts: as in `train`.
+            held: as in `train`.
+            params: as in `train`.
+            stream: as in `train`.
+            pool: the threads to use. None computes both halves in the calling thread.
         """
         rate = self._rate(held)
         keys = self._keys(len(rows), stream)
         scratch = [self._scratch(-(-int(counts.max(initial=0)) // 2), True) for _ in range(2)]
         none = np.empty((1, 0), dtype=np.int64)
         for step, count in enumerate(counts.tolist()):
+            # Without privacy the step takes the mean over the batch, so the division is by the count of both halves.
             scaled = rate if self.work.local_plan is not None else rate / max(1, count)
             halves = rows[step, : count // 2], rows[step, count // 2 : count]
 
@@ -109,22 +111,23 @@ class Trainer:
             other = None if pool is None else pool.submit(half, 1)  # waking one thread costs less than waking two
             half(0)
             half(1) if other is None else other.result()
+            # Noise comes after the halves are added. It must be drawn once a step, on the sum of the whole batch.
             np.add(scratch[0].total, scratch[1].total, out=scratch[0].total)
             self._run(none, np.zeros(1, dtype=np.int64), scaled, params, keys[step : step + 1], scratch[0], APPLY)
 
     def _scratch(self, rows: int, summed: bool) -> Memory:
-        """Room for steps of so many rows, the gradient summed apart from the parameters or not."""
+        """Memory for steps of `rows` rows, with or without room for a gradient summed apart from the parameters."""
         network = self.network
         space, argmax = (self._micro(rows) * int(size) for size in network.sizes)
         total = np.empty(network.numbers if summed else 0, dtype=np.float32)
         return Memory(np.empty(space, dtype=np.float32), np.empty(argmax, dtype=np.int32), total)
 
     def _micro(self, rows: int) -> int:
-        """Rows worked on at once in steps of so many."""
+        """Rows worked on at once in steps of `rows` rows."""
         return max(1, min(rows, self.network.micro))
 
     def _rate(self, held: int) -> float:
-        """What a step multiplies the mean gradient by; under privacy, the sum."""
+        """What a step multiplies the mean gradient by, or under privacy the sum."""
         return (self.work.optimizer.plain_rate or 0.0) / local.divisor(self.work, held)
 
     def _keys(self, steps: int, stream: np.random.Generator) -> NDArray[np.uint32]:
@@ -132,6 +135,7 @@ class Trainer:
         plan = self.work.local_plan
         if plan is None:
             return np.empty((0, 8), dtype=np.uint32)
+        # The compiled loop takes a clip norm of 0 for "no clipping", so one that vanishes in float32 is refused.
         if not np.float32(plan.clip_norm) > 0:
             raise PrivacyError(f"privacy.clip_norm {plan.clip_norm:g} is 0 in float32")
         return np.stack([key_of(stream) for _ in range(steps)])
@@ -155,18 +159,19 @@ class Trainer:
         examples = Examples(
             _read_only(x.reshape(len(x), -1).view(np.uint8)), pixels, network.image, _read_only(self.table.y.numpy())
         )
-        # As many rows as the memory was taken for.
+        # `micro` is derived from the memory, since it sets the stride of every region in it.
         layout = Layout(network.layers, len(memory.space) // int(network.sizes[0]), *network.draws)
         rows, counts = np.ascontiguousarray(rows), np.ascontiguousarray(counts)
         ticks, began = np.zeros(4, dtype=np.int64), time.perf_counter()
         train(examples, rows, counts, params.numpy(), layout, update, memory, part, ticks)
+        # The tick rate of the counter is not known. Wall time is therefore divided in proportion to ticks.
         seconds = (time.perf_counter() - began) * ticks / max(1, int(ticks.sum()))
         stages = {"data": DATA, "clipping": CLIPPING, "noise": NOISE}
         self.timed.divide({stage: float(seconds[number]) for stage, number in stages.items()})
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that compiled code, whose signature says so, cannot write."""
+    """A read-only view, as the signature of the compiled code declares it."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -174,7 +179,10 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 @contextmanager
 def one_thread_a_product() -> Iterator[None]:
-    """BLAS works each product by itself meanwhile: clients are what threads share, and bits must not depend on them."""
+    """Limits BLAS to one thread a product within the context.
+
+    Threads share clients instead, and bits must not depend on the number of threads.
+    """
     with _blas().limit(limits=1, user_api="blas"):
         yield
 

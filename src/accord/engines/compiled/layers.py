@@ -1,8 +1,8 @@
-"""Forward and backward of each layer, compiled, on one client's rows.
+"""Compiled forward and backward passes of each layer, on one client's rows.
 
-A layer is a row of whole numbers (`layer_table.py`); its activations and their gradients lie in one flat space, each a
-region `[rows, numbers]`. Images are channels last, so that a convolution is a dense layer on patches
-(im2col, Chellapilla et al. 2006). Activations work in place.
+A layer is a row of integers (see `layer_table.py`). Its activations and their gradients are stored in one flat array,
+`space`, each in a region `[rows, numbers]`. Images are stored channels last, so that a convolution is a dense layer on
+patches (im2col, Chellapilla et al. 2006). Activations work in place.
 """
 
 import numpy as np
@@ -47,18 +47,18 @@ _ONE, _ZERO = np.float32(1), np.float32(0)
 
 @compiled
 def dense(layer, rows, params, space, micro, arguments):  # type: ignore[no-untyped-def]
-    """y = x W + b, of `rows` rows or, in a convolution, of their patches."""
+    """Computes y = x W + b for `rows` rows, or for their patches in a convolution."""
     depth, wide, rows = layer[IN_FEATURES], layer[OUT_FEATURES], rows * layer[POSITIONS]
     source = layer[FROM] if layer[KIND] == DENSE else layer[PATCHES]
     y = space[micro * layer[TO] : micro * layer[TO] + rows * wide].reshape((rows, wide))
     beta = _ZERO
-    if layer[BIAS] >= 0:  # the product is added to what y holds then
+    if layer[BIAS] >= 0:  # y is set to the bias first, and beta = 1 adds the product to it
         bias, beta = params[layer[BIAS] : layer[BIAS] + wide], _ONE
         for i in range(rows):
             for j in range(wide):
                 y[i, j] = bias[j]
     w, x = params.ctypes.data + FLOAT32_BYTES * layer[WEIGHT], space.ctypes.data + FLOAT32_BYTES * micro * source
-    # BLAS sees what lies in memory row by row as its transpose: y^T = W^T x^T.
+    # BLAS is column-major, so it sees row-major memory as the transpose. The product asked for is y^T = W^T x^T.
     operation, stride = (TRANSPOSED, depth) if layer[OUT_FIRST] else (PLAIN, wide)
     weight, patches = Matrix(w, stride, operation), Matrix(x, depth, PLAIN)
     multiply(weight, patches, Matrix(y.ctypes.data, wide, PLAIN), (wide, rows, depth), _ONE, beta, arguments)
@@ -66,7 +66,7 @@ def dense(layer, rows, params, space, micro, arguments):  # type: ignore[no-unty
 
 @compiled
 def dense_back(layer, rows, params, space, micro, arguments):  # type: ignore[no-untyped-def]
-    """The gradient by a dense layer's input, or by a convolution's patches: g W^T."""
+    """Computes g W^T, the gradient by a dense layer's input or by a convolution's patches."""
     depth, wide, rows = layer[IN_FEATURES], layer[OUT_FEATURES], rows * layer[POSITIONS]
     into = layer[GRAD_FROM] if layer[KIND] == DENSE else layer[PATCH_GRADS]
     w, g = (
@@ -81,17 +81,17 @@ def dense_back(layer, rows, params, space, micro, arguments):  # type: ignore[no
 
 @compiled
 def add_gradient(layer, span, alpha, space, micro, weight, bias, beta, arguments):  # type: ignore[no-untyped-def]
-    """Adds `alpha` times the gradient by weight and bias, summed over rows, to what begins at two addresses.
+    """Adds `alpha` times the gradient by weight and bias, summed over rows, to `weight` and `bias`.
 
     Args:
         layer: a dense layer or a convolution.
-        span: row to begin with, and how many.
+        span: the first row, and the number of rows.
         alpha: factor.
         space: activations and their gradients.
         micro: rows that regions have room for.
         weight: address of `[IN_FEATURES, OUT_FEATURES]`, or `[OUT_FEATURES, IN_FEATURES]` where `OUT_FIRST`.
-        bias: where the bias begins, `[OUT_FEATURES]`; used where the layer has one.
-        beta: 1 adds to the weight, 0 overwrites it; the bias is added to.
+        bias: array that begins with the bias, `[OUT_FEATURES]`. Used where the layer has one.
+        beta: 1 adds to the weight, 0 overwrites it. The bias is always added to.
         arguments: scratch of BLAS.
     """
     first, rows = span
@@ -100,6 +100,7 @@ def add_gradient(layer, span, alpha, space, micro, weight, bias, beta, arguments
     x = space.ctypes.data + FLOAT32_BYTES * (micro * source + first * places * depth)
     start, many = micro * layer[GRAD_TO] + first * places * wide, rows * places
     g = space.ctypes.data + FLOAT32_BYTES * start
+    # BLAS is column-major. A row-major weight [in, out] has gradient g^T x in its terms, and [out, in] has x^T g.
     if layer[OUT_FIRST]:
         inputs, grads = Matrix(x, depth, PLAIN), Matrix(g, wide, TRANSPOSED)
         multiply(inputs, grads, Matrix(weight, depth, PLAIN), (depth, wide, many), alpha, beta, arguments)
@@ -115,7 +116,7 @@ def add_gradient(layer, span, alpha, space, micro, weight, bias, beta, arguments
 
 @compiled
 def _pad(layer, rows, space, micro):  # type: ignore[no-untyped-def]
-    """The address of a convolution's input, of a padded copy where it pads."""
+    """The address of a convolution's input, or of a padded copy of it where the convolution pads."""
     if layer[PADDED] < 0:
         return space.ctypes.data + FLOAT32_BYTES * micro * layer[FROM]
     high, run = layer[IN_HEIGHT], layer[IN_WIDTH] * layer[CHANNELS]
@@ -136,7 +137,7 @@ def _pad(layer, rows, space, micro):  # type: ignore[no-untyped-def]
 
 @compiled
 def _unpad(layer, rows, space, micro):  # type: ignore[no-untyped-def]
-    """The gradient by a convolution's input, from that by its padded input."""
+    """Copies the gradient by a convolution's input out of the gradient by its padded input."""
     high, run = layer[IN_HEIGHT], layer[IN_WIDTH] * layer[CHANNELS]
     padded_high, padded_run = high + 2 * layer[PAD_H], run + 2 * layer[PAD_W] * layer[CHANNELS]
     into = space.ctypes.data + FLOAT32_BYTES * micro * layer[GRAD_FROM]
@@ -153,9 +154,10 @@ def _unpad(layer, rows, space, micro):  # type: ignore[no-untyped-def]
 
 @compiled
 def cut_patches(layer, rows, space, micro):  # type: ignore[no-untyped-def]
-    """A convolution's patches, each kernel rows, kernel columns, channels."""
+    """Writes a convolution's patches, each in the order kernel rows, kernel columns, channels."""
     source, channels = _pad(layer, rows, space, micro), layer[CHANNELS]
     high, run = layer[IN_HEIGHT] + 2 * layer[PAD_H], (layer[IN_WIDTH] + 2 * layer[PAD_W]) * channels
+    # Channels last makes a row of the kernel contiguous in the image, so that a patch is KERNEL_H runs.
     length, step = layer[KERNEL_W] * channels, layer[STRIDE_W] * channels
     into = space.ctypes.data + FLOAT32_BYTES * micro * layer[PATCHES]
     for i in range(rows):
@@ -169,10 +171,11 @@ def cut_patches(layer, rows, space, micro):  # type: ignore[no-untyped-def]
 
 @compiled
 def join_patches(layer, rows, space, micro):  # type: ignore[no-untyped-def]
-    """The gradient by a convolution's input: each patch's gradient added where the patch was cut."""
+    """Computes the gradient by a convolution's input, adding each patch's gradient where the patch was cut."""
     channels = layer[CHANNELS]
     high, run = layer[IN_HEIGHT] + 2 * layer[PAD_H], (layer[IN_WIDTH] + 2 * layer[PAD_W]) * channels
     begin = micro * (layer[PADDED] if layer[PADDED] >= 0 else layer[GRAD_FROM])
+    # Patches overlap, so their gradients are added and the region must begin at zero.
     space[begin : begin + rows * high * run] = _ZERO
     target = space.ctypes.data + FLOAT32_BYTES * begin
     length, step = layer[KERNEL_W] * channels, layer[STRIDE_W] * channels
@@ -190,10 +193,13 @@ def join_patches(layer, rows, space, micro):  # type: ignore[no-untyped-def]
 
 @compiled
 def pool(layer, rows, space, micro, argmax):  # type: ignore[no-untyped-def]
-    """The largest of each window, the first of equals, and where it was; NaN is larger than any number."""
+    """Takes the largest number of each window and notes its place.
+
+    Of equal numbers the first is taken. NaN counts as larger than any number, as in PyTorch.
+    """
     channels, across, size = layer[CHANNELS], layer[IN_WIDTH], layer[IN]
     line = layer[OUT_WIDTH] * channels
-    # A run is a whole line of the output where windows move by one pixel: long enough to be worked on as vectors.
+    # Work on runs long enough to be vectors. Where windows move by one pixel, a whole line of the output is one run.
     runs, run = (1, line) if layer[STRIDE_W] == 1 else (layer[OUT_WIDTH], channels)
     x = space[micro * layer[FROM] : micro * layer[FROM] + rows * size]
     y = space[micro * layer[TO] : micro * layer[TO] + rows * layer[OUT]]
@@ -213,7 +219,7 @@ def pool(layer, rows, space, micro, argmax):  # type: ignore[no-untyped-def]
                     other = x[i * size + offset : i * size + offset + run]
                     for c in range(run):
                         new, old, held = other[c], best[c], place[c]
-                        larger = (new > old) | (new != new)  # no branch, which half of the time would be guessed wrong
+                        larger = (new > old) | (new != new)  # no branch, since it would be mispredicted half the time
                         best[c] = new if larger else old
                         place[c] = np.int32(offset + c) if larger else held
                 at += run
@@ -221,7 +227,7 @@ def pool(layer, rows, space, micro, argmax):  # type: ignore[no-untyped-def]
 
 @compiled
 def pool_back(layer, rows, space, micro, argmax):  # type: ignore[no-untyped-def]
-    """The gradient goes where the largest was."""
+    """Adds each output's gradient where the window's largest number was."""
     size, out = layer[IN], layer[OUT]
     g, where = space[micro * layer[GRAD_TO] :], argmax[micro * layer[ARGMAX] :]
     back = space[micro * layer[GRAD_FROM] : micro * layer[GRAD_FROM] + rows * size]
@@ -233,7 +239,7 @@ def pool_back(layer, rows, space, micro, argmax):  # type: ignore[no-untyped-def
 
 @compiled
 def to_channels_first(layer, rows, space, micro):  # type: ignore[no-untyped-def]
-    """An image's channels first."""
+    """Turns an image from channels last to channels first."""
     places, channels = layer[IN_HEIGHT] * layer[IN_WIDTH], layer[CHANNELS]
     x, y = space[micro * layer[FROM] :], space[micro * layer[TO] :]
     for i in range(rows):
@@ -255,19 +261,19 @@ def to_channels_first_back(layer, rows, space, micro):  # type: ignore[no-untype
 
 @compiled
 def activate(layer, rows, space, micro):  # type: ignore[no-untyped-def]
-    """ReLU or tanh, in place."""
+    """Applies ReLU or tanh in place."""
     y = space[micro * layer[TO] : micro * layer[TO] + rows * layer[OUT]]
     if layer[KIND] == TANH:
         for i in range(len(y)):
             y[i] = np.tanh(y[i])
     else:
         for i in range(len(y)):
-            y[i] = _ZERO if y[i] <= _ZERO else y[i]  # NaN stays
+            y[i] = _ZERO if y[i] <= _ZERO else y[i]  # NaN stays NaN, since the comparison is false
 
 
 @compiled
 def activate_back(layer, rows, space, micro):  # type: ignore[no-untyped-def]
-    """The gradient times the slope, which is read off the output; in place."""
+    """Multiplies the gradient by the slope, in place. The slope is computed from the output."""
     y = space[micro * layer[TO] : micro * layer[TO] + rows * layer[OUT]]
     g = space[micro * layer[GRAD_TO] : micro * layer[GRAD_TO] + rows * layer[OUT]]
     if layer[KIND] == TANH:
@@ -280,13 +286,14 @@ def activate_back(layer, rows, space, micro):  # type: ignore[no-untyped-def]
 
 @compiled
 def loss_gradient(logits, labels, rows):  # type: ignore[no-untyped-def]
-    """Logits `[n, classes]` become the gradient of each row's cross-entropy by them: softmax less one-hot.
+    """Replaces logits `[n, classes]` by the gradient of each row's cross-entropy, softmax minus one-hot.
 
     Args:
         logits: changed.
-        labels: of all rows of the table.
-        rows: which row of the table each of the n is.
+        labels: labels of all rows of the table.
+        rows: table row of each of the n rows.
     """
+    # The largest logit is subtracted first, so that exp cannot overflow.
     for i in range(len(logits)):
         line, most = logits[i], logits[i, 0]
         for j in range(1, len(line)):

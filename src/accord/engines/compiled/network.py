@@ -1,6 +1,6 @@
-"""A network laid out for the compiled training: its layers as numbers, its parameters as one flat tensor.
+"""Prepares a network for compiled training, with its layers as integers and its parameters as one flat tensor.
 
-The naive version of all this is `program.local.step`, to which the tests hold it.
+The plain version of this computation is `program.local.step`. The tests compare the two.
 """
 
 from collections.abc import Mapping
@@ -21,29 +21,29 @@ from accord.engines.stacked.network import StackedNetwork
 Integers = NDArray[np.int64]
 
 FLAT = "parameters"
-"""The one name of a flat stack."""
+"""The only name in a flat stack."""
 _FEW_OUTPUTS = 64
-"""Dense layers of fewer outputs are laid out with these first, so that products run along the inputs."""
+"""Dense layers with fewer outputs store weights as `[out, in]`, so that products run along the inputs."""
 _DIRECT_MULTIPLICATIONS = 1_000_000
 """Multiplications of one convolution, over all rows worked on at once, that BLAS does without copying."""
 _MOST_ACTIVATIONS = 2**22
-"""Numbers of activations held at once (16 MB), which bounds memory."""
+"""Most numbers of activations in memory at once (16 MB)."""
 _IN_CACHE = 2**17
-"""Most parameters of a network with convolutions: each piece of a batch passes over the sum of its gradients."""
+"""Most parameters of a network with convolutions. Each piece of a batch passes over the whole sum of gradients."""
 
 
 @dataclass(frozen=True)
 class CompiledNetwork:
-    """What the compiled training reads of a network.
+    """What compiled training reads of a network.
 
     Attributes:
-        layers: `[layers, COLUMNS]`, as `layer_table` says.
-        image: channels and places of what it is fed, where that is worked on channels last; else 1 and the numbers.
-        sizes: numbers of a row's activations and gradients, and of what pools pick.
+        layers: `[layers, COLUMNS]`, with the columns of `layer_table`.
+        image: channels and pixels of the input where it is processed channels last. Otherwise 1 and its length.
+        sizes: numbers that a row takes in the activations and gradients, and in the places that pools note.
         micro: rows worked on at once.
         shapes: parameter name to its own shape, in the model's order.
-        begins: parameter name to its place among the numbers.
-        order: parameter name to the order of its axes in the layout.
+        begins: parameter name to its first place in the flat tensor.
+        order: parameter name to the order of its axes in the flat tensor.
     """
 
     layers: Integers
@@ -60,7 +60,7 @@ class CompiledNetwork:
         return sum(torch.Size(shape).numel() for shape in self.shapes.values())
 
     def enter(self, params: Mapping[str, Tensor]) -> Stack:
-        """Parameters `[clients, *shape]` by name as a flat stack `[clients, numbers]`; a copy."""
+        """Copies parameters `[clients, *shape]` by name into a flat stack `[clients, numbers]`."""
         first = next(iter(params.values()))
         flat = torch.empty(len(first), self.numbers, dtype=first.dtype)
         for name, shape in self.shapes.items():
@@ -70,7 +70,7 @@ class CompiledNetwork:
         return {FLAT: flat}
 
     def leave(self, stack: Mapping[str, Tensor]) -> Params:
-        """The inverse of `enter` for a stack of any number of clients: `[clients, *shape]` by name."""
+        """The inverse of `enter`, for any number of clients. Gives views `[clients, *shape]` by name."""
         flat, left = stack[FLAT], {}
         for name, shape in self.shapes.items():
             order, begin = self.order[name], self.begins[name]
@@ -81,11 +81,14 @@ class CompiledNetwork:
 
     @cached_property
     def draws(self) -> tuple[Integers, Integers]:
-        """How noise is laid over the parameters: draws are in the order of a parameter's axes, its first one last.
+        """Where each noise draw goes. Draws are in the order of a parameter's axes, with its first axis last.
+
+        All engines use this order, so that they add the same noise to the same number.
 
         Returns:
-            Of each parameter, in the model's order, where it begins, its length, and where its draws' places begin in
-            the second array, -1 where draws lie as it does; and these places.
+            An array `[parameters, 3]` in the model's order, and an array of places. The columns of the first are where
+            the parameter begins, its length, and where the places of its draws begin in the second array. The last
+            column is -1 where draws have the same order as the parameter.
         """
         tensors, places, known = [], [np.empty(0, dtype=np.int64)], 0
         for name, shape in self.shapes.items():
@@ -102,7 +105,7 @@ class CompiledNetwork:
 
 @dataclass
 class _Layout:
-    """Regions and layers while they are laid out, one after the other."""
+    """Regions and layers assigned so far, while the network is converted layer by layer."""
 
     by_sample: bool
     shape: tuple[int, ...]
@@ -123,15 +126,16 @@ class _Layout:
 def compile_network(
     network: StackedNetwork, input_shape: tuple[int, ...], classes: int, *, by_sample: bool
 ) -> CompiledNetwork | None:
-    """The compiled form of a network that has a stacked one; None where a layer has none, or PyTorch is faster.
+    """The compiled form of a stacked network. None where a layer has none, or where PyTorch is faster.
 
-    There is one for dense layers on vectors, convolutions, max-pooling, ReLU, tanh and flattening; with convolutions
-    up to 131,072 parameters.
+    The form exists for dense layers on vectors, convolutions, max-pooling, ReLU, tanh and flattening. Networks with
+    convolutions may have up to 131,072 parameters.
 
     Args:
         network: the stacked form.
-        input_shape: of one sample.
-        classes: that labels may name; compiled code checks no bounds, so the network must have an output for each.
+        input_shape: shape of one sample.
+        classes: number of classes in the labels. Compiled code checks no bounds, so the network must have exactly this
+            number of outputs.
         by_sample: whether gradients will be clipped by sample.
     """
     convolves = any(isinstance(layer, Convolution) for layer in network.layers)
@@ -139,6 +143,7 @@ def compile_network(
         return None
     first = next((layer for layer in network.layers if not isinstance(layer, Activation)), None)
     image = len(input_shape) == 3 and isinstance(first, Convolution | MaxPool)
+    # Shapes are channels last inside, but only where a layer works on images. Other inputs keep their own order.
     shape = (*input_shape[1:], input_shape[0]) if image else input_shape
     layout = _Layout(by_sample, shape)
     begins, begin = {}, 0
@@ -155,6 +160,7 @@ def compile_network(
             x, g = int(row[at.TO]), int(row[at.GRAD_TO])
     if layout.shape != (classes,) or not any(row[at.WEIGHT] >= 0 for row in layout.rows):
         return None
+    # Backward stops at the first layer with weights. Nothing before it needs a gradient.
     trains = [row[at.WEIGHT] >= 0 for row in layout.rows]
     for number, row in enumerate(layout.rows):
         row[at.NEEDS_INPUT_GRAD] = any(trains[:number])
@@ -176,11 +182,12 @@ def compile_network(
 def _lay(
     layer: Layer, layout: _Layout, network: StackedNetwork, begins: Mapping[str, int], x: int, g: int
 ) -> list[Integers] | None:
-    """The layer's rows, fed from region `x`, with the gradient by its input in `g`; None where it has no such form."""
+    """The table rows of a layer with input in region `x` and the gradient by it in `g`. None where it has no form."""
     row = np.full(at.COLUMNS, -1, dtype=np.int64)
     row[at.FROM], row[at.GRAD_FROM], row[at.IN] = x, g, layout.numbers()
     if isinstance(layer, Activation):
         row[at.KIND] = at.RELU if layer.apply is torch.relu_ else at.TANH
+        # In place: the output takes the input's regions.
         row[at.TO], row[at.GRAD_TO], row[at.OUT] = x, g, layout.numbers()
         return [row]
     if isinstance(layer, Flatten):
@@ -207,7 +214,7 @@ def _lay(
 
 
 def _flatten(row: Integers, layout: _Layout) -> list[Integers]:
-    """Nothing to do but to note it, unless channels have to come first."""
+    """Notes the flat shape. A layer is needed only where several channels must be moved first."""
     if len(layout.shape) == 3 and layout.shape[2] > 1 and layout.rows and _images(layout):
         high, across, channels = layout.shape
         row[at.KIND], row[at.IN_HEIGHT], row[at.IN_WIDTH], row[at.CHANNELS] = (
@@ -233,11 +240,13 @@ def _convolution(
     if min(places) < 1:
         return None
     depth, many = channels * kernel_h * kernel_w, places[0] * places[1]
+    # Weights as kernel rows, kernel columns, channels, outputs, which is the order of `cut_patches`.
     layout.order[layer.weight] = (2, 3, 1, 0)
     row[at.KIND], row[at.IN_FEATURES], row[at.OUT_FEATURES], row[at.POSITIONS] = at.CONVOLUTION, depth, out, many
     row[at.OUT_FIRST] = 0
     _weights(row, layer.weight, layer.bias, begins)
     row[at.PATCHES] = layout.region(many * depth)
+    # A gradient by the patches is needed only where an earlier layer trains.
     if any(earlier[at.WEIGHT] >= 0 for earlier in layout.rows):
         row[at.PATCH_GRADS] = layout.region(many * depth)
     if any(layer.padding):
@@ -259,7 +268,7 @@ def _weights(row: Integers, weight: str, bias: str | None, begins: Mapping[str, 
 def _window(
     row: Integers, layout: _Layout, kernel: tuple[int, int], step: tuple[int, int], padding: tuple[int, int]
 ) -> tuple[int, int]:
-    """Notes the input image and the window that slides over it; the output image's height and width."""
+    """Notes the input image and its sliding window, and returns the output image's height and width."""
     high, across, channels = layout.shape
     row[at.IN_HEIGHT], row[at.IN_WIDTH], row[at.CHANNELS] = high, across, channels
     row[at.KERNEL_H], row[at.KERNEL_W] = kernel
@@ -274,7 +283,7 @@ def _window(
 
 
 def _onward(row: Integers, layout: _Layout, shape: tuple[int, ...]) -> list[Integers]:
-    """Gives a layer its output's regions."""
+    """Assigns regions to a layer's output and its gradient, and returns the layer's row as a list."""
     layout.shape = shape
     row[at.OUT] = layout.numbers()
     row[at.TO], row[at.GRAD_TO] = layout.region(layout.numbers()), layout.region(layout.numbers())

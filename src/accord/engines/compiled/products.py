@@ -1,8 +1,8 @@
-"""Matrix products for compiled code: SciPy's BLAS, called without the interpreter.
+"""Matrix products for compiled code, by SciPy's BLAS without the interpreter.
 
-OpenBLAS copies its operands into blocks before it multiplies, which for a few rows costs more than the product: 784x200
-by 10 rows ran at 45 GFLOP/s. Products of up to a million multiplications it does where they lie, at 110 to 150: long
-products of few rows are therefore cut along their longest side.
+OpenBLAS copies its operands into blocks before it multiplies. For a few rows this costs more than the product. A
+product of 784x200 by 10 rows ran at 45 GFLOP/s. Products of up to a million multiplications it does without copying, at
+110 to 150 GFLOP/s. Long products of few rows are therefore cut along their longest side.
 """
 
 from typing import Any, NamedTuple
@@ -14,16 +14,16 @@ from numba.extending import get_cython_function_address
 
 _NAME = "accord_sgemm"
 llvm.add_symbol(_NAME, get_cython_function_address("scipy.linalg.cython_blas", "sgemm"))
-# By name, not by address: what Numba keeps on disk serves other processes.
+# By name, not by address, since Numba's cache on disk is also loaded by other processes.
 _sgemm: Any = types.ExternalFunction(_NAME, types.void(*[types.intp] * 13))
 
 PLAIN, TRANSPOSED = ord("N"), ord("T")
 FLOAT32_BYTES = 4
 """Bytes of a float32."""
 SCRATCH = 8
-"""Numbers of each of the two scratch arrays that a call needs."""
+"""Length of each of the two scratch arrays that a call needs."""
 _PIECE_MULTIPLICATIONS = 400_000
-"""Multiplications of a piece; the fastest of 0.1 to 1.6 million tried."""
+"""Multiplications of a piece. This was the fastest of 0.1 to 1.6 million tried."""
 _FEW_ROWS = 64
 """Rows up to which cutting was faster."""
 
@@ -31,12 +31,12 @@ compiled = njit(error_model="numpy")
 
 
 class Matrix(NamedTuple):
-    """A matrix of float32 as BLAS is told of it, columns contiguous.
+    """A matrix of float32 as described to BLAS, with contiguous columns.
 
     Attributes:
-        address: of its first number.
+        address: address of its first number.
         stride: numbers from one column to the next.
-        operation: `PLAIN` or `TRANSPOSED`: whether the product takes it or its transpose.
+        operation: `PLAIN` or `TRANSPOSED`, which says whether the product takes the matrix or its transpose.
     """
 
     address: int
@@ -45,7 +45,7 @@ class Matrix(NamedTuple):
 
 
 class BlasArguments(NamedTuple):
-    """Where BLAS reads its arguments from, which it takes by address: taken once, not for each product.
+    """Memory for the arguments of BLAS, which takes them by address. Allocated once, not for each product.
 
     Attributes:
         integers: int32 `[SCRATCH]`.
@@ -58,7 +58,7 @@ class BlasArguments(NamedTuple):
 
 @compiled
 def blas_arguments():  # type: ignore[no-untyped-def]
-    """Room for the arguments of one product at a time."""
+    """Allocates memory for the arguments of one product at a time."""
     return BlasArguments(np.empty(SCRATCH, np.int32), np.empty(SCRATCH, np.float32))
 
 
@@ -69,7 +69,8 @@ def _piece(a, b, c, size, alpha, beta, arguments):  # type: ignore[no-untyped-de
     integers[3], integers[4], integers[5] = a.stride, b.stride, c.stride
     integers[6], integers[7] = a.operation, b.operation
     reals[0], reals[1] = alpha, beta
-    # sgemm(transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc), each by address: four bytes an argument.
+    # sgemm(transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc). Each argument is passed by address and takes
+    # four bytes, so `at + 4 * i` is integers[i]. A character argument is read from the first byte of its integer.
     at, factor = integers.ctypes.data, reals.ctypes.data
     _sgemm(
         at + 24, at + 28, at, at + 4, at + 8, factor, a.address, at + 12, b.address, at + 16, factor + FLOAT32_BYTES,
@@ -79,24 +80,25 @@ def _piece(a, b, c, size, alpha, beta, arguments):  # type: ignore[no-untyped-de
 
 @compiled
 def multiply(a, b, c, size, alpha, beta, arguments):  # type: ignore[no-untyped-def]
-    """C = alpha op(A) op(B) + beta C, as BLAS's `sgemm`.
+    """Computes C = alpha op(A) op(B) + beta C, as BLAS's `sgemm` does.
 
     Args:
-        a: a `Matrix`; op(A) is `[m, k]`.
-        b: a `Matrix`; op(B) is `[k, n]`.
+        a: a `Matrix`, where op(A) is `[m, k]`.
+        b: a `Matrix`, where op(B) is `[k, n]`.
         c: a `Matrix` `[m, n]`, written.
         size: m, n and k.
         alpha: factor, float32.
-        beta: factor of what C holds, float32.
+        beta: factor of the earlier contents of C, float32.
         arguments: scratch, as `blas_arguments` makes it.
     """
     m, n, k = size
+    # The cut depends on the size alone, so a product of the same size always has the same order of addition.
     pieces = 1
     if min(m, n, k) <= _FEW_ROWS:
         pieces = max(1, min(max(m, n, k), (m * n * k + _PIECE_MULTIPLICATIONS // 2) // _PIECE_MULTIPLICATIONS))
     if pieces == 1:
         _piece(a, b, c, size, alpha, beta, arguments)
-    elif k >= m and k >= n:  # pieces of the sum: the first scales C, the others add to it
+    elif k >= m and k >= n:  # pieces of the sum, of which the first scales C and the others add to it
         down = FLOAT32_BYTES * (a.stride if a.operation == PLAIN else 1)
         along = FLOAT32_BYTES * (1 if b.operation == PLAIN else b.stride)
         for i in range(pieces):

@@ -1,7 +1,7 @@
-"""A client's local training by plain SGD, compiled: its weights stay in a core's cache from first step to last.
+"""Compiled local training of a client by plain SGD, with weights that stay in a core's cache from first to last step.
 
-Clipping is by sample (Abadi et al. 2016, arXiv 1607.00133, Algorithm 1). A dense layer's norm is that of its input
-times that of its output's gradient (Goodfellow 2015, arXiv 1510.01799); a convolution's gradient is formed by row.
+Clipping is by sample (Abadi et al. 2016, arXiv 1607.00133, Algorithm 1). A dense layer's gradient norm is the norm of
+its input times that of its output's gradient (Goodfellow 2015, arXiv 1510.01799). Convolutions form each row's gradient.
 """
 
 import hashlib
@@ -24,19 +24,19 @@ from accord.privacy.chacha_normals import add_normals
 from accord.privacy.clipping import ROUNDING
 
 DATA, TRAINING, CLIPPING, NOISE = range(4)
-"""What time is told apart."""
+"""Stages that are timed separately."""
 WHOLE, SUM, APPLY = range(3)
-"""All of a client's steps; the gradient of some of a step's rows; and what a step does with their sum."""
+"""Runs all of a client's steps, or only sums the gradients of some rows of a step, or only applies their sum."""
 
 
 class Examples(NamedTuple):
     """The training table.
 
     Attributes:
-        x: features as bytes `[rows, bytes]`, of uint8 pixels or float32; read-only.
-        pixels: whether they are pixels, worked on as `pixel / 255`.
-        image: channels and positions of an image that is worked on channels last; else 1 and the numbers of a row.
-        labels: `[rows]`; read-only.
+        x: features as bytes `[rows, bytes]`, of uint8 pixels or float32, read-only.
+        pixels: whether features are pixels, which are converted to `pixel / 255`.
+        image: channels and pixels of an image that is processed channels last. Otherwise 1 and the numbers of a row.
+        labels: `[rows]`, read-only.
     """
 
     x: Any
@@ -49,11 +49,11 @@ class Layout(NamedTuple):
     """A network.
 
     Attributes:
-        layers: `[layers, COLUMNS]`, as `layer_table.py` says.
+        layers: `[layers, COLUMNS]`, with the columns of `layer_table.py`.
         micro: rows worked on at once.
-        tensors: of each parameter, where it begins, its length, and where its draws' places begin in `places`; -1 where
-            they lie as it does.
-        places: where each such draw goes.
+        tensors: begin and length of each parameter, and where its draws begin in `places`. The last is -1 where draws
+            have the parameter's own order.
+        places: the place of each draw in the parameters.
     """
 
     layers: Any
@@ -66,12 +66,12 @@ class Update(NamedTuple):
     """What a step does with gradients.
 
     Attributes:
-        rate: times the mean gradient is subtracted; times the sum under clipping, and where a step is done in parts.
-        clip_norm: bound of each row's gradient; 0 does not clip.
-        noise_std: standard deviation of the noise on each step's sum; 0 adds none.
-        fine: step of the grid that sum and noise are rounded to.
-        coarse: step of the grid that both together are rounded to.
-        keys: of each step's noise, `[steps, 8]`.
+        rate: factor of the mean gradient, or of the sum under clipping and where a step is done in parts.
+        clip_norm: bound on each row's gradient. 0 does not clip.
+        noise_std: standard deviation of the noise on each step's sum. 0 adds none.
+        fine: step of the grid to which sum and noise are rounded.
+        coarse: step of the grid to which both together are rounded.
+        keys: noise key of each step, `[steps, 8]`.
     """
 
     rate: float
@@ -83,13 +83,13 @@ class Update(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Memory that is kept from step to step: taking it anew costs a tenth of a step.
+    """Memory reused from step to step. Allocating it anew costs a tenth of a step.
 
     Attributes:
         space: activations and their gradients of `micro` rows, float32.
-        argmax: what pools pick of them, int32.
-        total: what one step adds to the parameters, or under clipping the sum of gradients; float32 `[numbers]`.
-            Written by `SUM` and read by `APPLY`; empty where a step adds nothing but one piece's gradient.
+        argmax: the places that pools note, int32.
+        total: what a step adds to the parameters, or under clipping the sum of gradients, float32 `[numbers]`.
+            `SUM` writes it and `APPLY` reads it. Empty where each step has a single piece and no clipping.
     """
 
     space: Any
@@ -103,7 +103,7 @@ _HAS_TICKS = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere a pr
 
 
 def _build_ticks(context: Any) -> Any:
-    """Reads the processor's counter."""
+    """Builds a read of the processor's cycle counter."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if not _HAS_TICKS:
@@ -120,7 +120,7 @@ _ticks: Any = intrinsic(_build_ticks)
 
 @compiled
 def _gather(examples, rows, into):  # type: ignore[no-untyped-def]
-    """Rows of the table as float32 `[n, numbers]`; channels last where the network works on images."""
+    """Copies rows of the table as float32 `[n, numbers]`, channels last where the network works on images."""
     x, pixels = examples.x, examples.pixels
     channels, places = examples.image[0], examples.image[1]
     for i in range(len(rows)):
@@ -159,7 +159,7 @@ def _forward(network, rows, params, space, micro, argmax, arguments):  # type: i
 
 @compiled
 def _backward(network, rows, params, space, micro, argmax, arguments):  # type: ignore[no-untyped-def]
-    """The gradient by every layer's output that one with weights, or below it, needs."""
+    """Computes the gradients by layers' outputs, as far back as a layer with weights needs them."""
     for i in range(len(network) - 1, -1, -1):
         layer = network[i]
         kind = layer[at.KIND]
@@ -180,7 +180,7 @@ def _backward(network, rows, params, space, micro, argmax, arguments):  # type: 
 @njit(error_model="numpy", fastmath={"reassoc"})
 def _square(values):  # type: ignore[no-untyped-def]
     """Sum of squares, in float64."""
-    total = np.float64(0)
+    total = np.float64(0)  # float32 would lose more than clipping allows for, and overflow
     for i in range(len(values)):
         total += np.float64(values[i]) * np.float64(values[i])
     return total
@@ -188,17 +188,17 @@ def _square(values):  # type: ignore[no-untyped-def]
 
 @compiled
 def _squares(network, rows, space, micro, squares, arguments):  # type: ignore[no-untyped-def]
-    """Squared norm of each row's gradient over all layers; forms those of convolutions."""
+    """Squared norm of each row's gradient over all layers. Forms the gradients of convolutions."""
     squares[:rows] = 0
     for number in range(len(network)):
         layer = network[number]
         if layer[at.KIND] == at.DENSE:
             depth, wide = layer[at.IN_FEATURES], layer[at.OUT_FEATURES]
             first, last = micro * layer[at.FROM], micro * layer[at.GRAD_TO]
-            extra = 1.0 if layer[at.BIAS] >= 0 else 0.0
+            extra = 1.0 if layer[at.BIAS] >= 0 else 0.0  # the bias is a weight whose input is 1
             for i in range(rows):
                 held = _square(space[first + i * depth : first + (i + 1) * depth]) + extra
-                # Beside such an input, a slope that clipping scales would lose its precision: the row is left out.
+                # For such an input a clipped gradient by the output would be too small for float32. Drop the row.
                 held = held if held < _LARGEST_FLOAT32 else np.inf
                 squares[i] += held * _square(space[last + i * wide : last + (i + 1) * wide])
         elif layer[at.KIND] == at.CONVOLUTION:
@@ -215,10 +215,10 @@ def _squares(network, rows, space, micro, squares, arguments):  # type: ignore[n
 
 @compiled
 def _clip(network, rows, space, micro, clip_norm, squares, factors):  # type: ignore[no-untyped-def]
-    """Scales the gradients that dense layers are handed; a row whose norm is no number, or infinite, becomes zeros."""
+    """Scales gradients by dense layers' outputs. A row whose norm is NaN or infinite becomes zeros."""
     for i in range(rows):
         norm = np.sqrt(np.float32(squares[i]))
-        factor = clip_norm / (norm * np.float32(ROUNDING))
+        factor = clip_norm / (norm * np.float32(ROUNDING))  # rounded down, as in `clipping.factor_of`
         factors[i] = min(factor, _ONE) if norm < np.float32(np.inf) else _ZERO
     for number in range(len(network)):
         layer = network[number]
@@ -228,7 +228,7 @@ def _clip(network, rows, space, micro, clip_norm, squares, factors):  # type: ig
         first, last = micro * layer[at.FROM], micro * layer[at.GRAD_TO]
         for i in range(rows):
             g = space[last + i * wide : last + (i + 1) * wide]
-            if factors[i] == _ZERO:  # 0 times NaN is NaN
+            if factors[i] == _ZERO:  # write zeros to both sides of the product, since 0 * NaN is NaN
                 g[:] = _ZERO
                 space[first + i * depth : first + (i + 1) * depth] = _ZERO
             elif factors[i] < _ONE:
@@ -238,7 +238,7 @@ def _clip(network, rows, space, micro, clip_norm, squares, factors):  # type: ig
 
 @compiled
 def _descend(network, rows, alpha, space, micro, target, factors, private, arguments):  # type: ignore[no-untyped-def]
-    """Adds `alpha` times the gradient, summed over rows, to parameters or to such a sum."""
+    """Adds `alpha` times the gradient, summed over rows, to the parameters or to a sum of gradients."""
     for number in range(len(network)):
         layer = network[number]
         if layer[at.KIND] != at.DENSE and layer[at.KIND] != at.CONVOLUTION:
@@ -252,7 +252,7 @@ def _descend(network, rows, alpha, space, micro, target, factors, private, argum
         count, wide = layer[at.IN_FEATURES] * layer[at.OUT_FEATURES], layer[at.OUT_FEATURES]
         into = target[begin : begin + count]
         for i in range(rows):
-            if factors[i] == _ZERO:
+            if factors[i] == _ZERO:  # the row's gradient may be NaN
                 continue
             scale = alpha * factors[i]
             first = micro * layer[at.PER_SAMPLE_GRAD] + i * (count + wide)
@@ -266,7 +266,7 @@ def _descend(network, rows, alpha, space, micro, target, factors, private, argum
 
 @compiled
 def _add_noise(keys, std, fine, coarse, total, layout, ordered):  # type: ignore[no-untyped-def]
-    """Each tensor's draws under its number; through `ordered` where parameters lie in another order than draws do."""
+    """Adds each tensor's draws under its number, by way of `ordered` where draws and parameters differ in order."""
     tensors, place = layout.tensors, layout.places
     for number in range(len(tensors)):
         begin, count, known = tensors[number]
@@ -284,7 +284,7 @@ def _add_noise(keys, std, fine, coarse, total, layout, ordered):  # type: ignore
 
 @compiled
 def _pass(examples, rows, params, layout, memory, clip_norm, clipping, arguments, ticks):  # type: ignore[no-untyped-def]
-    """Forward and backward of some rows, at most `micro`; under clipping, what their sum is made of is clipped."""
+    """Runs forward and backward on at most `micro` rows. Under clipping, also clips each row's gradient."""
     network, micro, space = layout.layers, layout.micro, memory.space
     image, (squares, factors) = examples.image, clipping
     some, numbers, last = len(rows), image[0] * image[1], network[len(network) - 1]
@@ -309,17 +309,17 @@ def _pass(examples, rows, params, layout, memory, clip_norm, clipping, arguments
 
 @compiled
 def _train(examples, rows, counts, params, layout, update, memory, part, ticks):  # type: ignore[no-untyped-def]
-    """All of a client's steps, or one part of one step.
+    """Runs all of a client's steps, or one part of one step.
 
     Args:
         examples: the `Examples`.
-        rows: of each step, `[steps, width]`, those to use first.
-        counts: how many of them to use, `[steps]`.
+        rows: table rows of each step, `[steps, width]`, with those to use first.
+        counts: number of rows to use in each step, `[steps]`.
         params: the client's parameters `[numbers]`, changed.
         layout: the network's `Layout`.
         update: the `Update` of each step.
         memory: scratch, a `Memory`.
-        part: `WHOLE`; `SUM` leaves the parameters alone; `APPLY` adds a step's noise and total to them.
+        part: `WHOLE`, or `SUM` to leave the parameters alone, or `APPLY` to add a step's noise and total to them.
         ticks: processor ticks by stage, `[4]`, added to.
     """
     network, micro, space, total = layout.layers, layout.micro, memory.space, memory.total
@@ -333,10 +333,10 @@ def _train(examples, rows, counts, params, layout, update, memory, part, ticks):
         count = counts[step]
         pieces = -(-count // micro)
         alpha = -rate if part != WHOLE else -rate / np.float32(max(1, count))
-        # The sum is noised and rounded before anything else is done with it: added to the parameters first, it would be
-        # rounded by itself, which its sensitivity does not cover.
+        # The sum must be noised and rounded before any other use. Added to the parameters first, it would be rounded
+        # in a way that its sensitivity does not cover.
         alpha, after = (_ONE, -rate) if private else (alpha, _ONE)
-        apart = private or pieces > 1 or part != WHOLE
+        apart = private or pieces > 1 or part != WHOLE  # every piece must see the step's parameters unchanged
         if apart and part != APPLY:
             total[:] = _ZERO
         for piece in range(pieces):
@@ -362,7 +362,7 @@ def _train(examples, rows, counts, params, layout, update, memory, part, ticks):
 
 
 def _sources() -> str:
-    """Digest of all files that the compiled code comes from."""
+    """Digest of all source files of the compiled code."""
     digest = hashlib.sha256()
     for module in (layer_table, layers, vector_copy, products, chacha_normals, clipping, sys.modules[__name__]):
         digest.update(Path(module.__file__ or "").read_bytes())
@@ -370,7 +370,7 @@ def _sources() -> str:
 
 
 def _compile() -> Any:
-    """Compiled once on a machine, and kept where Numba finds a folder it may write."""
+    """Compiles the training once a machine. Cached where Numba can write to a folder."""
     whole, real, double = types.int64, types.float32, types.float64
     tuples: Any = types.NamedTuple
     bytes_of_rows = types.Array(types.uint8, 2, "C", readonly=True)
@@ -389,8 +389,8 @@ def _compile() -> Any:
     sources = _sources()
 
     def train(examples, rows, counts, params, layout, update, memory, part, ticks):  # type: ignore[no-untyped-def]
-        # Numba tells what it kept by this file and by what a function closes over: without the digest, it would go on
-        # with what it compiled before another file changed.
+        # Numba's cache depends on this file and on the values that a function closes over. Without the digest it would
+        # reuse code compiled before another of the files changed.
         if sources != "":
             _train(examples, rows, counts, params, layout, update, memory, part, ticks)
 

@@ -1,4 +1,7 @@
-"""Short runs of float32, moved by address: loops over runs of eight numbers or so are left scalar by the compiler."""
+"""Copies and adds short runs of float32 by address, as vectors.
+
+The compiler leaves loops over runs of about eight numbers scalar. The patches of a convolution consist of such runs.
+"""
 
 from typing import Any
 
@@ -12,13 +15,14 @@ _LANES = 8
 
 
 def _mover(numbers: int, adds: bool) -> Any:
-    """Moves so many numbers from one address to another, or adds them to what is there, as one vector."""
+    """Builds a function that copies `numbers` numbers between two addresses, or adds them, as one vector."""
 
     def move(context: Any, into: Any, source: Any) -> Any:
         def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             kind = ir.VectorType(ir.FloatType(), numbers).as_pointer()
             target, origin = (builder.inttoptr(address, kind) for address in arguments)
             value = builder.load(origin)
+            # Runs begin at any float32. By default LLVM would assume the alignment of a vector and could crash.
             value.align = FLOAT32_BYTES
             if adds:
                 held = builder.load(target)
