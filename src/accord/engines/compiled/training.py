@@ -1,7 +1,7 @@
 """Compiled local training of a client by plain SGD, with weights that stay in a core's cache from first to last step.
 
 Clipping is by sample (Abadi et al. 2016, arXiv 1607.00133, Algorithm 1). A dense layer's gradient norm is the norm of
-its input times that of its output's gradient (Goodfellow 2015, arXiv 1510.01799). Convolutions form each row's gradient.
+its input times that of its output's gradient (Goodfellow 2015, arXiv 1510.01799). Convolutions form gradients by row.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ class Update(NamedTuple):
     """What a step does with gradients.
 
     Attributes:
-        rate: factor of the mean gradient, or of the sum under clipping and where a step is done in parts.
+        rate: step size for the mean gradient, or for the sum under clipping and where a step is done in parts.
         clip_norm: bound on each row's gradient. 0 does not clip.
         noise_std: standard deviation of the noise on each step's sum. 0 adds none.
         fine: step of the grid to which sum and noise are rounded.
@@ -180,7 +180,7 @@ def _backward(network, rows, params, space, micro, argmax, arguments):  # type: 
 @njit(error_model="numpy", fastmath={"reassoc"})
 def _square(values):  # type: ignore[no-untyped-def]
     """Sum of squares, in float64."""
-    total = np.float64(0)  # float32 would lose more than clipping allows for, and overflow
+    total = np.float64(0)  # a float32 sum would round by more than clipping allows for
     for i in range(len(values)):
         total += np.float64(values[i]) * np.float64(values[i])
     return total

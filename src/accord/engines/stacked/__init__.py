@@ -1,1 +1,1 @@
-"""Networks in stacked form: forward and backward of many clients' copies at once."""
+"""Networks in stacked form, which run forward and backward for the models of many clients at once."""
