@@ -1,5 +1,4 @@
-"""`accord budget`: epsilon of a plan, the noise for a target epsilon, the steps and rounds left in a budget; what the
-runs on a joint ledger charged."""
+"""`accord budget`: epsilon of a plan, noise for a target, steps left in a budget, and a joint ledger's charges."""
 
 import json
 import sys
@@ -133,7 +132,7 @@ def _show_ledger(
 
 
 def _ledger_rows(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a person reads, epsilon of all together first."""
+    """Formats a ledger's summary, with epsilon of all runs together first."""
     each, worst = values["per_client"], values["worst"]
     whose = "every client" if worst is None else f"client {worst}"
     rows = [("ε of all runs together", f"{values['epsilon']:.4g}, {whose}")]
@@ -174,7 +173,7 @@ _ACCOUNTANTS = {
 
 
 def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a person reads, the answer first."""
+    """Formats the values, with the answer first."""
     rows: list[tuple[str, str]] = []
     if values["asked"] == "noise":
         rows.append(("noise multiplier", f"{values['noise_multiplier']:.4f}"))

@@ -1,6 +1,6 @@
-"""What a shell is offered on Tab: sections, settings and values after `--set`, and names of engines and data sets.
+"""Shell completions: sections, settings and values after `--set`, and names of engines and data sets.
 
-`accord --install-completion` sets a shell up for it. All is read off the schema, and nothing imports torch.
+`accord --install-completion` enables them in a shell. All are read from the schema, and nothing imports torch.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def complete_set(incomplete: str) -> list[str]:
-    """What `--set` may go on with.
+    """Lists the possible continuations of `--set`.
 
     >>> complete_set("prog")
     ['program.', 'program=']
@@ -63,7 +63,7 @@ def _candidates(incomplete: str) -> Iterator[str]:
 
 
 def _values(key: str) -> list[str]:
-    """Values that a setting may have, where the schema lists them."""
+    """Lists the values of a setting if the schema has a list of them."""
     from accord.config.sections import SECTIONS, choices
 
     name, dot, setting = key.partition(".")

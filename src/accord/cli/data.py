@@ -1,4 +1,4 @@
-"""`accord data`: which data there is, and what a study's data looks like before anything is trained."""
+"""`accord data`: the available data sets, and what a study's data looks like before training."""
 
 import contextlib
 import itertools
@@ -85,7 +85,7 @@ def partition(
 
 
 def _unused(path: Path) -> Path:
-    """The path, with the first number behind it that makes it a name of no file.
+    """Returns the path, or the path with the first number that makes it the name of no existing file.
 
     >>> _unused(Path("no-such-file.svg")).name
     'no-such-file.svg'
@@ -171,7 +171,7 @@ def _file(file: "FoundFile") -> dict[str, Any]:
 
 
 def _study_values(path: Path, overrides: list[str]) -> dict[str, Any]:
-    """What a study reads, before it is cut or dealt."""
+    """Describes what a study reads, before rows are removed or assigned to clients."""
 
     import numpy as np
 
@@ -211,7 +211,7 @@ def _study_values(path: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def _range(table: "Table") -> dict[str, float | None]:
-    """Between what the numbers to predict lie; None without rows."""
+    """Returns the range and mean of the numbers to predict, or None without rows."""
     rows = bool(len(table))
     return {of: float(getattr(table.y, of)()) if rows else None for of in ("min", "mean", "max")}
 
@@ -275,7 +275,7 @@ def _file_lines(files: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _wrapped(key: str, text: str) -> list[str]:
-    """At most 80 columns, with the key in front of the first line."""
+    """Wraps text at 80 columns, with the key before the first line."""
     import textwrap
 
     return textwrap.wrap(

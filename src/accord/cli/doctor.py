@@ -1,4 +1,4 @@
-"""`accord doctor`: versions, engines, data found, what is missing and how to get it."""
+"""`accord doctor`: versions, engines and data that were found, what is missing, and how to get it."""
 
 import json
 from importlib.metadata import PackageNotFoundError, version
@@ -84,7 +84,7 @@ def _data() -> dict[str, str]:
 
 
 def _rows(settings: "Data") -> tuple[int, int]:
-    """Training and test rows; images that would take minutes to decode are counted only."""
+    """Returns the numbers of training and test rows. Images that would take minutes to decode are only counted."""
     from accord.config.data import CelebaData
     from accord.data.load import load_data
     from accord.data.sources.celeba import count_celeba

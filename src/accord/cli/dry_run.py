@@ -1,4 +1,4 @@
-"""`accord run --dry-run`: what would run, its noise and its budget, and what it would take; nothing is written."""
+"""`accord run --dry-run`: shows what would run, its noise, budget, time and memory. Nothing is written."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def dry_run(path: Path, overrides: list[str], as_json: bool) -> int:
-    """Prints what the study would do, with time and memory measured on a few rounds that are thrown away."""
+    """Prints what the study would do, with time and memory measured on a few rounds that are discarded."""
     from accord.cli.run import quietly
 
     told = quietly(_describe, path, overrides)
@@ -31,7 +31,7 @@ def _describe(path: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a person reads."""
+    """Formats the description for people."""
     data, sizes, privacy, probe = told["data"], told["rows_per_client"], told["privacy"], told["probe"]
     spread = f"rows min {sizes['min']:,}, median {sizes['median']:,.0f}, max {sizes['max']:,}"
     found = [
@@ -67,7 +67,7 @@ def _time(probe: dict[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words.
+    """Formats seconds in words.
 
     >>> duration(4.26), duration(75), duration(7300)
     ('4.3 s', '1 min 15 s', '2 h 2 min')

@@ -1,6 +1,6 @@
-"""`accord`: the command line's entry, its exit codes and its one-line errors.
+"""`accord`: the command line's entry point, its exit codes and its one-line errors.
 
-Exit codes: 0 done; 2 the request is wrong (one line on stderr); 3 stopped early and saved; 1 a fault.
+Exit code 0 means done, 2 that the request is wrong (one line on stderr), 3 stopped early and saved, and 1 a fault.
 """
 
 import gc
@@ -72,7 +72,7 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Runs the command line and exits with its code, whatever becomes of what it prints."""
+    """Runs the command line and exits with its code, whether or not its output could be written."""
     make_lenient()
     # Half a second of every start went into looking for garbage among what was just imported.
     gc.set_threshold(100_000, 20, 20)
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def _exit_code() -> int:
-    """Runs the command that `sys.argv` names; its exit code, its error said in one line."""
+    """Runs the command that `sys.argv` names and returns its exit code. Errors are reported in one line each."""
     try:
         code = app(standalone_mode=False)
     except AccordError as error:

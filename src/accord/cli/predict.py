@@ -1,4 +1,4 @@
-"""`accord predict`: a run's model on rows of a file."""
+"""`accord predict`: predictions of a run's model for the rows of a file."""
 
 import csv
 import io

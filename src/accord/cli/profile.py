@@ -1,4 +1,4 @@
-"""`accord run --profile`: where the time went, on stderr and in the JSON."""
+"""`accord run --profile`: where the time was spent, on stderr and in the JSON."""
 
 import time
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from accord.core.timing import STAGES
 
 
 def profile(busy: Mapping[str, float], began: float) -> dict[str, float]:
-    """Busy seconds by stage, the stages a run did not enter at 0, and `wall`, the seconds since `began`."""
+    """Returns busy seconds by stage, 0 for stages that did not occur, and `wall`, the seconds since `began`."""
     return {stage: busy.get(stage, 0.0) for stage in STAGES} | {"wall": time.perf_counter() - began}
 
 
 def show(seconds: Mapping[str, float]) -> None:
-    """Prints the table on stderr."""
+    """Prints the table to stderr."""
     from rich.console import Console
     from rich.table import Table
 

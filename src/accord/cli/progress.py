@@ -1,4 +1,4 @@
-"""Live progress on stderr: a bar in a terminal, a line a round elsewhere (a log, a scheduler)."""
+"""Live progress on stderr: a bar in a terminal, and one line per round elsewhere (a log, a scheduler)."""
 
 import sys
 import threading
@@ -27,10 +27,10 @@ _NAMES = {"train": "training", "twin": "twin without privacy"}
 
 
 class Progress:
-    """A context manager; hand its `on_round` to `accord.run`.
+    """A context manager whose `on_round` is passed to `accord.run`.
 
     Args:
-        quiet: whether nothing is shown.
+        quiet: whether to show nothing.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -91,7 +91,7 @@ class Progress:
             self._bar.update(self._tasks[stage], scores=scores)
 
     def _left(self, stage: str, done: int, planned: int) -> str:
-        """The time left by the rounds seen so far; nothing at the first, whose start was not seen."""
+        """Formats the time left from the rounds seen so far. Empty at the first one, whose start was not seen."""
         now = time.monotonic()
         start, first = self._first.setdefault(stage, (now, done))
         if done == first or done >= planned:

@@ -1,4 +1,4 @@
-"""`accord report`: draws a run's report again, or a sweep's."""
+"""`accord report`: renders a run's report again, or a sweep's."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`accord run`: runs a study, or takes a run up again."""
+"""`accord run`: runs a study, or resumes a run."""
 
 import contextlib
 import json
@@ -102,7 +102,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What the command line says of a run."""
+    """The options of the command line for a run."""
 
     overrides: list[str]
     out: Path | None
@@ -113,13 +113,16 @@ class _Asked:
 
 
 def quietly(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """stdout is for the result alone: what a user's own functions print goes to stderr."""
+    """Calls `work` with stdout redirected to stderr.
+
+    stdout is for the result alone, so that output of a user's own functions goes to stderr.
+    """
     with contextlib.redirect_stdout(sys.stderr):
         return work(*arguments)
 
 
 def load(path: Path, overrides: list[str]) -> "Study":
-    """The study of a file that is no sweep; a user's own functions are found beside it.
+    """Loads a study file without a sweep. Adds its folder to the import path for a user's own functions.
 
     Raises:
         StudyError: the study is wrong, or has a sweep.
@@ -137,6 +140,7 @@ def load(path: Path, overrides: list[str]) -> "Study":
 
 
 def _start(path: Path, asked: _Asked) -> dict[str, Any]:
+    # Before the imports, which are part of the wall time that `--profile` reports.
     began = time.perf_counter()
     from accord.cli import profile
     from accord.cli.progress import Progress

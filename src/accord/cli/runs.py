@@ -1,4 +1,4 @@
-"""`accord list` and `accord show`: which runs there are, and what one came to."""
+"""`accord list` and `accord show`: the runs in a folder, and the result of one."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`accord sweep`: runs a study under several settings and seeds, several runs at once, and goes on where it stopped."""
+"""`accord sweep`: runs a study with several settings and seeds, several runs in parallel, or resumes such a sweep."""
 
 import json
 import sys
@@ -81,13 +81,14 @@ def _print_json(done: "SweepFolder") -> None:
 
 
 def _say(done: "SweepFolder") -> int:
-    """What is not as asked, on stderr; and the exit code."""
+    """Reports on stderr which runs did not succeed, and returns the exit code."""
     if done.left_out:
         runs = f"{len(done.left_out)} run{'s' * (len(done.left_out) > 1)}"
         print(
             f"accord: {runs} in {done.folder / 'runs'} no longer belong to the sweep; kept, but left out of the table",
             file=sys.stderr,
         )
+    # The first status that any run has decides the exit code, failures before all others.
     for status, code in (("failed", 1), ("stopped", 3), ("unfinished", 3), ("waiting", 3)):
         rows = [row for row in done.rows if row.status == status]
         for row in rows[:_MOST_TOLD]:

@@ -1,4 +1,4 @@
-"""A sweep's progress on stderr: a bar in a terminal, a line a run elsewhere; no line is wider than 80 columns."""
+"""A sweep's progress on stderr: a bar in a terminal, and one line per run elsewhere. Lines have at most 80 columns."""
 
 import sys
 import time
@@ -18,10 +18,10 @@ _WIDTH = 80
 
 
 class Progress:
-    """A context manager; hand its `watcher` to `accord.sweeps.run.sweep`.
+    """A context manager whose `watcher` is passed to `accord.sweeps.run.sweep`.
 
     Args:
-        quiet: whether nothing is shown.
+        quiet: whether to show nothing.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -52,7 +52,7 @@ class Progress:
         self._bar.stop()
 
     def watcher(self) -> Watcher:
-        """What the sweep tells its progress to."""
+        """Returns the callbacks that the sweep reports its progress to."""
         return Watcher(self._checking, self._starting, self._rounds, self._end)
 
     def _checking(self, points: int) -> None:
@@ -83,10 +83,11 @@ class Progress:
 
     def _show(self) -> None:
         if self._live and self._task is not None:
+            # Runs under way count by the share of their rounds, so that the bar moves between ends of runs.
             self._bar.update(self._task, completed=round(self._ended + sum(self._shares.values()), 1))
 
     def _line(self, text: str, end: str = "") -> None:
-        """One line, the text cut so that what it ends with is whole."""
+        """Prints one line. The text is shortened so that `end` is printed whole."""
         if self._quiet:
             return
         start = "sweep: "
@@ -99,7 +100,7 @@ class Progress:
 
 
 def _outcome(row: Row) -> str:
-    """How a run went, in a few words."""
+    """Formats the outcome of a run in a few words."""
     if row.status == "failed":
         return f"failed: {row.reason[:30]}"
     score = SCORINGS[row.task or "classification"].headline

@@ -1,4 +1,4 @@
-"""What a study's sections can name, under `accord run --help`: read off the schema, so that nothing is left out."""
+"""The names that a study's sections can have, shown by `accord run --help`. They are read from the schema."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,17 +9,17 @@ _SECTIONS = ("data", "partition", "model", "program", "privacy", "attack", "engi
 
 
 class RunCommand(TyperCommand):
-    """A command whose help ends with what a study can name."""
+    """A command whose help ends with the names that a study can use."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Prints the help; the schema is only read here, not at every start."""
+        """Prints the help. The schema is read only here, not at every start."""
         told = [f"{section}: {', '.join(names)}" for section, names in varieties().items()]
         self.epilog = "\n\n".join(["What a study can name (all settings: --print-schema, docs/study-file.md):", *told])
         super().format_help(ctx, formatter)
 
 
 def varieties() -> dict[str, tuple[str, ...]]:
-    """Section to the names that it can have.
+    """Returns the possible names of each section.
 
     >>> varieties()["privacy"]
     ('batch', 'client', 'local', 'sample')
@@ -31,7 +31,7 @@ def varieties() -> dict[str, tuple[str, ...]]:
 
 
 def _names(part: Any) -> Iterator[str]:
-    """The names that tell a section's varieties apart, in the order of the schema."""
+    """Yields the names that distinguish a section's varieties, in the order of the schema."""
     if isinstance(part, dict):
         if "discriminator" in part:
             yield from part["discriminator"]["mapping"]

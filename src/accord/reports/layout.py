@@ -1,4 +1,4 @@
-"""What a page is laid out from: sections of parts, and in them figures, facts and tables, as plain values."""
+"""The plain values that a page is laid out from: sections of parts, with figures, facts and tables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from accord.reports.charts.drawing import DARK, LIGHT, Theme, svg
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure in both themes, with what it is called and what it shows in words."""
+    """A figure in both themes, with its title, its caption and a description in words."""
 
     title: str
     caption: str
@@ -22,7 +22,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table; `small` stands under `text`, `tag` beside it, `bar` is a share drawn behind it."""
+    """One cell of a table. `small` is below `text`, `tag` beside it, and `bar` is a share drawn behind it."""
 
     text: str
     small: str = ""
@@ -35,7 +35,7 @@ GridRow = tuple[Cell, ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """A table. `align` has one letter a column, `l` or `r`; a `folded` table opens on request."""
+    """A table. `align` has one letter per column, `l` or `r`. A `folded` table opens on request."""
 
     caption: str
     head: tuple[str, ...]
@@ -57,7 +57,7 @@ class PagePart:
 
 @dataclass(frozen=True)
 class PageSection:
-    """A section of the page: `source` names the records its figures come from."""
+    """A section of the page. `source` names the records that its figures come from."""
 
     key: str
     title: str
@@ -66,12 +66,12 @@ class PageSection:
 
 
 def cells(*texts: str) -> GridRow:
-    """Plain cells."""
+    """Makes plain cells."""
     return tuple(Cell(text) for text in texts)
 
 
 def plot(key: str, title: str, caption: str, alt: str, draw: Callable[[Theme], Figure | None]) -> tuple[Plot, ...]:
-    """The figure in both themes, or nothing where there is nothing to draw. `key` starts the ids in it."""
+    """Draws the figure in both themes. Empty if there is nothing to draw. `key` is the prefix of its ids."""
     light, dark = draw(LIGHT), draw(DARK)
     if light is None or dark is None:
         return ()

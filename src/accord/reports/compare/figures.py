@@ -1,4 +1,4 @@
-"""The figures of a comparison: a colour and a dash for each side, means over seeds with their intervals."""
+"""The figures of a comparison: a colour and a dash for each side, and means over seeds with their intervals."""
 
 from collections.abc import Sequence
 
@@ -31,19 +31,20 @@ MOST_SIDES = 9
 
 
 def style(number: int, theme: Theme) -> tuple[str, tuple[float, ...], str]:
-    """Colour, dash and marker of a side, by its place."""
+    """Returns colour, dash and marker of a side by its position."""
     colour = (theme.blue, theme.orange, theme.green)[number % 3]
     return colour, _DASHES[number // 3 % 3], _MARKERS[number // 3 % 3]
 
 
 def drawn(comparison: Comparison) -> Sequence[Arm]:
-    """The sides that figures show."""
+    """Returns the sides that figures show."""
     return comparison.sides[:MOST_SIDES]
 
 
 def _limits(axes: Axes, score: Score, known: Sequence[float], ends: Sequence[float], *, across: bool) -> None:
-    """Limits from what was measured; an interval may reach so far beyond, and is cut at the figure's edge."""
+    """Sets limits from the measured values. A longer interval is cut at the figure's edge."""
     least, most = min(known), max(known)
+    # From the means, as two seeds far apart have an interval wider than any axis should be.
     room = score.room(known, 0.03)
     lowest, highest = score.range
     low = max(min([least, *ends]), least - room, lowest) - 0.06 * room
@@ -66,7 +67,7 @@ def _values(found: Sequence[Interval]) -> list[float]:
 
 
 def curves_figure(comparison: Comparison, theme: Theme) -> Figure | None:
-    """The headline score by round: a side's mean over its seeds, and its interval as a band; None without scores."""
+    """Draws each side's mean headline score by round, with its interval as a band. Returns None without scores."""
     sides = [(number, side) for number, side in enumerate(drawn(comparison)) if side.curve]
     found = [each for _, side in sides for _, each in side.curve]
     if not _values(found):
@@ -104,7 +105,7 @@ def _name_ends(axes: Axes, named: Sequence[tuple[float, str, str]]) -> None:
 
 
 def epsilon_figure(comparison: Comparison, theme: Theme) -> Figure | None:
-    """The headline score against epsilon, sides without privacy as levels; None where no side is private."""
+    """Draws the headline score against epsilon, non-private sides as levels. Returns None if no side is private."""
     score = comparison.scoring.headline
     sides = [(number, side) for number, side in enumerate(drawn(comparison)) if side.measures[score.name].n]
     private = [(number, side, side.epsilon) for number, side in sides if side.epsilon]
@@ -138,7 +139,7 @@ def epsilon_figure(comparison: Comparison, theme: Theme) -> Figure | None:
 
 
 def _set_epsilon(axes: Axes, places: Sequence[float]) -> None:
-    """x by powers, with ticks at the values that there are and room to write beside them."""
+    """Makes x logarithmic, with ticks at the existing values where there is room for their text."""
     axes.set_xscale("log")
     axes.set_xlim(places[0] / 1.4, places[-1] * 1.6)
     kept: list[float] = []
@@ -154,21 +155,23 @@ def _set_epsilon(axes: Axes, places: Sequence[float]) -> None:
 
 
 def columns_of(comparison: Comparison) -> list[str]:
-    """The group columns that any side has."""
+    """Returns the group columns that any side has."""
     return list(dict.fromkeys(column for side in drawn(comparison) for column in side.groups))
 
 
 def groups_figure(comparison: Comparison, column: str, theme: Theme, rate: Score | None = None) -> Figure | None:
-    """A score of each group of a column, a dot and its interval a side; the group worst for any side first.
+    """Draws a score of each group of a column, with a dot and its interval per side.
+
+    The group with the worst score of any side comes first.
 
     Args:
         comparison: the sides.
-        column: of which groups.
+        column: the column of the groups.
         theme: its colours.
-        rate: one of the scoring's rates; None takes the score that groups are compared by.
+        rate: one of the scoring's rates. None draws the score by which groups are compared.
 
     Returns:
-        The figure; None where no side has the score.
+        The figure, or None if no side has the score.
     """
     score = comparison.scoring.local if rate is None else rate
     by_column = [side.groups if rate is None else side.rates[rate.name] for side in drawn(comparison)]

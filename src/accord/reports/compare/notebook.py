@@ -1,4 +1,4 @@
-"""A comparison as a small HTML table, for a notebook's cell."""
+"""A comparison as a small HTML table, for a notebook."""
 
 from accord.core.html import html_table
 from accord.reports.compare import text as cw
@@ -6,7 +6,7 @@ from accord.reports.compare.comparison import Comparison
 
 
 def side_table(comparison: Comparison) -> str:
-    """A row a side: label, settings that differ, seeds, and every figure that some side has."""
+    """Builds a table with one row per side: label, settings that differ, seeds, and every figure that some side has."""
     kind = comparison.scoring
     measures = [*(each.name for each in (*kind.scores, *kind.final)), "epsilon", *kind.on_groups]
     known = [name for name in measures if cw.has(comparison, name)]

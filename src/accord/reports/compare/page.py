@@ -1,4 +1,4 @@
-"""A comparison as a page: one HTML file that opens offline, in the style of a run's report."""
+"""A comparison as a page, one HTML file that opens offline, in the style of a run's report."""
 
 import shlex
 from dataclasses import asdict
@@ -20,10 +20,10 @@ _COST = ("uplink_bytes", "downlink_bytes", "seconds", "rounds")
 
 
 def render(comparison: Comparison) -> str:
-    """The page of a comparison.
+    """Renders the page of a comparison.
 
     Returns:
-        The HTML text; the same values give the same text.
+        The HTML text. The same values give the same text.
     """
     folders = [str(run.folder) for side in comparison.sides for run in side.runs]
     result = comparison.sides[0].runs[0].result
@@ -52,7 +52,7 @@ def _counts(comparison: Comparison) -> str:
 
 
 def _names(comparison: Comparison) -> list[str]:
-    """The studies' names, each once."""
+    """Returns the first three distinct names of the studies."""
     found = dict.fromkeys(words.plain(side.runs[0].result.study, 40) for side in comparison.sides)
     return list(found)[:3]
 
@@ -100,7 +100,7 @@ def _settings(comparison: Comparison) -> PageSection | None:
 
 
 def _figures(comparison: Comparison, kinds: tuple[str, ...], caption: str, minus: str = "") -> Grid:
-    """A row a side; `minus` names the figure whose difference from the first side stands beside it."""
+    """Builds a table with one row per side. The difference from the first side stands beside the figure `minus`."""
     kinds = tuple(of for of in kinds if cw.has(comparison, of))
     heads = ["", *(cw.title(comparison.scoring, of) for of in kinds)]
     place = kinds.index(minus) + 2 if minus in kinds and comparison.differences else 0

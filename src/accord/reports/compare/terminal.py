@@ -1,4 +1,4 @@
-"""A comparison for the terminal: 80 columns wide, and all said without colour."""
+"""A comparison for the terminal, 80 columns wide and complete without colour."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,7 @@ MOST_COLUMNS = 4
 
 
 def comparison_table(comparison: Comparison) -> RenderableType:
-    """What differs, then the figures side by side, then what to know before comparing."""
+    """Builds the tables of differing settings and of figures side by side, followed by notes."""
     parts: list[RenderableType] = [_runs(comparison), _settings(comparison), _figures(comparison)]
     parts += [table for table in (_final(comparison), _fairness(comparison), _cost(comparison)) if table is not None]
     said = [f"{cw.level(comparison)}. ε is the largest of a side's seeds."]
@@ -93,7 +93,7 @@ def _figures(comparison: Comparison) -> Table:
 
 
 def _final(comparison: Comparison) -> Table | None:
-    """The scores that only final models have."""
+    """Builds the table of scores that only final models have."""
     columns = [_measured(comparison, each.name) for each in comparison.scoring.final if cw.has(comparison, each.name)]
     return _rows(comparison, columns) if columns else None
 

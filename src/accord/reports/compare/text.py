@@ -1,4 +1,4 @@
-"""The figures of a comparison in words: a mean with its interval as `mean ± half`."""
+"""Formats the figures of a comparison, with a mean and its interval as `mean ± half`."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ _PLAIN: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
 
 
 def score_of(kind: Scoring, measure: str) -> Score | None:
-    """The score that a measure is; None for bytes, seconds and the like."""
+    """Returns the score behind a measure, or None for bytes, seconds and the like."""
     if measure == f"worst_decile{kind.tenth}":
         return replace(kind.local, title="Worst tenth of clients" if not kind.tenth else "Worst tenth, MSE")
     scores = (*kind.tested, kind.worst_group, *kind.gaps)
@@ -28,7 +28,7 @@ def score_of(kind: Scoring, measure: str) -> Score | None:
 
 
 def title(kind: Scoring, measure: str) -> str:
-    """What heads a measure's column.
+    """Returns the title of a measure's column.
 
     >>> from accord.reports.scoring import SCORINGS
     >>> kind = SCORINGS["classification"]
@@ -45,7 +45,7 @@ def title(kind: Scoring, measure: str) -> str:
 
 
 def shown(kind: Scoring, measure: str, found: Interval) -> str:
-    """A mean and half its interval; the mean alone of one seed, or where all seeds agree.
+    """Formats a mean and half its interval. The mean stands alone for one seed, or where all seeds agree.
 
     >>> from accord.reports.scoring import SCORINGS
     >>> kind = SCORINGS["classification"]
@@ -64,14 +64,14 @@ def shown(kind: Scoring, measure: str, found: Interval) -> str:
 
 
 def figure(measure: str, side: Arm) -> str:
-    """A side's figure: epsilon the largest over its seeds, all others with their interval."""
+    """Formats a side's figure. Epsilon is the largest over its seeds, and all others are means with their interval."""
     if measure == "epsilon":
         return "∞" if side.epsilon is None else words.epsilon(side.epsilon)
     return shown(side.runs[0].scoring, measure, side.measures[measure])
 
 
 def change(kind: Scoring, measure: str, found: Interval) -> str:
-    """A difference with its sign and half its interval; of shares and their gaps in percentage points.
+    """Formats a difference with its sign and half its interval. For shares and gaps it is in percentage points.
 
     >>> from accord.reports.scoring import SCORINGS
     >>> change(SCORINGS["classification"], "accuracy", Interval(3, -0.02, 0.01, -0.03, -0.01))
@@ -82,7 +82,7 @@ def change(kind: Scoring, measure: str, found: Interval) -> str:
 
 
 def seeds(side: Arm) -> str:
-    """The seeds, neighbours joined.
+    """Formats the seeds, with consecutive ones joined.
 
     >>> from types import SimpleNamespace
     >>> seeds(SimpleNamespace(seeds=(1, 2, 3, 7)))
@@ -98,12 +98,16 @@ def seeds(side: Arm) -> str:
 
 
 def level(comparison: Comparison) -> str:
-    """What ± stands for."""
+    """Returns the sentence that explains ±."""
     return f"± is half the {100 * comparison.confidence:.4g}% t-interval over seeds"
 
 
 def told(comparison: Comparison, side: Arm, most: int = 3) -> str:
-    """What sets a side apart in a line: the first side's settings, of a later one those that are not the first's."""
+    """Formats the settings that distinguish a side, on one line.
+
+    For the first side these are all settings that differ between sides. For a later side they are those that differ
+    from the first side's.
+    """
     first = comparison.sides[0]
     pairs = [(name, values) for name, values in comparison.differing.items() if side.label in values]
     if side is not first:
@@ -115,7 +119,7 @@ def told(comparison: Comparison, side: Arm, most: int = 3) -> str:
 
 
 def setting(values: Mapping[str, Any], side: Arm) -> str:
-    """A side's value of a setting, about as a study file has it; a dash where its study has no such setting."""
+    """Formats a side's value of a setting like in a study file, with a dash if its study has no such setting."""
     if side.label not in values:
         return words.DASH
     return words.plain(_written(values[side.label]), 60)
@@ -130,7 +134,7 @@ def _written(value: Any) -> str:
 
 
 def difference(comparison: Comparison, side: Arm, measure: str) -> str:
-    """A side's difference from the first; nothing for the first, a dash where there is none."""
+    """Formats a side's difference from the first. It is empty for the first side, and a dash if there is none."""
     if side is comparison.sides[0]:
         return ""
     found = next((each for each in comparison.differences if each.of == side.label), None)
@@ -138,14 +142,14 @@ def difference(comparison: Comparison, side: Arm, measure: str) -> str:
 
 
 def direction(comparison: Comparison) -> str:
-    """What stands behind how differences are taken: in which unit, and which sign is better."""
+    """Returns a clause with the unit of differences, or with the sign that is better."""
     if comparison.scoring.headline.form == "share":
         return f", in percentage points for {comparison.scoring.plural} and their gaps"
     return f"; of {comparison.scoring.plural}, less is better"
 
 
 def selected(comparison: Comparison) -> str:
-    """Says which class counts as selected, of each side where sides differ; empty where none does."""
+    """Returns a sentence with the class that counts as selected, per side if they differ. Empty if there is none."""
     named = {side.label: _positive_label(side) for side in comparison.sides}
     known = {label: name for label, name in named.items() if name is not None}
     if not known:

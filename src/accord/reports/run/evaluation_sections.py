@@ -1,4 +1,4 @@
-"""What the report says of calibration, of fine-tuning at the clients and of early stopping."""
+"""The report's parts on calibration, on fine-tuning and personal models at clients, and on early stopping."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from accord.reports.words import formatting as words
 
 
 def calibration(result: RunResult) -> PageSection | None:
-    """How sure the model is and how right; None where that was not measured."""
+    """Builds the section on calibration. Returns None if it was not measured."""
     found = result.calibration
     if not found:
         return None
@@ -38,7 +38,7 @@ def calibration(result: RunResult) -> PageSection | None:
 
 
 def fine_tuning(result: RunResult) -> PagePart | None:
-    """The scores over clients before and after each trains the model further; None where that was not asked for."""
+    """Builds the part on scores over clients before and after fine-tuning. Returns None if there was none."""
     tuned = result.fine_tune
     if not tuned or not tuned.clients:
         return None
@@ -82,7 +82,7 @@ def _over_clients(score: Score, models: Mapping[str, OverClients]) -> Grid:
 
 
 def personal(result: RunResult) -> PagePart | None:
-    """The scores over clients of the shared model and of what each keeps for itself; None where no client keeps any."""
+    """Builds the part on scores over clients of shared and personal models. Returns None if none are personal."""
     told = result.personal
     if not told:
         return None
@@ -98,7 +98,7 @@ def personal(result: RunResult) -> PagePart | None:
 
 
 def early_stopping(result: RunResult) -> str | None:
-    """One sentence on when the run ended and which round's model is kept; None without early stopping."""
+    """Returns one sentence on when the run ended and which model is kept. Returns None without early stopping."""
     told = result.early_stopping
     if not told:
         return None

@@ -1,4 +1,4 @@
-"""The report's section on sensitive groups: figures, measures and gaps of every column."""
+"""The report's section on sensitive groups, with figures, measures and gaps of every column."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from accord.reports.words import labels
 
 
 def groups(result: RunResult) -> PageSection | None:
-    """Measures and gaps of every group column; None where the study names no groups."""
+    """Builds the section on every group column. Returns None if the study names no groups."""
     fairness = result.fairness
     if not fairness:
         return None
@@ -114,7 +114,7 @@ def _confused(fairness: FairnessResult, column: str, title: str, number: int) ->
 
 
 def _biased(gaps: ColumnResult, kind: Scoring) -> tuple[str, ...]:
-    """Says so where a gap lies outside its own interval."""
+    """Returns a warning on gaps that lie outside their own interval."""
     outside = []
     for gap in kind.gaps:
         ends, value = gaps.interval(gap.name), gaps.score(gap.name)

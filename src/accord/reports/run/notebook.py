@@ -1,4 +1,4 @@
-"""A run's result in a notebook's cell."""
+"""A run's result as HTML, for a notebook."""
 
 import html
 import io
@@ -13,13 +13,13 @@ _WIDTH = 100
 
 
 def result_html(folder: Path, result: RunResult | None, rounds: int, planned: int) -> str:
-    """What the terminal shows of a run, as HTML.
+    """Renders as HTML what the terminal shows of a run.
 
     Args:
         folder: the run folder.
-        result: what it came to; None for a run that has not ended.
-        rounds: finished.
-        planned: asked for.
+        result: its result. None for a run that has not ended.
+        rounds: number of finished rounds.
+        planned: number of rounds asked for.
     """
     where = html.escape(str(folder))
     if result is None:

@@ -1,6 +1,6 @@
-"""The report: one HTML file that opens offline, in light and dark, on a desk, a phone and paper.
+"""The report, one HTML file that opens offline, in light and dark, on desktop, phone and paper.
 
-Everything is inside: styles, and figures as SVG in both themes, of which the page shows one. There is no
+Everything is inside the file: styles, and figures as SVG in both themes, of which the page shows one. There is no
 script. Names from the data (classes, groups, clients) are escaped by the template.
 """
 
@@ -27,7 +27,7 @@ from accord.reports.words.description import in_words
 
 @dataclass(frozen=True)
 class Card:
-    """A headline figure: `meter` is a share drawn as a line under it."""
+    """A headline figure. `meter` is a share drawn as a line under it."""
 
     label: str
     figure: str
@@ -37,7 +37,7 @@ class Card:
 
 @cache
 def environment() -> Environment:
-    """Where pages are laid out: templates of `reports/templates`, what is put into them escaped."""
+    """Creates the template environment of `reports/templates`, which escapes all values."""
     return Environment(
         loader=PackageLoader("accord.reports", "templates"),
         autoescape=True,
@@ -60,19 +60,18 @@ def render(
     partition: Mapping[str, Any],
     result: RunResult,
 ) -> str:
-    """The report of a run.
+    """Renders the report of a run.
 
     Args:
         study: the resolved study.
-        name: the study's name, the page's title.
+        name: the study's name, which is the page's title.
         rounds: finished rounds, in order.
-        ledger: lines `{"round", "clients", "refused", "epsilon": {client: epsilon}}`, in order; empty
-            without privacy.
-        partition: what `accord.data.partition_summary` gives.
+        ledger: lines `{"round", "clients", "refused", "epsilon": {client: epsilon}}`, in order. Empty without privacy.
+        partition: the value of `accord.data.partition_summary`.
         result: the run's `result.json`.
 
     Returns:
-        The HTML text; the same values give the same text.
+        The HTML text. The same values give the same text.
     """
     parts = (
         sections.learning(rounds, result),

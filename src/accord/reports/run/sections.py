@@ -1,4 +1,4 @@
-"""What the report says, section by section, as plain values that the template only has to lay out."""
+"""The sections of the report, as plain values that the template only has to lay out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,13 +29,13 @@ MOST_ROUND_ROWS = 100
 
 
 def learning(rounds: Sequence[RoundRecord], result: RunResult) -> PageSection:
-    """The scores by round, beside the twin's final ones."""
+    """Builds the section on scores by round, beside the twin's final scores."""
     twin, kind = result.twin, scoring(result)
     beside = " The dashed line is where the same study without privacy ends." if twin else ""
     rows = words.count(result.test.n, "test row")
     plots: tuple[Plot, ...] = ()
     for score in kind.main:
-
+        # The default binds this score, as a closure would draw the last one in every figure.
         def draw(theme: Theme, of: str = score.name) -> Figure | None:
             return figures.scores_figure(rounds, result, of, theme)
 
@@ -52,6 +52,7 @@ def learning(rounds: Sequence[RoundRecord], result: RunResult) -> PageSection:
 def _by_round(rounds: Sequence[RoundRecord], kind: Scoring) -> tuple[Grid, ...]:
     if not rounds:
         return ()
+    # Rounded up, so that the table never exceeds its limit by more than the last round.
     step = -(-len(rounds) // MOST_ROUND_ROWS)
     shown = [record for i, record in enumerate(rounds) if (i + 1) % step == 0 or i == len(rounds) - 1]
     caption = "Round by round" if step == 1 else f"Round by round, every {step} rounds"
@@ -74,9 +75,10 @@ def _by_round(rounds: Sequence[RoundRecord], kind: Scoring) -> tuple[Grid, ...]:
 
 
 def spent_by_client(ledger: Sequence[Mapping[str, Any]], clients: int) -> NDArray[np.float64] | None:
-    """Each client's epsilon at the end, 0 where it never took part; None where all share one account.
+    """Returns each client's epsilon at the end, 0 if it never took part. Returns None if all share one account.
 
-    On a joint ledger by this run alone: what the others charged to clients that never took part in it, it does not say.
+    On a joint ledger, it is the epsilon of this run alone. The run's records do not have what other runs charged to
+    clients that never took part in this one.
     """
     last: dict[str, float] = {}
     for line in ledger:
@@ -94,7 +96,7 @@ def privacy(
     partition: Mapping[str, Any],
     result: RunResult,
 ) -> PageSection:
-    """epsilon by round and by client, and every number of the guarantee."""
+    """Builds the section on epsilon by round and by client, and every number of the guarantee."""
     terms = result.privacy
     if terms is None:
         return PageSection(
@@ -200,7 +202,7 @@ def _by_client(
 
 
 def clients(result: RunResult) -> PageSection | None:
-    """Spread of the scores over clients, and of fine-tuning there; None where the model was not judged by client."""
+    """Builds the section on scores over clients, personal and fine-tuned models included. Returns None without any."""
     more = (judging_sections.personal(result), judging_sections.fine_tuning(result))
     parts = (*_spread(result), *(part for part in more if part))
     return PageSection("clients", f"{scoring(result).local.title} by client", parts, "result.json") if parts else None
@@ -235,7 +237,7 @@ def _spread(result: RunResult) -> tuple[PagePart, ...]:
 
 
 def holdings(partition: Mapping[str, Any]) -> PageSection:
-    """Who held what; many clients are summed up."""
+    """Builds the section on the rows of each client. Many clients are summarised."""
     held = holders(partition)
     many = held.population > figures.MOST_BUBBLES
     plots = _by_holder(partition, held, many)
@@ -305,7 +307,7 @@ def _holdings_table(partition: Mapping[str, Any], held: Holders) -> tuple[Grid, 
 
 
 def released(result: RunResult) -> PageSection:
-    """What left the clients, and how."""
+    """Builds the section on what left the clients, and how."""
     rows = tuple(cells(words.plain(item.what, 400), words.plain(item.how, 400)) for item in result.released)
     if not rows:
         return PageSection("released", "What was released", (PagePart(text=("Nothing was recorded as released.",)),))
@@ -314,7 +316,7 @@ def released(result: RunResult) -> PageSection:
 
 
 def cost(result: RunResult) -> PageSection:
-    """Seconds by stage, bytes and faults."""
+    """Builds the section on seconds by stage, bytes and faults."""
     sent, faults, stages = result.communication, result.faults, result.seconds_by_stage
     whole = max(result.seconds or 0.0, sum(stages.values()), 1e-9)
     rows = tuple(
@@ -343,5 +345,5 @@ def cost(result: RunResult) -> PageSection:
 
 
 def versions(result: RunResult) -> tuple[tuple[str, str], ...]:
-    """What the run was made with."""
+    """Returns the versions of the software that the run was made with."""
     return tuple((words.plain(name), words.plain(value)) for name, value in result.versions.items())

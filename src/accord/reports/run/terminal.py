@@ -1,4 +1,4 @@
-"""Tables for the terminal, as rich renderables: they fit a narrow window and say all they say without colour."""
+"""Tables for the terminal, as rich renderables. They fit a narrow window and are complete without colour."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,14 +32,14 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def result_table(result: RunResult) -> RenderableType:
-    """A run's result at a glance: what, how much, and beside what.
+    """Builds the table of a run's result.
 
     Args:
         result: the run's `result.json`.
 
     Returns:
-        A renderable of three columns that wraps its last one; it starts with a line that says so where the
-        run stopped early.
+        A renderable of three columns (name, value, note), of which the last wraps. It starts with a line on the reason
+        if the run stopped early.
     """
     why = words.stopped(result)
     title = f"{words.plain(result.study, 30)} · {'stopped early' if why else 'done'}"
@@ -185,10 +185,12 @@ def _tuning_lines(tuned: FineTuneResult | None, kind: Scoring) -> list[tuple[str
 
 
 def partition_table(partition: Mapping[str, Any]) -> RenderableType:
-    """Who holds what: rows, a bar, and the labels with most rows first; of many clients the first and a summary.
+    """Builds the table of each client's rows, with a bar, and its labels in order of their rows.
+
+    If there are many clients, the table has the first ones and a summary.
 
     Args:
-        partition: what `accord.data.partition_summary` gives.
+        partition: the value of `accord.data.partition_summary`.
     """
     held = holders(partition)
     shown = held.listed if held.population <= MOST_CLIENTS else held.listed[: MOST_CLIENTS // 3]
@@ -216,7 +218,7 @@ def partition_table(partition: Mapping[str, Any]) -> RenderableType:
 
 
 def bar(share: float, width: int = _BAR) -> str:
-    """A share of 1 as a bar of `width` characters, to an eighth of one.
+    """Draws a share of 1 as a bar of `width` characters, to an eighth of a character.
 
     >>> bar(0.5, 4), bar(1.0, 2)
     ('██  ', '██')
@@ -227,13 +229,14 @@ def bar(share: float, width: int = _BAR) -> str:
 
 
 def _held(labels: Sequence[int], names: Sequence[str], most: int = 10) -> str:
+    # Negative codes, so that labels with equally many rows keep their order under `reverse`.
     held = sorted(((n, -k) for k, n in enumerate(labels) if n), reverse=True)
     text = "  ".join(f"{words.plain(names[-k], 14)}:{words.count(n)}" for n, k in held[:most])
     return f"{text}  … {len(held) - most} more" if len(held) > most else text or words.DASH
 
 
 def budget_table(rows: Sequence[tuple[str, str]]) -> RenderableType:
-    """Two columns: what, and how much."""
+    """Builds a table of two columns, names and values."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")

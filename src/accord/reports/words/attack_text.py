@@ -1,11 +1,11 @@
-"""The simulated attack in words, for the report's passages."""
+"""Describes the simulated attack for the report's passages."""
 
 from accord.config.attack import AttackSection
 from accord.reports.words.formatting import count, percent
 
 
 def attacked(attack: AttackSection) -> str:
-    """Two sentences on who is malicious and what they do.
+    """Returns two sentences on which clients are malicious and what they do.
 
     >>> from accord.config.attack import SignFlipAttack
     >>> attacked(SignFlipAttack(name="sign_flip", fraction=0.2))

@@ -1,4 +1,4 @@
-"""The study in words: plain sentences on each of its topics, with the exact guarantee and its limits."""
+"""Describes the study in plain sentences on each of its topics, with the exact guarantee and its limits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ class Passage:
 
 
 def in_words(study: Study, result: RunResult, partition: Mapping[str, Any]) -> tuple[Passage, ...]:
-    """The study in plain sentences: data, clients, model, training, program, guarantee and its limits.
+    """Describes a study: data, clients, model, training, program, guarantee and its limits.
 
     Args:
         study: the resolved study.
         result: the run's result.
-        partition: who holds what.
+        partition: the rows of each client.
     """
     held, kind = holders(partition), scoring(result)
     outside = "Outside the guarantee" if result.privacy else "What that means"
@@ -57,7 +57,7 @@ def in_words(study: Study, result: RunResult, partition: Mapping[str, Any]) -> t
 
 
 def _trackers(trackers: Sequence[TrackingSection]) -> tuple[Passage, ...]:
-    """Where else the rounds are shown; nothing where that is the run folder's own events alone."""
+    """Says where else the rounds are shown. Empty if that is only the run folder's own events."""
     described = [plain(text) for each in trackers if (text := each.describe())]
     sentences = [f"What each round came to was {text}." for text in described]
     return (Passage("Trackers", " ".join(sentences)),) if sentences else ()
@@ -72,7 +72,7 @@ def _data(result: RunResult) -> str:
 
 
 def _units(study: Study, kind: Scoring) -> str:
-    """What errors are measured in; nothing where the target is no number."""
+    """Names the units of errors. Empty if the target is not a number."""
     if not kind.numbers:
         return ""
     bounds = study.data.target_range if isinstance(study.data, CsvData | DiabetesData) else None
@@ -93,7 +93,7 @@ def _holders(partition: PartitionSection, held: Holders, target: str) -> str:
 
 
 def _loss(study: Study) -> str:
-    """The loss that the study names; nothing where it names none."""
+    """Names the loss that the study sets. Empty if it sets none."""
     return "" if study.training.loss is None else f"a loss of the user's own, {plain(study.training.loss)}"
 
 
@@ -105,6 +105,7 @@ def _training(study: Study, result: RunResult) -> str:
         epochs = work.local_epochs or 1
         amount = "one pass over its rows" if epochs == 1 else f"{epochs} passes over its rows"
     privacy = result.privacy
+    # Poisson batches make no exact passes, only as many steps as passes would have.
     if privacy and privacy.unit in ("sample", "batch") and work.batch_size != "full" and work.local_steps is None:
         amount = f"as many steps as {amount} would take,"
     if work.batch_size == "full":
@@ -123,7 +124,7 @@ def _training(study: Study, result: RunResult) -> str:
 
 
 def _schedule(schedule: Schedule | None) -> str:
-    """How the learning rate changes from round to round; nothing where it does not."""
+    """Describes how the learning rate changes from round to round. Empty if it does not."""
     if schedule is None:
         return ""
     facts = []
@@ -140,7 +141,7 @@ def _schedule(schedule: Schedule | None) -> str:
 
 
 def _evaluation(judging: Evaluation) -> tuple[Passage, ...]:
-    """What is judged beside the final model on the test rows; nothing where nothing is."""
+    """Describes evaluations other than that of the final model on the test rows. Empty if there are none."""
     facts = []
     stopping, tuning = judging.early_stopping, judging.fine_tune
     if stopping is not None:
@@ -195,7 +196,7 @@ def _privacy(privacy: PrivacyResult | None) -> str:
 
 
 def _joint(privacy: PrivacyResult | None) -> str:
-    """Whose epsilon the figures are, where several runs charge one ledger; nothing where the run has its own."""
+    """Says which runs the epsilon covers if several charge one ledger. Empty if the run has its own ledger."""
     joint = privacy and privacy.joint
     if not joint:
         return ""

@@ -1,4 +1,4 @@
-"""What (epsilon, delta) promises, in one sentence with its numbers."""
+"""Explains what (epsilon, delta) guarantees, in one sentence with its numbers."""
 
 import math
 
@@ -11,11 +11,11 @@ _FALSE_ALARMS = 0.01
 
 
 def most_found(epsilon: float, delta: float, false_alarms: float = _FALSE_ALARMS) -> float:
-    """The largest share of the used that a test finds which takes `false_alarms` of the unused for used.
+    """Returns the largest true positive rate of a test with the false positive rate `false_alarms`.
 
-    Of any test under (epsilon, delta)-differential privacy, with false positive rate a and true positive rate t
-    (Kairouz, Oh and Viswanath 2015, "The Composition Theorem for Differential Privacy", Theorem 2.1):
-    t <= e^epsilon a + delta, and 1 - a <= e^epsilon (1 - t) + delta.
+    The test decides whether a unit was used. Any test under (epsilon, delta)-differential privacy with false positive
+    rate a and true positive rate t satisfies t <= e^epsilon a + delta and 1 - a <= e^epsilon (1 - t) + delta (Kairouz,
+    Oh and Viswanath 2015, "The Composition Theorem for Differential Privacy", Theorem 2.1).
 
     >>> round(most_found(2.0, 1e-5), 4), round(most_found(0.0, 0.0), 4), round(most_found(8.0, 1e-5), 4)
     (0.0739, 0.01, 0.9997)
@@ -27,9 +27,9 @@ def most_found(epsilon: float, delta: float, false_alarms: float = _FALSE_ALARMS
 
 
 def meaning(privacy: PrivacyResult) -> str:
-    """What epsilon means for an attacker who has to tell whether one unit was used.
+    """Explains epsilon by an attacker who has to decide whether one unit was used.
 
-    Nothing is said of an epsilon that is not finite: it bounds nothing.
+    An epsilon that is not finite bounds nothing, and the sentence says so.
     """
     epsilon, delta = privacy.epsilon, privacy.delta
     if not known(epsilon) or math.isinf(epsilon):

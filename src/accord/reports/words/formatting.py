@@ -1,4 +1,4 @@
-"""Numbers and names formatted for people.
+"""Formats numbers and names for people.
 
 A value that is None or not a number is an en dash, so that nothing undefined is ever printed as a figure.
 """
@@ -18,7 +18,7 @@ _ACCOUNTANTS = {
 
 
 def known(value: float | None) -> TypeGuard[float]:
-    """Whether there is a number to print (infinity counts).
+    """Whether there is a number to print. Infinity is one.
 
     >>> known(0.0), known(None), known(float("nan"))
     (True, False, False)
@@ -27,7 +27,7 @@ def known(value: float | None) -> TypeGuard[float]:
 
 
 def percent(value: float | None) -> str:
-    """A share of 1 as a percentage.
+    """Formats a share of 1 as a percentage.
 
     >>> percent(0.9486), percent(None)
     ('94.9%', '–')
@@ -36,7 +36,7 @@ def percent(value: float | None) -> str:
 
 
 def points(difference: float | None) -> str:
-    """A difference of two shares in percentage points, with its sign.
+    """Formats a difference of two shares in percentage points, with its sign.
 
     >>> points(-0.019), points(0.0)
     ('−1.9 points', '±0.0 points')
@@ -49,7 +49,7 @@ def points(difference: float | None) -> str:
 
 
 def decimal(value: float | None, places: int = 3) -> str:
-    """A plain number with a fixed count of decimals.
+    """Formats a number with a fixed number of decimals.
 
     >>> decimal(0.12345), decimal(-0.5, 1), decimal(None)
     ('0.123', '−0.5', '–')
@@ -60,7 +60,7 @@ def decimal(value: float | None, places: int = 3) -> str:
 
 
 def number(value: float | None, like: float | None = None, digits: int = 4) -> str:
-    """A number in units of the data's own, to so many digits; with as many decimals as one it stands beside.
+    """Formats a number in the data's own units, to `digits` digits, or with as many decimals as `like` has.
 
     >>> number(0.0312), number(54.2178), number(-2941.3), number(0.0213, like=54.2), number(3.2e-9)
     ('0.03120', '54.22', '−2,941', '0.02', '3.2 × 10⁻⁹')
@@ -70,6 +70,7 @@ def number(value: float | None, like: float | None = None, digits: int = 4) -> s
     if math.isinf(value) or value == 0:
         return "0" if value == 0 else "∞" if value > 0 else "−∞"
     scale = abs(like or value)
+    # Beyond these a fixed number of decimals would show zeros or more digits than are meant.
     if not 1e-4 <= scale < 1e7:
         return power(value) if value > 0 else f"−{power(-value)}"
     places = max(0, digits - 1 - math.floor(math.log10(scale)))
@@ -77,7 +78,7 @@ def number(value: float | None, like: float | None = None, digits: int = 4) -> s
 
 
 def epsilon(value: float | None) -> str:
-    """epsilon with two decimals, three below 1.
+    """Formats epsilon with two decimals, or three below 1.
 
     >>> epsilon(2), epsilon(0.68461), epsilon(float("inf")), epsilon(0)
     ('2.00', '0.685', '∞', '0')
@@ -86,7 +87,7 @@ def epsilon(value: float | None) -> str:
 
 
 def power(value: float | None) -> str:
-    """A small number such as delta as a power of ten.
+    """Formats a small number such as delta as a power of ten.
 
     >>> power(1e-5), power(1 / 60000), power(None)
     ('10⁻⁵', '1.67 × 10⁻⁵', '–')
@@ -100,7 +101,7 @@ def power(value: float | None) -> str:
 
 
 def count(value: float | None, noun: str = "", plural: str = "") -> str:
-    """A whole number with its thousands marked, and its noun in the right number.
+    """Formats a whole number with thousands separators, and its noun in singular or plural.
 
     >>> count(1797), count(1, "client"), count(2, "class", "classes")
     ('1,797', '1 client', '2 classes')
@@ -110,7 +111,7 @@ def count(value: float | None, noun: str = "", plural: str = "") -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes for people: KB = 2^10, MB = 2^20, GB = 2^30.
+    """Formats bytes with KB = 2^10, MB = 2^20 and GB = 2^30.
 
     >>> size(512), size(31435), size(1.3 * 2**20), size(None)
     ('512 B', '30.7 KB', '1.3 MB', '–')
@@ -124,13 +125,14 @@ def size(value: float | None) -> str:
 
 
 def duration(value: float | None) -> str:
-    """Seconds for people.
+    """Formats seconds.
 
     >>> duration(0.042), duration(8.44), duration(134), duration(7500)
     ('0.04 s', '8.4 s', '2 min 14 s', '2 h 05 min')
     """
     if value is None or math.isnan(value):
         return DASH
+    # Not 60: that would round to "60.0 s".
     if value < 59.95:
         return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
     minutes, seconds = divmod(round(value), 60)
@@ -138,7 +140,7 @@ def duration(value: float | None) -> str:
 
 
 def span(interval: Any, shares: bool = True) -> str:
-    """An interval [low, high]; as percentages, or as plain numbers.
+    """Formats an interval [low, high] as percentages or as plain numbers.
 
     >>> span([0.821, 0.919]), span([-0.01, 0.2], shares=False), span(None), span([None, None])
     ('82.1–91.9%', '−0.010 to 0.200', '–', '–')
@@ -150,35 +152,36 @@ def span(interval: Any, shares: bool = True) -> str:
 
 
 def plain(text: object, longest: int = 200) -> str:
-    """Text from outside (names of groups, classes, clients) on one line, without control characters.
+    """Puts outside text (names of groups, classes, clients) on one line, without control characters.
 
     >>> plain("a\\nb\\x1b[31m"), plain("abcdef", 4)
     ('a b�[31m', 'abc…')
     """
+    # Terminal escapes in a name from the data must not reach the terminal.
     line = "".join(c if c.isprintable() else "�" for c in " ".join(str(text).split()))
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def accountant(name: str) -> str:
-    """The accountant's name in a sentence."""
+    """Returns the accountant's name as written in a sentence."""
     return _ACCOUNTANTS.get(name, f"the accountant {name}")
 
 
 def joint_runs(joint: JointResult) -> str:
-    """Of how many runs on which joint ledger epsilon is: `2 runs on the ledger adult.ledger together`."""
+    """Names the runs and the joint ledger that epsilon covers, such as `2 runs on the ledger adult.ledger together`."""
     runs = "the first run" if joint.runs == 1 else f"{count(joint.runs)} runs"
     together = "" if joint.runs == 1 else " together"
     return f"{runs} on the ledger {plain(str(joint.ledger).rpartition('/')[2], 40)}{together}"
 
 
 def labelled(data: DataResult) -> str:
-    """What the rows carry: `in 10 classes`, or `each with a number to predict`."""
+    """Describes the labels of the rows: `in 10 classes`, or `each with a number to predict`."""
     classes = data.num_classes
     return f"in {count(classes, 'class', 'classes')}" if classes else "each with a number to predict"
 
 
 def stopped(result: RunResult) -> str | None:
-    """One sentence that says why a run stopped early; None for a run that is done."""
+    """Returns one sentence on why a run stopped early, or None for a run that is done."""
     if result.status == "done":
         return None
     reason = {
@@ -191,7 +194,7 @@ def stopped(result: RunResult) -> str | None:
 
 
 def label(name: str) -> str:
-    """A class by its own name, within a sentence.
+    """Quotes a class name for use within a sentence.
 
     >>> label(">50K")
     '“>50K”'
@@ -200,7 +203,7 @@ def label(name: str) -> str:
 
 
 def one_label(test: TestResult) -> str:
-    """Says that a model names one label for every row; empty where it names several.
+    """Says that a model predicts one label for every row. Empty if it predicts several.
 
     >>> one_label(TestResult.model_validate({"n": 2, "predicts_one_label": "no"}))
     'predicts “no” for every test row: equal groups here are no sign of fairness'

@@ -1,4 +1,4 @@
-"""Which rows of the data a study kept so that groups have given shares, in words."""
+"""Describes which rows of the data a study kept so that groups have given shares."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,9 @@ equally many rows of each label in a group; the same rows for every share.'
 
 
 def _balanced(by_group: Mapping[str, Any]) -> str:
-    """Says so where labels are balanced within every group, to the row that may be left over; of rows with a number to
-    predict there is one count a group, and no label."""
+    """Returns a clause if labels are balanced within every group, except for one row that may be left over.
+
+    Rows with a number to predict have one count per group and no labels.
+    """
     even = all(len(labels) > 1 and max(labels) - min(labels) <= 1 for labels in by_group.values())
     return ", with equally many rows of each label in a group" if even else ""

@@ -1,4 +1,4 @@
-"""What columns, groups and clients are called in tables and figures."""
+"""Names of columns, groups and clients in tables and figures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from accord.reports.words.formatting import plain
 
 
 def column_label(column: str, longest: int = 40) -> str:
-    """A column's name on one line.
+    """Formats a column's name on one line.
 
     >>> column_label("sex*race")
     'sex × race'
@@ -16,7 +16,7 @@ def column_label(column: str, longest: int = 40) -> str:
 
 
 def group_label(name: str, column: str, longest: int = 40) -> str:
-    """A group's name without its column's, on one line.
+    """Formats a group's name without its column's, on one line.
 
     >>> group_label("sex*race=Female, White", "sex*race")
     'Female, White'
@@ -25,7 +25,7 @@ def group_label(name: str, column: str, longest: int = 40) -> str:
 
 
 def client_label(client: Mapping[str, Any], longest: int = 14) -> str:
-    """A client's name, or its number where it has none.
+    """Formats a client's name, or its number if it has none.
 
     >>> client_label({"client": 3, "name": ""}), client_label({"client": 3, "name": "north"})
     ('client 3', 'north')

@@ -1,4 +1,4 @@
-"""The model in words: which network, what it started from, and what of it was trained."""
+"""Describes the model: which network, what it was initialised from, and which parameters were trained."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from accord.reports.words.formatting import plain
 
 
 def model_in_words(model: ModelSection, private: bool = False, number: bool = False) -> str:
-    """A few plain sentences on the model.
+    """Returns a few plain sentences on the model.
 
     Args:
-        model: the study's `model` section, as resolved.
+        model: the study's resolved `model` section.
         private: whether the run is differentially private.
         number: whether it predicts a number, not a class.
     """

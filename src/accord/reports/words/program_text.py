@@ -1,4 +1,4 @@
-"""What the report says of the federated algorithm, in a sentence or two."""
+"""Describes the federated algorithm in a sentence or two."""
 
 from accord.config.programs import ProgramSection
 from accord.reports.words.formatting import count, plain
@@ -8,7 +8,7 @@ _LONGEST = 600
 
 
 def program_text(program: ProgramSection, population: int) -> str:
-    """Names the algorithm, who takes part in a round, and how updates are weighed."""
+    """Names the algorithm, the participants of a round, and the weights of updates."""
     return plain(program.describe_rounds(count(program.rounds, "round"), _who(program, population)), _LONGEST)
 
 
