@@ -1,4 +1,4 @@
-"""The study file: what it may say (`schema`) and how it is read and written (`load`).
+"""The study file: its sections (`schema`), and how it is read and written (`load`).
 
-The lowest of the rooms that know of federation: imports leaves alone.
+The lowest of the rooms that know of federation. Imports leaves alone.
 """

@@ -1,4 +1,4 @@
-"""The `attack` section: clients that send what they should not, to see what the program survives.
+"""The `attack` section, with malicious clients that test what the program survives.
 
 Each attack describes itself in a sentence, which reports show.
 """
@@ -27,7 +27,7 @@ class AttackSection(Section):
 
     @abstractmethod
     def describe(self) -> str:
-        """What a malicious client does, in a sentence."""
+        """Describes what a malicious client does, in a sentence."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "AttackSection":
@@ -46,7 +46,7 @@ class SignFlipAttack(AttackSection):
     """How much longer than the true update the flipped one is."""
 
     def describe(self) -> str:
-        """What a malicious client does, in a sentence."""
+        """Describes what a malicious client does, in a sentence."""
         return f"Each sends its update times −{self.scale:g}."
 
 
@@ -58,7 +58,7 @@ class ScaledAttack(AttackSection):
     """How much longer than the true update the sent one is."""
 
     def describe(self) -> str:
-        """What a malicious client does, in a sentence."""
+        """Describes what a malicious client does, in a sentence."""
         return f"Each sends its update times {self.scale:g}."
 
 
@@ -70,7 +70,7 @@ class GaussianAttack(AttackSection):
     """Standard deviation of each number sent."""
 
     def describe(self) -> str:
-        """What a malicious client does, in a sentence."""
+        """Describes what a malicious client does, in a sentence."""
         return f"Each sends Gaussian noise of standard deviation {self.std:g} instead of its update."
 
 
@@ -80,7 +80,7 @@ class LabelFlipAttack(AttackSection):
     name: Literal["label_flip"]
 
     def describe(self) -> str:
-        """What a malicious client does, in a sentence."""
+        """Describes what a malicious client does, in a sentence."""
         return "Each trains on the last label in place of the first, and so on (classes − 1 − label)."
 
 
@@ -98,7 +98,7 @@ class AlieAttack(CollusionSection):
     """Standard deviations from the mean; null takes the most that a majority hides, from the paper's Algorithm 3."""
 
     def describe(self) -> str:
-        """What the malicious clients do."""
+        """Describes what the malicious clients do."""
         off = "as many as a majority hides" if self.z is None else f"{self.z:g}"
         return (
             "All send the mean of their own updates less some standard deviations, "
@@ -114,7 +114,7 @@ class IpmAttack(CollusionSection):
     """epsilon: how much longer than the mean the sent update is."""
 
     def describe(self) -> str:
-        """What the malicious clients do."""
+        """Describes what the malicious clients do."""
         source = "inner-product manipulation, Xie et al. 2020"
         return f"All send the mean of their own updates times −{self.scale:g} ({source})."
 
@@ -127,7 +127,7 @@ class MinMaxAttack(CollusionSection):
     """Which way off their mean: against the standard deviations, the mean itself, or its signs."""
 
     def describe(self) -> str:
-        """What the malicious clients do."""
+        """Describes what the malicious clients do."""
         return (
             "All send what lies as far off the mean of their own updates as two of these lie apart "
             f"(min-max, {self.deviation}, Shejwalkar and Houmansadr 2021)."
@@ -140,7 +140,7 @@ class MimicAttack(CollusionSection):
     name: Literal["mimic"]
 
     def describe(self) -> str:
-        """What the malicious clients do."""
+        """Describes what the malicious clients do."""
         return "All send the true update of the first of them (mimic, Karimireddy et al. 2022)."
 
 
@@ -150,7 +150,7 @@ class InfiniteAttack(AttackSection):
     name: Literal["infinite"]
 
     def describe(self) -> str:
-        """What a malicious client does."""
+        """Describes what a malicious client does."""
         return "Each sends infinity in every number."
 
 

@@ -1,4 +1,4 @@
-"""What every section of a study is made of: the frozen base, and numbers with their ranges."""
+"""The frozen base of every section of a study, and numbers with their ranges."""
 
 from typing import Annotated
 
@@ -16,13 +16,13 @@ Flag = Annotated[bool, Field(strict=True)]
 
 
 class Section(BaseModel):
-    """What every section is: frozen, and closed to unknown keys."""
+    """The frozen base of every section, which refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:
-    """A number and its noun, for descriptions.
+    """Writes a number and its noun, for descriptions.
 
     >>> counted(1, "shard"), counted(2000, "class", "classes")
     ('1 shard', '2,000 classes')

@@ -14,13 +14,13 @@ that what the server makes of them is post-processing; unit `client` needs a sum
 
 
 def refusal(program: str, unit: str) -> str | None:
-    """Why the program is refused under the unit, None where it composes.
+    """Returns why the program is refused under the unit. None where it composes.
 
     >>> refusal("fedavg", "client") is None
     True
     >>> refusal("krum", "client")
     'program krum does not compose with privacy.unit client: no sum of clipped updates is formed; use unit sample, \
-batch or local, or program fedavg'
+    batch or local, or program fedavg'
     """
     section = SECTIONS.get(program, ProgramSection)
     units = section.units
@@ -32,11 +32,11 @@ batch or local, or program fedavg'
 
 
 def combination(program: ProgramSection, privacy: Privacy | None) -> str | None:
-    """Why the two sections are refused together, None where they compose.
+    """Returns why the two sections are refused together. None where they compose.
 
     Args:
         program: the study's `program` section.
-        privacy: the study's `privacy` section; None without privacy.
+        privacy: the study's `privacy` section, or None without privacy.
     """
     if privacy is None:
         return None

@@ -1,4 +1,4 @@
-"""The `data` section: what is learned from."""
+"""The `data` section, which names the data set."""
 
 import difflib
 from typing import Annotated, Any, Literal

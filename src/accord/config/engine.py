@@ -1,4 +1,4 @@
-"""The `engine` section: where client work runs."""
+"""The `engine` section, which decides where client work runs."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""The `fairness` and `evaluation` sections: how the model is judged."""
+"""The `fairness` and `evaluation` sections, which decide how the model is evaluated."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""The `imbalance` section: which share of the training rows a sensitive group is to have."""
+"""The `imbalance` section, which sets the share of the training rows that a sensitive group has."""
 
 import math
 from typing import Annotated

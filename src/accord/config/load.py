@@ -1,4 +1,4 @@
-"""Reads a study file, applies `--set`, and says in one line what is wrong with it; writes the resolved file.
+"""Reads a study file, applies `--set`, reports what is wrong in one line, and writes the resolved file.
 
     studies/x.yaml:12: program.roundz: unknown key; did you mean 'rounds'? (fedavg takes: rounds, ...)
 
@@ -24,17 +24,18 @@ from accord.core.errors import StudyError
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where a study's settings were written, to say so when one is wrong."""
+    """Where a study's settings were written, for messages about wrong ones."""
 
     source: str = ""
     document: yaml_text.Document | None = None
     sets: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
     def place(self, path: Sequence[str | int]) -> str:
-        """The `--set` or the line of the file that wrote what is at `path`, or what is nearest above it.
+        """Returns the `--set` or the line of the file that wrote what is at `path`, or what is nearest above it.
 
-        A `--set` anywhere above comes before the file: it replaced all that the file has there.
+        A `--set` anywhere above comes before the file, since it replaced all that the file has there.
         """
+        # From the setting itself up to its section, so that the nearest comes first.
         above = [path[:end] for end in range(len(path), 0, -1)]
         overrides = (self.sets.get(tuple(str(step) for step in each)) for each in above)
         override = next((each for each in overrides if each is not None), None)
@@ -46,19 +47,19 @@ class _Origin:
         return f"{self.source}: " if self.source else ""
 
     def _line(self, path: Sequence[str | int]) -> int:
-        """The line of what is at `path` or nearest above it; 0 where the file has none of it."""
+        """Returns the line of what is at `path` or nearest above it, or 0 where the file has none of it."""
         if self.document is None:
             return 0
         lines = (self.document.line(path[:end]) for end in range(len(path), 0, -1))
         return next((line for line in lines if line is not None), 0)
 
     def contributors(self, path: Sequence[str | int]) -> str:
-        """The `--set`s below `path`, for what is wrong with several settings together."""
+        """Lists the `--set`s below `path`, for a problem of several settings together."""
         below = [text for key, text in self.sets.items() if len(key) > len(path) and key[: len(path)] == tuple(path)]
         return f" (with {' '.join(f'--set {text}' for text in dict.fromkeys(below))})" if below else ""
 
     def message(self, problem: Problem) -> str:
-        """The problem with its place in front."""
+        """Returns the problem's text after its place."""
         place = self.place(problem.path)
         path = _dotted(problem.path)
         if not path:
@@ -67,7 +68,7 @@ class _Origin:
         return f"{place}{path}: {problem.text}{told}"
 
     def order(self, problem: Problem) -> tuple[bool, int]:
-        """Sorts what is wrong as a reader meets it; what is missing comes last."""
+        """Returns a sort key in the order in which a reader meets problems, with missing settings last."""
         return problem.missing, self._line(problem.path)
 
 
@@ -81,12 +82,13 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
 
 
 def read_text(path: Path) -> str:
-    """The study file's text.
+    """Returns the study file's text.
 
     Raises:
         StudyError: there is no such file, or it cannot be read as text.
     """
     try:
+        # utf-8-sig drops the byte order mark that editors on Windows write.
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         there = [each.name for each in path.parent.glob("*.y*ml")]
@@ -98,16 +100,16 @@ def read_text(path: Path) -> str:
 
 
 def parse_study(text: str, overrides: Sequence[str] = (), source: str = "study") -> Study:
-    """The study that a YAML text describes.
+    """Parses the study that a YAML text describes.
 
     Args:
         text: the study file's text.
-        overrides: each `key=value`, as after `--set`; see `accord.config.overrides`.
+        overrides: each `key=value`, as after `--set`, see `accord.config.overrides`.
         source: what to call the text in messages.
 
     Raises:
-        StudyError: in one line, what is wrong, where it stands (line of the file, or the `--set`), and the
-            nearest valid name.
+        StudyError: says in one line what is wrong, where it is (line of the file, or the `--set`), and the nearest
+            valid name.
 
     >>> parse_study("data: digits", ["program.rounds=3"]).program.rounds
     3
@@ -128,7 +130,7 @@ def parse_study(text: str, overrides: Sequence[str] = (), source: str = "study")
 
 
 def parse_sweep(text: str, overrides: Sequence[str] = (), source: str = "study") -> tuple[Sweep, str]:
-    """The `sweep` section of a YAML text alone: the rest need be a study only with the section's values in it.
+    """Parses the `sweep` section alone. The rest has to be a study only with the section's values in it.
 
     Returns:
         The section, and the text with `overrides` applied.
@@ -143,6 +145,7 @@ def parse_sweep(text: str, overrides: Sequence[str] = (), source: str = "study")
     if not isinstance(document.value, dict):
         parse_study(text, overrides, source)
     changed = sets.apply(document.value, overrides)
+    # Any data set will do: a study without data would be refused before its sweep is read.
     only = {"data": "digits", "sweep": changed.settings.get("sweep")}
     sweep = _study(only, _Origin(source, document, changed.origins), []).sweep
     if sweep is None:
@@ -152,10 +155,10 @@ def parse_sweep(text: str, overrides: Sequence[str] = (), source: str = "study")
 
 
 def make_study(settings: Mapping[str, Any]) -> Study:
-    """The study that nested mappings describe: `Study(...)` with the study file's messages and short forms.
+    """Builds the study that nested mappings describe, with the study file's messages and short forms.
 
     Raises:
-        StudyError: in one line, what is wrong and the nearest valid name.
+        StudyError: says in one line what is wrong and the nearest valid name.
 
     >>> make_study({"data": "digits", "partition": {"name": "iid", "num_partitions": 5}}).partition.name
     'iid'
@@ -164,10 +167,10 @@ def make_study(settings: Mapping[str, Any]) -> Study:
 
 
 def dump_study(study: Study) -> str:
-    """Every setting of the study as YAML, defaults included, in the schema's order; it reads back equal.
+    """Writes every setting of the study as YAML, defaults included, in the schema's order. It reads back equal.
 
     Raises:
-        StudyError: a custom function's settings hold something other than plain values.
+        StudyError: a custom function's settings contain something other than plain values.
     """
     return "".join(_written(name, getattr(study, name)) for name in Study.model_fields)
 
@@ -180,12 +183,13 @@ def _written(name: str, value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A section as a dict that starts with its variety; of a list, each item."""
+    """Returns a section as a dict that starts with its variety, or a list with each item so."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if not isinstance(value, Section):
         return value
     fields = value.model_dump()
+    # False sorts before True, and `sorted` is stable: the tag comes first and the rest stays in the schema's order.
     return {key: fields[key] for key in sorted(fields, key=lambda key: key not in {"name", "unit"})}
 
 
@@ -200,7 +204,8 @@ def _study(settings: Mapping[str, Any], origin: _Origin, found: Sequence[Problem
 
 
 def _refusal(found: Sequence[Problem], origin: _Origin) -> StudyError:
-    """All problems, a line each, in the order in which a reader meets them; the first is the message."""
+    """Builds one error of all problems, a line each, in reading order. The first is the message."""
+    # One problem a path: pydantic may find a key that `--set` found already.
     ordered = sorted({problem.path: problem for problem in found}.values(), key=origin.order)
     lines = tuple(" ".join(origin.message(problem).splitlines()) for problem in ordered)
     more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
@@ -208,7 +213,7 @@ def _refusal(found: Sequence[Problem], origin: _Origin) -> StudyError:
 
 
 def _spelled_out(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The short forms in full: a bare name as its section, null as a section left out."""
+    """Replaces short forms. A bare name becomes its section, and a section that is null is left out."""
     full: dict[str, Any] = {}
     for name, value in settings.items():
         section = SECTIONS.get(name)
@@ -223,5 +228,5 @@ def _spelled_out(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dotted(path: Sequence[str | int]) -> str:
-    """The path as it is written after `--set`, list positions in brackets."""
+    """Returns the path as it is written after `--set`, list positions in brackets."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")

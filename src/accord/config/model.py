@@ -1,6 +1,6 @@
-"""The `model` section: what is trained.
+"""The `model` section, which names the network and what of it is trained.
 
-Each network describes itself in a sentence, which reports show.
+Each model describes itself in a sentence, which reports show.
 """
 
 from abc import abstractmethod
@@ -43,10 +43,10 @@ class ModelSection(Section):
 
     @abstractmethod
     def describe(self, output: str) -> str:
-        """The network in a sentence.
+        """Describes the network in a sentence.
 
         Args:
-            output: what it predicts: `the classes`, or `the number predicted`.
+            output: what it predicts, either `the classes` or `the number predicted`.
         """
 
     @model_validator(mode="after")
@@ -66,7 +66,7 @@ class LogisticModel(ModelSection):
     name: Literal["logistic"]
 
     def describe(self, output: str) -> str:
-        """The network in a sentence."""
+        """Describes the network in a sentence."""
         return "Softmax regression: one dense layer from the input to the classes."
 
 
@@ -76,7 +76,7 @@ class LinearModel(ModelSection):
     name: Literal["linear"]
 
     def describe(self, output: str) -> str:
-        """The network in a sentence."""
+        """Describes the network in a sentence."""
         return "Linear regression: one dense layer from the input to the number predicted."
 
 
@@ -88,7 +88,7 @@ class MlpModel(ModelSection):
     """Width of each hidden layer."""
 
     def describe(self, output: str) -> str:
-        """The network in a sentence."""
+        """Describes the network in a sentence."""
         if not self.hidden:
             return f"A single dense layer from the input to {output}."
         return f"A multilayer perceptron with ReLU and hidden layers of width {_widths(self.hidden)}."
@@ -100,7 +100,7 @@ class TfpCnnModel(ModelSection):
     name: Literal["tfp_cnn"]
 
     def describe(self, output: str) -> str:
-        """The network in a sentence."""
+        """Describes the network in a sentence."""
         return "The convolutional network of TensorFlow Privacy's MNIST example, 26,010 parameters."
 
 
@@ -110,7 +110,7 @@ class McmahanCnnModel(ModelSection):
     name: Literal["mcmahan_cnn"]
 
     def describe(self, output: str) -> str:
-        """The network in a sentence."""
+        """Describes the network in a sentence."""
         return "The convolutional network of McMahan et al. 2017, 1,663,370 parameters."
 
 
@@ -126,7 +126,7 @@ class Resnet18Model(ModelSection):
     """Channels of the first stage; the other three have 2, 4 and 8 times as many."""
 
     def describe(self, output: str) -> str:
-        """The network in a sentence."""
+        """Describes the network in a sentence."""
         stem = "a 3×3 stem" if self.stem == "small" else "ImageNet's 7×7 stem"
         width, groups = counted(self.width, "channel"), counted(self.groups, "group")
         return (
@@ -147,7 +147,7 @@ class LstmModel(ModelSection):
     """How many different tokens there are; null takes the number of classes, as the next character needs."""
 
     def describe(self, output: str) -> str:
-        """The network in a sentence."""
+        """Describes the network in a sentence."""
         return (
             f"An LSTM over tokens: an embedding of {counted(self.embedding, 'number')}, then layers of width "
             f"{_widths(self.hidden)}."
@@ -163,7 +163,7 @@ class CustomModel(ModelSection):
     settings: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
 
     def describe(self, output: str) -> str:
-        """The network in a sentence."""
+        """Describes the network in a sentence."""
         return f"The user's own network, {self.function}."
 
 

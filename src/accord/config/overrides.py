@@ -1,4 +1,4 @@
-"""`--set section.key=value` on the command line: one setting changed, before the study is judged."""
+"""Applies `--set section.key=value` of the command line, one setting each, before the study is checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,13 +30,13 @@ class Overridden:
 def apply(settings: Mapping[str, Any], overrides: Sequence[str]) -> Overridden:
     """Applies `overrides` in order, each `key=value` with a dotted key and a YAML value.
 
-    A section that is not there is made, from the variety a study has by default. `program.name=cyclic`, or
-    `program=cyclic` for short, changes the variety: settings of the file that only the old variety has go
-    with it. `privacy=null` removes a section.
+    A section that is not there is created, from the variety a study has by default. `program.name=cyclic`, or
+    `program=cyclic` for short, changes the variety, and settings of the file that only the old variety has are dropped.
+    `privacy=null` removes a section.
 
     Raises:
-        StudyError: an override is not `key=value`, its value is not YAML, or its key leads into a value that
-            is not a section.
+        StudyError: an override is not `key=value`, its value is not YAML, or its key leads into a value that is not a
+            section.
 
     >>> apply({"program": {"name": "fedavg", "rounds": 5, "weights": "size"}}, ["program=cyclic"]).settings
     {'program': {'name': 'cyclic', 'rounds': 5}}
@@ -59,6 +59,7 @@ def _apply_one(result: Overridden, path: tuple[str, ...], value: Any, text: str)
     if section and section.tag and not section.many and len(path) == 1 and isinstance(value, str):
         path = (name, section.tag)
     if len(path) == 1:
+        # The section is replaced as a whole, and with it all that an earlier --set put there.
         for known in [known for known in result.origins if known[0] == name]:
             del result.origins[known]
     elif section and not section.many:
@@ -80,16 +81,18 @@ def _make_section(result: Overridden, name: str, section: Shape, text: str) -> N
 
 
 def _change_variety(result: Overridden, name: str, section: Shape, new_name: Any) -> None:
-    """Drops what only the old variety has; what not even that has stays wrong."""
+    """Drops the settings that only the old variety has. Keys that not even the old one has are reported as problems."""
     there = result.settings[name]
     if not isinstance(there, dict):
         return
     old = _variety(section, there.get(section.tag))
     new = _variety(section, new_name)
+    # An unknown variety is reported later, with all of its settings in place.
     if old is None or new is None or old is new:
         return
     keep = {}
     for key, value in there.items():
+        # What an earlier --set put there is kept even if the new variety does not know it, so that it is reported.
         set_here = any(path[:2] == (name, key) for path in result.origins)
         if not set_here and key not in old.model_fields:
             result.problems.append(unknown_key((name, key), old))
@@ -99,7 +102,7 @@ def _change_variety(result: Overridden, name: str, section: Shape, new_name: Any
 
 
 def _no_value(value: Any, field: FieldInfo) -> bool:
-    """Whether the value is null, which said something in the old variety and says nothing in the new one."""
+    """Tells whether the value is null where null had a meaning in the old variety but has none in the new one."""
     return value is None and type(None) not in get_args(field.annotation)
 
 
@@ -110,7 +113,7 @@ def _variety(section: Shape, name: Any) -> Any:
 def _put(
     mapping: Mapping[str, Any], path: tuple[str, ...], value: Any, source: str, above: tuple[str, ...]
 ) -> dict[str, Any]:
-    """A copy of `mapping` with `value` at `path`; a YAML alias that shares values with it is left alone."""
+    """Returns a copy of `mapping` with `value` at `path`, without changing values shared through a YAML alias."""
     head, *rest = path
     if rest:
         inner = mapping.get(head)

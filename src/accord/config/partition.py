@@ -1,7 +1,7 @@
-"""The `partition` section: which client has which rows.
+"""The `partition` section, which assigns rows to clients.
 
-Each variety describes itself in a sentence, which reports show. No other file names the varieties one by one, but for
-the one that deals the rows.
+Each variety describes itself in a sentence, which reports show. Apart from the module that assigns the rows, no other
+file names the varieties one by one.
 """
 
 from abc import abstractmethod
@@ -19,11 +19,11 @@ class PartitionSection(Section):
 
     @abstractmethod
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence.
+        """Describes how rows are assigned, in a sentence.
 
         Args:
             clients: how many there are, such as `10 clients`.
-            target: what a row carries: `label`, or `target` in a regression.
+            target: what a row is labelled with, `label`, or `target` in a regression.
         """
 
 
@@ -34,7 +34,7 @@ class IidPartition(PartitionSection):
     num_partitions: Count = 10
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return f"The training rows are shuffled and dealt in equal parts to {clients}."
 
 
@@ -59,7 +59,7 @@ class DirichletPartition(PartitionSection):
         return self
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return (
             f"The training rows are dealt to {clients} with label skew: each class is shared out in proportions drawn "
             f"from Dirichlet({_alpha(self.alpha, 'client')})."
@@ -74,7 +74,7 @@ class ShardPartition(PartitionSection):
     num_shards_per_partition: Count = 2
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         shards = counted(self.num_shards_per_partition, "shard")
         return f"The training rows are sorted by {target} and cut into shards; each of {clients} holds {shards}."
 
@@ -88,7 +88,7 @@ class PathologicalPartition(PartitionSection):
     class_assignment_mode: Literal["random", "deterministic", "first-deterministic"] = "random"
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         classes = counted(self.num_classes_per_partition, "class", "classes")
         return f"Each of {clients} holds rows of {classes} only."
 
@@ -100,7 +100,7 @@ class SizePartition(PartitionSection):
     partition_sizes: tuple[Count, ...] = Field(min_length=1)
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return f"The training rows are shuffled and cut into parts of given sizes for {clients}."
 
 
@@ -113,7 +113,7 @@ class LinearPartition(PartitionSection):
     """Rows dealt to every client before the rest are shared out."""
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return _grown(clients, "k")
 
 
@@ -126,7 +126,7 @@ class SquarePartition(PartitionSection):
     """Rows dealt to every client before the rest are shared out."""
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return _grown(clients, "k²")
 
 
@@ -139,7 +139,7 @@ class ExponentialPartition(PartitionSection):
     """Rows dealt to every client before the rest are shared out."""
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return _grown(clients, "eᵏ")
 
 
@@ -176,14 +176,14 @@ class InnerDirichletSection(PartitionSection):
         return self
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return (
             f"The training rows are dealt to {clients} {self._sizes()}, with label skew: the labels of each are in "
             f"proportions of its own, drawn from Dirichlet({_alpha(self.alpha, 'class')})."
         )
 
     def _sizes(self) -> str:
-        """How many rows the clients have."""
+        """Describes the sizes of the clients."""
         if self.partition_sizes is not None:
             return "of given sizes"
         return {
@@ -219,7 +219,7 @@ class NaturalPartition(PartitionSection):
     """A group column of the data, or `label`."""
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return f"One client for each value of “{self.partition_by}”: {clients}."
 
 
@@ -247,7 +247,7 @@ class GroupedNaturalPartition(PartitionSection):
         return self
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return f"The values of “{self.partition_by}” are grouped into {clients}."
 
 
@@ -262,7 +262,7 @@ class ContinuousPartition(PartitionSection):
     """0: nearly iid. 1: sorted by the number alone."""
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return (
             f"The training rows are sorted by “{self.partition_by}” blended with noise (strictness "
             f"{self.strictness:g}) and cut into equal parts for {clients}."
@@ -283,7 +283,7 @@ class DistributionPartition(PartitionSection):
     """Whether a class's numbers are proportions of its rows; else they are rows, and add up to all of them."""
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         classes = counted(self.num_classes_per_partition, "class", "classes")
         return f"Each of {clients} holds rows of {classes}, in numbers that the study's distribution gives."
 
@@ -295,7 +295,7 @@ class ContiguousPartition(PartitionSection):
     num_partitions: Count = 10
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return f"The training rows are cut into equal parts in the order of the file, for {clients}."
 
 
@@ -306,7 +306,7 @@ class SortedPartition(PartitionSection):
     num_partitions: Count = 10
 
     def describe(self, clients: str, target: str) -> str:
-        """How rows are dealt, in a sentence."""
+        """Describes how rows are assigned, in a sentence."""
         return f"The training rows are sorted by {target} and cut into equal parts for {clients}."
 
 

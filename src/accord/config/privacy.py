@@ -1,4 +1,4 @@
-"""The `privacy` section: what is protected, and at what cost."""
+"""The `privacy` section, which states the unit that is protected and its budget or noise."""
 
 from typing import Annotated, Literal
 

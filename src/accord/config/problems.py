@@ -1,4 +1,4 @@
-"""What is wrong with a study, in words: pydantic's error list as short sentences with the mend."""
+"""Turns pydantic's errors on a study into short sentences that say what is wrong and how to mend it."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -67,7 +67,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class _Spot:
-    """Where a pydantic error stands: the path as the user wrote it, and what the schema has there."""
+    """The place of a pydantic error, with the path as the user wrote it and what the schema has there."""
 
     path: tuple[str | int, ...]
     owner: type[Section]
@@ -77,9 +77,9 @@ class _Spot:
 
 
 def problems(errors: Iterable[ErrorDetails]) -> list[Problem]:
-    """Pydantic's errors on a `Study`, one `Problem` a place, in pydantic's order.
+    """Converts pydantic's errors on a `Study` to one `Problem` per place, in pydantic's order.
 
-    Where a setting may be of several types, pydantic gives an error for each; they become one.
+    Where a setting may be of several types, pydantic gives an error for each. They become one problem.
     """
     by_path: dict[tuple[str | int, ...], list[tuple[_Spot, ErrorDetails]]] = {}
     for error in errors:
@@ -89,7 +89,7 @@ def problems(errors: Iterable[ErrorDetails]) -> list[Problem]:
 
 
 def unknown_key(path: Sequence[str | int], owner: type[Section]) -> Problem:
-    """The problem of a key that `owner`, the section it stands in, does not have."""
+    """Returns the problem of a key that `owner`, the section it is in, does not have."""
     key = str(path[-1])
     if owner is Study:
         known, kind = list(Study.model_fields), "section"
@@ -103,18 +103,19 @@ def unknown_key(path: Sequence[str | int], owner: type[Section]) -> Problem:
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` with the nearest of the names known, or nothing.
+    """Returns `; did you mean 'x'?` with the nearest of the names known, or nothing.
 
     >>> nearest("fedavgg", ["fedavg", "cyclic"])
     "; did you mean 'fedavg'?"
     """
+    # Compared in lower case, but shown as they are written.
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(str(word).lower(), names, n=1)
     return f"; did you mean {names[close[0]]!r}?" if close else ""
 
 
 def got(value: object) -> str:
-    """A value in words, on one line.
+    """Describes a value in words, on one line.
 
     >>> got(None), got(True), got("0.1"), got([])
     ('null', 'true', "the text '0.1'", 'an empty list')
@@ -131,7 +132,7 @@ def got(value: object) -> str:
 
 
 def _spot(loc: tuple[str | int, ...]) -> _Spot:
-    """Walks the schema along pydantic's location, leaving out the tags that it puts in for unions."""
+    """Follows pydantic's location through the schema, leaving out the tags that it puts in for unions."""
     owner: type[Section] = Study
     path: list[str | int] = []
     rest = list(loc)
@@ -140,12 +141,15 @@ def _spot(loc: tuple[str | int, ...]) -> _Spot:
         field = owner.model_fields.get(str(path[-1]))
         inner = shape(field) if field else None
         if inner is None:
+            # Below a setting only list positions are kept. The texts there are pydantic's names of types, or keys.
             path += [step for step in rest if isinstance(step, int)]
             return _Spot(tuple(path), owner, field)
+        # The position in a list of sections comes before the tag.
         if inner.many and rest:
             path.append(rest.pop(0))
         if not rest:
             return _Spot(tuple(path), owner, field)
+        # In a union pydantic's location has the variety's tag after the section, which the user did not write as a key.
         owner = inner.names[str(rest.pop(0))] if len(inner.classes) > 1 else inner.classes[0]
     return _Spot(tuple(path), owner, None)
 
@@ -170,7 +174,7 @@ def _problem(spot: _Spot, errors: list[ErrorDetails]) -> Problem:
 
 
 def _wrong_variety(path: tuple[str | int, ...], section: Shape, value: Any) -> Problem:
-    """A section whose `name` or `unit` is missing or unknown."""
+    """Returns the problem of a section whose `name` or `unit` is missing or unknown."""
     tag, one_of = str(section.tag), ", ".join(section.names)
     if isinstance(value, dict) and tag in value:
         word = value[tag]
@@ -197,7 +201,7 @@ def _missing(spot: _Spot, inner: Shape | None) -> Problem:
 
 
 def _wrong_value(spot: _Spot, errors: list[ErrorDetails]) -> str:
-    """`expected ..., got ...`, over all the types the setting may have."""
+    """Returns `expected ..., got ...`, over all the types the setting may have."""
     error = errors[0]
     expected = " or ".join(dict.fromkeys(_expected(one) for one in errors))
     given = got(error["input"])
@@ -216,7 +220,7 @@ def _wrong_value(spot: _Spot, errors: list[ErrorDetails]) -> str:
 
 
 def _expected(error: ErrorDetails) -> str:
-    """What one of pydantic's errors asked for, in words."""
+    """Describes what one of pydantic's errors asked for, in words."""
     kind, context = error["type"], error.get("ctx", {})
     if kind in _EXPECTED:
         return _EXPECTED[kind]
@@ -232,13 +236,13 @@ def _expected(error: ErrorDetails) -> str:
 
 
 def _called(owner: type[Section], section: str) -> str:
-    """What a section is called in a sentence: its variety, or its own name where there is only one."""
+    """Names a section in a sentence, by its variety, or by its own name where there is only one."""
     names = SECTIONS[section].names if section in SECTIONS else {}
     return next((name for name, cls in names.items() if cls is owner), section)
 
 
 def _meant(key: str, path: Sequence[str | int], owner: type[Section], known: list[str]) -> str:
-    """A hint at what an unknown key was meant to be."""
+    """Returns a hint at what an unknown key was meant to be."""
     if owner is not Study:
         siblings = SECTIONS[str(path[0])].names
         others = [name for name, cls in siblings.items() if cls is not owner and key in settings(cls)]

@@ -1,8 +1,8 @@
-"""The study file's sections as frozen values. Unknown keys are refused; see `load` for the messages.
+"""The study file's sections as frozen values. Unknown keys are refused, see `load` for the messages.
 
-A section names its variety with `name` (`privacy` with `unit`); the rest of the section is that variety's
-settings. What can be judged from the file alone is judged here; what needs the data (an empty client,
-delta against n) is judged where the data is known.
+A section names its variety with `name` (`privacy` with `unit`). The rest of the section is that variety's settings.
+What can be checked from the file alone is checked here. What needs the data (an empty client, delta against n) is
+checked where the data is known.
 """
 
 from typing import Any
@@ -27,13 +27,13 @@ from accord.config.training import Training
 
 
 class _OneLineErrors(type(Section)):  # type: ignore[misc]
-    """Makes `Study(...)` speak as a study file does: one line that says what, where and the nearest valid name."""
+    """Gives `Study(...)` the errors of a study file, one line with what is wrong, where, and the nearest valid name."""
 
     def __call__(cls, **sections: Any) -> Any:
-        """The study of these sections; short forms such as `data="digits"` are taken, too.
+        """Builds the study of these sections. Short forms such as `data="digits"` are accepted.
 
         Raises:
-            StudyError: in one line, what is wrong.
+            StudyError: says in one line what is wrong.
         """
         from accord.config.load import make_study  # which needs the class that is being made here
 

@@ -1,4 +1,4 @@
-"""What each part of a study may hold, read off the schema: its varieties and their settings."""
+"""Reads the varieties of each section and their settings from the schema."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Shape:
 
     Attributes:
         classes: the classes the section may be, in the schema's order.
-        tag: the key that names the variety (`name` or `unit`); None where there is only one, without a name.
-        names: variety to class; empty without a tag.
-        default: the variety a study has where it leaves the section out; None where there is none.
+        tag: the key that names the variety (`name` or `unit`). None where there is only one, without a name.
+        names: variety to class, empty without a tag.
+        default: the variety a study has where it leaves the section out. None where there is none.
         removable: whether null is a value of its own (no privacy, no fairness).
         many: whether it is a list of such sections (trackers).
     """
@@ -34,7 +34,7 @@ class Shape:
 
 
 def settings(variety: type[Section]) -> list[str]:
-    """The names of a variety's settings, without the key that names the variety.
+    """Returns the names of a variety's settings, without the key that names the variety.
 
     >>> settings(SECTIONS["program"].names["cyclic"])
     ['rounds', 'cohort_size', 'min_clients', 'order']
@@ -43,14 +43,14 @@ def settings(variety: type[Section]) -> list[str]:
 
 
 def choices(annotation: Any) -> list[Any]:
-    """The values of every `Literal` in a type, in order."""
+    """Returns the values of every `Literal` in a type, in order."""
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
     return [value for part in get_args(annotation) for value in choices(part)]
 
 
 def shape(field: FieldInfo) -> Shape | None:
-    """The varieties of a field that is a section; None for any other field."""
+    """Returns the varieties of a field that is a section. None for any other field."""
     classes = tuple(_classes(field.annotation))
     if not classes:
         return None

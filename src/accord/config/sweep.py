@@ -1,4 +1,4 @@
-"""The `sweep` section: one study under several settings and seeds, for `accord sweep`."""
+"""The `sweep` section, which runs one study under several settings and seeds, for `accord sweep`."""
 
 import json
 import math
@@ -33,6 +33,8 @@ class Sweep(Section):
                     for key, value in values.items():
                         _check_values(name, key, value)
             seeds = given.get("seeds")
+            # `type`, not `isinstance`: true is an int in Python, but no seed. Checked here, as a union's own error says
+            # less.
             if isinstance(seeds, list | tuple) and not all(type(seed) is int and seed >= 0 for seed in seeds):
                 raise ValueError("seeds takes a list of whole numbers from 0, such as [0, 1, 2], or a count")
         return given
@@ -60,18 +62,19 @@ class Sweep(Section):
 
     @property
     def size(self) -> int:
-        """How many runs the sweep has."""
+        """The number of runs."""
+        # All lists of `zip` are of one length, so any of them will do.
         zipped = len(next(iter(self.zip.values()))) if self.zip else 1
         seeds = len(self.seeds) if isinstance(self.seeds, tuple) else self.seeds or 1
         return math.prod(len(values) for values in self.grid.values()) * zipped * seeds
 
     @property
     def axes(self) -> tuple[tuple[str, ...], ...]:
-        """What is varied, each axis the paths that change together: one of the grid, or all of `zip`."""
+        """The axes that are varied, each with the paths that change together, one path of the grid or all of `zip`."""
         return (*((key,) for key in self.grid), *((tuple(self.zip),) if self.zip else ()))
 
     def seeds_from(self, seed: int) -> tuple[int, ...]:
-        """The seeds each point is run under, `seed` being the study's own.
+        """Returns the seeds each point is run under, `seed` being the study's own.
 
         >>> Sweep(seeds=3).seeds_from(5), Sweep(seeds=(7, 1)).seeds_from(5)
         ((5, 6, 7), (7, 1))
@@ -82,7 +85,7 @@ class Sweep(Section):
 
 
 def shown(value: Any) -> str:
-    """A swept value as a person reads it, and as YAML reads it back.
+    """Writes a swept value as a person reads it, and as YAML reads it back.
 
     >>> shown(0.1), shown(None), shown("cyclic"), shown({"unit": "sample", "epsilon": 1})
     ('0.1', 'null', 'cyclic', '{unit: sample, epsilon: 1}')

@@ -1,4 +1,4 @@
-"""The `trackers` section: where a run's rounds are shown while it goes on."""
+"""The `trackers` section, which names the tools that show a run's rounds while it goes on."""
 
 from collections import Counter
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ class TrackingSection(Section):
     """What every tracker says of itself."""
 
     def describe(self) -> str:
-        """Where rounds are shown beside the run folder's own events, in words; empty for a tracker of these alone."""
+        """Describes where rounds are shown beside the run folder's own events. Empty for a tracker of these alone."""
         return ""
 
 
@@ -37,7 +37,7 @@ class WandbTracking(TrackingSection):
     keeps them where that is not set."""
 
     def describe(self) -> str:
-        """Where rounds are shown, in words."""
+        """Describes where rounds are shown."""
         how = "sent or kept as WANDB_MODE says" if self.online is None else _sent(self.online)
         project = f"project {self.project}" if self.project else "the project of WANDB_PROJECT, else accord"
         return f"{how}, for Weights & Biases ({project})"
@@ -53,7 +53,7 @@ class MlflowTracking(TrackingSection):
     """Send rounds to the server as they end; otherwise they are kept in a file store in the run folder."""
 
     def describe(self) -> str:
-        """Where rounds are shown, in words."""
+        """Describes where rounds are shown."""
         return f"{_sent(self.online)}, for MLflow (experiment {self.experiment})"
 
 

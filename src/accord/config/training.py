@@ -1,4 +1,4 @@
-"""The `training` section: what each client does in a round."""
+"""The `training` section, which sets what each client does in a round."""
 
 from typing import Annotated, Any, Literal
 

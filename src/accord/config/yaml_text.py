@@ -1,8 +1,8 @@
-"""YAML as study files use it: YAML 1.2's core schema, so that a value means what it looks like.
+"""Reads and writes YAML by the core schema of YAML 1.2, so that a value means what it looks like.
 
 PyYAML follows YAML 1.1, where `1e-5` is text, `no` and `on` are booleans, `1:30` is ninety and `010` is
-eight. Here `1e-5` is a number; `true` and `false` are the only booleans, so `no`, `on`, `yes` and `off` are
-text; `010` is ten; dates are text. `60_000` is 60000. A key given twice is refused, and so is any tag that
+eight. Here `1e-5` is a number. `true` and `false` are the only booleans, so `no`, `on`, `yes` and `off` are
+text. `010` is ten, dates are text, and `60_000` is 60000. A key given twice is refused, and so is any tag that
 makes other objects. `write` quotes by the same rules, so what it writes reads back equal.
 """
 
@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
     }
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """The mapping as a node; a key given twice is refused."""
+        """Composes a mapping and refuses a key that is given twice."""
         node = super().compose_mapping_node(anchor)
         first: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
@@ -54,11 +54,11 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping as a dict, its values built at once, so that one that holds itself is refused."""
+        """Builds the mapping's values at once, so that a mapping that contains itself is refused."""
         return super().construct_mapping(node, deep=True)
 
     def whole(self, node: yaml.ScalarNode) -> int:
-        """An integer; a leading zero means nothing."""
+        """Builds an integer, in which a leading zero has no meaning."""
         text = self.construct_scalar(node)
         try:
             return int(text, 0 if text[:2] in {"0o", "0x"} else 10)
@@ -74,11 +74,11 @@ class _Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers = {}  # noqa: RUF012
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Always: an anchor saves a line and costs a reader."""
+        """Returns True always, since an anchor saves a line and costs a reader."""
         return True
 
     def text(self, value: str) -> yaml.ScalarNode:
-        """Text; PyYAML writes Unicode's line breaks bare and reads them back as spaces, so they are escaped."""
+        """Represents text. Unicode's line breaks are escaped, since PyYAML reads bare ones back as spaces."""
         style = '"' if re.search("[\x85\u2028\u2029]", value) else None
         return self.represent_scalar(f"{_CORE}str", value, style=style)
 
@@ -96,14 +96,14 @@ class Document:
 
     Attributes:
         value: plain Python values.
-        node: the tree they came from, with their places; None where the text is empty.
+        node: the tree they came from, with their places. None where the text is empty.
     """
 
     value: Any
     node: yaml.Node | None
 
     def line(self, path: Path) -> int | None:
-        """The line, counted from 1, where the key or item at `path` starts; None where it is not there.
+        """Returns the line, counted from 1, where the key or item at `path` starts. None where it is not there.
 
         >>> read("a:\\n  b: 1\\n", "x.yaml").line(["a", "b"])
         2
@@ -118,7 +118,7 @@ class Document:
 
 
 def _children(node: yaml.Node | None) -> Iterator[tuple[str | int, int, yaml.Node]]:
-    """(key or position, line, node) of everything directly below; of two with one key, the last one first."""
+    """Yields (key or position, line, node) of everything directly below. Of two with one key, the last comes first."""
     if isinstance(node, yaml.MappingNode):
         # A merge (`<<`) puts what it brings in before the mapping's own keys, which win.
         for key, value in reversed(node.value):
@@ -133,10 +133,10 @@ def read(text: str, source: str) -> Document:
 
     Args:
         text: the document.
-        source: what to call it in messages: the file, or the `--set`.
+        source: what to call it in messages, either the file or the `--set`.
 
     Raises:
-        StudyError: it is not YAML, with line and column; or it repeats a key, or uses a tag.
+        StudyError: it is not YAML, repeats a key, or uses a tag. The message has line and column.
 
     >>> read("delta: 1e-5, x", "x.yaml").value, read("[1e-5, no, 60_000]", "x.yaml").value
     ({'delta': '1e-5, x'}, [1e-05, 'no', 60000])
@@ -175,10 +175,10 @@ def _one_line(error: yaml.MarkedYAMLError, source: str) -> str:
 
 
 def write(value: Any) -> str:
-    """`value` as YAML that `read` gives back equal; keys stay in their order, tuples become lists.
+    """Writes `value` as YAML that `read` gives back equal. Keys stay in their order, and tuples become lists.
 
     Raises:
-        StudyError: a value is not one that YAML can hold.
+        StudyError: a value is not one that YAML can represent.
 
     >>> print(write({"delta": 1e-5, "answer": "no", "name": "1e-5"}), end="")
     delta: 1.0e-05

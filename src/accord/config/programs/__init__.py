@@ -1,4 +1,4 @@
-"""The `program` section: the federated algorithm. One file a program, and one line of `PROGRAMS`.
+"""The `program` section, which names the federated algorithm. Each program is one file and one line of `PROGRAMS`.
 
 A new program is a file here with its section, a module of `accord.program` with its algorithm, and its line in the
 table. Nothing else names it.

@@ -17,5 +17,5 @@ class AflProgram(SampledSection):
     """Step of the mixture's projected gradient ascent."""
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return f"Agnostic federated learning (Mohri et al. 2019), mixture step {self.mixture_learning_rate:g}"

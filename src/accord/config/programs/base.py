@@ -1,8 +1,9 @@
-"""What every program says in a study file: its rounds, its cohorts, and what the rest of Accord asks of it.
+"""The base of every program's section: its rounds, its cohorts, and what other modules need to know of it.
 
-A section states, in one place, all that others need to know of its program: which function builds it, which privacy
-units it composes with and why not with the others, what it asks of `training`, and its description in words.
-`compose`, `schema`, the registry of programs and the reports read it off the section. None of them names a program.
+A section states in one place all that other modules need to know of its program. This is the function that builds it,
+the privacy units it composes with and why not with the others, what it asks of `training`, and its description in
+words. `compose`, `schema`, the registry of programs and the reports read it from the section. None of them names a
+program.
 """
 
 from typing import ClassVar, Literal
@@ -46,23 +47,23 @@ class ProgramSection(Section):
         return False
 
     def fewest(self) -> int:
-        """The fewest clients of a round that the program can do its work with."""
+        """Returns the fewest clients of a round that the program can work with."""
         return 1
 
     def why(self) -> str:
-        """Why `fewest` clients are needed, for messages."""
+        """Explains why `fewest` clients are needed, for messages."""
         return f"the rule needs {self.fewest()}"
 
     def refuse_training(self, training: Training) -> str | None:
-        """Why the program cannot do with this `training`, in one line; None where it can."""
+        """Returns, in one line, why the program cannot work with this `training`. None where it can."""
         return None
 
     def describe(self) -> str:
-        """The algorithm with its source, as the start of a sentence in the report."""
+        """Describes the algorithm with its source, as the start of a sentence in the report."""
         return f"Program {self.name}"
 
     def describe_rounds(self, rounds: str, who: str) -> str:
-        """What happens in a round, in a sentence.
+        """Describes what happens in a round, in a sentence.
 
         Args:
             rounds: how many, such as `10 rounds`.
@@ -71,7 +72,7 @@ class ProgramSection(Section):
         return f"{self.describe()}: in each of {rounds} {who}{self.describe_weights()}."
 
     def describe_weights(self) -> str:
-        """How updates are weighed, as the end of a sentence; empty where nothing is said of it."""
+        """Describes how updates are weighed, as the end of a sentence, or an empty text."""
         return ""
 
 
@@ -108,7 +109,7 @@ class AveragingSection(SampledSection):
         return self
 
     def describe_weights(self) -> str:
-        """How updates are weighed."""
+        """Describes how updates are weighed."""
         if self.weights == "uniform":
             return ", and updates are weighed alike"
         cap = f", {self.weight_cap:,} rows at most" if self.weight_cap else ""

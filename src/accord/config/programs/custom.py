@@ -21,5 +21,5 @@ class CustomProgram(SampledSection):
     """Further keyword arguments for the function."""
 
     def describe(self) -> str:
-        """Names the function."""
+        """Describes the program by the name of its function."""
         return f"The user's own program, {self.function}"

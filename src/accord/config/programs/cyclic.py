@@ -17,11 +17,11 @@ class CyclicProgram(ProgramSection):
     """Visit clients by number, or in an order drawn anew each round."""
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return "Cyclic weight transfer (Chang et al. 2018)"
 
     def describe_rounds(self, rounds: str, who: str) -> str:
-        """The model hops; nothing is averaged."""
+        """Describes a round, in which the model is passed on and nothing is averaged."""
         order = "in an order drawn anew each round" if self.order == "shuffled" else "by number"
         hops = who.replace("all clients take part", "every client takes its turn")
         return (

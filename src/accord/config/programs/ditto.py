@@ -17,5 +17,5 @@ class DittoProgram(AveragingSection):
     """Weight of mu/2 ||v - w||^2 in the personal model's loss (lambda in the paper)."""
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return f"Ditto (Li et al. 2021), a model of each client's own beside the global one, λ = {self.mu:g}"

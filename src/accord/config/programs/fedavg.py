@@ -15,7 +15,7 @@ class FedAvgProgram(AveragingSection):
     name: Literal["fedavg"]
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return "Federated averaging (McMahan et al. 2017)"
 
 
@@ -28,12 +28,12 @@ class FedSgdProgram(AveragingSection):
     name: Literal["fedsgd"]
 
     def refuse_training(self, training: Training) -> str | None:
-        """One step on all rows is all that FedSGD does."""
+        """Refuses any training but one step on all rows, which is all that FedSGD does."""
         one = training.local_epochs in (None, 1) and training.local_steps in (None, 1)
         if training.batch_size == "full" and one:
             return None
         return "program fedsgd takes one step on all of a client's rows; set training.batch_size to full"
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return "FedSGD (McMahan et al. 2017), one step on all of a client's rows"

@@ -17,6 +17,6 @@ class FedBnProgram(AveragingSection):
     """Patterns of parameter names that stay with the client, such as `0.*`; null takes the normalisation layers."""
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         own = "normalisation layers" if self.local_layers is None else ", ".join(self.local_layers)
         return f"Federated averaging of all but each client's own {own} (FedBN, Li et al. 2021)"

@@ -16,11 +16,11 @@ class FedNovaProgram(AveragingSection):
     name: Literal["fednova"]
 
     def refuse_training(self, training: Training) -> str | None:
-        """The paper's weights are those of SGD's steps."""
+        """Refuses all but SGD without weight decay, since the paper's weights are those of SGD's steps."""
         if training.optimizer == "sgd" and not training.weight_decay:
             return None
         return "program fednova needs training.optimizer sgd without weight_decay"
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return "FedNova (Wang et al. 2020), updates divided by their local steps"

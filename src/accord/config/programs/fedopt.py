@@ -1,4 +1,4 @@
-"""The section of the server optimisers: FedAdam, FedYogi, FedAdagrad, FedAvgM."""
+"""The section of the server optimisers FedAdam, FedYogi, FedAdagrad and FedAvgM."""
 
 from typing import Literal
 
@@ -35,7 +35,7 @@ class FedOptProgram(AveragingSection):
         return self
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         kind = {"adam": "FedAdam", "yogi": "FedYogi", "adagrad": "FedAdagrad", "sgd": "FedAvgM"}
         rate = f"server learning rate {self.server_learning_rate:g}"
         return f"{kind[self.server_optimizer]} (Reddi et al. 2021), {rate}, momentum {self.server_momentum:g}"

@@ -17,5 +17,5 @@ class FedProxProgram(AveragingSection):
     """Weight of mu/2 ||w - w_round||^2."""
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return f"FedProx (Li et al. 2020), each client held to the round's model by μ = {self.mu:g}"

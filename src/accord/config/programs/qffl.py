@@ -18,11 +18,11 @@ class QfflProgram(SampledSection):
     """0 is federated averaging of equal weights; larger q evens out the losses more."""
 
     def refuse_training(self, training: Training) -> str | None:
-        """1 / L, which bounds how far the objective is stepped along, is one rate for the whole run."""
+        """Refuses a learning rate that changes, since 1 / L, which bounds the step, is one rate for the whole run."""
         if training.constant_rate:
             return None
         return "program qffl takes 1 / L from one learning rate; set training.schedule to null"
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return f"q-fair federated learning (Li et al. 2020), q = {self.q:g}"

@@ -1,4 +1,4 @@
-"""The `program` section's robust means: what stands in for the mean where some clients may send anything."""
+"""The sections of the robust means, which replace the mean where some clients may send anything."""
 
 import math
 from typing import Annotated, Literal
@@ -29,13 +29,15 @@ class PreAggregation(Section):
         return self
 
     def fewest(self, rule: int) -> int:
-        """The fewest clients from which the rule gets the `rule` updates that it needs."""
+        """Returns the fewest clients from which the rule gets the `rule` updates that it needs."""
         if self.rule == "bucketing":
+            # Clients for `rule` buckets, of which all but the last are full.
             return self.bucket_size * (rule - 1) + 1
+        # Mixing keeps the number of updates, and more than half of the clients must be honest.
         return max(rule, 2 * self.malicious + 1)
 
     def describe(self) -> str:
-        """As the end of a clause."""
+        """Describes itself as the end of a clause."""
         if self.rule == "bucketing":
             return f"of means over random buckets of {self.bucket_size:,} clients (Karimireddy et al. 2022)"
         return f"after each is mixed with its nearest, {self.malicious:,} left out (Allouah et al. 2023)"
@@ -51,19 +53,19 @@ class RobustSection(ProgramSection):
     """What is done with updates before the rule sees them; null hands them over as they are."""
 
     def rule_fewest(self) -> int:
-        """The fewest updates that the rule can do its work with."""
+        """Returns the fewest updates that the rule can work with."""
         return 1
 
     def rule_why(self) -> str:
-        """Why so many, for messages."""
+        """Explains why so many are needed, for messages."""
         return f"the rule needs {self.rule_fewest()}"
 
     def fewest(self) -> int:
-        """The fewest clients in a round: enough for the rule, after what is done before it."""
+        """Returns the fewest clients in a round that leave enough updates for the rule after pre-aggregation."""
         return self.rule_fewest() if self.pre_aggregation is None else self.pre_aggregation.fewest(self.rule_fewest())
 
     def why(self) -> str:
-        """Names the settings."""
+        """Explains `fewest` by the settings."""
         if self.pre_aggregation is None:
             return self.rule_why()
         return (
@@ -71,7 +73,7 @@ class RobustSection(ProgramSection):
         )
 
     def describe_weights(self) -> str:
-        """What is done before the rule."""
+        """Describes what is done before the rule."""
         return "" if self.pre_aggregation is None else f"; {self.pre_aggregation.describe()}"
 
     @model_validator(mode="after")
@@ -89,7 +91,7 @@ class MedianProgram(RobustSection):
     name: Literal["median"]
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return "Coordinate-wise median of the updates (Yin et al. 2018)"
 
 
@@ -101,15 +103,16 @@ class TrimmedMeanProgram(RobustSection):
     """Share of the values left out at either end."""
 
     def rule_fewest(self) -> int:
-        """As many as it takes to leave out one value at either end."""
+        """Returns the fewest updates of which at least one value is left out at either end."""
+        # Less a little, since 1 / trim may come out just above a whole number.
         return math.ceil(1 / self.trim - 1e-9)
 
     def rule_why(self) -> str:
-        """Names the setting."""
+        """Explains it by the setting."""
         return f"trim {self.trim:g} leaves out nothing of fewer than {self.rule_fewest()}"
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return f"Coordinate-wise mean of the updates, {self.trim:.0%} trimmed at either end (Yin et al. 2018)"
 
 
@@ -120,15 +123,15 @@ class KrumSection(RobustSection):
     """How many clients of a cohort may be malicious; a cohort then needs 2 * malicious + 3 clients."""
 
     def rule_fewest(self) -> int:
-        """2f + 3."""
+        """Returns 2f + 3."""
         return 2 * self.malicious + 3
 
     def rule_why(self) -> str:
-        """Names the setting."""
+        """Explains it by the setting."""
         return f"malicious {self.malicious} needs 2 * {self.malicious} + 3 = {self.rule_fewest()}"
 
     def allowed(self) -> str:
-        """How many malicious clients, in words."""
+        """Describes how many malicious clients are allowed for."""
         return f"{self.malicious:,} malicious client{'' if self.malicious == 1 else 's'}"
 
 
@@ -138,7 +141,7 @@ class KrumProgram(KrumSection):
     name: Literal["krum"]
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return f"Krum (Blanchard et al. 2017), {self.allowed()} allowed for"
 
 
@@ -150,17 +153,17 @@ class MultiKrumProgram(KrumSection):
     """How many updates are averaged; null takes all but `malicious`."""
 
     def rule_fewest(self) -> int:
-        """2f + 3, and as many as leave `keep` when f are left out."""
+        """Returns 2f + 3, or as many as leave `keep` when f are left out, if that is more."""
         return max(super().rule_fewest(), self.malicious + (self.keep or 1))
 
     def rule_why(self) -> str:
-        """Names the settings."""
+        """Explains it by the settings."""
         if self.rule_fewest() == 2 * self.malicious + 3:
             return super().rule_why()
         return f"keep {self.keep} beside malicious {self.malicious} needs {self.rule_fewest()}"
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return f"Multi-Krum (Blanchard et al. 2017), {self.allowed()} allowed for"
 
 
@@ -176,7 +179,7 @@ class GeometricMedianProgram(RobustSection):
     """An update counts as met where it is nearer than this share of the median distance."""
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return "Geometric median of the updates (RFA, Pillutla et al. 2022)"
 
 
@@ -188,15 +191,15 @@ class BulyanProgram(RobustSection):
     """How many clients of a cohort may be malicious; a cohort then needs 4 * malicious + 3 clients."""
 
     def rule_fewest(self) -> int:
-        """4f + 3."""
+        """Returns 4f + 3."""
         return 4 * self.malicious + 3
 
     def rule_why(self) -> str:
-        """Names the setting."""
+        """Explains it by the setting."""
         return f"malicious {self.malicious} needs 4 * {self.malicious} + 3 = {self.rule_fewest()}"
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         many = f"{self.malicious:,} malicious client{'' if self.malicious == 1 else 's'}"
         return f"Bulyan (El Mhamdi et al. 2018), {many} allowed for"
 
@@ -211,5 +214,5 @@ class CentredClippingProgram(RobustSection):
     """How often updates are clipped around what the last time gave."""
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return f"Updates clipped to {self.radius:g} around the last round's result (Karimireddy et al. 2021)"

@@ -19,11 +19,11 @@ class ScaffoldProgram(SampledSection):
     """eta_g: what the mean update is multiplied by."""
 
     def refuse_training(self, training: Training) -> str | None:
-        """Control variates are computed from plain steps."""
+        """Refuses all but plain SGD, since control variates are computed from plain steps."""
         if training.optimizer == "sgd" and not training.momentum and not training.weight_decay:
             return None
         return "program scaffold needs plain SGD: training.optimizer sgd, no momentum, no weight_decay"
 
     def describe(self) -> str:
-        """The algorithm with its source."""
+        """Describes the algorithm with its source."""
         return f"SCAFFOLD (Karimireddy et al. 2020), server learning rate {self.server_learning_rate:g}"
