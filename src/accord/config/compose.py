@@ -20,7 +20,7 @@ def refusal(program: str, unit: str) -> str | None:
     True
     >>> refusal("krum", "client")
     'program krum does not compose with privacy.unit client: no sum of clipped updates is formed; use unit sample, \
-    batch or local, or program fedavg'
+batch or local, or program fedavg'
     """
     section = SECTIONS.get(program, ProgramSection)
     units = section.units
