@@ -19,6 +19,7 @@ from accord.engines.vectorised.engine import Vectorised
 from accord.engines.vectorised.speed import Speed
 from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared
+from accord.privacy.units import UNITS
 from accord.program.base import Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.context import ProgramContext
 from accord.program.custom import guarded
@@ -77,7 +78,7 @@ def check_training(training: Mapping[str, Any], tolerance: float = 1e-9) -> None
         return Program(program.init, program.round, context.work.optimizer.units)
 
     plain = _Trial.of(fedavg, {}, training, None)
-    units = [unit for unit in plain.program.units if unit in ("sample", "batch", "local")]
+    units = [unit for unit in plain.program.units if not UNITS[unit].noises_sum]
     for trial in [plain, *(_Trial.of(fedavg, {}, training, unit) for unit in units)]:
         trial.check(tolerance)
 

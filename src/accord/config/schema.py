@@ -19,8 +19,7 @@ from accord.config.imbalance import Imbalance
 from accord.config.model import MlpModel, Model
 from accord.config.partition import IidPartition, Partition
 from accord.config.privacy import Privacy
-from accord.config.programs import Program
-from accord.config.programs.fedavg import FedAvgProgram
+from accord.config.programs import FedAvgProgram, Program
 from accord.config.sweep import Sweep
 from accord.config.tracking import TensorBoardTracking, Trackers
 from accord.config.training import Training

@@ -82,7 +82,7 @@ def planned_privacy(prepared: Prepared) -> dict[str, Any] | None:
     plan, study = ledger.plan, prepared.study
     sizes = prepared.federated.train.sizes()
     # Under unit `client` all clients share one account, charged once a round whoever takes part.
-    if plan.unit == "client":
+    if plan.mechanism.shared:
         steps = np.array([study.program.rounds], dtype=np.int64)
     else:
         times = participations(study, prepared.population, prepared.streams)

@@ -13,8 +13,9 @@ from torch import Tensor
 from accord.core import params as p
 from accord.core.checks import non_negative, positive
 from accord.core.params import Params
+from accord.privacy.units import UNITS
 
-EVERY_UNIT = ("sample", "batch", "client", "local")
+EVERY_UNIT = tuple(UNITS)
 """Every privacy unit."""
 
 

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from accord.core.errors import RunFolderError
+from accord.privacy.units import Unit
 from accord.records.store import read_json
 from accord.tasks.kinds import KINDS
 
@@ -154,7 +155,7 @@ class JointResult(ResultPart):
 class PrivacyResult(ResultPart):
     """The privacy guarantee and the epsilon that was spent. `epsilon` is that of the worst client."""
 
-    unit: str
+    unit: Unit
     epsilon: Real
     delta: Real
     accountant: str

@@ -15,7 +15,8 @@ from accord.config.programs.base import AveragingSection, ProgramSection, Sample
 from accord.config.programs.custom import CustomProgram
 from accord.config.programs.cyclic import CyclicProgram
 from accord.config.programs.ditto import DittoProgram
-from accord.config.programs.fedavg import FedAvgProgram, FedSgdProgram
+from accord.config.programs.fedavg import FedAvgProgram as FedAvgProgram
+from accord.config.programs.fedavg import FedSgdProgram
 from accord.config.programs.fedbn import FedBnProgram
 from accord.config.programs.fednova import FedNovaProgram
 from accord.config.programs.fedopt import FedOptProgram

@@ -13,6 +13,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from accord.config.schema import Study
+from accord.privacy.units import UNITS
 from accord.records.partition_record import holders
 from accord.records.round_record import RoundRecord
 from accord.records.run_result import PrivacyResult, RunResult
@@ -149,7 +150,7 @@ def _privacy_card(privacy: PrivacyResult | None) -> Card:
     if privacy is None:
         return Card("Privacy", "ε = ∞", ("no differential privacy",))
     budget = privacy.budget
-    whose = "whole population" if privacy.unit == "client" else "worst client"
+    whose = "whole population" if UNITS[privacy.unit].shared else "worst client"
     of = f"{whose}, of a budget of {words.epsilon(budget)}" if budget else f"{whose}, no budget set"
     joint = privacy.joint
     jointly = (words.joint_runs(joint), f"this run by itself {words.epsilon(joint.own.max)}") if joint else ()

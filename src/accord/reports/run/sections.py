@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from accord.privacy.units import UNITS
 from accord.records.partition_record import Holders, holders
 from accord.records.round_record import RoundRecord
 from accord.records.run_result import JointResult, PrivacyResult, RunResult
@@ -125,7 +126,7 @@ def privacy(
             lambda theme: figures.epsilon_clients_figure(spent, budget, theme, names),
         )
         tables = _by_client(spent, ledger, held, budget)
-    elif terms.unit == "client":
+    elif UNITS[terms.unit].shared:
         text += ("The unit is the client, so the population has one account: its ε is every client's ε.",)
     return PageSection("privacy", "Privacy spent", (PagePart("", text, plots, _terms(terms), tables),), "ledger.jsonl")
 

@@ -10,6 +10,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from accord.privacy.units import UNITS
 from accord.records.partition_record import holders
 from accord.records.run_result import (
     CalibrationResult,
@@ -96,10 +97,10 @@ def _privacy_lines(privacy: PrivacyResult | None) -> list[tuple[str, str, str]]:
     if privacy is None:
         return [("Privacy", "none", "ε = ∞, no guarantee")]
     each = privacy.per_client
-    whose = "every client" if privacy.unit == "client" else "worst client"
+    whose = "every client" if UNITS[privacy.unit].shared else "worst client"
     budget = f"of {words.epsilon(privacy.budget)}" if privacy.budget else "no budget"
     lines = [("Privacy", f"ε {words.epsilon(privacy.epsilon)}", f"{budget}, {whose}, δ = {words.power(privacy.delta)}")]
-    if privacy.unit != "client":
+    if not UNITS[privacy.unit].shared:
         spread = ", ".join(f"{of} {words.epsilon(getattr(each, of))}" for of in ("min", "median", "max"))
         lines.append(("  per client", "", spread))
     if joint := privacy.joint:

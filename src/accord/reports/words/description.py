@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from accord.config.data import CsvData, DiabetesData
 from accord.config.evaluation import Evaluation
 from accord.config.partition import PartitionSection
 from accord.config.schema import Study
@@ -75,7 +74,7 @@ def _units(study: Study, kind: Scoring) -> str:
     """Names the units of errors. Empty if the target is not a number."""
     if not kind.numbers:
         return ""
-    bounds = study.data.target_range if isinstance(study.data, CsvData | DiabetesData) else None
+    bounds = study.data.model_dump(include={"target_range"}).get("target_range")
     if bounds is None:
         return "Errors are in the number's own units."
     low, high = bounds

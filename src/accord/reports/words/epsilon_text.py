@@ -2,6 +2,7 @@
 
 import math
 
+from accord.privacy.units import UNITS
 from accord.records.run_result import PrivacyResult
 from accord.reports.words.formatting import epsilon as shown
 from accord.reports.words.formatting import known, percent, power
@@ -34,8 +35,9 @@ def meaning(privacy: PrivacyResult) -> str:
     epsilon, delta = privacy.epsilon, privacy.delta
     if not known(epsilon) or math.isinf(epsilon):
         return "An infinite ε bounds nothing."
-    unit = "client" if privacy.unit == "client" else "row"
-    if privacy.unit == "local":
+    mechanism = UNITS[privacy.unit]
+    unit = "client" if mechanism.counts == "clients" else "row"
+    if mechanism.replaces:
         question, answer, cases = "which of two updates a client made", "first", ("the first", "the second")
     elif privacy.neighbouring_relation == "replace_one":
         question, answer, cases = f"which of two values one {unit} had", "first", ("the first", "the second")
