@@ -1,4 +1,4 @@
-"""The command line: thin commands over the library.
+"""The command line, a set of thin commands over the library.
 
-May import every room; nothing imports it.
+May import every room. Nothing imports it.
 """

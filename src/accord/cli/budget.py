@@ -93,6 +93,7 @@ def budget(
         accountant=accountant or "rdp",
     )
     values = answer(question)
+    # On stderr, so that stdout is one JSON object with --json.
     if values["caution"]:
         print(f"accord: caution: {values['caution']}", file=sys.stderr)
     if as_json:
@@ -114,6 +115,7 @@ def _show_ledger(
 
     if not path.is_file():
         raise PrivacyError(f"ledger {path}: no such file; accord run STUDY.yaml --ledger {path} makes it")
+    # Checked first, because a ledger that lost lines understates epsilon.
     heads = check_heads(path, {f"run {folder}": noted_head(folder, path) for folder in against})
     try:
         values = {"ledger": str(path)} | summary(read(path), delta, accountant, f"ledger {path}")

@@ -90,7 +90,7 @@ def _exit_code() -> int:
     try:
         code = app(standalone_mode=False)
     except AccordError as error:
-        # Of a study all that is wrong is said at once, a line each: mending it takes one run, not one a problem.
+        # All errors of a study are reported at once, one per line, so that they can be fixed together.
         for line in error.problems if isinstance(error, StudyError) else [str(error)]:
             _say(line)
         return error.exit_code

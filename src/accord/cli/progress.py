@@ -93,6 +93,7 @@ class Progress:
     def _left(self, stage: str, done: int, planned: int) -> str:
         """Formats the time left from the rounds seen so far. Empty at the first one, whose start was not seen."""
         now = time.monotonic()
+        # A resumed run starts at a later round, so rounds are counted from the first one seen.
         start, first = self._first.setdefault(stage, (now, done))
         if done == first or done >= planned:
             return ""

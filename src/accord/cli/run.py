@@ -135,6 +135,7 @@ def load(path: Path, overrides: list[str]) -> "Study":
             f"{path}: the study has a sweep section; run it with: accord sweep {shlex.quote(str(path))}, "
             "or leave the sweep out with --set sweep=null"
         )
+    # First on the path, so that a user's module is preferred to an installed one of its name.
     sys.path.insert(0, str(path.resolve().parent))
     return study
 
@@ -151,6 +152,7 @@ def _start(path: Path, asked: _Asked) -> dict[str, Any]:
     study = load(path, asked.overrides)
     watch = Stopwatch()
     out = asked.out
+    # A fixed folder, because one named by the time would not be found again.
     if asked.resume_or_start and out is None:
         out = Path("runs") / path.stem
     with Progress(asked.quiet) as progress:

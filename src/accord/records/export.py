@@ -214,6 +214,7 @@ def _gaps(fairness: Mapping[str, Any] | None) -> list[Row]:
 
 def _measured(name: str, columns: Iterable[str], found: Mapping[str, Any]) -> Row:
     """Builds a row of a group's figures. `name` has the form `sex*race=Female, Black`."""
+    # The longest match, because a column's own name may contain `=`.
     column = max((each for each in columns if name.startswith(f"{each}=")), key=len)
     return {"column": column, "group": name.removeprefix(f"{column}="), **_bounded(found)}
 
@@ -289,5 +290,6 @@ def _of_one_kind(values: list[Any]) -> list[Any]:
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) <= 1:
         return values
+    # A Parquet column has one type.
     make: type = float if kinds == {int, float} else str
     return [None if value is None else make(value) for value in values]

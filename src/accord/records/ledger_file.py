@@ -173,6 +173,7 @@ def entry(
         RunFolderError: the run is resumed, and its header differs from the one in the file.
     """
     own = opened.own
+    # Only the first run of a file writes the clients' sizes. A resumed run must repeat the header that it wrote.
     first = not opened.others if own is None else own.header["sizes"] is not None
     header = joint.header(run, study, plan, holdings, sizes, first)
     if own is not None and header != own.header:
@@ -213,6 +214,7 @@ def check_heads(path: Path, known: Mapping[str, str]) -> tuple[str, ...]:
     """
     _, heads = _read(path)
     for where, head in known.items():
+        # A run that began on an empty file recorded START, which precedes every line.
         if head not in (ledger_chain.START, *heads):
             raise PrivacyError(
                 f"ledger {path}: does not hold the line {head} that was its last when {where} noted it: lines were "
@@ -265,6 +267,7 @@ def held(path: Path, resumed: str | None = None, head: str | None = None) -> Ite
     if resumed is not None and not path.is_file():
         raise RunFolderError(f"ledger {path}: missing, but the run charges it; put it back where it was")
     with _locked(path):
+        # Read under the lock, so that no other run can charge between the reading and this run's charges.
         runs, heads = _read(path)
         if resumed is not None and all(charged.run != resumed for charged in runs):
             raise RunFolderError(f"ledger {path}: does not have run {resumed}; put back the file that it charged")

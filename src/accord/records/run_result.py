@@ -69,7 +69,7 @@ class ResultPart(BaseModel):
         return {key: values[key] for key in self._keys or values}
 
     def as_json(self) -> dict[str, JsonValue]:
-        """Returns JSON-ready values, with the keys the part was read with."""
+        """Returns JSON-ready values, with the keys that the part was read with."""
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude_unset=True)
         return values
 

@@ -216,7 +216,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a whole file of UTF-8 text. See `write_bytes`."""
-    # A study's file name may hold bytes that are no text; a report must not fail over it once the training is done.
+    # A study's file name may contain bytes that are not text. A report must not fail because of it after the training.
     write_bytes(path, text.encode(errors="replace"))
 
 

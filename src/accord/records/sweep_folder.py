@@ -38,6 +38,7 @@ def measures_of(kind: TaskKind) -> tuple[str, ...]:
 
 MEASURES = measures_of(KINDS["classification"])
 """The measures in the tables of runs that predict classes."""
+# Of all kinds, so that the rows of a sweep over data sets have the same keys.
 _ALL = tuple(dict.fromkeys(name for kind in KINDS.values() for name in measures_of(kind)))
 ENDED = ("done", "stopped")
 """Statuses of a run that has a model and will not be resumed."""
@@ -310,10 +311,12 @@ def _short(text: str) -> str:
 
 
 def _number(value: float | None) -> str:
+    # `json.dumps` writes the fewest digits that read back equal.
     return "" if value is None or not math.isfinite(value) else json.dumps(value)
 
 
 def _csv(lines: Sequence[Sequence[str]]) -> str:
     out = io.StringIO()
+    # The csv module's default is "\r\n".
     csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue()

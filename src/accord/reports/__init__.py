@@ -1,4 +1,4 @@
 """Reports: the HTML page, its figures, terminal tables, and the study in words.
 
-May import `records`, `data`, `config`, `tasks` and the leaves. It reads values and draws; it trains nothing.
+May import `records`, `data`, `config`, `tasks` and the leaves. It reads values and draws them, and trains nothing.
 """

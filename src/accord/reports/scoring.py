@@ -104,6 +104,7 @@ class Score(base.Score):
             return f"{self.shown(ends[0]).removesuffix(' points')} to {self.shown(ends[1])}"
         if self.form != "own" or words.span(ends) == words.DASH:
             return words.span(ends, shares=self.form == "share")
+        # Both ends have the decimals of the larger one.
         low, high = (words.number(end, like=max(map(abs, ends)), digits=3) for end in ends)
         return f"{low} to {high}"
 
@@ -144,6 +145,7 @@ class Score(base.Score):
         if self.form == "own":
             return f"{'+' if found.mean > 0 else ''}{self._beside(found.mean, found.mean, found.half or 0.0)}{behind}"
         scale, places = (100, 1) if self._of_shares else (1, 3)
+        # Rounded before the sign is chosen, so that a rounded zero has none.
         value = round(scale * found.mean, places)
         return f"{'' if value == 0 else '+' if value > 0 else '−'}{abs(value):.{places}f}{behind}"
 

@@ -1,4 +1,4 @@
-"""Sweeps: one study under several settings and seeds, run in parallel within the machine; see `accord.sweeps.run`.
+"""Sweeps, which run one study with several settings and seeds in parallel on one machine. See `accord.sweeps.run`.
 
 May import every room but `cli`.
 """

@@ -83,7 +83,7 @@ def _draw_scores(
         axes.axhline(twin, color=theme.orange, linewidth=1.4, dashes=(4, 3))
     everything = [*values, *(value for _, value in held), *([] if twin is None else [twin])]
     low, high = min(everything), max(everything)
-    room = score.room(everything, 0.05)
+    room = score.room(everything, 0.05)  # so that small changes of a flat curve do not fill the axis
     axes.set_ylim(low - 0.08 * room, high + 0.14 * room)
     if score.form != "plain":
         axes.yaxis.set_major_formatter(FuncFormatter(score.tick))
@@ -91,7 +91,7 @@ def _draw_scores(
     shown = score.shown
     named = [(values[place], shown(values[place]), theme.blue, True)]
     if kept in rounds[:-1]:
-        late = rounds[place] > (1 + last) / 2
+        late = rounds[place] > (1 + last) / 2  # then there is more room on the left
         text, top = f"kept {named.pop()[1]}", (rounds[place], 1.0)
         if late:
             write(axes, top, text, theme.blue, COLUMN, up=-2, right=-5, side="right", bold=True)
@@ -135,7 +135,7 @@ def _draw_epsilon_rounds(axes: Axes, theme: Theme, rounds: Sequence[RoundRecord]
     spent = [(record.round, record.epsilon) for record in rounds if record.epsilon is not None]
     numbers = [number for number, _ in spent]
     low, middle, high = ([getattr(value, of) for _, value in spent] for of in ("min", "median", "max"))
-    alike = low == high
+    alike = low == high  # then one line says it all
     if not alike:
         axes.fill_between(numbers, low, high, color=theme.blue, alpha=0.14, linewidth=0)
         axes.plot(numbers, low, color=theme.blue, linewidth=1, alpha=0.55, clip_on=False)
@@ -239,9 +239,9 @@ def _corners(heights: NDArray[np.float64]) -> NDArray[np.int64]:
     """
     change, last = np.flatnonzero(np.diff(heights)), len(heights) - 1
     if len(change) <= _FINE:
-        return np.unique(np.concatenate([[0], change, change + 1, [last]]))
+        return np.unique(np.concatenate([[0], change, change + 1, [last]]))  # both sides of each step
     even = np.linspace(0, last, _FINE).round().astype(np.int64)
-    levels = np.searchsorted(-heights, -np.linspace(heights[0], heights[-1], _FINE)).clip(max=last)
+    levels = np.searchsorted(-heights, -np.linspace(heights[0], heights[-1], _FINE)).clip(max=last)  # heights fall
     return np.unique(np.concatenate([even, levels]))
 
 
@@ -302,7 +302,7 @@ def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figu
         tick.set_parse_math(False)
     widest = min(column, row, 26.0) - 1.5
     i, k = np.nonzero(labels)
-    area = widest**2 * labels[i, k] / max(1.0, labels.max())
+    area = widest**2 * labels[i, k] / max(1.0, labels.max())  # in points squared, as `scatter` expects
     axes.scatter(k, i, s=area, color=theme.blue, linewidth=0, clip_on=False)
     for number, total in enumerate(labels.sum(axis=1)):
         write(axes, (1, number), words.count(total), theme.soft, ROW, right=44, side="right")
@@ -311,7 +311,7 @@ def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figu
 
 
 def _class_ticks(axes: Axes, names: Sequence[str], upright: bool) -> None:
-    step = -(-len(names) // 24)
+    step = -(-len(names) // 24)  # rounded up, for at most 24 names
     shown = range(0, len(names), step)
     turn: dict[str, Any] = {} if upright else {"rotation": 40, "ha": "left", "rotation_mode": "anchor"}
     axes.set_xticks(list(shown), [names[k] for k in shown], **turn)
@@ -330,7 +330,7 @@ def _heat_figure(partition: Mapping[str, Any], share: NDArray[np.float64], clien
     axes.grid(visible=False)
     cells = np.zeros((*share.shape, 4))
     cells[..., :3] = to_rgba(theme.blue)[:3]
-    cells[..., 3] = share / max(share.max(), 1e-12)
+    cells[..., 3] = share / max(share.max(), 1e-12)  # opacity; the bound avoids 0 / 0
     axes.imshow(cells, aspect="auto", interpolation="nearest")
     axes.set_yticks([])
     _class_ticks(axes, names, upright)

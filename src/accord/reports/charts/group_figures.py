@@ -28,7 +28,7 @@ def _dot(axes: Axes, theme: Theme, group: GroupResult, of: str, y: float, colour
     ends = group.interval(of)
     if ends is not None:
         axes.plot(ends, [y, y], color=colour, linewidth=1.6, solid_capstyle="round", clip_on=False)
-    fill = theme.paper if of in group.few else colour
+    fill = theme.paper if of in group.few else colour  # hollow
     axes.plot(
         [value], [y], marker, color=colour, markerfacecolor=fill, markersize=6.5, markeredgewidth=1.6, clip_on=False
     )
@@ -45,8 +45,9 @@ def _draw_groups(
 ) -> None:
     """Draws one row per group, its label above its dots. `marks` maps measures to (colour, marker), drawn downwards."""
     rows = worst_first(groups, most, score)
-    depth = 30 + 9 * len(marks)
+    depth = 30 + 9 * len(marks)  # in points, the label's and then each mark's
     height = depth * len(rows)
+    # y is in points from the top, so that rows keep their height whatever the number of groups.
     axes.set_ylim(max(height, height_of(axes)), 0)
     axes.set_yticks([])
     for i, (name, group) in enumerate(rows):
@@ -125,6 +126,7 @@ def rates_figure(fairness: FairnessResult, column: str, theme: Theme) -> Figure 
     for (colour, marker), label in zip(
         marks.values(), ("selection rate", "true positives", "false positives"), strict=True
     ):
+        # Nothing is drawn; these are the legend's entries.
         axes.plot([], [], marker, color=colour, markersize=6.5, label=label)
     axes.legend(
         loc="lower left",

@@ -42,7 +42,7 @@ def _tiles(
     """
     width = WIDTH / across
     side = width - left - 8
-    rows = -(-len(shown) // across)
+    rows = -(-len(shown) // across)  # rounded up
     height = _HEAD + side + bottom
     figure = paper(rows * height, theme)
     found = []
@@ -109,6 +109,7 @@ def reliability_tiles(fairness: FairnessResult, column: str, theme: Theme) -> Fi
     if not calibrations:
         return None
     notes = [f"error {words.decimal(each.expected_calibration_error)}" for each in calibrations]
+    # One range for all tiles, so that groups can be compared by eye.
     start = min(map(_lowest, calibrations))
     figure, tiles = _tiles(members, column, notes, theme, across=3, left=30, bottom=30)
     for axes, each in zip(tiles, calibrations, strict=True):
@@ -150,6 +151,7 @@ def _draw_confusion(axes: Axes, theme: Theme, matrix: Any, names: Sequence[str])
     classes = len(matrix)
     cells = np.zeros((classes, classes, 4))
     cells[..., :3] = to_rgba(theme.orange)[:3]
+    # This sets an opacity of 1, too, which the next line replaces.
     cells[np.diag_indices(classes)] = to_rgba(theme.blue)
     cells[..., 3] = 0.06 + 0.5 * share
     axes.imshow(cells, aspect="auto", interpolation="nearest")

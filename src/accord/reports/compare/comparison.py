@@ -36,7 +36,7 @@ def measures_of(kind: Scoring) -> dict[str, tuple[str, ...]]:
 
 _NOT_THE_STUDY = {"seed", "trackers", "sweep"}
 _TAGS = ("name", "unit")
-_FEWEST_PAIRS = 2
+_FEWEST_PAIRS = 2  # a single pair has no deviation and so no interval
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def compared(runs: Sequence[FinishedRun], confidence: float = 0.95) -> Compariso
     for number, members in enumerate(by_study.values()):
         by_seed: dict[int, FinishedRun] = {}
         for run in members:
-            if run.study.seed in by_seed:
+            if run.study.seed in by_seed:  # a repeated seed is no independent draw
                 notes.append(
                     f"{words.plain(run.folder)} repeats seed {run.study.seed} of "
                     f"{words.plain(by_seed[run.study.seed].folder)} and is left out: it is no further draw."
@@ -244,7 +244,7 @@ def _side(name: str, runs: tuple[FinishedRun, ...], confidence: float) -> Arm:
         runs=runs,
         settings=_settings(runs[0].study),
         measures={of: t_interval([run.value(of) for run in runs], confidence) for of in measures_of(runs[0].scoring)},
-        epsilon=max(spent) if len(spent) == len(runs) else None,
+        epsilon=max(spent) if len(spent) == len(runs) else None,  # one run without privacy leaves no bound for the side
         groups=_groups(runs, kind.local, confidence),
         rates={rate.name: _groups(runs, rate, confidence) for rate in kind.rates},
         small=_small(runs),
@@ -275,17 +275,17 @@ def _small(runs: Sequence[FinishedRun]) -> frozenset[str]:
 def _curve(runs: Sequence[FinishedRun], confidence: float) -> tuple[tuple[int, Interval], ...]:
     name = runs[0].scoring.headline.name
     scored = [{record.round: record.test[name] for record in run.rounds if record.test} for run in runs]
-    shared = sorted(set.intersection(*(set(each) for each in scored)))
+    shared = sorted(set.intersection(*(set(each) for each in scored)))  # a mean over changing seeds would jump
     return tuple((number, t_interval([each[number] for each in scored], confidence)) for number in shared)
 
 
 def _differing(sides: Sequence[Arm]) -> dict[str, dict[str, Any]]:
     found = {}
-    order = list(Study.model_fields)
+    order = list(Study.model_fields)  # as in a study file
     names = dict.fromkeys(name for side in sides for name in side.settings)
     for name in sorted(names, key=lambda name: order.index(name.partition(".")[0])):
         values = {side.label: side.settings[name] for side in sides if name in side.settings}
-        # What one study has no place for and the others leave alone (null, false) says nothing.
+        # A setting that one study lacks and the others leave at null or false is no difference.
         lacking = len(values) < len(sides) and any(values.values())
         if lacking or len({json.dumps(value) for value in values.values()}) > 1:
             found[name] = values
@@ -299,7 +299,7 @@ def _difference(first: Arm, side: Arm, confidence: float) -> Difference:
     alike = _same_groups(first, side)
     for of, (section, *_) in measures_of(first.runs[0].scoring).items():
         if section == "fairness" and not alike:
-            measures[of] = t_interval([])
+            measures[of] = t_interval([])  # undefined, as gaps of other groups are not comparable
             continue
         pairs = [(ours[seed].value(of), theirs[seed].value(of)) for seed in seeds]
         measures[of] = t_interval([a - b for a, b in pairs if a is not None and b is not None], confidence)

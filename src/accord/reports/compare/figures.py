@@ -83,6 +83,7 @@ def curves_figure(comparison: Comparison, theme: Theme) -> Figure | None:
         banded = [(at, each.low, each.high) for at, each in known if each.low is not None and each.high is not None]
         if banded:
             at, lows, highs = (list(column) for column in zip(*banded, strict=True))
+            # Fainter with many sides, as their bands overlap.
             axes.fill_between(at, lows, highs, color=colour, alpha=0.13 if len(sides) <= 3 else 0.07, linewidth=0)
         rounds, means = [at for at, _ in known], _values([each for _, each in known])
         axes.plot(rounds, means, color=colour, linewidth=2, dashes=dash or (None, None))
@@ -141,6 +142,7 @@ def epsilon_figure(comparison: Comparison, theme: Theme) -> Figure | None:
 def _set_epsilon(axes: Axes, places: Sequence[float]) -> None:
     """Makes x logarithmic, with ticks at the existing values where there is room for their text."""
     axes.set_xscale("log")
+    # Factors instead of margins, because the axis is logarithmic.
     axes.set_xlim(places[0] / 1.4, places[-1] * 1.6)
     kept: list[float] = []
     for place in places:
@@ -184,6 +186,7 @@ def groups_figure(comparison: Comparison, column: str, theme: Theme, rate: Score
     for name in dict.fromkeys(name for _, _, groups in sides for name in groups):
         known = _values([groups[name] for _, _, groups in sides if name in groups])
         if known:
+            # `ill` is smallest for the worst value, whether or not lower is better.
             worst[name] = min(map(score.ill, known))
     shown = sorted(worst, key=lambda name: worst[name])[:MOST_GROUPS]
     if not shown:
@@ -192,6 +195,7 @@ def groups_figure(comparison: Comparison, column: str, theme: Theme, rate: Score
     depth = 22 + 11 * len(sides)
     figure = paper(depth * len(shown) + 40, theme)
     axes = panel(figure, theme, left=8, top=6, right=30, bottom=34)
+    # y is in points from the top, so that rows keep their height.
     axes.set_ylim(depth * len(shown), 0)
     axes.set_yticks([])
     axes.grid(axis="x", color=theme.rule, linewidth=0.8)

@@ -26,6 +26,7 @@ def render(comparison: Comparison) -> str:
         The HTML text. The same values give the same text.
     """
     folders = [str(run.folder) for side in comparison.sides for run in side.runs]
+    # The page's versions are those of the first run.
     result = comparison.sides[0].runs[0].result
     parts = (_settings(comparison), _scores(comparison), _groups(comparison), _cost(comparison), _runs(comparison))
     return (
@@ -38,6 +39,7 @@ def render(comparison: Comparison) -> str:
             cards=[_card(comparison, side) for side in comparison.sides[:_MOST_CARDS]],
             passages=_passages(comparison),
             sections=[part for part in parts if part is not None],
+            # Quoted for a shell, so that it can be pasted.
             command=words.plain(f"accord compare {shlex.join(folders)}", 4000),
             versions=sections.versions(result),
             accord=words.plain(result.accord),
@@ -103,6 +105,7 @@ def _figures(comparison: Comparison, kinds: tuple[str, ...], caption: str, minus
     """Builds a table with one row per side. The difference from the first side stands beside the figure `minus`."""
     kinds = tuple(of for of in kinds if cw.has(comparison, of))
     heads = ["", *(cw.title(comparison.scoring, of) for of in kinds)]
+    # One more for the column of labels, and one to come after the figure. 0 means that there is no such column.
     place = kinds.index(minus) + 2 if minus in kinds and comparison.differences else 0
     if place:
         heads.insert(place, f"minus {comparison.sides[0].label}")

@@ -104,6 +104,7 @@ def _fairness(comparison: Comparison) -> Table | None:
     for of in kinds:
         if cw.has(comparison, of):
             columns.append(_measured(comparison, of))
+            # Only the first gap has a column of differences, as more would not fit.
             columns += _minus(comparison, of) if of == first else []
     return _rows(comparison, columns) if columns else None
 
@@ -111,5 +112,6 @@ def _fairness(comparison: Comparison) -> Table | None:
 def _cost(comparison: Comparison) -> Table:
     kinds = (f"worst_decile{comparison.scoring.tenth}", "uplink_bytes", "downlink_bytes", "seconds", "rounds")
     columns = [_measured(comparison, of) for of in kinds if cw.has(comparison, of)]
+    # Shortened to fit into 80 columns.
     columns = [(head.removesuffix(" of clients"), cells) for head, cells in columns]
     return _rows(comparison, columns)

@@ -112,7 +112,7 @@ def told(comparison: Comparison, side: Arm, most: int = 3) -> str:
     pairs = [(name, values) for name, values in comparison.differing.items() if side.label in values]
     if side is not first:
         pairs = [pair for pair in pairs if setting(pair[1], side) != setting(pair[1], first)]
-    # Settings that take several values say more than those that some sides lack.
+    # Settings with several values distinguish sides better than settings that some sides lack.
     pairs.sort(key=lambda pair: len({json.dumps(value) for value in pair[1].values()}) == 1)
     named = [f"{name} {setting(values, side)}" for name, values in pairs[:most]]
     return ", ".join(named) + (", …" if len(pairs) > most else "")

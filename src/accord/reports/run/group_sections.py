@@ -74,6 +74,7 @@ def _column(fairness: FairnessResult, column: str, number: int, kind: Scoring, o
         lambda theme: group_figures.rates_figure(fairness, column, theme),
     )
     plots += _calibrated(fairness, column, title, number) + _confused(fairness, column, title, number)
+    # Groups without test rows have no figures to draw, so they are named.
     empty = [
         labels.group_label(name, column)
         for name, group in fairness.groups.items()
@@ -118,6 +119,7 @@ def _biased(gaps: ColumnResult, kind: Scoring) -> tuple[str, ...]:
     outside = []
     for gap in kind.gaps:
         ends, value = gaps.interval(gap.name), gaps.score(gap.name)
+        # Resampling widens a gap of noisy scores, so its interval can lie above the value.
         if ends is not None and words.known(value) and not ends[0] <= value <= ends[1]:
             outside.append(gap.title.lower())
     if not outside:
@@ -149,6 +151,7 @@ def _measures(members: Mapping[str, GroupResult], column: str, title: str, kind:
 
 
 def _score(group: GroupResult, of: Score) -> Cell:
+    # A group that is too small is marked once, not at every score.
     tag = "few" if of.name in group.few and not group.too_small else ""
     return Cell(of.shown(group.score(of.name)), of.span(group.interval(of.name)), tag)
 

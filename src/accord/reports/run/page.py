@@ -41,7 +41,9 @@ def environment() -> Environment:
     """Creates the template environment of `reports/templates`, which escapes all values."""
     return Environment(
         loader=PackageLoader("accord.reports", "templates"),
+        # Names of classes, groups and clients come from the data.
         autoescape=True,
+        # A misspelt name in a template is an error, not an empty string.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -134,6 +136,7 @@ def _score_card(result: RunResult) -> Card:
     kind = scoring(result)
     first, *others = kind.scores
     shown, rows = first.shown(test.score(first.name)), words.count(test.n, "test row")
+    # An accuracy says little without the share of the most common label.
     majority = test.score("majority_share")
     if majority is not None and test.majority_label is not None:
         rows += f", {words.percent(majority)} {words.label(test.majority_label)}"

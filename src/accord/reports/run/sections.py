@@ -83,7 +83,9 @@ def spent_by_client(ledger: Sequence[Mapping[str, Any]], clients: int) -> NDArra
     """
     last: dict[str, float] = {}
     for line in ledger:
+        # Epsilon is cumulative, so a client's last line has its total. `own` is this run's part on a joint ledger.
         last |= line.get("own", line["epsilon"])
+    # Under client-level privacy all clients share the population's account.
     if not last or "population" in last:
         return None
     spent = np.zeros(clients)
@@ -178,6 +180,7 @@ def _by_client(
     held: Holders,
     budget: float | None,
 ) -> tuple[Grid, ...]:
+    # An incomplete partition record lists only its first clients.
     if len(spent) > MOST_CLIENT_ROWS or not held.complete:
         return ()
     took, refused = np.zeros(len(spent), dtype=int), np.zeros(len(spent), dtype=int)
@@ -319,6 +322,7 @@ def released(result: RunResult) -> PageSection:
 def cost(result: RunResult) -> PageSection:
     """Builds the section on seconds by stage, bytes and faults."""
     sent, faults, stages = result.communication, result.faults, result.seconds_by_stage
+    # Never 0, because shares are divided by it.
     whole = max(result.seconds or 0.0, sum(stages.values()), 1e-9)
     rows = tuple(
         (

@@ -100,6 +100,7 @@ def _privacy_lines(privacy: PrivacyResult | None) -> list[tuple[str, str, str]]:
     whose = "every client" if UNITS[privacy.unit].shared else "worst client"
     budget = f"of {words.epsilon(privacy.budget)}" if privacy.budget else "no budget"
     lines = [("Privacy", f"ε {words.epsilon(privacy.epsilon)}", f"{budget}, {whose}, δ = {words.power(privacy.delta)}")]
+    # If all clients share one account, there is no spread over them.
     if not UNITS[privacy.unit].shared:
         spread = ", ".join(f"{of} {words.epsilon(getattr(each, of))}" for of in ("min", "median", "max"))
         lines.append(("  per client", "", spread))
@@ -123,6 +124,7 @@ def _fairness_lines(fairness: FairnessResult | None, kind: Scoring) -> list[tupl
     for gap in kind.gaps:
         column = fairness.headline_of(gap.name)
         gaps = fairness.columns[column]
+        # Gaps without a short name are only in the report.
         if gap.short and words.known(value := gaps.score(gap.name)):
             ends = gaps.interval(gap.name)
             between = f"({gap.span(ends).removesuffix(' points')}) " if ends else ""
@@ -194,6 +196,7 @@ def partition_table(partition: Mapping[str, Any]) -> RenderableType:
         partition: the value of `accord.data.partition_summary`.
     """
     held = holders(partition)
+    # Fewer than fit, because a summary follows.
     shown = held.listed if held.population <= MOST_CLIENTS else held.listed[: MOST_CLIENTS // 3]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", expand=False)
     table.add_column("Client", overflow="ellipsis", no_wrap=True, max_width=18)

@@ -200,10 +200,11 @@ def map_figure(
     means = np.array([[np.nan if each.mean is None else each.mean for each in line] for line in cells])
     known = means[~np.isnan(means)]
     low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    # At most half opaque, so that text can be read on every cell.
     share = 0.06 + 0.44 * (means - low) / max(high - low, 1e-12)
     colours = np.zeros((*means.shape, 4))
     colours[..., :3] = to_rgba(theme.blue)[:3]
-    colours[..., 3] = np.nan_to_num(share)
+    colours[..., 3] = np.nan_to_num(share)  # no colour where no run has ended
     axes.imshow(colours, aspect="auto", interpolation="nearest")
     longest = max(4, int((WIDTH - left) / len(across) / 6.2))
     axes.set_xticks(range(len(across)), [words.plain(name, longest) for name in across])

@@ -90,6 +90,7 @@ def _cards(sweep: SweepFolder) -> list[Card]:
     spent = [row.measures["epsilon"] for row in sweep.rows if row.measures["epsilon"] is not None]
     if spent:
         least, most = words.epsilon(min(spent)), words.epsilon(max(spent))
+        # On a joint ledger a run's epsilon includes the runs before it, so the largest is that of all runs.
         if sweep.ledger is not None:
             least, lines = most, ("of the worst-off client", "of all runs on the joint ledger together")
         else:
@@ -108,6 +109,7 @@ def best_point(sweep: SweepFolder) -> tuple[Row, ...] | None:
     score = scoring_of(sweep).headline
     means = [(summary(rows, score.name).mean, rows) for rows in sweep.points]
     known = [(mean, rows) for mean, rows in means if mean is not None]
+    # `ill` is largest for the best value.
     return max(known, key=lambda each: score.ill(each[0]))[1] if known else None
 
 

@@ -208,6 +208,7 @@ def _maps(sweep: SweepFolder, varied: Sequence[Axis], marks: Mapping[int, Mark],
     if len(varied) < 2:
         return []
     order = sorted(varied, key=lambda axis: -len(values_of(sweep, axis)))
+    # In the order of the study file, not by the number of values.
     down, across = (axis for axis in varied if axis in order[:2])
     names = (axis_name(down, sweep.paths), axis_name(across, sweep.paths))
     others = [axis for axis in varied if axis not in (down, across)]
@@ -238,6 +239,7 @@ def _lines(sweep: SweepFolder, varied: Sequence[Axis], marks: Mapping[int, Mark]
     """Draws lines over a swept number, where the other settings are few enough to have a line each."""
     for axis in sorted(varied, key=lambda axis: -len(values_of(sweep, axis))):
         numbers = [rows[0].settings[axis[0]] for rows in sweep.points] if len(axis) == 1 else [None]
+        # `type`, because a bool is an int as well.
         if not all(type(number) in (int, float) for number in numbers):
             continue
         others = [other for other in varied if other != axis]
@@ -261,6 +263,7 @@ def _lines(sweep: SweepFolder, varied: Sequence[Axis], marks: Mapping[int, Mark]
 
 
 def _shown_epsilon(rows: Sequence[Row]) -> str | None:
+    # Two digits, so that points with nearly the same epsilon share a place on the axis.
     mean = summary(rows, "epsilon").mean
     return None if mean is None else f"{mean:.2g}"
 
@@ -283,6 +286,7 @@ def _by_epsilon(sweep: SweepFolder) -> tuple[list[tuple[str, list[Mark]]], bool]
         mark = _mark(rows, score.name, summary(rows, "epsilon").mean or 0.0)
         line = lines.setdefault(told, {})
         merged = merged or spent in line
+        # Keeps the better point, as `ill` is larger for better values.
         if spent not in line or score.ill(line[spent].interval.mean) < score.ill(mark.interval.mean):
             line[spent] = mark
     return [(told, sorted(line.values(), key=lambda mark: mark.x)) for told, line in lines.items()], merged

@@ -37,7 +37,7 @@ def settings(row: Row) -> str:
 
 
 def point_name(row: Row, longest: int = 60) -> str:
-    """Formats a run's settings without its seed. Where only seeds are swept, says that they are the study's."""
+    """Formats a run's settings without its seed, or `as the study says` if only seeds are swept."""
     parts = [f"{short(path, list(row.settings))} {value(swept)}" for path, swept in row.settings.items()]
     return words.plain(", ".join(parts) or "as the study says", longest)
 

@@ -226,6 +226,7 @@ def _mechanism(privacy: PrivacyResult) -> str:
                 f"Each client clips its whole update to L2 norm {clip}, and {noise} before it leaves. Two updates can "
                 f"lie twice the bound apart, {privacy.sensitivity:g}, and that is accounted."
             )
+        # A unit of a newer version of Accord.
         case unit:
             return f"Unit {plain(unit)}: clipped to L2 norm {clip}, and {noise}."
 
