@@ -1,4 +1,4 @@
-"""Named networks; `build` makes one by its name in the study.
+"""Named networks, which `build` makes by their names in the study.
 
-A leaf: imports `core` alone.
+This is a leaf package, which imports `core` alone.
 """

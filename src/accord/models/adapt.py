@@ -1,4 +1,4 @@
-"""What every network may be given after it is built: weights to start from, frozen parameters, low-rank factors."""
+"""Applies the settings that every network may have: pretrained weights, frozen parameters, low-rank factors."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ from accord.models.lora import add_factors
 from accord.models.pretrained import load_weights
 
 SETTINGS = ("pretrained", "pretrained_sha256", "pretrained_except", "freeze", "lora")
-"""The settings of `model` that belong to no one network."""
+"""The settings of `model` that apply to every network."""
 
 
 def adapt(model: nn.Module, settings: Mapping[str, Any], seed: int) -> nn.Module:
-    """The network with pretrained weights, then with factors or frozen parameters.
+    """Loads pretrained weights into the network, then adds factors or freezes parameters.
 
     Args:
-        model: as built; changed in place.
+        model: the network as built, which is changed in place.
         settings: those of `SETTINGS` that are set.
-        seed: the study's; factors are drawn from its `lora` stream.
+        seed: the study's seed. Factors are drawn from its `lora` stream.
 
     Returns:
-        The network; what `requires_grad` is trained and sent, the rest is neither.
+        The network. Parameters with `requires_grad` are trained and sent, the others are neither.
 
     Raises:
         StudyError: the file does not fit, a pattern matches nothing, or nothing is left to train.
@@ -45,7 +45,7 @@ def adapt(model: nn.Module, settings: Mapping[str, Any], seed: int) -> nn.Module
 
 
 def _train(model: nn.Module, patterns: Sequence[str], trained: bool, where: str) -> None:
-    """Says of the parameters that the patterns match whether they are trained."""
+    """Sets whether the parameters that the patterns match are trained."""
     values = dict(model.named_parameters())
     for pattern in patterns:
         matched = [name for name in values if fnmatchcase(name, pattern)]

@@ -1,4 +1,4 @@
-"""A network by its name in the study."""
+"""Builds a network by its name in the study."""
 
 import difflib
 import inspect
@@ -41,16 +41,16 @@ def build(
     *,
     tokens: int | None = None,
 ) -> nn.Module:
-    """The network called `name`, on the CPU, with initial values drawn from the seed's `model` stream.
+    """Builds the network called `name` on the CPU, with initial values drawn from the seed's `model` stream.
 
     Args:
         name: one of `NETWORKS`.
-        options: the network's own settings, such as `hidden` of `mlp`, and those that every network may have; see
-            `adapt`.
+        options: the network's own settings, such as `hidden` of `mlp`, and those of `adapt` that every network may
+            have.
         input_shape: shape of one sample, without the batch.
-        classes: how many labels; 0 where the target is a number, of which a network has 1 output.
-        seed: the study's seed; equal seeds give equal initial values, whatever torch's global generator does.
-        tokens: how many different tokens rows hold; None where rows hold floating-point numbers.
+        classes: the number of labels, or 0 where the target is a number, for which the network has 1 output.
+        seed: the study's seed. Equal seeds give equal initial values, whatever the state of torch's global generator.
+        tokens: how many different tokens rows contain, or None where rows are floating-point numbers.
 
     Returns:
         A module from `[batch, *input_shape]` to logits `[batch, classes]`, or to predictions `[batch, 1]`.
@@ -72,6 +72,7 @@ def build(
     outputs = classes or 1
     own = {key: value for key, value in options.items() if key not in SETTINGS}
     try:
+        # Bound before the call, so that a TypeError inside the network is not taken for a wrong option.
         inspect.signature(network).bind(input_shape, outputs, **own)
     except TypeError as error:
         raise StudyError(f"model {name}: {error}") from error
@@ -95,7 +96,7 @@ def _check_target(name: str, classes: int) -> None:
 
 
 def _check_kind(name: str, tokens: int | None, vocabulary: int) -> None:
-    """Refuses tokens where the network takes numbers, numbers where it takes tokens, and tokens it has no place for."""
+    """Refuses tokens for a network of numbers, numbers for one of tokens, and tokens beyond its vocabulary."""
     if NETWORKS[name] is custom:
         return
     if NETWORKS[name] is not lstm:

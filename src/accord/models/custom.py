@@ -1,4 +1,4 @@
-"""A user's own network, tried on two rows before anything starts."""
+"""Builds a user-defined network, and tries it on two rows before anything starts."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -21,22 +21,21 @@ def custom(
     settings: Mapping[str, Any] = MappingProxyType({}),
     tokens: bool = False,
 ) -> nn.Module:
-    """The module that `function(input_shape=..., classes=..., **settings)` returns, recurrent layers written out.
+    """Returns the module of `function(input_shape=..., classes=..., **settings)`, with recurrent layers written out.
 
     Args:
-        input_shape: shape of one sample, without the batch; the function gets it as a tuple.
-        classes: how many outputs: labels, or 1 where the target is a number.
+        input_shape: shape of one sample, without the batch, which the function gets as a tuple.
+        classes: the number of outputs, which is that of the labels, or 1 where the target is a number.
         function: `module:function`.
         settings: further keyword arguments.
-        tokens: whether rows hold tokens (int64) in place of floating-point numbers.
+        tokens: whether rows are tokens (int64) instead of floating-point numbers.
 
     Returns:
         A module from `[batch, *input_shape]` to outputs `[batch, classes]`.
 
     Raises:
-        StudyError: there is no such function; it fails, as on settings that it does not take; it returns no
-            torch module; or its module does not map two rows to `[2, classes]`, or draws random numbers while
-            training.
+        StudyError: there is no such function, it fails (as on settings that it does not take), or it returns no torch
+            module. Or its module does not map two rows to `[2, classes]`, or draws random numbers while training.
     """
     where = f"model.function {function!r}"
     module = _call(load_function(function, "model.function"), tuple(input_shape), classes, settings, where)
@@ -62,7 +61,7 @@ def _call(
 
 
 def _try_out(module: nn.Module, input_shape: tuple[int, ...], classes: int, where: str, tokens: bool) -> None:
-    """Two rows through copies of the module, in evaluation and in training mode."""
+    """Passes two rows through the module in evaluation mode, and through a copy in training mode."""
     kind = next((value.dtype for value in module.parameters() if value.is_floating_point()), torch.float32)
     rows = torch.zeros(2, *input_shape, dtype=torch.int64 if tokens else kind)
     with torch.no_grad():
@@ -94,5 +93,5 @@ def _output(module: nn.Module, training: bool, rows: Tensor, classes: int, where
 
 
 def _one_line(error: Exception) -> str:
-    """What kind of error and the first line of what it says; the whole stays behind as the cause."""
+    """Returns the kind of error and the first line of its message. The full error stays as the cause."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

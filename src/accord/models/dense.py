@@ -1,4 +1,4 @@
-"""Networks of dense layers; they flatten whatever shape the data has."""
+"""Networks of dense layers, which flatten the data whatever its shape."""
 
 import itertools
 import math
@@ -10,11 +10,11 @@ from torch import nn
 def logistic(input_shape: Sequence[int], classes: int) -> nn.Module:
     """Softmax regression: one dense layer from the flattened input to the logits.
 
-    All zeros at first: the loss is convex, so where it starts does not matter, and zero favours no class.
+    It starts at zero. The loss is convex, so the starting point does not matter, and zero favours no class.
 
     Args:
         input_shape: shape of one sample, without the batch.
-        classes: how many labels.
+        classes: the number of labels.
 
     Returns:
         A module from `[batch, *input_shape]` to logits `[batch, classes]`.
@@ -23,13 +23,13 @@ def logistic(input_shape: Sequence[int], classes: int) -> nn.Module:
 
 
 def linear(input_shape: Sequence[int], outputs: int = 1) -> nn.Module:
-    """Linear regression: one dense layer from the flattened input to the number predicted.
+    """Linear regression: one dense layer from the flattened input to the predicted number.
 
-    All zeros at first, as for `logistic`.
+    It starts at zero, as `logistic` does.
 
     Args:
         input_shape: shape of one sample, without the batch.
-        outputs: numbers predicted.
+        outputs: how many numbers are predicted.
 
     Returns:
         A module from `[batch, *input_shape]` to `[batch, outputs]`.
@@ -45,12 +45,12 @@ def _zeros(input_shape: Sequence[int], outputs: int) -> nn.Module:
 
 
 def mlp(input_shape: Sequence[int], classes: int, *, hidden: Sequence[int] = (64,)) -> nn.Module:
-    """Dense layers with ReLU between them, initialised as PyTorch does.
+    """Dense layers with ReLU between them, initialised as in PyTorch.
 
     Args:
         input_shape: shape of one sample, without the batch.
-        classes: how many labels.
-        hidden: width of each hidden layer; none gives a single dense layer.
+        classes: the number of labels.
+        hidden: width of each hidden layer. No width gives a single dense layer.
 
     Returns:
         A module from `[batch, *input_shape]` to logits `[batch, classes]`.

@@ -10,14 +10,14 @@ _IMAGE = (1, 28, 28)
 
 
 def tfp_cnn(input_shape: Sequence[int], classes: int) -> nn.Module:
-    """The network of TensorFlow Privacy's MNIST tutorial: 26,010 parameters for 10 classes.
+    """The network of TensorFlow Privacy's MNIST tutorial, with 26,010 parameters for 10 classes.
 
-    Keras' initial values, as there: weights Glorot-uniform (Glorot & Bengio 2010, eq. 16), biases zero.
-    TensorFlow's `same` padding of an 8x8 kernel at stride 2 on 28 pixels is 6 in all, 3 on each side.
+    It has Keras' initial values, as there. Weights are Glorot-uniform (Glorot & Bengio 2010, eq. 16), and biases zero.
+    TensorFlow's `same` padding of an 8x8 kernel at stride 2 on 28 pixels is 6 in total, 3 on each side.
 
     Args:
         input_shape: must be `(1, 28, 28)`.
-        classes: how many labels.
+        classes: the number of labels.
 
     Returns:
         A module from `[batch, 1, 28, 28]` to logits `[batch, classes]`.
@@ -47,13 +47,13 @@ def tfp_cnn(input_shape: Sequence[int], classes: int) -> nn.Module:
 
 
 def mcmahan_cnn(input_shape: Sequence[int], classes: int) -> nn.Module:
-    """The CNN of McMahan et al. 2017 (arXiv 1602.05629, section 3): 1,663,370 parameters for 10 classes.
+    """The CNN of McMahan et al. 2017 (arXiv 1602.05629, section 3), with 1,663,370 parameters for 10 classes.
 
-    The paper gives no initial values; these are PyTorch's.
+    The paper gives no initial values, so these are PyTorch's.
 
     Args:
         input_shape: must be `(1, 28, 28)`.
-        classes: how many labels.
+        classes: the number of labels.
 
     Returns:
         A module from `[batch, 1, 28, 28]` to logits `[batch, classes]`.

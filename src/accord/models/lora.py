@@ -1,8 +1,8 @@
 """Low-rank factors on dense layers.
 
 E. Hu, Y. Shen, P. Wallis, Z. Allen-Zhu, Y. Li, S. Wang, L. Wang, W. Chen. LoRA: Low-Rank Adaptation of Large Language
-Models. ICLR 2022, arXiv 2106.09685, eq. 3: h = W x + (alpha / r) B A x, with W frozen, A drawn Gaussian and B zero at
-first, so that training starts from W.
+Models. ICLR 2022, arXiv 2106.09685, eq. 3: h = W x + (alpha / r) B A x. W is frozen, A is drawn Gaussian, and B is zero
+at first, so that training starts from W.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,18 @@ FACTOR_A, FACTOR_B = "lora_a", "lora_b"
 
 
 class LoraLinear(nn.Linear):
-    """A dense layer with factors beside it: `[..., into]` to `[..., out]`.
+    """A dense layer with low-rank factors, from `[..., into]` to `[..., out]`.
 
-    The layer's own `weight` and `bias` keep their names, so the network's parameters are those it had and the
-    factors.
+    The layer's own `weight` and `bias` keep their names, so the network's parameters are those it had plus the factors.
 
     Attributes:
-        lora_a: A, `[rank, into]`; normal of variance 1 / into, so that A x is about as large as the entries of x.
-        lora_b: B, `[out, rank]`; zeros.
+        lora_a: A, `[rank, into]`, normal of variance 1 / into, so that A x is about as large as the entries of x.
+        lora_b: B, `[out, rank]`, zeros.
         scale: alpha / rank.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
+        # On the meta device, since these weights are replaced by the base layer's at once.
         super().__init__(base.in_features, base.out_features, base.bias is not None, device="meta")
         self.weight, self.bias = base.weight, base.bias
         into, out, weight = base.in_features, base.out_features, base.weight
@@ -40,15 +40,15 @@ class LoraLinear(nn.Linear):
         self.scale = alpha / rank
 
     def forward(self, x: Tensor) -> Tensor:
-        """W x + b + scale B A x."""
+        """Computes W x + b + scale B A x."""
         return F.linear(x, self.weight, self.bias) + self.scale * F.linear(F.linear(x, self.lora_a), self.lora_b)
 
 
 def add_factors(model: nn.Module, layers: Sequence[str], rank: int, alpha: float) -> nn.Module:
-    """The network with factors on the dense layers that `layers` names; all else in it is frozen.
+    """Adds factors to the dense layers that `layers` names, and freezes everything else in the network.
 
     Args:
-        model: changed in place, unless it is itself a dense layer.
+        model: the network, which is changed in place unless it is itself a dense layer.
         layers: names of dense layers, with wildcards as in a shell.
         rank: r.
         alpha: the change is scaled by alpha / r.
@@ -59,7 +59,7 @@ def add_factors(model: nn.Module, layers: Sequence[str], rank: int, alpha: float
     Raises:
         StudyError: the network has no dense layer, or a pattern names none.
     """
-    # Subclasses may use their weights past `forward` (the projections of attention do).
+    # Not subclasses, which may use their weights outside of `forward` (the projections of attention do).
     dense = {name: module for name, module in model.named_modules(remove_duplicate=False) if type(module) is nn.Linear}
     if not dense:
         raise StudyError("model.lora: the network has no dense layer to put factors on; leave lora out")
@@ -82,14 +82,14 @@ def add_factors(model: nn.Module, layers: Sequence[str], rank: int, alpha: float
 
 
 def merge(params: Mapping[str, Tensor], alpha: float) -> Params:
-    """The parameters of the network without factors that computes the same: W + (alpha / r) B A.
+    """Merges the factors into the weights, W + (alpha / r) B A, for an equivalent network without factors.
 
     Args:
-        params: of a network with factors, as `Run.params` and `model.safetensors` have them.
-        alpha: the study's `model.lora.alpha`; r is read off the factors.
+        params: parameters of a network with factors, as in `Run.params` and `model.safetensors`.
+        alpha: the study's `model.lora.alpha`. r is the shape of the factors.
 
     Raises:
-        ValueError: no factors among them.
+        ValueError: there are no factors among them.
 
     >>> params = {"w.weight": torch.zeros(2, 3), "w.lora_a": torch.ones(1, 3), "w.lora_b": torch.ones(2, 1)}
     >>> merge(params, alpha=2.0)

@@ -1,4 +1,4 @@
-"""Weights to start from, out of a local safetensors file."""
+"""Loads pretrained weights from a local safetensors file."""
 
 import difflib
 import hashlib
@@ -18,14 +18,14 @@ _COUNTER = "num_batches_tracked"
 
 
 def pin(path: str | None, sha256: str | None) -> dict[str, str]:
-    """The digest of a pretrained file, as the settings that the resolved study gets.
+    """Returns the digest of a pretrained file, as settings of the resolved study.
 
     Args:
-        path: `model.pretrained`; None gives no settings.
-        sha256: `model.pretrained_sha256`, which the file must have where it is given.
+        path: `model.pretrained`. None gives no settings.
+        sha256: `model.pretrained_sha256`, which the file must match where it is given.
 
     Raises:
-        StudyError: the file cannot be read, or is another.
+        StudyError: the file cannot be read, or is another one.
     """
     if path is None:
         return {}
@@ -37,14 +37,15 @@ def load_weights(model: nn.Module, path: str, sha256: str | None = None, leave: 
     """Sets the network's parameters and buffers to those of a file.
 
     Args:
-        model: changed in place.
-        path: a safetensors file with the network's names and shapes; floating point of any width.
-        sha256: the digest it must have; None asks for none.
-        leave: names, with wildcards as in a shell, that are neither asked of the file nor taken from it.
+        model: the network, which is changed in place.
+        path: a safetensors file with the network's names and shapes, in floating point of any width.
+        sha256: the digest it must have. None accepts any.
+        leave: names, with wildcards as in a shell, that are neither required of the file nor taken from it.
 
     Raises:
-        StudyError: no such file, or another, or none of safetensors; a name is missing or too many, or a shape
-            differs: the first of them, with the nearest name; a pattern matches nothing; a value is not finite.
+        StudyError: there is no such file, its digest differs, or it is no safetensors file. Or a name is missing or too
+            many, or a shape differs, where the message has the first of them and the nearest name. Or a pattern matches
+            nothing, or a value is not finite.
     """
     held = _tensors(path, sha256)
     known = model.state_dict()
@@ -65,6 +66,7 @@ def load_weights(model: nn.Module, path: str, sha256: str | None = None, leave: 
                 f"model.pretrained: {path} has {name!r}, which the network has not{hint}"
                 f"{_nearest(name, known)}; or leave it out by model.pretrained_except"
             )
+    # Everything is checked before anything is copied, so that a refusal leaves the network unchanged.
     with torch.no_grad():
         for name, value in wanted.items():
             value.copy_(held[name])
@@ -89,6 +91,7 @@ def _read(path: str, sha256: str | None) -> bytes:
 def _tensors(path: str, sha256: str | None) -> dict[str, Tensor]:
     content = _read(path, sha256)
     try:
+        # From the bytes whose digest was checked. Reading the file again could give another one.
         return safetensors.torch.load(content)
     except SafetensorError as error:
         raise StudyError(
@@ -102,7 +105,7 @@ def _left(name: str, leave: Sequence[str]) -> bool:
 
 
 def _check(name: str, value: Tensor, held: Mapping[str, Tensor], path: str) -> None:
-    """Refuses a file that has not got what the network calls `name`."""
+    """Refuses a file without a fitting value for the network's `name`."""
     found = held.get(name)
     if found is None:
         raise StudyError(

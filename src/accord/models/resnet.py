@@ -1,10 +1,12 @@
-"""ResNet-18 with group norm in place of batch norm.
+"""ResNet-18 with group norm instead of batch norm.
 
 K. He, X. Zhang, S. Ren, J. Sun. Deep Residual Learning for Image Recognition. CVPR 2016, arXiv 1512.03385, table 1
-and figure 5 (left): y = relu(F(x) + shortcut(x)), shortcut a 1x1 convolution where the shape changes (option B).
+and figure 5 (left). y = relu(F(x) + shortcut(x)), with a 1x1 convolution as shortcut where the shape changes (option
+B).
+
 K. Hsieh, A. Phanishayee, O. Mutlu, P. Gibbons. The Non-IID Data Quagmire of Decentralized Machine Learning. ICML
-2020, arXiv 1910.00189, section 5: batch norm fails on skewed clients, group norm does not; nor does it mix samples,
-which privacy by sample forbids.
+2020, arXiv 1910.00189, section 5. Batch norm fails on skewed clients, group norm does not. Group norm also does not mix
+samples, which privacy by sample forbids.
 
 Parameters are named as in torchvision's `resnet18`, so that its weights trained with group norm can be loaded.
 """
@@ -19,11 +21,12 @@ from accord.core.errors import StudyError
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut: `[batch, into, h, w]` to `[batch, out, h / stride, w / stride]`."""
+    """Two 3x3 convolutions and a shortcut, from `[batch, into, h, w]` to `[batch, out, h / stride, w / stride]`."""
 
     def __init__(self, into: int, out: int, stride: int, groups: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(into, out, 3, stride=stride, padding=1, bias=False)
+        # Group norms, but named as torchvision's batch norms, so that its weights can be loaded.
         self.bn1 = nn.GroupNorm(groups, out)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
         self.bn2 = nn.GroupNorm(groups, out)
@@ -33,13 +36,13 @@ class BasicBlock(nn.Module):
             self.downsample = nn.Sequential(projection, nn.GroupNorm(groups, out))
 
     def forward(self, x: Tensor) -> Tensor:
-        """relu(F(x) + shortcut(x))."""
+        """Computes relu(F(x) + shortcut(x))."""
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(y)) + self.downsample(x))
 
 
 class ResNet18(nn.Module):
-    """`[batch, channels, h, w]` to logits `[batch, classes]`; see `resnet18`."""
+    """The module of `resnet18`, from `[batch, channels, h, w]` to logits `[batch, classes]`."""
 
     def __init__(self, channels: int, classes: int, stem: str, groups: int, width: int) -> None:
         super().__init__()
@@ -55,10 +58,11 @@ class ResNet18(nn.Module):
         self.fc = nn.Linear(8 * width, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
+                # Only convolutions: norms and the dense layer keep PyTorch's values.
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Stem, four stages of two blocks, the mean over all places, one dense layer."""
+        """Applies the stem, four stages of two blocks, the mean over all positions, and one dense layer."""
         y = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         y = self.layer4(self.layer3(self.layer2(self.layer1(y))))
         out: Tensor = self.fc(y.mean((2, 3)))
@@ -77,24 +81,24 @@ def resnet18(
     groups: int = 2,
     width: int = 64,
 ) -> nn.Module:
-    """ResNet-18 with group norm: 11,173,962 parameters for 3-channel images, 10 classes and the small stem.
+    """ResNet-18 with group norm, with 11,173,962 parameters for 3-channel images, 10 classes and the small stem.
 
-    Initial values as in He et al. 2015 (arXiv 1502.01852, eq. 10 by outputs): normal of variance 2 / fan-out; norms
+    Initial values are as in He et al. 2015 (arXiv 1502.01852, eq. 10 by outputs), normal of variance 2 / fan-out. Norms
     start as the identity. Two groups are those of Reddi et al. 2021 (arXiv 2003.00295, appendix C).
 
     Args:
         input_shape: `(channels, height, width)` with 1 or 3 channels.
-        classes: how many labels.
-        stem: `small` is a 3x3 convolution without pooling, for small images (He et al. 2016, section 4.2);
-            `imagenet` a 7x7 one at stride 2, then 3x3 max-pooling at stride 2.
-        groups: groups of each norm; divides `width`.
+        classes: the number of labels.
+        stem: `small` is a 3x3 convolution without pooling, for small images (He et al. 2016, section 4.2). `imagenet`
+            is a 7x7 one at stride 2, then 3x3 max-pooling at stride 2.
+        groups: groups of each norm, a divisor of `width`.
         width: channels of the first stage.
 
     Returns:
         A module from `[batch, *input_shape]` to logits `[batch, classes]`.
 
     Raises:
-        StudyError: the data holds no images of 1 or 3 channels, or `groups` does not divide `width`.
+        StudyError: the data has no images of 1 or 3 channels, or `groups` does not divide `width`.
     """
     if len(input_shape) != 3 or input_shape[0] not in (1, 3):
         shape = "x".join(map(str, input_shape))

@@ -1,7 +1,7 @@
 """An LSTM over tokens, written out in matrix products.
 
-S. Hochreiter, J. Schmidhuber. Long Short-Term Memory. Neural Computation 9(8), 1997; with the forget gate of F. Gers,
-J. Schmidhuber, F. Cummins, Learning to Forget, Neural Computation 12(10), 2000, and the state set to zero before
+S. Hochreiter, J. Schmidhuber. Long Short-Term Memory. Neural Computation 9(8), 1997. The forget gate is that of F.
+Gers, J. Schmidhuber, F. Cummins, Learning to Forget, Neural Computation 12(10), 2000. The state is set to zero before
 each sequence. PyTorch's fused `nn.LSTM` computes the same, but can be batched neither over clients nor over
 per-sample gradients.
 """
@@ -16,10 +16,10 @@ from accord.core.errors import StudyError
 
 
 class LstmLayer(nn.Module):
-    """One LSTM layer over a sequence: `[batch, time, into]` to `[batch, time, hidden]`.
+    """One LSTM layer over a sequence, from `[batch, time, into]` to `[batch, time, hidden]`.
 
-    One bias for each gate. `nn.LSTM` has two that are only ever added: the same functions, but their gradient would
-    count twice when it is clipped. Gates stand in the order input, forget, cell, output, as there.
+    It has one bias for each gate. `nn.LSTM` has two that are only ever added. They give the same functions, but their
+    gradient would count twice when it is clipped. Gates are in the order input, forget, cell, output, as there.
 
     Attributes:
         input: into the gates, `[4 * hidden, into]` and the bias `[4 * hidden]`.
@@ -36,9 +36,9 @@ class LstmLayer(nn.Module):
             nn.init.uniform_(value, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """h_t = o * tanh(c_t), c_t = f * c_(t-1) + i * g, with i, f, g, o from x_t and h_(t-1)."""
+        """Computes h_t = o * tanh(c_t), c_t = f * c_(t-1) + i * g, with i, f, g, o from x_t and h_(t-1)."""
         fed = self.input(x)
-        # Zeros made of what came in: under vmap they must be batched as it is.
+        # Zeros made from the input, since under vmap they must be batched as it is.
         h = c = torch.zeros_like(fed[:, 0, : self.hidden])
         outputs = []
         for t in range(x.shape[1]):
@@ -50,7 +50,7 @@ class LstmLayer(nn.Module):
 
 
 class Lstm(nn.Module):
-    """Tokens `[batch, time]`, int64, to logits `[batch, classes]` from the last layer's last output."""
+    """Maps tokens `[batch, time]`, int64, to logits `[batch, classes]` from the last layer's last output."""
 
     def __init__(self, vocabulary: int, classes: int, embedding: int, hidden: Sequence[int]) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Lstm(nn.Module):
         self.head = nn.Linear(hidden[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embedding, layers, head."""
+        """Applies the embedding, the layers and the head."""
         out: Tensor = self.head(self.layers(self.embedding(x))[:, -1])
         return out
 
@@ -75,20 +75,20 @@ def lstm(
     """An LSTM that reads a sequence of tokens and predicts its class, such as the character that comes next.
 
     With 90 classes and `hidden=(256, 256)` it is the character model of Reddi et al. 2021 (arXiv 2003.00295, after
-    McMahan et al. 2017): 820,522 parameters. Initial values are PyTorch's.
+    McMahan et al. 2017), with 820,522 parameters. Initial values are PyTorch's.
 
     Args:
         input_shape: `(time,)`.
-        classes: how many labels.
-        embedding: numbers that a token becomes.
+        classes: the number of labels.
+        embedding: the length of a token's vector.
         hidden: width of each LSTM layer, one or more.
-        vocabulary: how many different tokens; None takes `classes`.
+        vocabulary: how many different tokens there are. None takes `classes`.
 
     Returns:
         A module from tokens `[batch, time]`, int64, to logits `[batch, classes]`.
 
     Raises:
-        StudyError: a row is no sequence.
+        StudyError: a row is not a sequence.
     """
     if len(input_shape) != 1:
         shape = "x".join(map(str, input_shape))

@@ -1,7 +1,8 @@
-"""What is learned, and how well: a task kind (classification, regression) is one value that every room asks.
+"""Task kinds (classification, regression): what is learned, how it is scored, and how results are put in words.
 
-This room stands on `accord.core` and `accord.fairness` and knows nothing of data, programs, records or reports. They
-read from a `TaskKind` what a model is scored by, what is measured of groups and clients, and how it is put in words.
+This package builds on `accord.core` and `accord.fairness`, and knows nothing of data, programs, records or reports.
+They read from a `TaskKind` what a model is scored by, what is measured of groups and clients, and how it is put in
+words.
 
 To add a score, write a `Score` in the kind's module and put it into `scores` (computed after every evaluated round) or
 `final_scores` (at the end). Records, tables, comparisons, sweeps and trackers follow. To add a kind, write a module

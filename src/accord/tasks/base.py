@@ -1,4 +1,4 @@
-"""What a task kind is: the loss of a sample, the scores of a model, the measures of groups, and words for them."""
+"""Defines a task kind: the loss of a sample, the scores of a model, the measures of groups, and words for them."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,15 +18,15 @@ if TYPE_CHECKING:  # records and reports read kinds, and must not wait for PyTor
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """A model's answers to n rows; every array has n entries along its first axis.
+    """A model's answers to n rows. Every array has n entries along its first axis.
 
     Attributes:
         kind: what the model learned.
-        targets: labels, int64, or numbers, float64; shape `[n]`.
-        predictions: the label of the largest output, or the number; shape `[n]`.
-        losses: the loss of each row, float64, shape `[n]`; may be infinite or NaN.
-        extra: what else the kind keeps of each row, by name; see its module.
-        positive: the label that counts as positive; None where there is none.
+        targets: labels (int64) or numbers (float64), shape `[n]`.
+        predictions: the label of the largest output, or the number, shape `[n]`.
+        losses: the loss of each row, float64, shape `[n]`. May be infinite or NaN.
+        extra: further values that the kind keeps of each row, by name, as its module documents.
+        positive: the label that counts as positive, or None where there is none.
     """
 
     kind: "TaskKind"
@@ -41,16 +41,16 @@ class Evaluated:
 
     @property
     def loss(self) -> float:
-        """Mean loss; may be infinite or NaN."""
+        """The mean loss, which may be infinite or NaN."""
         return float(self.losses.mean())
 
     @property
     def row_scores(self) -> NDArray[Any]:
-        """What is averaged over the rows of a group or a client, shape `[n]`."""
+        """The values that are averaged over the rows of a group or a client, shape `[n]`."""
         return self.kind.local.of_rows(self)
 
     def value(self, name: str) -> float | None:
-        """One of the kind's scores over all rows, by name; None where it is undefined."""
+        """Returns one of the kind's scores over all rows, by name, or None where it is undefined."""
         return next(score for score in self.kind.all_scores if score.name == name).of(self)
 
 
@@ -60,22 +60,22 @@ def _undefined(evaluated: Evaluated) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Score:
-    """One figure of a model on rows, or of a group, or a gap between groups.
+    """One score of a model on rows, or of a group, or a gap between groups.
 
-    A score of rows is the mean of `of_rows`, or what `of_all` makes of all rows. One of groups alone has neither.
+    A score of rows is the mean of `of_rows`, or the result of `of_all` on all rows. A score of groups only has neither.
 
     Attributes:
-        name: what records call it.
-        title: what a reader sees.
-        about: what it is.
+        name: its name in records.
+        title: its name for readers.
+        about: a description.
         form: how it is written: a share of 1 in percent, a difference of shares in percentage points, a plain number
-            with three decimals, or a number in units of the data's own, with four digits.
-        lower_is_better: whether less of it is better.
-        short: its title where there is little room; empty where there is room for more important ones only.
-        key: where `result.json` has it under `test`, if not by its name.
+            with three decimals, or a number in the data's own unit, with four digits.
+        lower_is_better: whether a lower score is better.
+        short: its title where there is little room, or empty if it is left out there.
+        key: its key under `test` in `result.json`, if not its name.
         drawn: whether comparisons draw it by group.
         of_rows: the part of each row, shape `[n]`.
-        of_all: the score itself, where it is no mean over rows; NaN where it is undefined.
+        of_all: the score itself where it is not a mean over rows, NaN where it is undefined.
     """
 
     name: str
@@ -91,32 +91,37 @@ class Score:
 
     @property
     def result_key(self) -> str:
-        """Its name under `test` in `result.json`."""
+        """Its key under `test` in `result.json`."""
         return self.key or self.name
 
     @property
     def range(self) -> tuple[float, float]:
-        """The least and the largest it can be: a share and a gap of shares from 0 to 1, an error above 0."""
+        """The smallest and the largest possible value.
+
+        A share and a gap of shares are from 0 to 1. A number in the data's own unit is at least 0, and a plain one
+        unbounded.
+        """
         return (0.0, 1.0) if self.form in ("share", "points") else (0.0 if self.form == "own" else -math.inf, math.inf)
 
     def of(self, evaluated: Evaluated) -> float | None:
-        """The score over all rows; None where it is not finite."""
+        """Computes the score over all rows, or returns None where it is not finite."""
         value = float(self.of_rows(evaluated).mean()) if self.of_all is None else self.of_all(evaluated)
+        # JSON has no NaN or infinity.
         return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
 class Words:
-    """How results of one kind are put in words.
+    """The words for results of one kind.
 
     Attributes:
         section: the title of the section on scores by round.
         subject: the title of the section on scores in a comparison.
-        plural: what the scores are called together.
-        loss: what models are trained by.
+        plural: the scores' common name in the plural.
+        loss: the loss that models are trained by.
         exact: what scores are, before "test rows".
         of_group: what `local` is in a group.
-        beside_local: behind the name of a figure of clients or groups, where `local` is not the headline.
+        beside_local: a suffix to the names of client and group scores, where `local` is not the headline.
         worst_clients: who the worst tenth of clients are.
         released_score: what is computed of each client, in the list of what was released.
         released_sums: what it is computed from.
@@ -140,27 +145,27 @@ class Words:
 
 @dataclass(frozen=True)
 class TaskKind:
-    """A kind of task, and everything that hangs on it.
+    """A kind of task, with everything that depends on it.
 
     Attributes:
-        name: as `result.json` has it.
-        loss: outputs `[batch, ...]` and targets `[batch]` to the loss of each sample, `[batch]`.
-        answer: the same to what is kept of each row: `predictions`, and the entries of `Evaluated.extra`. Its third
-            argument asks for the probabilities of every label, too.
+        name: its name in `result.json`.
+        loss: maps outputs `[batch, ...]` and targets `[batch]` to the loss of each sample, `[batch]`.
+        answer: maps the same to what is kept of each row, which is `predictions` and the entries of `Evaluated.extra`.
+            Its third argument also requests the probabilities of every label.
         scores: computed after every evaluated round. The first is the headline.
         in_tables: those of them in tables by round. The first two are drawn.
-        final_scores: computed at the end of the run only.
+        final_scores: computed only at the end of the run.
         beside: scores that a terminal shows under the headline.
         local: averaged over the rows of a group or a client, and the measure that ranks groups.
         groups: what is measured of groups.
-        group_sums: the sums behind those measures, over some of the rows and their grouping.
-        group_scores: the columns of the table of groups; names of `groups`.
-        gap_scores: the gaps between groups; the first is the headline.
+        group_sums: computes the sums behind those measures, over some of the rows and their grouping.
+        group_scores: the columns of the table of groups, which are names of `groups`.
+        gap_scores: the gaps between groups. The first is the headline.
         gap: the first of them as cards and sweeps show it.
         worst_group: the worst group's measure as cards and sweeps show it.
         compared_gaps: gaps in comparisons and sweeps.
         classes: whether targets are labels.
-        words: how results are put in words.
+        words: the words for results.
     """
 
     name: str
@@ -183,22 +188,22 @@ class TaskKind:
 
     @property
     def headline(self) -> Score:
-        """The one figure, where there is room for one."""
+        """The one score to show where there is room for one."""
         return self.scores[0]
 
     @property
     def test_paths(self) -> dict[str, tuple[str, ...]]:
-        """Scores of the test rows in comparisons and sweeps: name to where `result.json` has it."""
+        """Scores of the test rows in comparisons and sweeps, as name to its path in `result.json`."""
         return {score.name: ("test", score.result_key) for score in self.all_scores}
 
     @property
     def group_paths(self) -> dict[str, tuple[str, ...]]:
-        """The same of groups: the worst group's score, and the gaps."""
+        """The same for groups, which are the worst group's score and the gaps."""
         return {name: ("fairness", name) for name in (self.worst_group.name, *self.compared_gaps)}
 
     @property
     def worst_decile_suffix(self) -> str:
-        """Behind the name of the worst tenth of clients, where their score is not the headline."""
+        """The suffix to the name of the worst tenth of clients, where their score is not the headline."""
         return "" if self.local == self.headline else f"_{self.local.name}"
 
     @property
@@ -207,18 +212,18 @@ class TaskKind:
         return (*self.scores, *self.final_scores)
 
     def lower_is_better(self, key: str) -> bool:
-        """Whether less is better of the score that `result.json` has under this key."""
+        """Says whether a lower value is better for the score with this key in `result.json`."""
         return next((score.lower_is_better for score in self.all_scores if score.result_key == key), True)
 
     def spread(self, sums: NDArray[Any], n: Integers) -> ClientSpread:
-        """The spread of `local` over clients.
+        """Computes the spread of `local` over clients.
 
         Args:
-            sums: of each client's `row_scores`, shape `[clients]`.
+            sums: the sum of each client's `row_scores`, shape `[clients]`.
             n: rows of each client, shape `[clients]`.
         """
         return client_spread(sums, n, lower_is_better=self.local.lower_is_better, most=self.local.range[1])
 
     def better(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-        """Where the sums of `row_scores` in `one` are better than those in `other`, of the same rows."""
+        """Marks where the sums of `row_scores` in `one` are better than those in `other`, for the same rows."""
         return np.asarray(one < other if self.local.lower_is_better else one > other)

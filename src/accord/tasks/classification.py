@@ -1,8 +1,8 @@
-"""Classification: one of a set of labels is predicted, by the largest of as many outputs (logits).
+"""Classification: predicts one of a set of labels, by the largest of as many outputs (logits).
 
-`Evaluated.extra` holds `confidence`, the probability of the predicted label, and `brier`, the squared distance of all
-probabilities to the label's; both of shape `[n]`. Where they were asked for, it holds all `probabilities`, shape
-`[n, classes]`, of at most 100 classes.
+`Evaluated.extra` has `confidence`, the probability of the predicted label, and `brier`, the squared distance of all
+probabilities to the label's, both of shape `[n]`. On request it also has all `probabilities`, shape `[n, classes]`, of
+at most 100 classes.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # records and reports read kinds, and must not wait for PyTor
 
 
 def cross_entropy(logits: "Tensor", labels: "Tensor") -> "Tensor":
-    """The cross-entropy of each sample in nats, shape `[batch]`.
+    """Computes the cross-entropy of each sample in nats, shape `[batch]`.
 
     Args:
         logits: shape `[batch, classes]`.
@@ -34,7 +34,7 @@ def cross_entropy(logits: "Tensor", labels: "Tensor") -> "Tensor":
 
 
 def _answer(logits: "Tensor", labels: "Tensor", keep_probabilities: bool) -> "Mapping[str, Tensor]":
-    """The predicted label, its probability, and the squared distance of all probabilities to the label's."""
+    """Returns the predicted label, its probability, and the squared distance of all probabilities to the label's."""
     predictions, probabilities = logits.argmax(1), logits.softmax(1)
     # |p - e_y|^2 = |p|^2 - 2 p_y + 1, which needs no one-hot vector.
     brier = probabilities.square().sum(1) - 2 * probabilities.gather(1, labels[:, None])[:, 0] + 1
@@ -46,18 +46,19 @@ def _answer(logits: "Tensor", labels: "Tensor", keep_probabilities: bool) -> "Ma
 
 
 def correct(evaluated: Evaluated) -> NDArray[np.bool_]:
-    """Whether each row was predicted right, shape `[n]`."""
+    """Says whether each row was predicted right, shape `[n]`."""
+    # Its mean over rows is the accuracy.
     return np.asarray(evaluated.predictions == evaluated.targets)
 
 
 def row_probabilities(evaluated: Evaluated) -> RowScores:
-    """What calibration needs to know of each row."""
+    """Returns what calibration needs of each row."""
     extra = evaluated.extra
     return RowScores(correct(evaluated), extra["confidence"], extra["brier"], evaluated.losses)
 
 
 def ranking(evaluated: Evaluated, rows: Integers | slice = slice(None)) -> Ranking:
-    """How well some of the rows are told apart."""
+    """Measures how well the model ranks some of the rows."""
     probabilities = evaluated.extra.get("probabilities")
     known = None if probabilities is None else probabilities[rows]
     return rank(evaluated.targets[rows], evaluated.predictions[rows], known, evaluated.positive)

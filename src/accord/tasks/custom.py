@@ -1,4 +1,4 @@
-"""Metrics of the user's own: scores of the final model on the test rows, by functions that a study names."""
+"""User-defined metrics: scores of the final model on the test rows, by functions that a study names."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,16 +15,16 @@ _ROWS = 8
 
 
 def custom_scores(metrics: Mapping[str, str], classes: int) -> tuple[Score, ...]:
-    """A score for each metric, tried on drawn rows before anything starts.
+    """Builds a score for each metric, and tries it on random rows before anything starts.
 
     Args:
         metrics: name to `module:function`. The function gets `targets` and `predictions`, shape `[n]`, and
-            `probabilities`, shape `[n, classes]`, None in a regression and of more than 100 classes. It returns a
+            `probabilities`, shape `[n, classes]`, or None in a regression and with more than 100 classes. It returns a
             number.
-        classes: how many labels; 0 where targets are numbers.
+        classes: the number of labels, or 0 where targets are numbers.
 
     Raises:
-        StudyError: a name that a built-in score has; no such function; it fails, or returns no number.
+        StudyError: a built-in score has the name, there is no such function, or it fails or returns no number.
     """
     return tuple(_score(name, function, classes) for name, function in metrics.items())
 
@@ -50,13 +50,13 @@ def _score(name: str, function: str, classes: int) -> Score:
 
 
 def _call(metric: Callable[..., Any], targets: Any, predictions: Any, probabilities: Any) -> float:
-    # Copies: a metric that sorts its arguments in place would change what the next one sees.
+    # Copies, since a metric that sorts its arguments in place would change what the next one sees.
     given = [None if part is None else np.array(part) for part in (targets, predictions, probabilities)]
     return float(metric(targets=given[0], predictions=given[1], probabilities=given[2]))
 
 
 def _drawn(classes: int) -> tuple[Any, Any, Any]:
-    """Targets, predictions and probabilities of a few rows; of few classes, every class is among the targets."""
+    """Draws targets, predictions and probabilities of a few rows. With few classes, each is among the targets."""
     rng = stream(0, "custom metric")
     if not classes:
         return rng.standard_normal(_ROWS), rng.standard_normal(_ROWS), None

@@ -11,7 +11,7 @@ KINDS: Mapping[str, TaskKind] = {kind.name: kind for kind in (CLASSIFICATION, RE
 
 
 def kind_of_classes(classes: int) -> TaskKind:
-    """The kind of a network with so many classes; 0 where the target is a number.
+    """Returns the kind of a network with this number of classes, which is 0 where the target is a number.
 
     >>> kind_of_classes(10).name, kind_of_classes(0).name
     ('classification', 'regression')
@@ -20,7 +20,7 @@ def kind_of_classes(classes: int) -> TaskKind:
 
 
 def kind_of_scores(names: Iterable[str]) -> TaskKind:
-    """The kind that most of these scores belong to: of a round, whose record does not name it.
+    """Returns the kind that most of these scores belong to, for a round whose record does not name it.
 
     >>> kind_of_scores(score.result_key for score in REGRESSION.scores).name
     'regression'

@@ -1,4 +1,4 @@
-"""Regression: a number is predicted, by the one output of the network, and trained by squared error."""
+"""Regression: predicts a number by the network's single output, trained by squared error."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # records and reports read kinds, and must not wait for PyTor
 
 
 def squared_error(outputs: "Tensor", targets: "Tensor") -> "Tensor":
-    """The squared error (f(x) - y)^2 of each sample, in the target's unit squared; shape `[batch]`.
+    """Computes the squared error (f(x) - y)^2 of each sample, in the target's unit squared, shape `[batch]`.
 
     Args:
         outputs: shape `[batch, 1]`.
@@ -30,12 +30,12 @@ def _answer(outputs: "Tensor", targets: "Tensor", probabilities: bool) -> "Mappi
 
 
 def errors(evaluated: Evaluated) -> Floats:
-    """Prediction less target, shape `[n]`."""
+    """Returns prediction minus target, shape `[n]`."""
     return np.asarray(evaluated.predictions - evaluated.targets)
 
 
 def _squared(evaluated: Evaluated) -> NDArray[Any]:
-    """Squared errors; infinite where they are not numbers, so that such a row is the worst and not unknown."""
+    """Returns the squared errors, with infinity for NaN, so that such a row is the worst and not unknown."""
     return np.nan_to_num(evaluated.losses, nan=np.inf, posinf=np.inf)
 
 
@@ -48,7 +48,10 @@ def _rmse(evaluated: Evaluated) -> float:
 
 
 def _r2(evaluated: Evaluated) -> float:
-    """1 - sum of squared errors / sum of squared distances of the targets to their mean; NaN where they do not vary."""
+    """Returns the coefficient of determination, or NaN where the targets do not vary.
+
+    It is 1 - sum of squared errors / sum of squared distances of the targets to their mean.
+    """
     varied = float(((evaluated.targets - evaluated.targets.mean()) ** 2).sum())
     return 1 - float(evaluated.losses.sum()) / varied if varied else float("nan")
 

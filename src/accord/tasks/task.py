@@ -1,7 +1,7 @@
 """A task: a model, its loss and its metrics, used as pure functions of `Params`.
 
-The module held here is a skeleton. Its own tensors are never trained: every call takes the parameters as
-an argument (`torch.func.functional_call`), so the same skeleton serves every client and `vmap`.
+The module in a task is a skeleton. Its own tensors are never trained. Every call takes the parameters as an argument
+(`torch.func.functional_call`), so the same skeleton serves every client and `vmap`.
 """
 
 import copy
@@ -23,29 +23,30 @@ _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs `[batch, classes]` (or 1) and targets `[batch]` to the loss of each row, `[batch]`."""
+"""Maps outputs `[batch, classes]` (or 1) and targets `[batch]` to the loss of each row, `[batch]`."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Classification of `x` into `classes` labels by `model`; or, of no classes, regression.
+    """Classification of `x` into `classes` labels by `model`, or regression if there are no classes.
 
     Attributes:
-        model: maps `x` of shape `[batch, ...]` to outputs: logits `[batch, classes]`, or predictions `[batch, 1]`.
-        classes: how many labels; labels are integers in `[0, classes)`. 0 where the target is a number.
-        loss: what is trained by; None takes `per_sample`. Outputs and targets `[batch, ...]` to `[batch]`, each row's
-            loss by itself.
-        unused: names of parameters that outputs do not depend on. As `torch.optim` does with a gradient of None, plain
-            training leaves them alone: no weight decay, no momentum. `unreached` finds them.
+        model: maps `x` of shape `[batch, ...]` to outputs, which are logits `[batch, classes]` or predictions `[batch,
+            1]`.
+        classes: the number of labels, which are integers in `[0, classes)`. 0 where the target is a number.
+        loss: the training loss. It maps outputs and targets `[batch, ...]` to `[batch]`, each row's loss by itself.
+            None takes `per_sample`.
+        unused: names of parameters that outputs do not depend on. Plain training does not change them, by weight decay
+            or momentum, just as `torch.optim` with a gradient of None. `unreached` finds them.
         kind: what is learned, with its loss and its scores.
         evaluated: a copy of the skeleton in evaluation mode (batch norm uses its running statistics).
         trainable: names of the parameters that get gradients.
-        buffers: names of floating-point buffers that travel with the parameters (batch norm's statistics).
+        buffers: names of floating-point buffers that are sent with the parameters (batch norm's statistics).
 
     Raises:
-        StudyError: the model draws random numbers of its own while training (dropout), or has a batch
-            norm without momentum. Such draws come from no named stream and would break reproducibility. Or an
-            embedding has a `max_norm`: it writes its weights in `forward`, past the optimiser.
+        StudyError: the model draws random numbers of its own while training (dropout), has a batch norm without
+            momentum, or has an embedding with a `max_norm`. Such draws come from no named stream and would break
+            reproducibility. A `max_norm` makes the embedding write its weights in `forward`, without the optimiser.
     """
 
     model: nn.Module
@@ -73,7 +74,7 @@ class Task:
                 raise StudyError(f"model: batch norm {name!r} needs a momentum; cumulative averaging is not kept")
         for module in self.model.modules():
             if isinstance(module, BATCH_NORM):
-                # A counter that only cumulative averaging reads; changing it in place would make steps impure.
+                # Only cumulative averaging reads this counter. Changing it in place would make steps impure.
                 module.num_batches_tracked = None
         self.model.train()
         object.__setattr__(self, "evaluated", copy.deepcopy(self.model).eval())
@@ -90,22 +91,22 @@ class Task:
         return not self.classes
 
     def init(self, dtype: torch.dtype = torch.float32) -> Params:
-        """The skeleton's own initial values: every parameter, then every floating-point buffer."""
+        """Returns the skeleton's own initial values: every parameter, then every floating-point buffer."""
         values = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
         frozen = [name for name, value in self.model.named_parameters() if not value.requires_grad]
         names = [*self.trainable, *frozen, *self.buffers]
         return {name: values[name].detach().to(dtype).clone() for name in names}
 
     def keeps_statistics(self) -> bool:
-        """Whether a layer mixes the samples of a batch or keeps running statistics, which no noise covers."""
+        """Says whether a layer mixes the samples of a batch or keeps running statistics, which no noise covers."""
         norms = [module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
         return any(isinstance(norm, BATCH_NORM) or norm.track_running_stats for norm in norms)
 
     def remembers(self, shape: tuple[int, ...], rng: np.random.Generator, *, tokens: bool = False) -> bool:
-        """Whether the network answers differently after it has seen other rows: found by trial, not by proof.
+        """Says whether the network's output changes after it has seen other rows. This is found by trial, not by proof.
 
         Args:
-            shape: of one sample.
+            shape: the shape of one sample.
             rng: draws the trial's rows.
             tokens: whether features are tokens (int64) instead of numbers.
         """
@@ -114,6 +115,7 @@ class Task:
         if tokens:
             one, other = (torch.from_numpy(rng.integers(2, size=(3, *shape))) for _ in range(2))
         else:
+            # The other rows are 50 times as large, so that statistics which leak from them change the answer visibly.
             one, other = (torch.from_numpy(rng.standard_normal((3, *shape), dtype=np.float32) * k) for k in (1, 50))
 
         def answer(x: Tensor) -> Tensor:
@@ -126,10 +128,10 @@ class Task:
         return not torch.equal(first, answer(one))
 
     def written(self, x: Tensor) -> tuple[str, ...]:
-        """Names of parameters and floating-point buffers that a forward pass in training mode writes: found by trial.
+        """Returns the parameters and floating-point buffers that a forward pass in training mode writes.
 
-        Tried at the initial values and at a hundred times these, since what keeps weights within bounds writes none
-        that are.
+        They are found by trial, at the initial values and at a hundred times these. Code that keeps weights within
+        bounds does not write those that are within them.
 
         Args:
             x: rows to try, `[batch, ...]`.
@@ -140,12 +142,13 @@ class Task:
             given = {name: value.clone() for name, value in params.items()}
             with torch.no_grad():
                 functional_call(copy.deepcopy(self.model), given, (x,))
+            # NaN is not equal to itself, and large weights may give some.
             same = {name: torch.equal(value.nan_to_num(), params[name].nan_to_num()) for name, value in given.items()}
             names |= dict.fromkeys(name for name, unchanged in same.items() if not unchanged)
         return tuple(names)
 
     def unreached(self, x: Tensor) -> tuple[str, ...]:
-        """Names of trainable parameters that the outputs do not depend on: those of which PyTorch's gradient is None.
+        """Returns the trainable parameters that the outputs do not depend on, whose gradient is None in PyTorch.
 
         Args:
             x: rows to try, `[batch, ...]`.
@@ -157,10 +160,11 @@ class Task:
         return tuple(name for name, value in zip(self.trainable, gradients, strict=True) if value is None)
 
     def logits(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Outputs `[batch, classes]` (or 1) in training mode; batch norm updates its buffers in `params` in place.
+        """Computes outputs `[batch, classes]` (or 1) in training mode. Batch norm updates its buffers in `params`.
 
-        The network is given copies of what is trained: one that writes its parameters in `forward` (an embedding
-        with a largest norm does) would write training data into the model past clipping and noise.
+        The network gets copies of what is trained, but the buffers themselves. A network that writes its parameters in
+        `forward`, such as an embedding with a largest norm, would otherwise write training data into the model without
+        clipping and noise.
         """
         trainable = set(self.trainable)
         given = {name: value.clone() if name in trainable else value for name, value in params.items()}
@@ -168,25 +172,27 @@ class Task:
         return out
 
     def predict(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Outputs `[batch, classes]` (or 1) in evaluation mode, for `x` of shape `[batch, ...]`; `params` are left
-        alone."""
+        """Computes outputs `[batch, classes]` (or 1) in evaluation mode, for `x` of shape `[batch, ...]`.
+
+        It does not change `params`.
+        """
         given = {name: value.clone() for name, value in params.items()}
         out: Tensor = functional_call(self.evaluated, given, (x,))
         return out
 
     def losses(self, params: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """The loss of each sample in training mode: shape `[batch]`; see `training_loss`."""
+        """Computes the `training_loss` of each sample in training mode, shape `[batch]`."""
         return self.training_loss(self.logits(params, x), y)
 
     def training_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """What is minimised, shape `[batch]`: the task's own `loss`, else `per_sample`."""
+        """Computes what is minimised, shape `[batch]`, which is the task's own `loss`, or else `per_sample`."""
         return self.per_sample(outputs, y) if self.loss is None else self.loss(outputs, y)
 
     def per_sample(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The loss of each sample, shape `[batch]`; a batch's is the mean, as in PyTorch's losses.
+        """Computes the loss of each sample, shape `[batch]`. A batch's loss is the mean, as in PyTorch's losses.
 
         Args:
-            outputs: of the network, `[batch, classes]`, or `[batch, 1]` in a regression.
+            outputs: outputs of the network, `[batch, classes]`, or `[batch, 1]` in a regression.
             y: targets, `[batch]`.
         """
         return self.kind.loss(outputs, y)
