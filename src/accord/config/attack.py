@@ -12,12 +12,13 @@ from accord.config.base import Fraction, NonNegative, Positive, Section, Whole
 
 
 class AttackSection(Section):
-    """What the attacks share: who is malicious. Give `fraction` or `clients`.
+    """The base of every attack, with the choice of malicious clients. Give `fraction` or `clients`.
 
     Attributes:
         colludes: whether what one malicious client sends depends on the updates of others.
     """
 
+    # A class variable, so that pydantic takes it for no setting of the study.
     colludes: ClassVar[bool] = False
 
     fraction: Fraction | None = None

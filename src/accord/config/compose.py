@@ -10,7 +10,7 @@ SECTIONS = {get_args(section.model_fields["name"].annotation)[0]: section for se
 
 COMPOSES: dict[str, tuple[str, ...]] = {name: section.units for name, section in SECTIONS.items()}
 """Program to the units it composes with. Units `sample` and `batch` noise the local steps, and `local` the update, so
-that what the server makes of them is post-processing; unit `client` needs a sum of clipped updates to noise."""
+that what the server makes of them is post-processing. Unit `client` needs a sum of clipped updates to noise."""
 
 
 def refusal(program: str, unit: str) -> str | None:

@@ -98,7 +98,7 @@ CelebaAttribute = Annotated[str, AfterValidator(_celeba_attribute)]
 
 
 class CelebaSection(Section):
-    """What the two CelebA data sets share."""
+    """The base of the two CelebA data sets."""
 
     path: str | None = None
     """Folder that holds list_attr_celeba.txt, gzipped or not; null looks in the usual places."""

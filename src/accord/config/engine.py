@@ -8,7 +8,7 @@ from accord.config.base import Count, Flag, Section
 
 
 class EngineSection(Section):
-    """What the engines share."""
+    """The base of the engines."""
 
     shard_size: Count = 16
     """Clients whose updates are added up together; sums are added in shard order."""

@@ -28,7 +28,7 @@ class Lora(Section):
 
 
 class ModelSection(Section):
-    """What every model may have: weights to start from, and what of it is trained."""
+    """The base of every model, with the weights to start from and the choice of what is trained."""
 
     pretrained: str | None = None
     """A safetensors file with the weights to start from; null draws them from the seed."""

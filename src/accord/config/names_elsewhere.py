@@ -1,4 +1,4 @@
-"""What users of Opacus, Flower, TensorFlow, FedML, Lightning and Hugging Face type, and what that is here."""
+"""Settings' names in Opacus, Flower, TensorFlow, FedML, Lightning and Hugging Face, and what they are here."""
 
 from collections.abc import Mapping
 

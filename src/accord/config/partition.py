@@ -15,7 +15,7 @@ Alphas = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
 class PartitionSection(Section):
-    """What every partition says of itself."""
+    """The base of every partition."""
 
     @abstractmethod
     def describe(self, clients: str, target: str) -> str:
@@ -144,7 +144,7 @@ class ExponentialPartition(PartitionSection):
 
 
 class InnerDirichletSection(PartitionSection):
-    """What the two partitions by size and by label have in common."""
+    """The base of the two partitions by size and by label."""
 
     num_partitions: Count | None = None
     """How many clients; 10 where neither this nor partition_sizes is given."""

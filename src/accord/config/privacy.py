@@ -8,7 +8,7 @@ from accord.config.base import Flag, Fraction, Positive, Section
 
 
 class PrivacySection(Section):
-    """What the privacy units share. Give `epsilon`, `noise_multiplier`, or both."""
+    """The base of the privacy units. Give `epsilon`, `noise_multiplier`, or both."""
 
     clip_norm: Positive = 1.0
     """L2 bound C on what is clipped."""

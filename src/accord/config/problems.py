@@ -35,7 +35,7 @@ _OTHER_NAMES = {
         "fedavgm": "fedopt with server_optimizer sgd",
     },
 }
-"""Section to what its varieties are called elsewhere, and what that is here."""
+"""Section to the names of its varieties in other libraries, and what they are here."""
 _BOUNDS = {
     "greater_than": ("gt", ">"),
     "greater_than_equal": ("ge", ">="),
@@ -120,6 +120,7 @@ def got(value: object) -> str:
     >>> got(None), got(True), got("0.1"), got([])
     ('null', 'true', "the text '0.1'", 'an empty list')
     """
+    # Booleans first, since a bool is an int in Python.
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
@@ -160,6 +161,7 @@ def _problem(spot: _Spot, errors: list[ErrorDetails]) -> Problem:
     inner = shape(spot.field) if spot.field else None
     if kind == "extra_forbidden" or kind == "invalid_key":
         return unknown_key(path, spot.owner)
+    # A validator of Accord's own raised it, whose message is a whole sentence already.
     if kind == "value_error":
         return Problem(path, str(error["ctx"]["error"]))
     if inner and kind in {"union_tag_invalid", "union_tag_not_found"}:
@@ -186,6 +188,7 @@ def _wrong_variety(path: tuple[str | int, ...], section: Shape, value: Any) -> P
             text = f"expected one of {one_of}, got {got(word)}"
         return Problem((*path, tag), text)
     keys = [str(key) for key in value] if isinstance(value, dict) else []
+    # Words that name a variety in some section or library, though not in this section.
     slip = next((key for key in keys if key in {"name", "unit", "type", "kind"}), "")
     slip = slip or next(iter(difflib.get_close_matches(tag, keys, n=1)), "")
     hint = f" (is {slip!r} meant to be it?)" if slip else ""
@@ -203,11 +206,13 @@ def _missing(spot: _Spot, inner: Shape | None) -> Problem:
 def _wrong_value(spot: _Spot, errors: list[ErrorDetails]) -> str:
     """Returns `expected ..., got ...`, over all the types the setting may have."""
     error = errors[0]
+    # A dict instead of a set: without duplicates, but in pydantic's order.
     expected = " or ".join(dict.fromkeys(_expected(one) for one in errors))
     given = got(error["input"])
     if isinstance(error["input"], list | tuple) and error["input"] and error["type"] in _LENGTHS:
         given = f"a list of {len(error['input'])}"
     text = f"expected {expected}, got {given}"
+    # Pydantic marks an error in a mapping's key, such as `2020:`, which YAML reads as a number.
     if error["loc"][-1] == "[key]":
         return f"keys here are text; put {error['input']!r} in quotes"
     if isinstance(error["input"], str) and spot.field and error["type"] != "tuple_type":

@@ -62,6 +62,7 @@ def shape(field: FieldInfo) -> Shape | None:
 
 
 def _is_tag(name: str, field: FieldInfo | None) -> bool:
+    # A tag is required and a Literal. A setting that is called `name` but has a default is a plain setting.
     return name in _TAGS and field is not None and field.is_required() and bool(choices(field.annotation))
 
 
@@ -74,4 +75,4 @@ def _classes(annotation: Any) -> list[type[Section]]:
 SECTIONS: Mapping[str, Shape] = {
     name: found for name, field in Study.model_fields.items() if (found := shape(field)) is not None
 }
-"""A study's sections; its other fields (the seed) are plain settings."""
+"""A study's sections. Its other fields (the seed) are plain settings."""

@@ -9,7 +9,7 @@ from accord.config.base import Flag, Section
 
 
 class TrackingSection(Section):
-    """What every tracker says of itself."""
+    """The base of every tracker."""
 
     def describe(self) -> str:
         """Describes where rounds are shown beside the run folder's own events. Empty for a tracker of these alone."""

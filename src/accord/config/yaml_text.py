@@ -44,6 +44,7 @@ class _Loader(yaml.SafeLoader):
         """Composes a mapping and refuses a key that is given twice."""
         node = super().compose_mapping_node(anchor)
         first: dict[tuple[str, str], int] = {}
+        # Checked on nodes: once a dict is built, the first of two equal keys is lost.
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue  # refused where the mapping is built
@@ -151,6 +152,7 @@ def read(text: str, source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         raise StudyError(_one_line(error, source)) from error
     except yaml.reader.ReaderError as error:
+        # ReaderError has a position in the text but no line.
         line = text.count("\n", 0, error.position) + 1
         raise StudyError(
             f"{source}:{line}: not valid YAML: character {chr(error.character)!a} is not allowed"
@@ -186,6 +188,7 @@ def write(value: Any) -> str:
     name: '1e-5'
     """
     try:
+        # So wide that no text is broken over lines.
         text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
     except yaml.representer.RepresenterError as error:
         raise StudyError(f"a {type(error.args[-1]).__name__} cannot be written to a study file") from error

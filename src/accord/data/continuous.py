@@ -25,6 +25,7 @@ def continuous(settings: ContinuousPartition, table: Table, rng: np.random.Gener
         DataError: all rows have nearly the same number.
     """
     values = _numbers(settings.partition_by, table)
+    # Drawn before any check, so that the noise is the same whatever the strictness.
     noise = rng.standard_normal(len(values))
     if settings.strictness == 0:
         return cut(np.argsort(noise), even_sizes(len(table), settings.num_partitions))

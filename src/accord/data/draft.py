@@ -1,6 +1,6 @@
 """Writes a commented study for a table, from the guessed kinds of its columns.
 
-Types of columns are guessed from the rows, and the study says so. Of a private table nothing else is read off. Its
+Types of columns are guessed from the rows, which the study states. Of a private table nothing else is read off. Its
 ranges and categories are left blank, and the loader refuses a study with blanks.
 """
 

@@ -14,7 +14,7 @@ from accord.data.date_columns import DateColumn
 from accord.data.sources.table_file import Frame, Numbers
 
 Outside = Literal["refuse", "extend", "clamp"]
-"""What becomes of a number outside of its range: refused, scaled beyond [0, 1], or moved to the range's nearer end."""
+"""Whether a number outside of its range is refused, scaled beyond [0, 1], or moved to the range's nearer end."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from accord.core.errors import DataError
 
 _TARGET = 1
-"""Where an item of torchvision's data sets has the label that `classes` names."""
+"""The position of the label that `classes` names in an item of torchvision's data sets."""
 
 
 def stored_names(source: Any, key: int | str, where: str) -> tuple[str, ...] | None:

@@ -14,7 +14,7 @@ Bytes = NDArray[np.uint8]
 _GREY = frozenset({"1", "L", "LA"})
 _COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
 _CHANNELS = (1, 2, 3, 4)
-"""How many values a pixel may have in an array: grey or coloured, with or without transparency."""
+"""The numbers of values that a pixel may have: grey or RGB, with or without transparency."""
 
 
 def is_picture(value: Any) -> bool:

@@ -44,7 +44,7 @@ class _Group:
         return np.concatenate([cell[:size] for cell, size in zip(self.cells, sizes, strict=True)])
 
     def short(self, rows: int, column: str) -> tuple[int, int, str]:
-        """Returns the cell that so many rows lack most: how many rows it needs, how many it has, and its name."""
+        """Returns the rows needed, the rows there are, and the name, of the cell that so many rows overdraw most."""
         sizes = even_sizes(rows, len(self.cells))
         label = int(np.argmax(sizes - [len(cell) for cell in self.cells]))
         what = f"{column}={self.name}" + (f" with label {label}" if self.labelled else "")

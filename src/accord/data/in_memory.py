@@ -26,11 +26,11 @@ from accord.data.sources.custom import checked
 CLIENT = "client"
 """The group column that names each row's client."""
 NO_CLIENT = "(test)"
-"""What that column says of test rows handed over as a whole, which are dealt by label."""
+"""The value of that column for test rows that are given as a whole and are assigned by label."""
 _SPLITS = frozenset({"train", "test", "validation", "valid", "unsupervised"})
 
 Clients = Mapping[str, Any] | Mapping[int, Any] | Sequence[Any]
-"""Data sets by client: client to data set, or a list of them."""
+"""Data sets by client, as a mapping from client to data set, or as a list."""
 Columns = dict[str, NDArray[Any] | Tensor]
 
 

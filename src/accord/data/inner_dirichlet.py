@@ -21,7 +21,7 @@ from accord.data.splits import shares_of, split_by_class
 
 Floats = NDArray[np.float64]
 DEFAULT_PARTITIONS = 10
-"""Clients where the study gives neither their number nor their sizes."""
+"""The number of clients where the study gives neither their number nor their sizes."""
 _AT_ONCE = 2**16  # rows whose classes are drawn together: memory is this times classes
 
 

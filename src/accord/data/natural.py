@@ -25,6 +25,7 @@ def grouped_natural(settings: GroupedNaturalPartition, table: Table, rng: np.ran
     """
     column = named_column(table, settings.partition_by, "partition.partition_by")
     present, first, owner = np.unique(column.codes, return_index=True, return_inverse=True)
+    # `first` is the row at which each value occurs first.
     order = np.arange(len(present)) if settings.sort_unique_ids else np.argsort(first)
     sizes = _group_sizes(settings, len(present))
     group_of = np.empty(len(present), dtype=np.int64)

@@ -127,7 +127,7 @@ def deal_test(settings: Partition, train: Table, shares: ClientRows, test: Table
     rng = stream(seed, "test partition")
     owner = np.full(len(test), -1, dtype=np.int64)
     if isinstance(settings, NaturalPartition | GroupedNaturalPartition):
-        # By value, not by code: a value that only test rows have is no client's, and is dealt below.
+        # By value, not by code. A value that only test rows have belongs to no client, and its rows are assigned below.
         train_codes, test_codes = (
             named_column(table, settings.partition_by, "partition.partition_by").codes for table in (train, test)
         )
@@ -191,7 +191,7 @@ def _shard(settings: ShardPartition, table: Table, rng: np.random.Generator) -> 
 
 
 _BY_CLASS = (DirichletPartition, InnerDirichletSection, PathologicalPartition, DistributionPartition)
-"""Partitions that deal classes; those that only sort by the target take numbers too."""
+"""Partitions that need classes. Those that only sort by the target also accept numbers."""
 
 _RULES: Mapping[type, Callable[[Any, Table, np.random.Generator], ClientRows]] = {
     IidPartition: _iid,

@@ -10,11 +10,11 @@ from accord.data.federated import DataSet, FederatedData, Rows
 from accord.data.partition import label_counts
 
 MOST_LISTED = 10_000
-"""Clients up to which every one is listed; a million would fill 170 MB of text that nobody reads."""
+"""The most clients that are listed one by one. A million would fill 170 MB of text that nobody reads."""
 FIRST_LISTED = 100
-"""Of more, how many are listed as a sample."""
+"""How many clients are listed as a sample where there are more."""
 BLOCKS = 400
-"""Most blocks of clients by commonest label: more lines than a figure can show."""
+"""The most blocks of clients by commonest label. A figure cannot show more lines."""
 _AT_ONCE = 2**16  # clients counted together, so that memory does not grow with clients x classes
 
 
@@ -72,7 +72,7 @@ def _kept(data: DataSet) -> dict[str, Any]:
 
 
 def label_shares(counts: Callable[[Rows], NDArray[Any]], clients: int) -> NDArray[np.float64]:
-    """Pictures the labels of all clients: sorted by commonest label, purest first, and averaged in even blocks.
+    """Averages the label shares of clients in even blocks, sorted by commonest label and purest first.
 
     Args:
         counts: rows by label of the clients asked for, shape `[asked, classes]`. It is called for some clients at a

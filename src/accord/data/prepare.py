@@ -13,7 +13,7 @@ _HOW_TO_STATE = {
     "csv": "give data.ranges and data.categories",
     "in_memory": "hand over classes",
 }
-"""How a user states what would otherwise be read off the rows."""
+"""How a user states what would otherwise be read off the rows, by data set."""
 
 
 def prepare_data(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from accord.data.federated import DataSet
 
 FORMAT = 1
-"""The version of `model.json`; a reader refuses versions that it does not know."""
+"""The version of `model.json`. A reader refuses versions that it does not know."""
 
 
 @dataclass(frozen=True)

@@ -37,4 +37,4 @@ SOURCES = (
 """Every data set that a study can name, in the order in which people see them."""
 
 BY_SECTION: Mapping[type[Section], Source] = {source.section: source for source in SOURCES}
-"""Each by the class of its section."""
+"""Each source by the class of its section."""

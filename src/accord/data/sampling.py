@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from accord.core.checks import non_negative, positive, probability
 
 Rows2d = NDArray[np.int64]
-"""A schedule: row positions by step, -1 where a step has fewer rows than the widest."""
+"""A schedule of row positions by step, -1 where a step has fewer rows than the widest."""
 
 PAD = -1
 
@@ -38,6 +38,7 @@ def epochs(n: int, batch: int, epochs_count: int, rng: np.random.Generator) -> R
     width = min(batch, n)
     a_pass = math.ceil(n / width)
     rows = np.full((epochs_count, a_pass * width), PAD, dtype=np.int64)
+    # One permutation a pass, in order: more passes extend the schedule and change none of the earlier ones.
     for one in rows:
         one[:n] = rng.permutation(n)
     return rows.reshape(epochs_count * a_pass, width)
@@ -88,8 +89,10 @@ def poisson(n: int, rate: float, steps_count: int, rng: np.random.Generator) -> 
     positive(n=n)
     probability(rate=rate)
     non_negative(steps_count=steps_count)
+    # All counts before any rows: the width of the schedule is the largest of them.
     counts = rng.binomial(n, rate, size=steps_count)
     rows = np.full((steps_count, max(1, int(counts.max(initial=0)))), PAD, dtype=np.int64)
     for batch, count in zip(rows, counts, strict=True):
+        # shuffle=False saves time and changes no distribution: a batch is a set of rows, and its order has no meaning.
         batch[:count] = np.sort(rng.choice(n, size=count, replace=False, shuffle=False))
     return rows

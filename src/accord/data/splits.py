@@ -10,6 +10,7 @@ MAX_DRAWS = 100
 
 def apportion(rows: int, weights: Rows, rng: np.random.Generator) -> Rows:
     """Splits `rows` in proportion to `weights` by largest remainder, in exact integers. Ties are broken at random."""
+    # Exact in int64 up to 9 * 10^18: weights and rows are both counts of rows.
     sizes, remainder = np.divmod(weights * rows, weights.sum())
     order = rng.permutation(len(weights))
     left = rows - int(sizes.sum())
@@ -32,6 +33,7 @@ def shares_of(owner: Rows, clients: int, names: tuple[str, ...] = ()) -> ClientR
     """Builds ClientRows from each row's client, `owner` of shape `[n]`."""
     offsets = np.zeros(clients + 1, dtype=np.int64)
     np.cumsum(np.bincount(owner, minlength=clients), out=offsets[1:])
+    # A stable sort keeps each client's rows in ascending order.
     return ClientRows(np.argsort(owner, kind="stable"), offsets, names)
 
 

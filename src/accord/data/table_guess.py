@@ -17,7 +17,7 @@ _MARKS = MISSING_TEXTS | {"?", "NA"}
 _DELIMITERS = (",", ";", "\t", "|")
 _MOST_CATEGORIES = 100
 _LEAST_DISTINCT = 20
-"""Values that are all different say that a column is an id only where there are at least so many."""
+"""The fewest values, all different, that suggest that a column is an id."""
 _CODE_NAME = re.compile(r"(^|[ _-])(id|uuid|guid|key|index|zip|zipcode|postcode|postal|code|phone|ssn)($|[ _-])", re.I)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 _SENSITIVE = re.compile(

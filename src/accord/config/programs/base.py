@@ -18,15 +18,15 @@ ALL = ("sample", "batch", "client", "local")
 STEPS = ("sample", "batch")
 """Units that noise local steps, so that all that is sent afterwards is post-processing."""
 UPDATES = ("sample", "batch", "local")
-"""Units whose noise is on an update before the server sees it: what the server makes of it is post-processing."""
+"""Units whose noise is in an update before the server sees it, so that what the server makes of it is post-processing."""
 
 
 class ProgramSection(Section):
-    """What every program says of its rounds, and of itself.
+    """The base of every program.
 
     Attributes:
         builder: `module:function` that makes the program of the section and a `ProgramContext`.
-        units: the privacy units it composes with; what is not named is refused.
+        units: the privacy units it composes with. All others are refused.
         why_not: why it does not compose with the others, for messages.
     """
 

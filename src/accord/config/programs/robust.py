@@ -44,7 +44,7 @@ class PreAggregation(Section):
 
 
 class RobustSection(ProgramSection):
-    """What the robust means share."""
+    """The base of the robust means."""
 
     builder = "accord.program.robust:build"
     units = UPDATES
@@ -78,6 +78,7 @@ class RobustSection(ProgramSection):
 
     @model_validator(mode="after")
     def _enough(self) -> "RobustSection":
+        # A cohort of the whole population is checked where the partition is known.
         for name in ("cohort_size", "min_clients"):
             value = getattr(self, name)
             if value is not None and value < self.fewest():
@@ -117,7 +118,7 @@ class TrimmedMeanProgram(RobustSection):
 
 
 class KrumSection(RobustSection):
-    """What Krum and Multi-Krum share."""
+    """The base of Krum and Multi-Krum."""
 
     malicious: Whole = 2
     """How many clients of a cohort may be malicious; a cohort then needs 2 * malicious + 3 clients."""

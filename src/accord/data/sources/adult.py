@@ -74,7 +74,7 @@ VOCABULARIES = {column: tuple(words.split()) for column, words in _VOCABULARIES.
 PROTECTED = ("sex", "race")
 
 SIZES = frozenset({(32_561, 16_281), (30_162, 15_060)})
-"""Rows of adult.data and adult.test: all of them, and those without missing values."""
+"""Numbers of rows of adult.data and adult.test, with all rows or without those with missing values."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ SCALES = {
     "capital-loss": Scale(0, 99_999, logarithmic=True),
     "hours-per-week": Scale(1, 99),
 }
-"""Ranges of the census form: UCI kept persons over 16 who worked an hour or more a week; the Census Bureau
-codes ages from 90 as 90, hours from 99 as 99 and amounts from 99,999 as 99,999."""
+"""Ranges of the census form. UCI selected persons over 16 who worked an hour or more a week. The Census Bureau codes
+ages from 90 as 90, hours from 99 as 99 and amounts from 99,999 as 99,999."""
 
 
 def feature_names(keep_protected: bool) -> tuple[str, ...]:

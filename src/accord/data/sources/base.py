@@ -13,7 +13,7 @@ from accord.data.federated import DataSet
 from accord.data.sources.places import Origin, how_to_get
 
 YOURS = "yours"
-"""What is said of facts that depend on a user's own rows."""
+"""The entry for facts that depend on a user's own rows."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ ORIGIN = Origin(
 )
 
 CROP = 178
-"""Side of the square cut from the middle of an image of 178x218: its whole width."""
+"""Side of the square cut from the middle of an image of 178x218, which is its whole width."""
 
 
 def load_celeba(settings: CelebaData) -> DataSet:

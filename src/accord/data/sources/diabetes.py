@@ -28,8 +28,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "s5": (2, 7),
     "s6": (50, 150),
 }
-"""What becomes -1 and 1: age in years, body mass index, mean blood pressure (mm Hg), total cholesterol, LDL and HDL
-(mg/dl), total cholesterol by HDL, logarithm of triglycerides, blood sugar (mg/dl)."""
+"""The values that become -1 and 1. The columns are age in years, body mass index, mean blood pressure (mm Hg), total
+cholesterol, LDL and HDL (mg/dl), total cholesterol by HDL, logarithm of triglycerides, blood sugar (mg/dl)."""
 SEX = ("1", "2")
 """The codes of the published file, which does not say which is which."""
 _ABOUT = (

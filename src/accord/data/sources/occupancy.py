@@ -28,7 +28,7 @@ ORIGIN = Origin(
 )
 
 HEADER = ("date", "Temperature", "Humidity", "Light", "CO2", "HumidityRatio", "Occupancy")
-"""The first line's names. A row has one field more: its number, first, which the header does not name."""
+"""The first line's names. A row has one more field in front, its number, which the header does not name."""
 
 SIZES = {"datatraining.txt": 8_143, "datatest.txt": 2_665, "datatest2.txt": 9_752}
 """Rows of UCI's files."""
@@ -43,7 +43,7 @@ _HOURS = GroupColumn(np.arange(24) // 6, ("0-6", "6-12", "12-18", "18-24"))
 _DAYS = GroupColumn(np.array([0, 0, 0, 0, 0, 1, 1]), ("weekday", "weekend"))
 
 Minute = tuple[datetime, list[float], int]
-"""A row: when, the five measurements, and 1 where the room is occupied."""
+"""A row with its time, the five measurements, and 1 where the room is occupied."""
 
 
 def load_occupancy(settings: OccupancyData) -> DataSet:

@@ -32,9 +32,9 @@ _DIALECTS: tuple[tuple[str, str], ...] = (
     ("o", "oa"),
     ("s ", "z "),
 )
-"""What a dialect writes otherwise; the first writes as the dictionary does."""
+"""The letters that each dialect replaces, and by what. The first dialect replaces none."""
 _EVENNESS = 0.5
-"""Of the Dirichlet distribution that a speaker's frequencies are drawn from: small, and few words make up most."""
+"""Parameter of the Dirichlet distribution of a speaker's frequencies. If it is small, few words make up most."""
 
 
 def speakers(count: int, sentences: int) -> dict[str, str]:

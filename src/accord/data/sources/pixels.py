@@ -30,13 +30,13 @@ from accord.data.sources.places import cache_folder
 Bytes = NDArray[np.uint8]
 
 _CHUNK = 64
-"""Images handed to a thread at a time."""
+"""Images that a thread decodes at a time."""
 
 _ABANDONED = 3600
-"""Seconds without a write after which a file being written is nobody's."""
+"""Seconds without a write after which an unfinished file counts as abandoned."""
 
 _VERSION = 2
-"""Of what is cached: raised where the same images would be decoded to other pixels."""
+"""Version of the cache. It is raised when the same images would be decoded to other pixels."""
 
 
 @dataclass(frozen=True)

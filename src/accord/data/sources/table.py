@@ -30,9 +30,9 @@ from accord.data.sources.table_layout import Layout, layout_of, nearest_column
 from accord.data.sources.target import scaled_target
 
 MOST_VALUES = 1000
-"""Values that a column may have where they are read off the rows; of more, it is a number or a name."""
+"""The most values of a column that are read off the rows. A column with more is a number or a name."""
 MISSING = "missing"
-"""What missing values are called where they are a category of their own."""
+"""The name of missing values where they are a category of their own."""
 _TEST_FRACTION = 0.2
 _TOLD = {
     "drop": " Rows with missing values are left out.",

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from accord.core.errors import DataError
 from accord.data.sources.places import read_bytes
 
-_AT_ONCE = 50_000  # rows held as Python objects
+_AT_ONCE = 50_000  # rows that are Python objects at one time
 _INDEX = re.compile(r"Unnamed: \d+(\.\d+)?|__index_level_\d+__")
-"""What pandas calls a frame's index that has no name: read from text, and in Parquet."""
+"""The names that pandas gives a frame's index without a name, when read from text and in Parquet."""
 _WHOLE = re.compile(r"[+-]?\d+")
 MOST_EXACT = 2**53
-"""The whole number up to which a float64 holds every one."""
+"""Up to this whole number, float64 represents every whole number exactly."""
 
 Numbers = NDArray[np.float64]
 
@@ -126,7 +126,7 @@ class TextTable:
         missing, surplus, done = frozenset(missing), None, 0
         for rows in self._pieces(_AT_ONCE, self._headed):
             if surplus is None:
-                # A comma at each line's end makes a field that no column has: the first row says whether there is one.
+                # A comma at each line's end makes a field that no column has. The first row shows whether there is one.
                 surplus = len(rows[0]) - len(self.names) if not any(map(str.strip, rows[0][len(self.names) :])) else 0
             self._check_widths(rows, max(0, surplus), done)
             # Not strict in the outer zip: the surplus field of a comma at the line's end belongs to no name.
@@ -315,7 +315,7 @@ def _number(field: str, missing: Collection[str]) -> float:
     try:
         return float(field)
     except ValueError:
-        return math.inf  # what is no number is told with what is not finite
+        return math.inf  # reported by the caller, together with numbers that are not finite
 
 
 def _codes(fields: Sequence[str], known: dict[str, int]) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from accord.data.sources.phrases import speakers
 from accord.data.sources.places import read_bytes
 
 ALPHABET = "\n " + "".join(sorted(string.ascii_letters + string.digits + string.punctuation))
-"""Where the study names none: newline, space and the 94 printable characters of ASCII."""
+"""The default alphabet, with newline, space and the 94 printable characters of ASCII."""
 SPEAKERS, SENTENCES = 10, 400
 
 
