@@ -18,7 +18,7 @@ ALL = ("sample", "batch", "client", "local")
 STEPS = ("sample", "batch")
 """Units that noise local steps, so that all that is sent afterwards is post-processing."""
 UPDATES = ("sample", "batch", "local")
-"""Units whose noise is in an update before the server sees it, so that what the server makes of it is post-processing."""
+"""Units whose noise is in an update before the server sees it. What the server makes of it is post-processing."""
 
 
 class ProgramSection(Section):
