@@ -1,4 +1,5 @@
-"""Where client work runs. Engines differ in speed, never in result.
+"""Engines, which run the work of clients. They differ in speed, never in result.
 
-May import `program`, `data`, `config` and the leaves. `vectorised` stands on `compiled`, `compiled` on `stacked`.
+This package may import `program`, `data`, `config` and packages that import `core` only. `vectorised` builds on
+`compiled`, and `compiled` on `stacked`.
 """

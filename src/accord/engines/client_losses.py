@@ -1,4 +1,4 @@
-"""A cohort's losses at the round's parameters, before any of it trains: what agnostic and q-fair programs weigh by."""
+"""Computes a cohort's losses before it trains, by which agnostic and q-fair programs weight clients."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ _ROWS = 1024
 def client_losses(work: ClientWork, data: FederatedData, cohort: Sequence[ClientId], shared: Params) -> list[float]:
     """Mean loss over each client's training rows, in the cohort's order.
 
-    Rows of several clients are judged together, so many at a time.
+    Rows of several clients are evaluated together, in batches of 1,024.
 
     Raises:
-        PrivacyError: the work has a privacy plan; these losses are functions of the rows that no noise covers.
+        PrivacyError: the work has a privacy plan. These losses are functions of the rows that no noise covers.
     """
     if work.plan is not None:
         raise PrivacyError(f"privacy.unit {work.plan.unit} does not cover the losses that this program asks for")

@@ -1,6 +1,6 @@
-"""The engine a study names, on the device it names.
+"""Builds the engine that a study names, on the device that it names.
 
-A new engine is one entry of `_ENGINES`: its section's type, and a function that builds it.
+A new engine needs one entry in `_ENGINES`, with the type of its section and a function that builds it.
 """
 
 import math
@@ -29,7 +29,7 @@ def make_engine(
     timed: Timed = untimed,
     samples: float = math.inf,
 ) -> Engine:
-    """The engine the study names, for a run of about so many training samples."""
+    """Builds the engine that the study names, for a run of about `samples` training samples."""
     return _ENGINES[type(section)](section, federated, streams, device, timed, samples)
 
 
@@ -63,10 +63,10 @@ _ENGINES: dict[type, Callable[[Any, FederatedData, Streams, torch.device, Timed,
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes CUDA where present, else the CPU.
+    """The device that a study names. `auto` takes CUDA where it is present, else the CPU.
 
     Raises:
-        StudyError: cuda was asked for and there is none.
+        StudyError: the study asks for cuda and the machine has none.
     """
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
@@ -76,9 +76,9 @@ def pick_device(name: str) -> torch.device:
 
 @contextmanager
 def reproducible_arithmetic() -> Iterator[None]:
-    """One intra-operation thread while a run computes, then what was set before.
+    """Limits PyTorch to one intra-operation thread while a run computes, and then restores the earlier setting.
 
-    With more, how a sum is split depends on the machine's cores, and so do its last bits.
+    With more threads, the way a sum is split depends on the machine's cores, and so do its last bits.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

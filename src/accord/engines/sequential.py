@@ -1,7 +1,7 @@
-"""The reference engine: one client after the other, one step after the other, in this process.
+"""The reference engine, which runs one client after the other and one step after the other in this process.
 
-Every other engine is tested against it. Plain loops, no padding, no stacking; a failure says which client,
-which round and which stage.
+Every other engine is tested against it. It has plain loops, no padding and no stacking. An error names the client, the
+round and the stage.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ class Sequential:
         """Each client's result, in the cohort's order.
 
         Raises:
-            ClientError: a client's work failed; carries client, round and stage.
+            ClientError: a client's work failed. The error has the client, the round and the stage.
         """
         work = work.at(round_number)
         for client in cohort:
@@ -68,7 +68,7 @@ class Sequential:
         round_number: int,
         weights: Sequence[float],
     ) -> CohortSum:
-        """`sum(weight * update)` over the cohort, one partial sum a shard."""
+        """`sum(weight * update)` over the cohort, with a partial sum for each shard."""
         total = p.zeros_like({name: shared[name] for name in work.sent})
         samples: dict[ClientId, int] = {}
         steps: dict[ClientId, int] = {}
@@ -95,12 +95,15 @@ class Sequential:
         try:
             held = self._data.train.rows(client)
             rows = local.schedule(work, len(held), self._streams("rows", round_number, client))
+            # One stream for all of the client's noise in the round. Draws follow each other step by step.
             noise_stream = self._streams(NOISE, round_number, client)
             state = local.start(work, shared, self.carried.get(client, local.NOTHING))
             stage = "step"
             for drawn in rows:
                 with self._timed("data"):
                     batch = self._batch(work, held[drawn[drawn >= 0]])
+                # Noise is drawn for every step, also for one with an empty batch. Otherwise the release would show
+                # whether the batch was empty.
                 with self._timed("noise"):
                     noise = local.step_noise(work, shared, noise_stream)
                 with self._timed("local training"):
@@ -119,7 +122,7 @@ class Sequential:
 
     def _batch(self, work: ClientWork, rows: Rows) -> Batch:
         table = self._data.data.train
-        if len(rows) == 0:  # an empty Poisson batch: one row of zeros as padding keeps the shapes
+        if len(rows) == 0:  # an empty Poisson batch becomes one row of zeros with weight 0, to keep the shapes
             x, y, weight = (
                 torch.zeros_like(table.x[:1]),
                 torch.zeros_like(table.y[:1]),

@@ -1,11 +1,11 @@
-"""Layers in stacked form: forward and backward of many clients' copies at once, by hand.
+"""Layers in stacked form, with forward and backward passes written by hand for many clients at once.
 
-Every tensor has clients first, then samples. Images are kept channels last, so that a convolution is a dense layer
-on patches (im2col, Chellapilla et al. 2006), unless the patches would leave the cache: then each client's
-convolution is PyTorch's own. A stride that divides the kernel is first folded into the channels (space to depth):
-the same sums with fewer, longer runs of memory to copy.
+Every tensor has clients first, then samples. Images are stored channels last, so that a convolution is a dense layer
+on patches (im2col, Chellapilla et al. 2006). Where the patches would not fit the cache, each client's convolution is
+PyTorch's own. A stride that divides the kernel is first folded into the channels (space to depth). This gives the same
+sums with fewer, longer runs of memory to copy.
 
-What this file computes, `program.local.step` under `vmap` computes too; the tests hold them together.
+`program.local.step` under `vmap` computes the same. The tests compare the two.
 """
 
 from collections.abc import Callable
@@ -18,25 +18,25 @@ from torch.nn import functional as F
 
 from accord.engines.stacked.layer_gradients import BySample, LayerGradient, Lookup, Product, Stack, Summed
 
-# Patches of one client's batch beyond this many bytes leave a core's cache, and PyTorch's convolution wins:
-# measured from 0.25 MB (patches 1.4 times as fast) to 6 MB (half as fast), crossing near 1 MB.
+# Patches of one client's batch beyond this many bytes do not fit a core's cache, and PyTorch's convolution is faster.
+# Measured from 0.25 MB (patches 1.4 times as fast) to 6 MB (half as fast), with equal times near 1 MB.
 _PATCH_BYTES = 2**20
-# Weights of so many numbers leave it too; a few rows times their transpose then take twice the time of the
-# product turned round.
+# Weights of this many numbers do not fit it either. A few rows times the transposed weight then take twice the time of
+# the transposed product.
 _LARGE_WEIGHT = 2**19
 
 
 class Layer(Protocol):
-    """One layer: `x` and `y` are `[clients, samples, ...]`."""
+    """A layer, whose input `x` and output `y` are `[clients, samples, ...]`."""
 
     trains: ClassVar[bool]
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
-        """y, and what `backward` needs."""
+        """Computes y, and returns it with what `backward` needs."""
         ...
 
     def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
-        """The gradient by x (None unless `further`), and the layer's part where it trains."""
+        """The gradient by x (None unless `further`), and the layer's part of the gradient where it trains."""
         ...
 
 
@@ -53,13 +53,13 @@ class Dense:
     bias: str | None
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
-        """y = x W + b."""
+        """Computes y = x W + b."""
         rows = x if x.dim() == 3 else x.flatten(1, 2)
         y = _affine(stack, self.weight, self.bias, rows)
         return (y if x.dim() == 3 else y.view(*x.shape[:3], -1)), rows
 
     def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
-        """Gradient by x: g W^T."""
+        """Computes the gradient by x, g W^T."""
         rows = g if g.dim() == 3 else g.flatten(1, 2)
         part = Product(self.weight, self.bias, kept, rows, 1 if g.dim() == 3 else g.shape[2])
         if not further:
@@ -77,12 +77,12 @@ class Convolution:
     """`nn.Conv2d` with zero padding, undilated and ungrouped, on images `[clients, samples, high, wide, channels]`.
 
     Attributes:
-        weight: name; stacked `[clients, kernel numbers, out]`, laid out by `enter`.
-        bias: name, or None.
-        shape: of the weight: out, in, kernel height and width.
+        weight: name of the weight, which `enter` stacks as `[clients, kernel numbers, out]`.
+        bias: name of the bias, or None.
+        shape: shape of the weight, as out, in, kernel height and width.
         stride: rows and columns.
         padding: rows and columns.
-        by_sample: whether per-sample gradients will be asked for; patches are then always formed.
+        by_sample: whether per-sample gradients will be needed. Patches are then always formed.
     """
 
     trains: ClassVar[bool] = True
@@ -101,9 +101,10 @@ class Convolution:
         return self.stride if whole else (1, 1)
 
     def enter(self, value: Tensor) -> Tensor:
-        """Weights `[clients, out, in, kh, kw]` in the kernels' layout."""
+        """Converts weights `[clients, out, in, kh, kw]` to the layout of the stack."""
         out, into, high, wide = self.shape
         down, across = self._fold
+        # Axes: kernel rows and columns first, then the folded stride, then channels and outputs, as patches are cut.
         cut = value.reshape(-1, out, into, high // down, down, wide // across, across)
         return cut.permute(0, 3, 5, 4, 6, 2, 1).reshape(len(value), -1, out)
 
@@ -115,26 +116,27 @@ class Convolution:
         return cut.permute(0, 6, 5, 1, 3, 2, 4).reshape(-1, out, into, high, wide)
 
     def as_drawn(self, value: Tensor) -> Tensor:
-        """A view of stacked weights with the axes in, kernel rows, kernel columns, out; strides still apart."""
+        """A view of stacked weights with axes in, kernel rows, kernel columns, out. Folded strides have own axes."""
         out, into, high, wide = self.shape
         down, across = self._fold
         cut = value.view(-1, high // down, wide // across, down, across, into, out)
         return cut.permute(0, 5, 1, 3, 2, 4, 6)
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
-        """A dense layer on patches, or each client's own convolution."""
+        """Computes a dense layer on patches, or PyTorch's convolution for each client."""
         high, wide = self._places(x)
         if not self.by_sample and x.shape[1] * high * wide * stack[self.weight].shape[1] * x.itemsize > _PATCH_BYTES:
             return self._alone(stack, x), (x, None)
         folded = self._folded(x, high, wide)
         (kernel_h, kernel_w), (step_h, step_w) = self._kernel(), self._step()
+        # `unfold` gives views. The `reshape` below is the only copy.
         windows = folded.unfold(2, kernel_h, step_h).unfold(3, kernel_w, step_w)
         patches = windows.permute(0, 1, 2, 3, 5, 6, 4).reshape(x.shape[0], x.shape[1] * high * wide, -1)
         y = _affine(stack, self.weight, self.bias, patches)
         return y.view(*x.shape[:2], high, wide, -1), (x, patches)
 
     def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
-        """Gradient by x: each patch's gradient put back where the patch was cut."""
+        """Computes the gradient by x, adding each patch's gradient where the patch was cut."""
         x, patches = kept
         if patches is None:
             return self._alone_backward(stack, g, x, further)
@@ -149,11 +151,13 @@ class Convolution:
         pieces = pieces.view(clients, samples, high, wide, kernel_h, kernel_w, channels)
         folded_h, folded_w = step_h * (high - 1) + kernel_h, step_w * (wide - 1) + kernel_w
         back = g.new_zeros(clients, samples, folded_h, folded_w, channels)
+        # One addition for each kernel position. Within one position patches do not overlap, so a slice suffices.
         for i in range(kernel_h):
             for j in range(kernel_w):
                 back[:, :, i : i + step_h * high : step_h, j : j + step_w * wide : step_w] += pieces[:, :, :, :, i, j]
         back = back.view(clients, samples, folded_h, folded_w, down, across, -1).permute(0, 1, 2, 4, 3, 5, 6)
         back = back.reshape(clients, samples, folded_h * down, folded_w * across, -1)
+        # Negative padding crops. Rows and columns that no kernel reached are put back with gradient 0.
         pad_h, pad_w = self.padding
         after_h, after_w = x.shape[2] + pad_h - back.shape[2], x.shape[3] + pad_w - back.shape[3]
         return F.pad(back, (0, 0, -pad_w, after_w, -pad_h, after_h)), part
@@ -172,7 +176,7 @@ class Convolution:
         return high, wide
 
     def _folded(self, x: Tensor, high: int, wide: int) -> Tensor:
-        """The image padded, cut to what the kernel reaches, stride folded into the channels."""
+        """Pads the image, cuts it to what the kernel reaches, and folds the stride into the channels."""
         (pad_h, pad_w), (down, across) = self.padding, self._fold
         need_h, need_w = (
             step * (places - 1) + kernel
@@ -217,20 +221,20 @@ class Convolution:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """`nn.MaxPool2d` without padding or dilation; ties go to the first, as in PyTorch."""
+    """`nn.MaxPool2d` without padding or dilation. Ties go to the first, as in PyTorch."""
 
     trains: ClassVar[bool] = False
     kernel: tuple[int, int]
     stride: tuple[int, int]
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
-        """PyTorch's own kernel, on all clients' images as one batch."""
+        """Applies PyTorch's own kernel to all clients' images as one batch."""
         images = x.flatten(0, 1).permute(0, 3, 1, 2)
         y, where = F.max_pool2d_with_indices(images, self.kernel, self.stride)
         return y.permute(0, 2, 3, 1).view(*x.shape[:2], *y.shape[2:], -1), (images, where)
 
     def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
-        """The gradient goes to the pixel that was largest."""
+        """Passes the gradient to the pixel that was largest."""
         images, where = kept
         rows = g.flatten(0, 1).permute(0, 3, 1, 2)
         back = torch.ops.aten.max_pool2d_with_indices_backward(
@@ -241,35 +245,35 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class Activation:
-    """ReLU or Tanh: the derivative is read off the output."""
+    """ReLU or Tanh, with the derivative computed from the output."""
 
     trains: ClassVar[bool] = False
     apply: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor]
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
-        """In place: the layer before keeps its input, not its output."""
+        """Applies the function in place, which is safe since the layer before keeps its input, not its output."""
         y = self.apply(x)
         return y, y
 
     def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
-        """g times the slope."""
+        """Multiplies g by the slope."""
         return self.slope(g, kept), None
 
 
 @dataclass(frozen=True)
 class Flatten:
-    """`nn.Flatten` from the first axis on; images go back to channels first, as the next weights expect."""
+    """`nn.Flatten` from the first axis on. Images become channels first, as the next layer's weights expect."""
 
     trains: ClassVar[bool] = False
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
-        """`[clients, samples, numbers]`."""
+        """Flattens to `[clients, samples, numbers]`."""
         turned = x.permute(0, 1, 4, 2, 3) if x.dim() == 5 else x
         return turned.flatten(2), x.shape
 
     def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
-        """Back to the image's shape, channels last."""
+        """Restores the image's shape, channels last."""
         if len(kept) != 5:
             return g.view(kept), None
         clients, samples, high, wide, channels = kept
@@ -285,17 +289,18 @@ class Embedding:
     size: int
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
-        """The rows looked up, `[clients, samples, places, width]`.
+        """Looks up rows, `[clients, samples, places, width]`.
 
         Raises:
-            IndexError: a token outside the table; the next client's rows lie there.
+            IndexError: a token is outside the table.
         """
+        # Checked by hand, since indexing alone would take a negative token for a row from the table's end.
         if x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.size):
             raise IndexError(f"a token is outside the embedding's {self.size} rows")
         return stack[self.weight][torch.arange(len(x), device=x.device).view(-1, 1, 1), x], x
 
     def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
-        """Tokens have no gradient."""
+        """Returns the table's part. Tokens have no gradient."""
         return None, Lookup(self.weight, self.size, kept, g)
 
 
@@ -306,7 +311,7 @@ class Normalisation:
     Attributes:
         weight: name of the scale.
         bias: name of the shift.
-        groups: into which the channels are cut; 1 for a layer norm.
+        groups: number of groups into which channels are divided, 1 for a layer norm.
         eps: added to the variance.
         whole: whether statistics run over a sample's places too (group norm on images).
     """
@@ -319,7 +324,7 @@ class Normalisation:
     whole: bool
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
-        """y = (x - mean) / sqrt(variance + eps) * scale + shift (Ba et al. 2016; Wu & He 2018)."""
+        """Computes y = (x - mean) / sqrt(variance + eps) * scale + shift (Ba et al. 2016, Wu & He 2018)."""
         parts = x.reshape(*x.shape[:2], -1, self.groups, x.shape[-1] // self.groups)
         variance, mean = torch.var_mean(parts, self._over(), correction=0, keepdim=True)
         root = (variance + self.eps).rsqrt()
@@ -328,7 +333,7 @@ class Normalisation:
         return (normal * scale + shift).view(x.shape), (normal, root)
 
     def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
-        """g' = root (h - mean(h) - normal mean(h normal)) with h = g scale."""
+        """Computes g' = root (h - mean(h) - normal mean(h normal)) with h = g scale."""
         normal, root = kept
         parts = g.reshape(normal.shape)
         clients, samples = g.shape[:2]
@@ -353,15 +358,15 @@ class Normalisation:
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:
-    """As `torch.stack`, but one tensor alone is not copied."""
+    """Stacks as `torch.stack` does, but without a copy where there is one tensor only."""
     return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
 
 
 def relu_slope(g: Tensor, y: Tensor) -> Tensor:
-    """Gradient through ReLU, from its output."""
+    """Gradient through ReLU, computed from its output."""
     return torch.ops.aten.threshold_backward(g, y, 0)  # type: ignore[no-any-return]
 
 
 def tanh_slope(g: Tensor, y: Tensor) -> Tensor:
-    """Gradient through Tanh, from its output."""
+    """Gradient through Tanh, computed from its output."""
     return torch.ops.aten.tanh_backward(g, y)  # type: ignore[no-any-return]

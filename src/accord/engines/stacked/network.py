@@ -1,7 +1,7 @@
-"""A network in stacked form: which networks have one, and how their parameters are laid out.
+"""The stacked form of a network, which networks have one, and the layout of their parameters.
 
-Each parameter is one tensor over all clients, whole in memory: with one matrix for all parameters (a row a client),
-batched products into a part of it fell back to one product a client, at three quarters of the speed.
+Each parameter is one contiguous tensor over all clients. With a single matrix for all parameters (a row a client),
+batched products into a part of it became one product a client, at three quarters of the speed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,20 +45,21 @@ class StackedNetwork:
         return sum(torch.Size(shape).numel() for shape in self.shapes.values())
 
     def enter(self, params: Mapping[str, Tensor]) -> Stack:
-        """Parameters `[clients, *shape]` by name, as the layers want them; copies."""
+        """Copies parameters `[clients, *shape]` by name into the layout of the layers."""
         return {name: self._packed(name, self._enter(name, params[name]).contiguous().clone()) for name in self.shapes}
 
     def leave(self, stack: Mapping[str, Tensor]) -> Params:
-        """The inverse of `enter`: `[clients, *shape]` by name."""
+        """The inverse of `enter`, which gives `[clients, *shape]` by name."""
         return {name: self._leave(name, stack[name]) for name in self.shapes}
 
     def as_drawn(self, stack: Stack) -> Stack:
-        """Views of a stack with the axes of each parameter as `noise.gaussian` lays draws: its own first axis last."""
+        """Views of a stack in the order of noise draws, each parameter's first axis last (see `noise.gaussian`)."""
         return {name: self._as_drawn(name, value) for name, value in stack.items()}
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, list[Any]]:
         """Logits `[clients, samples, classes]` for `x` `[clients, samples, ...]`, and what `backward` needs."""
         kept: list[Any] = []
+        # Images arrive channels first, and layers work channels last.
         if x.dim() == 5:
             x = x.permute(0, 1, 3, 4, 2)
         for layer in self.layers:
@@ -67,10 +68,11 @@ class StackedNetwork:
         return x, kept
 
     def backward(self, stack: Stack, g: Tensor, kept: Sequence[Any], each: Callable[[LayerGradient], None]) -> None:
-        """Walks back from the logits' gradient `g`, handing each layer's part to `each`, the last layer's first.
+        """Propagates the logits' gradient `g` back and calls `each` with each layer's part, the last layer first.
 
-        `each` may change that layer's parameters in place: the gradient by its input has been taken by then.
+        `each` may change that layer's parameters in place, since the gradient by its input has been computed by then.
         """
+        # Layers before the first one that trains need no gradient.
         first = next(i for i, layer in enumerate(self.layers) if layer.trains)
         gradient: Tensor | None = g
         for i in range(len(self.layers) - 1, first - 1, -1):
@@ -84,7 +86,7 @@ class StackedNetwork:
         return next((layer for layer in self.layers if isinstance(layer, Convolution) and layer.weight == name), None)
 
     def _enter(self, name: str, value: Tensor) -> Tensor:
-        """`[clients, *shape]` in the axes of the stack."""
+        """Converts `[clients, *shape]` to the axes of the stack."""
         convolution = self._convolution(name)
         if convolution is not None:
             return convolution.enter(value)
@@ -93,7 +95,10 @@ class StackedNetwork:
         return value.transpose(1, 2) if self._is_dense(name) else value
 
     def _packed(self, name: str, value: Tensor) -> Tensor:
-        """The same axes with the long one innermost: products on a few outputs run several times as fast."""
+        """Stores the longer axis innermost, in the same order of axes.
+
+        Products with few outputs then run several times as fast.
+        """
         few = self._is_dense(name) and value.shape[2] < min(64, value.shape[1])
         return value.transpose(1, 2).contiguous().transpose(1, 2) if few else value
 
@@ -101,6 +106,7 @@ class StackedNetwork:
         convolution = self._convolution(name)
         if convolution is not None:
             return convolution.as_drawn(value)
+        # Dense weights are stacked as [in, out], which is the order of the draws. Tables keep their own order.
         table = len(self.shapes[name]) > 1 and not self._is_dense(name)
         return value.transpose(1, 2) if table else value
 
@@ -120,11 +126,12 @@ def stack_network(model: nn.Module, input_axes: int, *, by_sample: bool = False)
     """The stacked form of `model`, or None where a layer has none (it then runs under `vmap`).
 
     A form exists for `nn.Sequential` of Linear, Conv2d, MaxPool2d, Embedding, LayerNorm, GroupNorm, ReLU, Tanh and
-    Flatten, all trained, each fed what it expects (images to convolutions, tokens to an embedding).
+    Flatten. All parameters must be trained, and each layer must get what it expects (images for convolutions, tokens
+    for an embedding).
 
     Args:
-        model: the skeleton.
-        input_axes: axes of one sample: 1 for a vector or tokens, 3 for an image.
+        model: the model, whose own parameter values are not used.
+        input_axes: number of axes of one sample, 1 for a vector or tokens and 3 for an image.
         by_sample: whether gradients will be clipped by sample.
     """
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
@@ -138,7 +145,7 @@ def stack_network(model: nn.Module, input_axes: int, *, by_sample: bool = False)
     axes, bent = input_axes, False
     for i, (name, module) in enumerate(model._modules.items()):  # named_children() leaves out what comes twice
         layer = None if module is None else _layer(name, module, axes, by_sample)
-        # An activation works in place, on what one before it would have kept.
+        # An activation works in place, so a second one would overwrite the output that the first one keeps.
         if layer is None or (bent and isinstance(layer, Activation)) or (isinstance(layer, Embedding) and i):
             return None
         bent = isinstance(layer, Activation) or (bent and isinstance(layer, Flatten))
@@ -146,7 +153,8 @@ def stack_network(model: nn.Module, input_axes: int, *, by_sample: bool = False)
         layers.append(layer)
     if axes != 1 or not any(layer.trains for layer in layers):
         return None
-    if {name for layer in layers for name in _parameters(layer)} != set(names):  # one that no kernel knows
+    # A parameter that no layer knows, such as one registered by hand, would never be updated.
+    if {name for layer in layers for name in _parameters(layer)} != set(names):
         return None
     return StackedNetwork(tuple(layers), {name: tuple(value.shape) for name, value in model.named_parameters()})
 
@@ -160,7 +168,7 @@ def _parameters(layer: Layer) -> list[str]:
 
 
 def _altered(module: nn.Module) -> bool:
-    """Whether a module does more than its type says."""
+    """Whether a module has hooks or a replaced `forward`, so that its type does not describe it."""
     hooks = (
         module._forward_hooks,
         module._forward_pre_hooks,
@@ -171,9 +179,9 @@ def _altered(module: nn.Module) -> bool:
 
 
 def _layer(name: str, module: nn.Module, axes: int, by_sample: bool) -> Layer | None:
-    """The layer in stacked form where it has one and a sample of so many axes suits it."""
+    """The layer in stacked form. None where it has none, or where samples of `axes` axes do not suit it."""
     bias = f"{name}.bias" if getattr(module, "bias", None) is not None else None
-    # type, not isinstance: a subclass may compute something else.
+    # `type`, not `isinstance`, since a subclass may compute something else.
     if type(module) is nn.Linear:
         return Dense(f"{name}.weight", bias) if axes in (1, 2) else None
     if type(module) is nn.ReLU:

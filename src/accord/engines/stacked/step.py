@@ -1,8 +1,8 @@
-"""One local step of many clients at once: by stacked kernels where the network has them, else `vmap(step)`.
+"""One local step of many clients at once, by stacked kernels where the network has them and else by `vmap(step)`.
 
-The kernels fuse what plain SGD does with a gradient into the product that makes it (`baddbmm_` with the negative
-learning rate), so that no gradient tensor is formed. Per-sample clipping scales the loss's gradients by row instead
-of forming per-sample gradients, where a layer's norms allow it.
+The kernels fuse the update of plain SGD into the product that computes the gradient (`baddbmm_` with the negative
+learning rate), so that no gradient tensor is formed. Where a layer's norms allow it, per-sample clipping scales the
+loss's gradients by row and does not form per-sample gradients.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +27,7 @@ from accord.program.local import Batch, ClientState, ClientWork
 def mapped_step(
     work: ClientWork, state: ClientState, batch: Batch, divisors: Tensor, noise: Params | None
 ) -> ClientState:
-    """`local.step` mapped over clients; every leaf of `state`, `batch` and `noise` has clients first."""
+    """Maps `local.step` over clients. Every leaf of `state`, `batch` and `noise` has clients first."""
 
     def one(state: ClientState, batch: Batch, divisor: Tensor, noise: Params | None) -> ClientState:
         return local.step(work, state, batch, divisor, noise)
@@ -41,7 +41,7 @@ class StackedBatch(NamedTuple):
     Attributes:
         x: features, `[clients, width, ...]`.
         y: targets, `[clients, width, 1]`.
-        weight: 1 for a row and 0 for padding, `[clients, width]`; None where nothing is padding.
+        weight: 1 for a row and 0 for padding, `[clients, width]`. None where there is no padding.
     """
 
     x: Tensor
@@ -50,21 +50,24 @@ class StackedBatch(NamedTuple):
 
 
 Draw = Callable[[Sequence[Tensor], float], None]
-"""Adds each client's noise of this step to its sums, `[clients, ...]` in the order of the model, and rounds them, as
-`noise.add_rounded` does. The number is the standard deviation; the clients are the chunk's first."""
+"""Adds each client's noise of this step to its sums and rounds them, as `noise.add_rounded` does.
+
+The sums are `[clients, ...]`, in the model's order of parameters. The number is the standard deviation. The clients are
+the first ones of the chunk.
+"""
 
 
 @dataclass(frozen=True)
 class KernelStep:
-    """A step by stacked kernels, of a network that has them.
+    """A local step by stacked kernels.
 
     Attributes:
-        work: what to do; its optimiser is any.
+        work: what to do, with any optimiser.
         network: the stacked form of the work's network.
-        micro: samples whose gradients are held at once, under unit `sample`; bounds memory and changes nothing else
-            but rounding.
-        pieces: into how many each batch is cut at least, under unit `sample`.
-        each: `map` over what a step can do side by side.
+        micro: samples whose gradients are in memory at once, under unit `sample`. It bounds memory, and otherwise
+            changes rounding only.
+        pieces: least number of pieces into which each batch is cut, under unit `sample`.
+        each: a `map` over pieces, which may run them in parallel.
         timed: a stopwatch.
     """
 
@@ -82,16 +85,16 @@ class KernelStep:
         return self.work.optimizer.plain_rate is not None and (plan is None or plan.mechanism.clips_samples)
 
     def fused(self, stack: Stack, batch: StackedBatch, divisors: list[float] | None, draw: Draw | None) -> None:
-        """A step of plain SGD, in place.
+        """Takes a step of plain SGD, in place.
 
         Args:
             stack: parameters, changed.
             batch: rows.
-            divisors: unit `sample`: what each client's noised sum is divided by; else None.
-            draw: adds the step's noise and rounds, where the plan noises steps; called once.
+            divisors: what each client's noised sum is divided by, under unit `sample`. Otherwise None.
+            draw: adds the step's noise and rounds, where the plan noises steps. Called once.
 
         Raises:
-            PrivacyError: noise is due and there is no `draw`, or the step cannot be fused.
+            PrivacyError: noise is due but `draw` is None, or the step cannot be fused.
         """
         rate, plan = self.work.optimizer.plain_rate, self.work.local_plan
         if rate is None or not self.fusible:
@@ -99,19 +102,23 @@ class KernelStep:
         if plan is None:
             logits, kept = self.network.forward(stack, batch.x)
             g, count = _loss_gradient(logits, batch)
+            # Each layer is updated during the backward pass, as soon as its input's gradient has been computed.
             self.network.backward(stack, g, kept, lambda part: part.sgd_step_(stack, rate / count))
             return
         if draw is None or divisors is None:
             raise PrivacyError("privacy.unit sample adds noise in every step, but a step came without")
-        # The sum is noised and rounded before anything else is done with it: added to the weights first, it would be
-        # rounded by itself, which its sensitivity does not cover.
+        # The sum must be noised and rounded before any other use. Added to the weights first, it would be rounded in a
+        # way that its sensitivity does not cover.
         noised = self._noised_sum(stack, batch, plan, draw)
         rates = _by_client(noised, [-rate / divisor for divisor in divisors])
         for name, value in stack.items():
             value.addcmul_(noised[name], rates)
 
     def gradients(self, stack: Stack, batch: StackedBatch, divisors: list[float] | None, draw: Draw | None) -> Stack:
-        """What `local.step` hands its optimiser, in the stack's layout; arguments and errors as in `fused`."""
+        """The gradients that `local.step` gives its optimiser, in the stack's layout.
+
+        Arguments and errors are those of `fused`.
+        """
         plan = self.work.local_plan
         if plan is not None and draw is None:
             raise PrivacyError("the plan adds noise in every step, but a step came without")
@@ -124,6 +131,7 @@ class KernelStep:
         out = {name: torch.zeros_like(value) for name, value in stack.items()}
         logits, kept = self.network.forward(stack, batch.x)
         g, count = _loss_gradient(logits, batch)
+        # A step of rate -1 from zero leaves the gradient itself.
         self.network.backward(stack, g / count, kept, lambda part: part.sgd_step_(out, -1.0))
         if plan is not None and draw is not None:
             with self.timed("clipping"):
@@ -132,7 +140,7 @@ class KernelStep:
         return out
 
     def _noised_sum(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan, draw: Draw) -> Stack:
-        """What is released of each client's sum of clipped gradients."""
+        """Each client's sum of clipped gradients with noise, rounded, as it is released."""
         total = {name: torch.zeros_like(value) for name, value in stack.items()}
         for part in self._clipped(stack, batch, plan):
             part.sgd_step_(total, -1.0)
@@ -140,17 +148,18 @@ class KernelStep:
         return total
 
     def _noise(self, total: Stack, plan: PrivacyPlan, draw: Draw) -> None:
-        """Each client's sum, noised and rounded in place."""
+        """Adds noise to each client's sum and rounds it, in place."""
         with self.timed("noise"):
             views = self.network.as_drawn(total)
             draw([views[name] for name in self.network.shapes], plan.noise_std_for(self.network.numbers))
 
     def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan) -> list[LayerGradient]:
-        """The gradient's parts, each row clipped."""
+        """The parts of the gradient with each row clipped."""
         width = batch.x.shape[1]
         pieces = min(width, max(self.pieces, -(-width * len(batch.y) // self.micro)))
         if pieces == 1:
             return self._clipped_piece(stack, batch, plan)
+        # Pieces are added in their order, whatever order threads finish in, so bits do not depend on threads.
         total: Stack = {}
         for sums in self.each(lambda piece: self._piece_sums(stack, piece, plan), _split(batch, pieces)):
             for name, value in sums.items():
@@ -158,7 +167,7 @@ class KernelStep:
         return [Summed(total)]
 
     def _piece_sums(self, stack: Stack, piece: StackedBatch, plan: PrivacyPlan) -> Stack:
-        with torch.inference_mode():  # which belongs to a thread
+        with torch.inference_mode():  # set for each thread separately, so set again in the pool's threads
             sums: Stack = {}
             for part in self._clipped_piece(stack, piece, plan):
                 sums |= part.sums()
@@ -175,7 +184,8 @@ class KernelStep:
             return self._weighted(parts, batch, plan)
 
     def _weighted(self, parts: list[LayerGradient], batch: StackedBatch, plan: PrivacyPlan) -> list[LayerGradient]:
-        """Each row's gradient times its clipping factor."""
+        """The parts with each row's gradient multiplied by its clipping factor."""
+        # Padding has weight 0 twice, in the loss's gradient and in the factor, so it can add nothing.
         groups = [[part] for part in parts] if plan.per_layer else [parts]
         bound = plan.clip_norm / len(groups) ** 0.5
         weighted = []
@@ -184,7 +194,7 @@ class KernelStep:
             for part in group[1:]:
                 squares = squares + part.squares()
             if not bool(squares.isfinite().all()):
-                # 0 * NaN is NaN: rows that are dropped must be made finite before they are weighted.
+                # 0 * NaN is NaN, so dropped rows must be made finite before they are multiplied by factor 0.
                 group = [part.finite() for part in group]
             factor = factor_of(squares, bound)
             if batch.weight is not None:
@@ -194,17 +204,17 @@ class KernelStep:
 
 
 def _by_client(stack: Stack, numbers: list[float]) -> Tensor:
-    """A number for each client, in the stack's dtype, to multiply its tensors with: `[clients, 1, 1]`."""
+    """A factor for each client in the stack's dtype, `[clients, 1, 1]`, to multiply its tensors by."""
     return next(iter(stack.values())).new_tensor(numbers).view(-1, 1, 1)
 
 
 def square_norms(stack: Stack) -> Tensor:
-    """Squared norm of each client's tensors together, `[clients]`."""
+    """Squared norm over all tensors of each client together, `[clients]`."""
     return torch.stack([square_sum(value.flatten(1)) for value in stack.values()]).sum(0)
 
 
 def _clipped_whole(stack: Stack, plan: PrivacyPlan) -> Stack:
-    """Each client's tensors clipped together, or layer by layer."""
+    """Clips each client's tensors together, or layer by layer."""
     groups = layers(stack) if plan.per_layer else [list(stack)]
     clipped = {}
     for names in groups:
@@ -216,25 +226,32 @@ def _clipped_whole(stack: Stack, plan: PrivacyPlan) -> Stack:
 
 
 def _reused(part: LayerGradient) -> LayerGradient:
-    """The part in the form that is cheapest where norms and a weighted sum are both wanted."""
+    """The part in the form that is cheapest where both norms and a weighted sum are needed."""
     return part.reused() if isinstance(part, Product | Lookup) else part
 
 
 def _loss_gradient(logits: Tensor, batch: StackedBatch) -> tuple[Tensor, float]:
-    """Gradient of the loss by the logits (see `_row_gradient`; 0 on padding), and what is left to divide
-    it by for the mean: the rows where every client has as many, else 1."""
+    """Gradient of the loss by the logits (0 on padding), and what it must still be divided by for the mean.
+
+    The divisor is the number of rows where every client has the same number. Otherwise the gradient is already divided,
+    and it is 1.
+    """
     g = _row_gradient(logits, batch.y)
     if batch.weight is None:
         return g, float(batch.y.shape[1])
-    # Times, not where: padding is rows of zeros, so that its gradient is finite where the client's parameters are.
+    # A product suffices instead of `torch.where`. Padding is rows of zeros, so its gradient is finite wherever the
+    # client's parameters are.
     return g.mul_((batch.weight / batch.weight.sum(1, keepdim=True).clamp(min=1.0)).unsqueeze(2)), 1.0
 
 
 def _row_gradient(logits: Tensor, y: Tensor) -> Tensor:
-    """Gradient of each row's loss (`Task.per_sample`) by its logits: softmax less one-hot; of a number 2 (f(x) - y)."""
+    """Gradient of each row's loss (`Task.per_sample`) by its outputs.
+
+    It is softmax minus one-hot for classes, and 2 (f(x) - y) for a number.
+    """
     if y.is_floating_point():
         return (logits - y).mul_(2)
-    # Written out: for rows as short as these, PyTorch's softmax takes twice as long.
+    # Written out, since PyTorch's softmax takes twice as long for rows this short. The maximum prevents overflow.
     g = (logits - logits.amax(2, keepdim=True)).exp_()
     g.div_(g.sum(2, keepdim=True))
     return g.scatter_(2, y, -1.0, reduce="add")

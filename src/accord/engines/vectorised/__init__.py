@@ -1,1 +1,1 @@
-"""The engine for one machine: cuts a cohort into chunks and trains each stacked, mapped or compiled."""
+"""The engine for one machine, which cuts a cohort into chunks and trains each stacked, mapped or compiled."""

@@ -1,7 +1,7 @@
-"""A chunk's round, from the rows its clients draw to what they send: by stacked kernels, mapped, or one by one.
+"""Runs a chunk's round from the drawn rows to the updates, by kernels, by `vmap` or client by client.
 
-The three ways give the same updates. Kernels are the fastest and know some networks; `vmap` knows most; what cannot be
-mapped (a forward that branches on its data, batch statistics that would see padding) steps client by client.
+All ways give the same updates. Kernels are the fastest and support some networks. `vmap` supports most. Networks that
+cannot be mapped (a forward that branches on its data, batch statistics that would see padding) run client by client.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,9 +36,9 @@ class Kernels:
 
     Attributes:
         step: the stacked step.
-        start: the round's parameters, a stack of one; flat where the training is compiled.
-        cost: of one sample.
-        compiled: the network as the compiled training reads it; None where the stacked step does the work.
+        start: the round's parameters as a stack of one client, flat where training is compiled.
+        cost: cost of one sample.
+        compiled: the network in compiled form. None where the stacked step does the work.
     """
 
     step: KernelStep
@@ -58,11 +58,11 @@ class RoundContext:
     Attributes:
         work: what to do.
         shared: the round's parameters.
-        number: of the round.
+        number: number of the round.
         data: every client's rows.
         streams: the run's named streams.
         device: where the arithmetic happens.
-        carried: what clients keep from round to round; a chunk writes its own clients' alone.
+        carried: state that clients keep from round to round. A chunk writes only that of its own clients.
         timed: a stopwatch.
     """
 
@@ -76,7 +76,7 @@ class RoundContext:
     timed: Timed
 
     def noise_streams(self, chunk: Chunk) -> list[np.random.Generator]:
-        """Each client's own stream of noise."""
+        """The noise stream of each client."""
         return [self.streams(NOISE, self.number, client) for client in chunk.clients]
 
     def feed(self, chunk: Chunk) -> BatchLoader:
@@ -93,11 +93,11 @@ class ChunkResult:
     """A chunk's stacked updates.
 
     Attributes:
-        chunk: whose.
+        chunk: the chunk.
         updates: name to `[clients, ...]`.
         packed: whether updates are in the kernels' layout.
-        factors: what each client's update is still to be multiplied by.
-        unclipped: whether each client's update was within the clip norm as it was.
+        factors: factor by which each client's update must still be multiplied.
+        unclipped: whether each client's update was within the clip norm before clipping.
     """
 
     chunk: Chunk
@@ -108,14 +108,17 @@ class ChunkResult:
 
 
 def sums_packed(work: ClientWork) -> bool:
-    """Whether updates are summed in the kernels' layout: where `local.finish` only subtracts and clips whole."""
+    """Whether updates are summed in the kernels' layout.
+
+    They are where `local.finish` would only subtract the round's parameters and clip the whole update.
+    """
     plan = work.plan
     whole = plan is None or plan.mechanism.noises_steps or (plan.mechanism.noises_sum and not plan.per_layer)
     return whole and not work.rule.carries
 
 
 def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> ChunkResult:
-    """A chunk by stacked kernels."""
+    """Runs a chunk by stacked kernels."""
     step, work, clients = kernels.step, context.work, len(chunk.clients)
     stack = _entered(context, kernels, chunk)
     feed, streams = context.feed(chunk), context.noise_streams(chunk)
@@ -126,16 +129,18 @@ def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Chun
     update = torch.func.vmap(work.optimizer.update)
 
     def draw(sums: Sequence[Tensor], std: float) -> None:
+        # Clients are sorted by steps, so those still training are the first ones, and so are their streams.
         noise.add_rounded(streams[: len(sums[0])], sums, std)
 
     drawing = None if work.local_plan is None else draw
     now, there = stack, clients
     for t, live in enumerate(chunk.live):
+        # A client that has done its steps drops out of the slice. Its parameters stay in `stack` as they are.
         if live < there:
             now, there = {name: value[:live] for name, value in stack.items()}, live
         with context.timed("data"):
             batch = feed.stacked(t)
-        # Worked out before the step, which changes the parameters that it depends on.
+        # Computed before the step, which changes the parameters that it depends on.
         pulled = None if pull is None else pull(now)
         if step.fusible:
             step.fused(now, batch, divisors[:live], drawing)
@@ -155,6 +160,7 @@ def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Chun
         optimizer.steps[:live] = state.steps
     if sums_packed(work):
         return _packed(context, kernels, chunk, stack)
+    # What carries state or clips by layer is finished client by client, by the same code as in other engines.
     left = kernels.leave(stack)
     ends = [
         context.start(client)._replace(trainable={name: value[i] for name, value in left.items()})
@@ -166,8 +172,10 @@ def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Chun
 def compiled_chunk(
     context: RoundContext, kernels: Kernels, network: CompiledNetwork, chunk: Chunk, pool: Executor | None = None
 ) -> ChunkResult:
-    """A chunk by compiled training, client after client; where the cohort's only client has steps worth sharing, by
-    the threads of `pool`."""
+    """Runs a chunk by compiled training, client after client.
+
+    Where the cohort has a single client whose steps are large enough, the threads of `pool` share them.
+    """
     from accord.engines.compiled.client import Trainer  # brings Numba's compiler
 
     flat = kernels.start[FLAT].repeat(len(chunk.clients), 1)
@@ -184,7 +192,7 @@ def compiled_chunk(
 
 
 def mapped_chunk(context: RoundContext, chunk: Chunk) -> ChunkResult:
-    """A chunk by `vmap` of the one local step, or client by client where that cannot be mapped."""
+    """Runs a chunk by `vmap` of the local step, or client by client where the step cannot be mapped."""
     streams = context.noise_streams(chunk)
     if context.work.task.keeps_statistics() or not _mappable(context):
         ends = [_alone(context, chunk.only(i), streams[i]) for i in range(len(chunk.clients))]
@@ -195,7 +203,7 @@ def mapped_chunk(context: RoundContext, chunk: Chunk) -> ChunkResult:
 
 
 def _entered(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Stack:
-    """Where each client starts: at the round's parameters, or at what it carries."""
+    """The parameters at which each client starts, the round's or those it carries."""
     stack = {name: _copies(value, len(chunk.clients)) for name, value in kernels.start.items()}
     if context.work.rule.own:
         own = kernels.step.network.enter(_stack([context.start(client).trainable for client in chunk.clients]))
@@ -205,7 +213,7 @@ def _entered(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Stack:
 
 
 def _pull(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Callable[[Stack], Stack] | None:
-    """What is added to the gradients of a chunk's first clients beside the loss's, in the kernels' layout."""
+    """Computes what the rule adds to the gradients of a chunk's first clients, in the kernels' layout."""
     rule = context.work.rule
     if not rule.corrects:
         return None
@@ -222,12 +230,12 @@ def _pull(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Callable[[St
 
 
 def _packed(context: RoundContext, kernels: Kernels, chunk: Chunk, stack: Stack) -> ChunkResult:
-    """The updates as the kernels lay them; `stack` becomes them."""
+    """The updates in the kernels' layout, computed in place of `stack`."""
     for name, value in stack.items():
         value.sub_(kernels.start[name])
     factors, plan = [1.0] * len(chunk.clients), context.work.plan
     if plan is not None and plan.mechanism.noises_sum:
-        # The clipped update is not formed: the factor goes into the cohort's sum.
+        # The clipped update is not formed. The factor is applied when the update is added to the cohort's sum.
         with context.timed("clipping"):
             factors = factor_of(square_norms(stack), plan.clip_norm).tolist()
     return ChunkResult(chunk, stack, True, factors, [factor == 1 for factor in factors])
@@ -236,14 +244,14 @@ def _packed(context: RoundContext, kernels: Kernels, chunk: Chunk, stack: Stack)
 def _finished(
     context: RoundContext, chunk: Chunk, ends: Sequence[ClientState], streams: Sequence[np.random.Generator]
 ) -> ChunkResult:
-    """`local.finish` client by client; keeps what the clients carry."""
+    """Applies `local.finish` client by client, and stores what the clients carry."""
     work, finished = context.work, []
     with context.timed("clipping"):
         for i, client in enumerate(chunk.clients):
             drawn = local.sent_noise(work, context.shared, streams[i])
             done = local.finish(work, ends[i], context.shared, int(chunk.steps[i]), drawn)
             if work.rule.carries:
-                with torch.inference_mode(False):  # what is made under it can never be trained on
+                with torch.inference_mode(False):  # tensors made in inference mode can never be trained on
                     kept = {name: value.clone() for name, value in done.carried.items()}
                 context.carried[client] = context.carried.get(client, {}) | kept
             finished.append(done)
@@ -266,6 +274,7 @@ def _mapped(context: RoundContext, chunk: Chunk, streams: Sequence[np.random.Gen
             batch = feed.batch(t)
         with context.timed("local training"):
             after = mapped_step(work, now, batch, divisors[:live], stacked)
+        # States are immutable here, so finished clients' final states are appended again.
         if live < clients:
             after = tree_map(lambda new, old, live=live: torch.cat([new, old[live:]]), after, state)
         state = after
@@ -273,7 +282,7 @@ def _mapped(context: RoundContext, chunk: Chunk, streams: Sequence[np.random.Gen
 
 
 def _alone(context: RoundContext, chunk: Chunk, stream: np.random.Generator) -> ClientState:
-    """The only client of a chunk, step by step: no padding, nothing mapped."""
+    """Runs the only client of a chunk step by step, without padding and without `vmap`."""
     work, feed, state = context.work, context.feed(chunk), context.start(chunk.clients[0])
     for t in range(len(chunk.live)):
         with context.timed("noise"):
@@ -286,7 +295,7 @@ def _alone(context: RoundContext, chunk: Chunk, stream: np.random.Generator) -> 
 
 
 def _mappable(context: RoundContext) -> bool:
-    """Whether the network's step can be mapped over clients: found by trying one of a row of zeros."""
+    """Whether the network's step can be mapped over clients, found by trying a step on a row of zeros."""
     work, table = context.work, context.data.data.train
     row = Table.features(torch.zeros_like(table.x[:1]), context.device, work.dtype)
     one = torch.zeros(1, dtype=work.dtype, device=context.device)
@@ -296,13 +305,13 @@ def _mappable(context: RoundContext) -> bool:
     quiet = None if silent is None else {name: value.unsqueeze(0) for name, value in silent.items()}
     try:
         mapped_step(work, state, rows, divisors, quiet)
-    except (RuntimeError, ValueError):  # a fault of the network's own comes up again, in a client's name
+    except (RuntimeError, ValueError):  # an error of the network itself recurs later, and is then a ClientError
         return False
     return True
 
 
 def _copies(value: Tensor, clients: int) -> Tensor:
-    """`[1, a, b]` as `[clients, a, b]`, written out, the axes of `value` in the order they have in memory."""
+    """Copies `[1, a, b]` to `[clients, a, b]`, with the same memory order of axes as `value`."""
     if value.is_contiguous():
         return value.expand(clients, -1, -1).clone(memory_format=torch.contiguous_format)
     return _copies(value.transpose(1, 2), clients).transpose(1, 2)

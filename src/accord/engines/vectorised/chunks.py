@@ -1,8 +1,8 @@
-"""How a cohort is cut for stacking: shards that are summed, chunks that are stacked, and each chunk's rows.
+"""Cuts a cohort into shards that are summed and chunks that are stacked, and draws each chunk's rows.
 
-A shard is a unit of meaning: updates are added up within it in order, and the sums in shard order. A chunk is a
-unit of speed: clients of one shard whose parameters are stacked; any chunk size gives the same draws, and the same
-sums but for rounding.
+Shards determine the result. Updates are added up in order within a shard, and the sums in shard order. Chunks affect
+speed only. A chunk is a group of clients whose parameters are stacked. Any chunk size gives the same draws, and the
+same sums up to rounding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,17 +22,17 @@ from accord.program import local
 from accord.program.base import ClientId
 from accord.program.local import Batch, ClientWork
 
-# What a chunk's parameters and activations may take together: small networks gained up to 16 MB, large activations
+# Memory of a chunk's parameters and activations together. Small networks gained up to 16 MB, and large activations
 # lost beyond it.
 CHUNK_BYTES = 2**24
-# Parameters of clients mapped together; several times as much is held beside them (128 MB in float32).
+# Parameters of clients mapped together (128 MB in float32). Temporary tensors take several times as much.
 _MAPPED_NUMBERS = 2**25
-# More clients than this make a step no faster; all are waited for before the first is summed.
+# More clients than this make a step no faster, and the whole chunk must finish before its first client is summed.
 _MOST_CLIENTS = 64
-# Below so much arithmetic in a step of half the cohort, two threads wait for the interpreter more than they work:
-# one thread with all clients stacked was as fast or faster up to 30 MFLOP, two at 100 were 1.2 to 1.5 times as fast.
+# Below this much arithmetic in a step of half the cohort, two threads mostly wait for the interpreter. One thread with
+# all clients stacked was as fast or faster up to 30 MFLOP. At 100 MFLOP two were 1.2 to 1.5 times as fast.
 _SHARED_FLOPS = 5e7
-# Arithmetic that takes a thread some milliseconds where training is compiled; handing it over takes a tenth of one.
+# Arithmetic that takes a thread some milliseconds of compiled training. Submitting it takes a tenth of a millisecond.
 _HANDED_FLOPS = 2e8
 
 
@@ -41,8 +41,8 @@ class Cost:
     """What one sample costs in a stacked network.
 
     Attributes:
-        held: numbers its activations take, and where gradients are clipped by sample, its own gradient of the layers
-            that have no cheaper norm.
+        held: numbers in its activations. Where gradients are clipped by sample, also those in its own gradient of the
+            layers that have no cheaper norm.
         products: multiplications of its forward pass.
     """
 
@@ -52,12 +52,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Clients stacked together, most steps first, and what each draws.
+    """Clients stacked together, sorted by descending steps, with the rows that each draws.
 
     Attributes:
-        clients: by number.
-        held: training rows of each.
-        rows: table rows of each step, `[steps, clients, width]`, -1 pads, left-aligned.
+        clients: numbers of the clients.
+        held: number of training rows of each.
+        rows: table rows of each step, `[steps, clients, width]`, left-aligned and padded with -1.
         counts: rows of each client in each step, `[steps, clients]`.
         steps: steps of each client, descending.
     """
@@ -70,12 +70,13 @@ class Chunk:
 
     @property
     def live(self) -> list[int]:
-        """How many clients, the first ones, take part in each step."""
+        """How many clients take part in each step. They are the first ones."""
+        # `steps` descends, so its negative is sorted. Client i takes part in step t where steps[i] > t.
         return np.searchsorted(-self.steps, -np.arange(len(self.rows)), side="left").tolist()  # type: ignore[no-any-return]
 
     @property
     def padding(self) -> int:
-        """Rows of padding that are stepped with: what stacking ragged clients wastes."""
+        """Rows of padding that are computed, the cost of stacking clients of unequal sizes."""
         widths = np.array([max(1, int(counts.max(initial=0))) for counts in self.counts])
         return int((widths * np.array(self.live)).sum() - self.counts.sum())
 
@@ -88,7 +89,7 @@ class Chunk:
 
 
 def shards(cohort: Sequence[ClientId], size: int) -> list[Sequence[ClientId]]:
-    """At most `size` clients each, as even as can be: a function of the cohort alone.
+    """Cuts a cohort into nearly equal parts of at most `size` clients. Depends on the arguments alone.
 
     >>> shards([1, 2, 3, 4, 5], 3)
     [[1, 2], [3, 4, 5]]
@@ -99,11 +100,13 @@ def shards(cohort: Sequence[ClientId], size: int) -> list[Sequence[ClientId]]:
 
 
 def even_shards(cohort: Sequence[ClientId], due: Mapping[ClientId, int], size: int) -> list[Sequence[ClientId]]:
-    """Shards of clients with like work, two and two alike, so that two threads finish together.
+    """Cuts a cohort into shards of clients with similar work.
+
+    Shards come in pairs with similar total work, so that two threads finish at about the same time.
 
     Args:
-        cohort: in any order.
-        due: steps each client will take.
+        cohort: the clients, in any order.
+        due: steps that each client will take.
         size: most clients in a shard.
 
     >>> even_shards([1, 2, 3, 4], {1: 9, 2: 1, 3: 8, 4: 2}, 2)
@@ -114,22 +117,22 @@ def even_shards(cohort: Sequence[ClientId], due: Mapping[ClientId, int], size: i
     out: list[Sequence[ClientId]] = []
     for i in range(0, len(cut) - 1, 2):
         both = [*cut[i], *cut[i + 1]]
-        # Dealt to and fro: the first of each pair is the larger.
+        # Assigned in the order 1, 2, 2, 1, since always giving the first of two to one shard would make it larger.
         out += [[*both[0::4], *both[3::4]], [*both[1::4], *both[2::4]]]
     return out + list(cut[len(out) :])
 
 
 def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: int) -> int:
-    """How many clients to stack: what memory and cache bear, and two chunks to work side by side where that pays.
+    """How many clients to stack, limited by memory and cache, with two chunks for two threads where that pays.
 
-    A function of the study alone: who is stacked with whom decides a step's last bits, and they must not depend on
-    how many threads a machine has.
+    The size depends on the study alone. Which clients are stacked together decides a step's last bits, and these must
+    not depend on a machine's number of threads.
 
     Args:
-        work: what each does.
-        network: its stacked form.
-        cost: of a sample.
-        clients: in the cohort.
+        work: what each client does.
+        network: the stacked form of its network.
+        cost: cost of a sample.
+        clients: number of clients in the cohort.
     """
     batch = min(work.batch_size or 2**10, 2**10)
     itemsize = torch.empty((), dtype=work.dtype).itemsize
@@ -139,22 +142,23 @@ def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: i
 
 
 def compiled_chunk_size(work: ClientWork, cost: Cost, sizes: Rows, cohort: Sequence[ClientId]) -> int:
-    """Clients that a thread is handed at a time where training is compiled: enough work to be worth the handing.
+    """How many clients a thread gets at a time in compiled training, so that the work outweighs its submission.
 
     Args:
-        work: what each does.
-        cost: of a sample.
-        sizes: training rows of every client.
-        cohort: its members.
+        work: what each client does.
+        cost: cost of a sample.
+        sizes: number of training rows of every client.
+        cohort: the clients of the cohort.
     """
     rows = sum(work.steps(int(sizes[client])) * min(int(sizes[client]), work.batch_size or 2**62) for client in cohort)
     return max(1, min(_MOST_CLIENTS, int(len(cohort) * _HANDED_FLOPS / max(1, 6 * cost.products * rows))))
 
 
 def mapped_chunk_size(work: ClientWork, most: int) -> int:
-    """Clients mapped together where there are no kernels: as many as memory is held for, and no more than `most`.
+    """How many clients to map together where there are no kernels, limited by memory and by `most`.
 
-    Clipping by sample forms each sample's gradient, and `local.step` holds as many of these as fit for one client.
+    Clipping by sample forms each sample's gradient. `local.step` already fills the memory with those of one client, so
+    the number is 1.
     """
     if work.local_plan is not None and work.local_plan.mechanism.clips_samples:
         return 1
@@ -163,15 +167,15 @@ def mapped_chunk_size(work: ClientWork, most: int) -> int:
 
 
 def worth_sharing(work: ClientWork, cost: Cost, clients: float = 0.5) -> bool:
-    """Whether a step of so many clients is work enough for a thread of its own; by default, of half a client."""
-    # Forward, gradient by input, gradient by weights: three products, two operations a multiplication.
+    """Whether a step of `clients` clients is enough work for a thread of its own. The default is half a client."""
+    # Three products (forward, gradient by input, gradient by weights) of two operations a multiplication.
     return 6 * cost.products * min(work.batch_size or 2**10, 2**10) * clients >= _SHARED_FLOPS
 
 
 def draw(
     work: ClientWork, data: FederatedData, streams: Streams, clients: Sequence[ClientId], round_number: int
 ) -> Chunk:
-    """The rows of every step of a chunk's clients, each from the client's own stream."""
+    """Draws the rows of every step of a chunk's clients, each from the client's own stream."""
     drawn, sizes = {}, {}
     for client in clients:
         held = data.train.rows(client)
@@ -187,14 +191,15 @@ def draw(
 
 
 class BatchLoader:
-    """A chunk's batches, step by step: rows gathered from the table as they are needed, always into the same memory,
-    so that a batch is gone when the next is asked for.
+    """Loads a chunk's batches, step by step, from the training table.
+
+    Rows are always gathered into the same memory. A batch is overwritten when the next is loaded.
 
     Args:
-        data: whose training table is read.
-        chunk: whose rows.
-        dtype: of features.
-        device: where to.
+        data: the data whose training table is read.
+        chunk: the chunk whose rows are loaded.
+        dtype: dtype of features.
+        device: device of the batches.
     """
 
     def __init__(self, data: FederatedData, chunk: Chunk, dtype: torch.dtype, device: torch.device) -> None:
@@ -202,10 +207,10 @@ class BatchLoader:
         self._x, self._dtype, self._device = table.x, dtype, device
         self._buffer = table.x.new_empty(chunk.rows[:1].size, *table.x.shape[1:])
         self._rows = torch.from_numpy(chunk.rows)
-        # Padding has a target of its own, 0: some client's, if huge, would make the padding's gradient infinite.
+        # Padding has target 0. Some client's target, if huge, would make the padding's gradient infinite.
         targets = table.y[self._rows.clamp(min=0)].masked_fill_(self._rows < 0, 0)
         self._y = targets.unsqueeze(3).to(device)
-        # Cut by step at once: for a small network, slicing step by step costs as much as a product.
+        # Cut into steps once, since for a small network slicing at every step costs as much as a product.
         self._by_step = list(zip(self._rows.flatten(1).unbind(0), self._y.unbind(0), strict=True))
         self._shape = (-1, chunk.rows.shape[2], *table.x.shape[1:])
         self._live = chunk.live
@@ -219,6 +224,7 @@ class BatchLoader:
     def stacked(self, step: int) -> StackedBatch:
         """The batch of one step of the clients that are live in it."""
         live, width = self._live[step], self._widths[step]
+        # The common case of full batches, with neither slices nor weights.
         if (live, width) == self._rows.shape[1:] and not self._padded[step]:
             flat, y = self._by_step[step]
             torch.index_select(self._x, 0, flat, out=self._buffer)
@@ -230,7 +236,7 @@ class BatchLoader:
         torch.index_select(self._x, 0, flat.clamp(min=0) if padded else flat, out=x)
         weight = None
         if padded:
-            # Zeros, not some client's row: what is huge there must not reach another client, even times 0.
+            # Padding is zeros, not some client's row. Huge values there must not reach another client, even times 0.
             x.index_fill_(0, (flat < 0).nonzero().squeeze(1), 0)
             weight = (rows >= 0).to(self._device, self._dtype)
         x = x.view(live, width, *self._x.shape[1:])
@@ -240,14 +246,14 @@ class BatchLoader:
         return Table.features(x, self._device, self._dtype)
 
     def batch(self, step: int) -> Batch:
-        """The same for a mapped step."""
+        """The batch of one step in the form of a mapped step, always with weights."""
         x, y, weight = self.stacked(step)
         full = torch.ones(y.shape[:2], dtype=self._dtype, device=self._device)
         return Batch(x, y.squeeze(2), full if weight is None else weight)
 
 
 def cost_of(network: StackedNetwork, stack: Stack, x: Tensor, *, by_sample: bool) -> Cost:
-    """The cost of a sample, found by a step of one row `x` `[1, 1, ...]` that changes nothing."""
+    """The cost of a sample, found by a forward and backward pass of one row `x` `[1, 1, ...]` without an update."""
     logits, kept = network.forward(stack, x)
     parts: list[LayerGradient] = []
     network.backward(stack, torch.zeros_like(logits), kept, parts.append)

@@ -1,10 +1,10 @@
-"""The engine for one machine: clients are stacked and stepped together.
+"""The engine for one machine, which stacks clients and trains them together.
 
-The same streams and the same result as `sequential`, which it is tested against. Each chunk's clients draw their
-rows and noise from their own streams, are sorted by how many steps they take, and step together: in step t only
-those that have a step t take part, as a slice of the stack, so no finished client costs anything. Rows are padded to
-the widest batch of the step; padding has weight 0. Chunks are worked by threads, one arithmetic thread each, and
-updates are added in a fixed order, so the bits do not depend on the threads.
+It has the same streams and the same result as `sequential`, against which it is tested. Each chunk's clients draw their
+rows and noise from their own streams. They are sorted by number of steps, and step together. In step t only clients
+that have a step t take part, as a slice of the stack, so a finished client costs nothing. Rows are padded to the widest
+batch of the step, and padding has weight 0. Threads run the chunks, with one arithmetic thread each. Updates are added
+in a fixed order, so the bits do not depend on the threads.
 """
 
 import os
@@ -51,9 +51,9 @@ from accord.program.base import ClientId, ClientResult, CohortSum
 from accord.program.local import ClientWork
 from accord.tasks.classification import cross_entropy
 
-# Numbers of per-sample activations held at once by a private step: bounds memory (64 MB in float32).
+# Most per-sample activations in memory at once in a private step (64 MB in float32).
 _MICRO_NUMBERS = 2**24
-# Arithmetic of a run that takes stacked kernels some ten seconds: compiling takes about as long, once on a machine.
+# Arithmetic that takes stacked kernels about ten seconds. Compiling takes about as long, once on a machine.
 _PAYS = 1e12
 _FORMS = 4
 
@@ -93,10 +93,10 @@ class Vectorised:
     def run_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int
     ) -> Iterator[ClientResult]:
-        """Each client's result, in the cohort's order; whole chunks at a time.
+        """Each client's result, in the cohort's order, computed whole chunks at a time.
 
         Raises:
-            ClientError: a chunk's work failed; carries its first client, the round and the stage.
+            ClientError: a chunk's work failed. The error has its first client, the round and the stage.
         """
         work = work.at(round_number)
         kernels = self._kernels(work, shared, len(cohort))
@@ -112,12 +112,14 @@ class Vectorised:
     def sum_cohort(
         self, work: ClientWork, cohort: Sequence[ClientId], shared: Params, round_number: int, weights: Sequence[float]
     ) -> CohortSum:
-        """`sum(weight * update)` over the cohort, one partial sum a shard; clients with like work share one."""
+        """`sum(weight * update)` over the cohort, with a partial sum for each shard of clients with similar work."""
         work = work.at(round_number)
         weight = dict(zip(cohort, weights, strict=True))
         due = {client: work.steps(self._data.train.size(client)) for client in cohort}
         kernels = self._kernels(work, shared, len(cohort))
         cut = even_shards(cohort, due, self._shard_size)
+        # Chunks are cut without regard to shards. A partial sum is closed after the last client of its shard, so that
+        # the order of addition depends on the shards alone.
         last = {shard[-1] for shard in cut}
         chunks = shards([client for shard in cut for client in shard], self._size(work, kernels, cohort))
         packed = kernels is not None and sums_packed(work)
@@ -146,16 +148,17 @@ class Vectorised:
             return client_losses(work, self._data, cohort, shared)
 
     def ready(self, work: ClientWork, shared: Params, clients: int) -> None:
-        """Has compiled what a cohort of so many will need, so that no round waits for it."""
+        """Compiles what a cohort of `clients` clients will need, so that no round waits for it."""
         kernels = self._kernels(work, shared, clients)
         if kernels is not None and kernels.compiled is not None:
             from accord.engines.compiled import training  # noqa: F401
 
     def _kernels(self, work: ClientWork, shared: Params, clients: int) -> Kernels | None:
-        """The stacked step, and the compiled form of the network where there is one; None without a stacked form."""
+        """The stacked step, with the compiled form of the network where there is one. None without a stacked form."""
+        # The work is stored beside its form. That keeps it alive, so that no other object can get the same id.
         key = (id(work), clients == 1)
         if key not in self._forms:
-            if len(self._forms) == _FORMS:  # adaptive clipping makes new work in every round
+            if len(self._forms) == _FORMS:  # adaptive clipping makes a new work object in every round
                 self._forms.clear()
             self._forms[key] = (work, self._form(work, shared, clients))
         _, form = self._forms[key]
@@ -166,9 +169,11 @@ class Vectorised:
         return replace(form, start=start)
 
     def _form(self, work: ClientWork, shared: Params, clients: int) -> Kernels | None:
-        """What of the kernels is the same in every round."""
+        """The part of the kernels that is the same in every round."""
+        # Kernels compute the gradients of the built-in losses only. They also reorder axes, to which an optimiser must
+        # be indifferent.
         if work.task.loss is not None or not work.optimizer.elementwise:
-            return None  # kernels know the gradients of the built-in losses alone, and stack axes as suits them
+            return None
         x, plan = self._data.data.train.x, work.local_plan
         by_sample = plan is not None and plan.mechanism.clips_samples
         network = stack_network(work.task.model, x.dim() - 1, by_sample=by_sample)
@@ -178,15 +183,18 @@ class Vectorised:
         row = Table.features(x[:1].unsqueeze(0).clone(), self._device, work.dtype)
         cost = cost_of(network, start, row, by_sample=by_sample)
         compiled = self._compiled_form(work, network, cost)
-        # A lone client's batch is what threads can share, where arithmetic outweighs forming the gradients twice.
+        # With a single client, threads can only share its batch. It pays where arithmetic outweighs forming the
+        # gradients twice.
         worth = clients == 1 and worth_sharing(work, cost)
         pieces = 2 if worth and (compiled or cost.products >= 4 * network.numbers) else 1
         step = KernelStep(work, network, max(1, _MICRO_NUMBERS // cost.held), pieces, timed=self._timed)
         return Kernels(step, start, cost, compiled)
 
     def _compiled_form(self, work: ClientWork, network: StackedNetwork, cost: Cost) -> CompiledNetwork | None:
-        """The network as compiled training reads it; None where the work or the network has no such form, or the run
-        is too short to pay for compiling."""
+        """The network in compiled form.
+
+        None where the work or the network has no such form, or where the run is too short to pay for compiling.
+        """
         table, plan = self._data.data.train, work.local_plan
         fits = (
             work.optimizer.plain_rate is not None and not work.rule.corrects and sums_packed(work),
@@ -203,7 +211,7 @@ class Vectorised:
         return compile_network(network, tuple(table.x.shape[1:]), work.task.classes, by_sample=plan is not None)
 
     def _size(self, work: ClientWork, kernels: Kernels | None, cohort: Sequence[ClientId]) -> int:
-        """Clients stacked together."""
+        """How many clients to stack together."""
         if self._speed.chunk_size is not None:
             return self._speed.chunk_size
         if kernels is None:
@@ -220,12 +228,13 @@ class Vectorised:
         shared: Params,
         round_number: int,
     ) -> Iterator[ChunkResult]:
-        """Each chunk's updates, in order; few more than `threads` of them are held at once."""
-        # functional_call swaps the skeleton's tensors while it runs, so vmapped chunks cannot share it over threads.
+        """Each chunk's updates, in order. Not many more than `threads` of them are in memory at once."""
         if kernels is not None and kernels.compiled is not None:
             yield from self._compiled_work(work, kernels, chunks, shared, round_number)
             return
         small = kernels is not None and not worth_sharing(work, kernels.cost, max(map(len, chunks), default=0))
+        # Chunks without kernels stay in this thread. `functional_call` swaps the tensors of the one model while it
+        # runs, so threads cannot share it.
         if kernels is None or self._threads == 1 or small:
             for clients in chunks:
                 yield self._run_chunk(work, kernels, clients, shared, round_number)
@@ -251,7 +260,7 @@ class Vectorised:
         shared: Params,
         round_number: int,
     ) -> Iterator[ChunkResult]:
-        """The same of compiled training, whose clients may differ in work: a few chunks more are begun ahead."""
+        """As `_work`, for compiled training. Clients may differ in work, so more chunks are submitted ahead."""
         from accord.engines.compiled.client import one_thread_a_product  # brings Numba's compiler
 
         waiting: list[Future[ChunkResult]] = []
@@ -300,20 +309,20 @@ class Vectorised:
 
 
 def _add(partial: Params, done: ChunkResult, i: int, weight: float) -> None:
-    """Adds the weighted update of a chunk's client at place `i`, in place."""
-    # A factor of 0 drops what may be NaN; 0 times NaN would not.
+    """Adds the weighted update of the chunk's client `i` to `partial`, in place."""
+    # Factor 0 marks an update that may be NaN. It is skipped, since 0 * NaN is NaN.
     if done.factors[i] != 0:
         for name, value in partial.items():
             value.add_(done.updates[name][i], alpha=weight * done.factors[i])
 
 
 def _times(value: Tensor, factor: float) -> Tensor:
-    """A new tensor; zeros at factor 0, whatever the value."""
+    """`factor * value` as a new tensor. It is 0 for factor 0, even where the value is NaN."""
     return torch.zeros_like(value) if factor == 0 else value * factor
 
 
 def _leave(kernels: Kernels | None, total: Params) -> Params:
-    """Parameters by name, from the kernels' matrix where there is one."""
+    """Parameters by name, converted from the kernels' layout where there are kernels."""
     if kernels is None:
         return total
     left = kernels.leave({name: value.unsqueeze(0) for name, value in total.items()})
