@@ -1,4 +1,4 @@
-"""What crosses the wire, and how many bytes it takes.
+"""Messages between server and clients, and their size in bytes.
 
-A leaf: imports `core` alone.
+This package imports only `core`.
 """

@@ -1,4 +1,4 @@
-"""Wire sizes: the bytes of a message as it would be sent, safetensors with its header."""
+"""Computes the size of a message as it would be sent, in the safetensors format with its header."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def message_bytes(params: Mapping[str, Tensor]) -> int:
-    """Bytes of one message that carries `params`.
+    """The size in bytes of one message with `params`.
 
     >>> import torch
     >>> message_bytes({"w": torch.zeros(1000)}) - 4 * 1000 < 100  # the header is small

@@ -1,4 +1,4 @@
-"""Errors, checks, random streams, parameters, timing, plugins, versions: what every room may import.
+"""Errors, checks, random streams, parameters, timing, plugins and versions, which every package may import.
 
-A leaf: imports no other room.
+This package imports no other one.
 """

@@ -1,13 +1,14 @@
-"""Argument checks that name the argument: `positive(clip_norm=0.0)` says `clip_norm must be > 0, got 0.0`.
+"""Argument checks whose messages name the argument.
 
-They raise `ValueError`, never `assert`: a guarantee that an optimisation flag removes is none.
+For example `positive(clip_norm=0.0)` says `clip_norm must be > 0 and finite, got 0.0`. The checks raise `ValueError`.
+They do not use `assert`, which Python's optimisation flag would remove.
 """
 
 import math
 
 
 def positive(**values: float) -> None:
-    """Each value is finite and > 0.
+    """Checks that each value is finite and > 0.
 
     >>> positive(clip_norm=1.0)
     >>> positive(clip_norm=0.0)
@@ -21,7 +22,7 @@ def positive(**values: float) -> None:
 
 
 def non_negative(**values: float) -> None:
-    """Each value is finite and >= 0.
+    """Checks that each value is finite and >= 0.
 
     >>> non_negative(momentum=-0.5)
     Traceback (most recent call last):
@@ -34,7 +35,7 @@ def non_negative(**values: float) -> None:
 
 
 def probability(**values: float) -> None:
-    """Each value lies in [0, 1].
+    """Checks that each value lies in [0, 1].
 
     >>> probability(sampling_rate=1.5)
     Traceback (most recent call last):
@@ -47,7 +48,7 @@ def probability(**values: float) -> None:
 
 
 def open_unit(**values: float) -> None:
-    """Each value lies strictly between 0 and 1.
+    """Checks that each value lies strictly between 0 and 1.
 
     >>> open_unit(delta=0.0)
     Traceback (most recent call last):

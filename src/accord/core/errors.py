@@ -1,4 +1,4 @@
-"""Every error Accord raises on purpose.
+"""The errors that Accord raises on purpose.
 
     AccordError
     ├── RequestError            exit 2: the request is wrong; nothing was started
@@ -12,7 +12,7 @@
         ├── DivergedError       the model's parameters are no longer finite
         └── StorageError        the disk is full or refuses; the records so far are whole
 
-Each message is one line that names what, where and the mend.
+Each message is one line that says what is wrong, where, and how to fix it.
 """
 
 from functools import partial
@@ -20,13 +20,13 @@ from typing import Any
 
 
 class AccordError(Exception):
-    """Root of the tree. `exit_code` is what the command line returns."""
+    """Base class of all errors. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class RequestError(AccordError):
-    """The request is wrong; nothing was started and nothing was written."""
+    """The request is wrong. Nothing was started and nothing was written."""
 
     exit_code = 2
 
@@ -35,7 +35,7 @@ class StudyError(RequestError):
     """The study file or a `--set` is wrong.
 
     Attributes:
-        problems: all that is wrong, a line each; the message is the first and how many more there are.
+        problems: every problem, one line each. The message has the first one and the number of others.
     """
 
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
@@ -56,20 +56,20 @@ class RunFolderError(RequestError):
 
 
 class StoppedEarly(AccordError):  # noqa: N818 - a signal with a saved run behind it, not a failure
-    """The run stopped before its last round and saved what it has."""
+    """The run stopped before its last round and saved its state."""
 
     exit_code = 3
 
 
 class Fault(AccordError):  # noqa: N818 - the tree's name for the exit-1 family
-    """Something failed while running; the message says what is saved."""
+    """Something failed while running. The message says what is saved."""
 
 
 class ClientError(Fault):
     """Client work failed.
 
     Attributes:
-        message: what went wrong, without where.
+        message: what went wrong, without the place.
         client: the client whose work failed.
         round: the round, counted from 1.
         stage: `start`, `step` or `finish`.
@@ -83,7 +83,7 @@ class ClientError(Fault):
         self.stage = stage
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception is pickled as its class and its `args`, which lack what is given by keyword.
+        # By default an exception is rebuilt from its class and `args`, which lack the keyword arguments.
         made = partial(type(self), client=self.client, round_number=self.round, stage=self.stage)
         return made, (self.message,), self.__dict__
 
@@ -93,4 +93,4 @@ class DivergedError(Fault):
 
 
 class StorageError(Fault):
-    """A record could not be written; what was written before is whole."""
+    """A record could not be written. Records written before are complete."""

@@ -5,7 +5,7 @@ from html import escape
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table without style of its own, in which nothing is markup.
+    """Renders an HTML table without styles. All text is escaped.
 
     >>> html_table(["a"], [["<b>"]])
     '<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'

@@ -1,7 +1,8 @@
-"""Means and their t-intervals over seeds: how sure a few runs can be of a mean.
+"""Computes means over seeds and their t-intervals, which show how precisely a few runs determine a mean.
 
-The runs of one study under different seeds are taken as independent draws of about normal figures, so their mean lies
-in Student's interval (Student 1908, "The Probable Error of a Mean"): mean ± t(1 - (1 - c)/2; n - 1) s / sqrt(n).
+The runs of one study under different seeds are treated as independent draws from an approximately normal distribution.
+The interval is then Student's, mean ± t(1 - (1 - c)/2; n - 1) s / sqrt(n) (Student 1908, "The Probable Error of a
+Mean").
 """
 
 import math
@@ -14,14 +15,14 @@ from scipy.special import stdtrit  # scikit-learn brings scipy; scipy.stats woul
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over runs.
+    """A mean over runs, with its interval.
 
     Attributes:
-        n: how many values were known.
-        mean: of these; None where there is none.
-        deviation: their standard deviation, with n - 1 below the line; None for fewer than two.
-        low: where the interval of the mean begins; None for fewer than two.
-        high: where it ends.
+        n: number of known values.
+        mean: their mean. None where there are none.
+        deviation: their standard deviation, with divisor n - 1. None for fewer than two.
+        low: lower end of the mean's interval. None for fewer than two.
+        high: upper end of the mean's interval. None for fewer than two.
     """
 
     n: int
@@ -32,16 +33,16 @@ class Interval:
 
     @property
     def half(self) -> float | None:
-        """Half the interval's width: what stands behind ±; None for fewer than two values."""
+        """Half the interval's width, which is printed after ±. None for fewer than two values."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
 def t_interval(values: Iterable[float | None], confidence: float = 0.95) -> Interval:
-    """The mean of the values that are known, with its t-interval.
+    """The mean of the known values, with its t-interval.
 
     Args:
-        values: one a run; None and numbers that are not finite are left out.
-        confidence: share of such intervals that hold the true mean, strictly between 0 and 1.
+        values: one value a run. None and numbers that are not finite are left out.
+        confidence: share of such intervals that contain the true mean, strictly between 0 and 1.
 
     >>> found = t_interval([0.25, 0.5, 0.75])
     >>> found.mean, found.deviation, f"{found.low:.3f} to {found.high:.3f}"

@@ -1,7 +1,7 @@
-"""Standard output and error that never fail the work whose result they show.
+"""Standard output and error streams whose failure never ends a run.
 
-A run may take days and spend a privacy budget. That its last line meets a closed pipe, a full disk or an encoding
-without `ε` must not end it with a traceback: a retry would train, and pay, again.
+A run may take days and spend a privacy budget. A closed pipe, a full disk or an encoding without `ε` must not end it
+with a traceback at its last line. A retry would train again and spend the budget again.
 """
 
 import codecs
@@ -29,19 +29,19 @@ _HANDLER = "accord-ascii"
 
 
 class LenientFile(io.FileIO):
-    """A file descriptor whose writes never raise; what it refuses is dropped.
+    """A file on a descriptor whose writes never raise. Data that the system refuses is dropped.
 
     Attributes:
-        failure: the first error of the system, None where there was none.
+        failure: the first error of the system. None where there was none.
     """
 
     failure: OSError | None = None
 
     def write(self, data: Any, /) -> int:
-        """Writes what the system takes, and claims to have written the rest where it refuses."""
+        """Writes data, and reports it as written where the system refuses it."""
         try:
             while (written := super().write(data)) is None:
-                select.select([], [self], [])  # a descriptor that does not block, and is full for the moment
+                select.select([], [self], [])  # a non-blocking descriptor that is full at the moment
             return written
         except (OSError, ValueError) as error:
             self.failure = self.failure or (error if isinstance(error, OSError) else OSError(str(error)))
@@ -51,14 +51,14 @@ class LenientFile(io.FileIO):
 def make_lenient() -> None:
     """Replaces `sys.stdout` and `sys.stderr` by streams on the same descriptors that never raise.
 
-    Characters that the encoding lacks are written in ASCII's nearest (`ε` as `eps`), or as `?`. Streams that stand on
-    no descriptor, such as a test's, are left alone.
+    Characters that the encoding lacks are written as similar ASCII (`ε` as `eps`), or as `?`. Streams without a
+    descriptor, such as those of a test, are left alone.
     """
     codecs.register_error(_HANDLER, _in_ascii)
     _open_closed_descriptors()
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if stream is None:  # so Python has it where the descriptor was closed
+        if stream is None:  # Python sets None where the descriptor was closed at start
             setattr(sys, name, _stream(number, "utf-8", False))
             continue
         if not isinstance(stream, io.TextIOWrapper) or isinstance(getattr(stream.buffer, "raw", None), LenientFile):
@@ -67,13 +67,14 @@ def make_lenient() -> None:
             descriptor = stream.fileno()
         except (OSError, ValueError):
             continue
+        # Flush the old stream first, so that its buffered text comes before that of the new one.
         with suppress(OSError, ValueError):
             stream.flush()
         setattr(sys, name, _stream(descriptor, stream.encoding, stream.line_buffering or number == 2))
 
 
 def lost_output() -> str | None:
-    """Why standard output was not written, or None where it was; a reader that went away counts as having read."""
+    """Why standard output was not written, or None where it was. A reader that closed the pipe is no failure."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
@@ -84,7 +85,7 @@ def lost_output() -> str | None:
 
 
 def say(line: str) -> None:
-    """One line on standard error, from code that a program of anyone's may call: it never raises.
+    """Prints one line on standard error and never raises, whatever program calls it.
 
     >>> say("")
     """
@@ -98,19 +99,22 @@ def _stream(descriptor: int, encoding: str, line_buffering: bool) -> io.TextIOWr
 
 
 def _open_closed_descriptors() -> None:
-    """Points closed standard descriptors at the null device: the next file opened must not take their number."""
+    """Opens closed standard descriptors on the null device.
+
+    Otherwise the next file opened would get their number, and output would be written into it.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            null = os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which normally is this one
             if null != number:
                 os.dup2(null, number)
                 os.close(null)
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding lacks: a handler for `codecs.register_error`."""
+    """Replaces characters that an encoding lacks. A handler for `codecs.register_error`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end].translate(_IN_ASCII)

@@ -1,7 +1,7 @@
-"""A model's parameters as a value: `Params`, a dict from name to tensor, and the arithmetic on it.
+"""A model's parameters as a dict from name to tensor, `Params`, with arithmetic on it.
 
-Every function returns new tensors and leaves its arguments alone. Where two `Params` meet, the first decides
-which names there are: the second must have them, in the same shapes; what more it has is left out.
+Every function returns new tensors and does not change its arguments. With two `Params`, the first determines the names.
+The second must have these names in the same shapes. Its other names are ignored.
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 Params = dict[str, Tensor]
-"""Name to tensor, in the model's own order. Update: a client's params minus the round's params."""
+"""Name to tensor, in the model's own order. An update is a client's params minus the round's params."""
 
 
 def zeros_like(params: Mapping[str, Tensor]) -> Params:
@@ -20,7 +20,7 @@ def zeros_like(params: Mapping[str, Tensor]) -> Params:
 
 
 def add(a: Mapping[str, Tensor], b: Mapping[str, Tensor], scale: float = 1.0) -> Params:
-    """`a + scale * b`, name by name.
+    """Computes `a + scale * b`, name by name.
 
     >>> add({"w": torch.tensor([1.0])}, {"w": torch.tensor([2.0])}, scale=-1.0)
     {'w': tensor([-1.])}
@@ -29,22 +29,22 @@ def add(a: Mapping[str, Tensor], b: Mapping[str, Tensor], scale: float = 1.0) ->
 
 
 def subtract(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Params:
-    """`a - b`, name by name."""
+    """Computes `a - b`, name by name."""
     return {name: value - b[name] for name, value in a.items()}
 
 
 def multiply(a: Mapping[str, Tensor], scale: float | Tensor) -> Params:
-    """`scale * a`, name by name."""
+    """Computes `scale * a`, name by name."""
     return {name: value * scale for name, value in a.items()}
 
 
 def flatten(params: Mapping[str, Tensor]) -> Tensor:
-    """All values as one vector, shape `[count(params)]`, in the dict's order."""
+    """Concatenates all values into a vector, shape `[count(params)]`, in the dict's order."""
     return torch.cat([value.reshape(-1) for value in params.values()])
 
 
 def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Params:
-    """The inverse of `flatten`: `vector` of shape `[count(like)]` cut into the shapes of `like`.
+    """The inverse of `flatten`, which cuts `vector` of shape `[count(like)]` into the shapes of `like`.
 
     >>> p = {"w": torch.arange(4.0).reshape(2, 2), "b": torch.tensor([9.0])}
     >>> unflatten(flatten(p), p)["w"].tolist()
@@ -64,7 +64,7 @@ def norm(params: Mapping[str, Tensor]) -> float:
 
 
 def count(params: Mapping[str, Tensor]) -> int:
-    """How many numbers the parameters hold."""
+    """How many numbers there are in the parameters."""
     return sum(value.numel() for value in params.values())
 
 

@@ -1,4 +1,4 @@
-"""A user's own code by name: `module:function`."""
+"""Loads a user's own code by a name of the form `module:function`."""
 
 import importlib
 import sys
@@ -10,11 +10,11 @@ from accord.core.errors import StudyError
 
 
 def load_function(name: str, where: str) -> Callable[..., Any]:
-    """Imports `module:function`; modules in the current folder are found, as with `python -m`.
+    """Imports `module:function`. Modules in the current folder are found, as with `python -m`.
 
     Args:
-        name: such as `my_models:small_cnn`.
-        where: the setting that named it, for messages, such as `model.function`.
+        name: the function's name, such as `my_models:small_cnn`.
+        where: the setting that has the name, such as `model.function`. Used in messages.
 
     Raises:
         StudyError: the name has no colon, the module does not import, or it has no such callable.
@@ -28,8 +28,8 @@ def load_function(name: str, where: str) -> Callable[..., Any]:
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
-        sys.path.insert(1, here)  # after the folder of the study or script
-    importlib.invalidate_caches()  # a module written a moment ago, as in a notebook, is found
+        sys.path.insert(1, here)  # after the folder of the study or script, which has precedence
+    importlib.invalidate_caches()  # otherwise a module written a moment ago, as in a notebook, might not be found
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

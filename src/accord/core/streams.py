@@ -1,8 +1,8 @@
-"""Named random streams: every random draw of a run comes from one, so no draw depends on scheduling.
+"""Named random streams, the source of every random draw of a run, so that no draw depends on scheduling.
 
-A stream is a counter-based generator (Philox, Salmon et al. 2011, "Parallel Random Numbers: As Easy as
-1, 2, 3") whose 128-bit key is a hash of (seed, purpose, round, client). The same four values give the same
-draws on any engine, in any order, at any thread count. Nothing here touches a global generator.
+A stream is a counter-based generator (Philox, Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3"). Its
+128-bit key is a hash of (seed, purpose, round, client). The same four values give the same draws on any engine, in any
+order and at any thread count. The global generators of NumPy and PyTorch are left as they are.
 """
 
 import hashlib
@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 Streams = Callable[[str, int, int], np.random.Generator]
-"""`streams(purpose, round, client)`: a run's `stream` with its seed bound."""
+"""A run's `stream` with its seed bound, called as `streams(purpose, round, client)`."""
 
 
 def _key(seed: int, purpose: str, round_number: int, client: int) -> int:
+    # Built-in `hash` is salted for each process. Every draw of every earlier run depends on this text.
     text = f"accord/{seed}/{purpose}/{round_number}/{client}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
 
@@ -26,10 +27,10 @@ def stream(seed: int, purpose: str, round_number: int = 0, client: int = 0) -> n
 
     Args:
         seed: the study's seed.
-        purpose: what is drawn, such as `rows`, `noise`, `cohort`, `partition`. Different purposes are
-            independent streams.
-        round_number: the round, counted from 1; 0 for draws made once a run.
-        client: the client's number; -1 for the server.
+        purpose: what is drawn, such as `rows`, `noise`, `cohort`, `partition`. Different purposes have independent
+            streams.
+        round_number: the round, counted from 1. 0 is for draws made once a run.
+        client: the client's number. -1 is the server.
 
     Returns:
         A fresh generator at the start of its stream.
@@ -46,19 +47,19 @@ NOISE = "noise"
 SERVER_NOISE = "noise of the server"
 """Purpose of the server's privacy noise."""
 SAMPLING = ("rows", "cohort")
-"""Purposes of the draws that privacy is amplified by: rows of a batch, clients of a cohort."""
+"""Purposes of the draws by which privacy is amplified, rows of a batch and clients of a cohort."""
 
 
 def bind(seed: int, run: str = "") -> Streams:
-    """`stream` with the seed bound: what a program is handed.
+    """Binds the seed of `stream`, giving the streams that a program receives.
 
     Args:
         seed: the study's seed.
-        run: what a private run is (see `orchestration.fingerprint`); empty without privacy. Noise, batches and cohorts
-            depend on it. At one seed two runs that differ in anything draw independent noise: else the difference of
-            their models would be free of it. And they sample independently: accounting that composes them takes for
-            granted that who was drawn in the one says nothing of who was drawn in the other. Initial values and
-            partitions stay the seed's, so that runs can be compared.
+        run: fingerprint of a private run (see `orchestration.fingerprint`), empty without privacy. Noise, batches and
+            cohorts depend on it. So two runs with the same seed that differ in anything draw independent noise. With
+            the same noise, the difference of their models would be free of noise. They also sample independently.
+            Accounting that composes them assumes that the sample of one says nothing about the sample of the other.
+            Initial values and partitions depend on the seed only, so that runs can be compared.
 
     >>> bind(7)("cohort", 1, -1).random() == stream(7, "cohort", 1, -1).random()
     True
@@ -75,11 +76,12 @@ def bind(seed: int, run: str = "") -> Streams:
 
 @contextmanager
 def isolated_torch(seed: int, purpose: str) -> Iterator[None]:
-    """Runs code that insists on torch's global generator (module initialisers) on a stream of its own.
+    """Gives code that uses torch's global generator (module initialisers) a stream of its own.
 
-    The global generator's state is put back afterwards, so nothing outside sees a difference. CPU only:
-    modules are built on the CPU and moved.
+    The global generator's state is restored afterwards, so nothing outside is affected. This covers the CPU only, since
+    modules are built on the CPU and then moved.
     """
     with torch.random.fork_rng(devices=[]):
+        # torch takes seeds of 64 bits, and the key has 128.
         torch.default_generator.manual_seed(_key(seed, purpose, 0, 0) % 2**63)
         yield

@@ -1,7 +1,7 @@
-"""Where a run's time goes: a stopwatch handed to whoever works, and one that measures nothing.
+"""Measures where a run's time goes, with a stopwatch and a substitute that measures nothing.
 
-`timed("noise")` is a context manager. Time inside a nested stage belongs to that stage alone; several threads' times
-add up, so on two threads a run may have more busy seconds than its wall clock shows.
+`timed("noise")` is a context manager. Time inside a nested stage counts for that stage alone. Times of several threads
+add up, so with two threads the busy seconds of a run may exceed its wall time.
 """
 
 import threading
@@ -12,25 +12,25 @@ from typing import Protocol
 
 
 class Timed(Protocol):
-    """A stopwatch, or what stands for one."""
+    """Interface of a stopwatch."""
 
     def __call__(self, stage: str) -> AbstractContextManager[None]:
         """A context manager around a stage's work."""
         ...
 
     def divide(self, seconds: Mapping[str, float]) -> None:
-        """Gives other stages these seconds of the one that this thread is in."""
+        """Moves these seconds to other stages, from the stage that this thread is in."""
         ...
 
 
 STAGES = ("data", "local training", "clipping", "noise", "aggregation", "accounting", "evaluation", "records")
-"""What a profile tells apart."""
+"""The stages that a profile distinguishes."""
 
 _NOTHING = nullcontext()
 
 
 class _Untimed:
-    """Measures nothing, at next to no cost.
+    """A stopwatch that measures nothing, at almost no cost.
 
     >>> with untimed("noise"):
     ...     pass
@@ -47,7 +47,7 @@ untimed = _Untimed()
 
 
 class Stopwatch:
-    """Busy seconds by stage, over all threads.
+    """A stopwatch that sums busy seconds by stage over all threads.
 
     >>> watch = Stopwatch()
     >>> with watch("data"), watch("noise"):
@@ -63,13 +63,15 @@ class Stopwatch:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """So far, by stage."""
+        """Busy seconds so far, by stage."""
         with self._lock:
             return dict(self._seconds)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Adds the time within to `stage`."""
+        # `_inner.seconds` is the time that stages nested in the current one have taken, in this thread. It is
+        # subtracted from the current stage, whose whole time then counts as nested for the stage around it.
         outside: float = getattr(self._inner, "seconds", 0.0)
         self._inner.seconds = 0.0
         began = time.perf_counter()
@@ -82,7 +84,7 @@ class Stopwatch:
             self._inner.seconds = outside + whole
 
     def divide(self, seconds: Mapping[str, float]) -> None:
-        """Gives other stages these seconds of the one that this thread is in, as a nested stage would take them.
+        """Moves these seconds to other stages, from the stage that this thread is in, as nested stages would.
 
         >>> watch = Stopwatch()
         >>> with watch("local training"):

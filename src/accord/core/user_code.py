@@ -1,8 +1,8 @@
-"""The source that a study's own functions run: the module each is in, and every module of the user's it imports.
+"""Finds the source code that a study's own functions run, in their modules and all of the user's modules they import.
 
-A private run draws its noise by what it runs. So an edit in any file that a user's function reaches must make it
-another run. Imports are read off the source (those inside functions too) and off the loaded modules. Installed packages
-are left out: their versions stand for them.
+The noise of a private run depends on the code that it runs. An edit in any file that a user's function reaches must
+therefore make it another run. Imports are found in the source (also inside functions) and in the loaded modules.
+Installed packages are left out, since their versions identify them.
 """
 
 import ast
@@ -23,16 +23,19 @@ _RUNS_OTHER_CODE = {"exec", "eval", "spec_from_file_location", "run_path", "run_
 _INSTALLED = {"site-packages", "dist-packages"}
 
 _loaded: WeakKeyDictionary[ModuleType, tuple[ModuleSpec | None, bytes]] = WeakKeyDictionary()
-"""The digest of each loaded module's file when it was first read here. A file that was edited since says nothing of the
-code in memory. Beside it the module's spec, which `importlib.reload` makes anew."""
+"""Each loaded module's spec, and the digest of its file when it was first read here.
+
+A file edited since then does not show the code in memory. The spec tells whether the module was reloaded, since
+`importlib.reload` makes a new one.
+"""
 
 
 class UserCode(NamedTuple):
-    """What a study's functions run.
+    """The code that a study's functions run.
 
     Attributes:
-        digest: of every file, in hexadecimal; empty where the study names no function.
-        unreadable: a line for each module whose source cannot be known.
+        digest: digest of all files, in hexadecimal. Empty where the study names no function.
+        unreadable: one line for each module whose source cannot be determined.
     """
 
     digest: str
@@ -40,7 +43,7 @@ class UserCode(NamedTuple):
 
 
 def functions_in(values: Any) -> Iterator[str]:
-    """Every `module:function` among nested lists and mappings.
+    """Every `module:function` in nested lists and mappings.
 
     >>> list(functions_in({"model": {"function": "nets:small", "width": 3}, "seed": 1}))
     ['nets:small']
@@ -60,7 +63,8 @@ def read_code(functions: Iterable[str]) -> UserCode:
     """Reads the files that functions run.
 
     Args:
-        functions: each `module:function`. A module that is nowhere to be found is left out: loading it will fail.
+        functions: names of the form `module:function`. A module that cannot be found is left out, since loading it will
+            fail anyway.
     """
     waiting = sorted({name.partition(":")[0] for name in functions})
     files: dict[str, bytes] = {}
@@ -84,7 +88,7 @@ def read_code(functions: Iterable[str]) -> UserCode:
             unreadable.append(problem)
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(files):
-        # Names and lengths, so that no two sets of files read alike.
+        # Names and lengths make the encoding unambiguous. Otherwise two sets of files could give the same bytes.
         digest.update(f"{name}/{len(files[name])}/".encode())
         digest.update(files[name])
     return UserCode(digest.hexdigest() if files else "", tuple(unreadable))
@@ -96,7 +100,7 @@ def _parents(name: str) -> list[str]:
 
 
 def _path_of(name: str) -> tuple[Path | None, str | None]:
-    """A module's file where it is the user's own, or why its source cannot be known; neither for all other modules."""
+    """A module's file where it is the user's own, or why its source is unknown. (None, None) for other modules."""
     top = name.partition(".")[0]
     if top in {"accord", *sys.builtin_module_names}:
         return None, None
@@ -122,7 +126,8 @@ def _is_namespace(name: str) -> bool:
 
 
 def _spec_of(name: str) -> ModuleSpec | None:
-    """Where a module that is not loaded would come from; finds it without running it."""
+    """Where a module that is not loaded would come from, found without running it."""
+    # `importlib.util.find_spec` would import the parent packages, which is user code.
     spec: ModuleSpec | None = None
     search: list[str] | None = [*sys.path, str(Path.cwd())]
     for part in (*_parents(name), name):
@@ -142,10 +147,11 @@ def _is_installed(path: Path) -> bool:
 
 
 def _edited(name: str, source: bytes) -> str | None:
-    """Refuses a file that is no longer what was loaded from it."""
+    """Says why a module cannot be known where its file was edited after it was loaded, else None."""
     module = sys.modules.get(name)
     if module is None:
         return None
+    # A module is weakly referenced, and a reload keeps the module but gives it a new spec.
     digest = hashlib.blake2b(source).digest()
     spec, first = _loaded.get(module, (None, b""))
     if not first or spec is not module.__spec__:
@@ -156,7 +162,7 @@ def _edited(name: str, source: bytes) -> str | None:
 
 
 def _imports(name: str, path: Path, source: bytes) -> tuple[list[str], list[str]]:
-    """Names that a file's import statements may load, and a line for each import that cannot be followed."""
+    """Names that a file's import statements may load, and one line for each import that cannot be followed."""
     if path.name.endswith(tuple(EXTENSION_SUFFIXES)):
         return [], []
     try:
@@ -184,7 +190,7 @@ def _imports(name: str, path: Path, source: bytes) -> tuple[list[str], list[str]
 
 
 def _is_method(func: ast.expr, called: str) -> bool:
-    """`model.eval()` is no builtin."""
+    """Whether a call is of a method, such as `model.eval()`, and not of the builtin of the same name."""
     return called in ("eval", "exec") and isinstance(func, ast.Attribute)
 
 
@@ -196,7 +202,7 @@ def _absolute(module: str, level: int, package: str) -> str:
 
 
 def _namespace(name: str) -> set[str]:
-    """Modules that a loaded module's own names come from: what an import by a computed name left behind."""
+    """Modules from which a loaded module's names come. This finds imports by a computed name, too."""
     found = set()
     for value in list(vars(sys.modules[name]).values()) if name in sys.modules else []:
         if isinstance(value, ModuleType):

@@ -1,4 +1,4 @@
-"""Versions and machine kind: what a reader needs to repeat a run's figures."""
+"""Versions and kind of machine, which a reader needs to reproduce a run's results."""
 
 import os
 import platform
@@ -10,10 +10,10 @@ _PACKAGES = ("accord", "torch", "numpy", "dp-accounting", "scikit-learn")
 
 
 def versions() -> dict[str, str]:
-    """The versions of Accord and of what its arithmetic rests on, Python's, and the machine.
+    """The versions of Accord, of the libraries behind its arithmetic and of Python, and the machine.
 
     Returns:
-        Package name to version, and `python` and `machine`.
+        Package name to version, with `python` and `machine`.
 
     >>> sorted(versions())
     ['accord', 'dp-accounting', 'machine', 'numpy', 'python', 'scikit-learn', 'torch']
@@ -25,14 +25,14 @@ def versions() -> dict[str, str]:
 
 
 def arithmetic(device: torch.device) -> dict[str, str]:
-    """What besides versions decides the last bits of a sum: the processor's kind, and how libraries use it.
+    """The properties besides versions that decide the last bits of a sum, of the processor and the libraries.
 
-    Matrix products take other instructions, and so other orders of addition, on another processor.
+    On another processor matrix products use other instructions, and so another order of addition.
 
     Args:
         device: where the run computes.
     """
-    from llvmlite import binding  # brings LLVM: for private runs alone
+    from llvmlite import binding  # loads LLVM, which only private runs need
 
     return {
         "machine": platform.machine(),

@@ -59,7 +59,7 @@ _FORMS = 4
 
 
 class Vectorised:
-    """Runs client work stacked.
+    """Runs client work with clients stacked.
 
     Args:
         data: every client's rows.

@@ -1,4 +1,4 @@
-"""What decides how fast the vectorised engine is, apart from what decides its result."""
+"""Settings that decide the speed of the vectorised engine, separate from those that decide its result."""
 
 import math
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from accord.core.checks import positive
 
 @dataclass(frozen=True)
 class Speed:
-    """Settings of speed. They change time and at most the last bits, never what is computed.
+    """Settings of speed. They change time and at most the last bits of a result.
 
     Attributes:
-        threads: chunks worked on at the same time; changes time alone. None takes the machine's cores.
+        threads: chunks run at the same time. Changes time only. None takes the machine's cores.
         chunk_size: clients stacked together. None takes what fits the cache.
         compile: whether clients train by compiled code where their work and network have such a form. None compiles
             where the run is long enough to pay for it.
-        samples: about how many training samples the whole run will process.
+        samples: approximate number of training samples that the whole run will process.
 
     Raises:
         ValueError: a number that is not positive.
