@@ -37,6 +37,7 @@ class Fairness(Section):
             parts = [part.strip() for part in column.split("*")]
             if len(set(parts)) < len(parts):
                 raise ValueError(f"{column!r} names a column twice; name each once")
+            # As sets, since a*b and b*a are one intersection.
             if frozenset(parts) in seen:
                 same = "" if seen[frozenset(parts)] == column else f" (as {seen[frozenset(parts)]!r})"
                 raise ValueError(f"{column!r} is listed already{same}; list each column or intersection once")

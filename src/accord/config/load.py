@@ -198,6 +198,7 @@ def _study(settings: Mapping[str, Any], origin: _Origin, found: Sequence[Problem
         study = Study.model_validate(_spelled_out(settings))
     except ValidationError as error:
         raise _refusal([*found, *problems(error.errors(include_url=False))], origin) from error
+    # Problems that `--set` found count even where pydantic finds none: the keys in question were dropped.
     if found:
         raise _refusal(found, origin)
     return study

@@ -55,6 +55,7 @@ class ModelSection(Section):
             raise ValueError("pretrained_except needs pretrained, the file it makes exceptions to")
         if self.pretrained is None and self.pretrained_sha256 is not None:
             raise ValueError("pretrained_sha256 needs pretrained, the file it is the digest of")
+        # Each of the two decides alone which parameters are trained, so together they could contradict one another.
         if self.lora is not None and self.freeze:
             raise ValueError("lora freezes all but its factors and lora.also_train; give lora or freeze, not both")
         return self

@@ -76,6 +76,7 @@ def _make_section(result: Overridden, name: str, section: Shape, text: str) -> N
     if there is None:
         result.settings[name] = {section.tag: section.default} if section.default else {}
         result.origins[name,] = text
+    # The short form `program: fedavg`, spelled out so that a key can be put beside the name.
     elif isinstance(there, str) and section.tag:
         result.settings[name] = {section.tag: there}
 

@@ -240,6 +240,7 @@ class GroupedNaturalPartition(PartitionSection):
 
     @model_validator(mode="after")
     def _one_way(self) -> "GroupedNaturalPartition":
+        # Equal where both are given and where neither is.
         if (self.group_size is None) == (self.num_partitions is None):
             raise ValueError("give group_size or num_partitions")
         if self.group_size is None and self.mode != "allow-smaller":

@@ -185,6 +185,7 @@ class PandasTable:
                 ) from error
             if np.isinf(found[row]):
                 raise DataError(f"{self.place(row)}: {name} {value!r} is no finite number")
+            # A Python integer is compared, as the float is rounded already.
             if isinstance(text, int) and abs(text) >= MOST_EXACT and int(found[row]) != text:
                 raise DataError(
                     f"{self.place(row)}: {name} {value} is above 2^53, so as a number it would be rounded; name "

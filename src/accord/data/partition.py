@@ -67,6 +67,7 @@ def partition(settings: Partition, table: Table, seed: int) -> ClientRows:
             "use iid, sizes (size, linear, square, exponential), natural, or sorted and shard, which go by its size",
         )
     shares = _RULES[type(settings)](settings, table, stream(seed, "partition"))
+    # Checked once for all rules, most of which can leave a client empty when clients outnumber rows.
     empty = np.flatnonzero(shares.sizes() == 0)
     if len(empty):
         classes = len(np.unique(table.labels()))

@@ -81,6 +81,7 @@ class TableInput:
         # The same marks as in training: a "?" must not become an unknown category here.
         marked = {name: _without_marks(column, self, name) for name, column in frame.texts.items()}
         frame = Frame(frame.rows, frame.numbers, marked, frame.place)
+        # Each column is worked out in float64 and rounded once, as the training rows were.
         parts = [column.features(frame).astype(np.float32) for column in self.columns]
         return torch.from_numpy(np.concatenate(parts, axis=1))
 
@@ -114,6 +115,7 @@ class TensorInput:
         Raises:
             DataError: the shape or the type differs from what the model takes.
         """
+        # torch refuses arrays with negative strides, such as flipped pictures.
         x = torch.as_tensor(np.ascontiguousarray(rows) if isinstance(rows, np.ndarray) else rows)
         if x.dim() == 2 and len(self.shape) > 1 and x.shape[1] == prod(self.shape):
             x = x.reshape(-1, *self.shape)
@@ -159,6 +161,7 @@ class Preprocessing:
 
     def predicted(self, outputs: Tensor) -> Tensor:
         """Converts a regression's outputs `[n, 1]` to numbers `[n]` in the target's own unit, float64."""
+        # In float64, so that scaling back adds no rounding to the model's float32.
         values = outputs[:, 0].double()
         if self.target_range is None:
             return values
@@ -188,6 +191,7 @@ class Preprocessing:
         Raises:
             RunFolderError: the version is unknown, or something is missing.
         """
+        # Checked before anything else is read, since another version may have other keys.
         if value.get("format") != FORMAT:
             raise RunFolderError(
                 f"{where}: format {value.get('format')!r}, but this version of Accord reads {FORMAT}; use the version "

@@ -92,6 +92,7 @@ def quantity_sizes(
 
 def _by_number(quantity: str, clients: int, rows: int) -> Rows:
     """Returns sizes that follow from the client's number, in exact integers where the weights are integers."""
+    # Python integers for k and k²: floats would round the sums of many clients.
     weights = [_WEIGHTS[quantity](k, clients) for k in range(1, clients + 1)]
     total = sum(weights)
     sizes = np.array([int(rows * weight // total) for weight in weights], dtype=np.int64)

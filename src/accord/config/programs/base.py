@@ -31,6 +31,7 @@ class ProgramSection(Section):
     """
 
     builder: ClassVar[str]
+    # None by default: a program composes with a privacy unit only where its own section says so.
     units: ClassVar[tuple[str, ...]] = ()
     why_not: ClassVar[str] = "no sum of clipped updates is formed"
 

@@ -70,6 +70,7 @@ def load_diabetes(settings: DiabetesData) -> DataSet:
         features.append(2.0 * sex - 1)
     x = np.stack(features, axis=1).astype(np.float32)
     every = np.arange(len(sex))
+    # Over all rows before the cut: the range is the study's, so nothing is read off either part.
     y = scaled_target(source.target, settings.target_range, every, lambda row: f"data diabetes: row {row}: progression")
 
     def table(rows: Rows) -> Table:

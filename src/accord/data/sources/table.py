@@ -83,6 +83,7 @@ def table_data_set(
     for path, file in zip(paths[1:], files[1:], strict=True):
         if lost := [name for name in (*texts, *numbers) if name not in file.names]:
             raise DataError(f"data.test_path: {path} has no column {lost[0]!r}{nearest_column(lost[0], file.names)}")
+    # Both files become one frame, so that a value has one code in training and test rows.
     frames = [file.read(numbers, texts, marks) for file in files]
     frame = frames[0] if len(frames) == 1 else joined(frames[0], frames[1])
     frame, kept = _without_missing(settings, layout, frame, marks)
