@@ -75,6 +75,7 @@ def budget(
         return _show_ledger(ledger, None if delta is None else _delta(delta), accountant, against or [], as_json)
     if against:
         raise PrivacyError("--against checks a joint ledger; give it with --ledger FILE")
+    # Checked here and not by typer, because --ledger needs none of them.
     if n is None or batch is None or delta is None:
         raise PrivacyError("give --n, --batch and --delta, or --ledger FILE")
     if epochs is not None and steps is not None:
@@ -160,6 +161,7 @@ def _ledger_rows(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _delta(text: str) -> float:
+    # A fraction, because delta is often 1 / n.
     top, slash, bottom = text.partition("/")
     try:
         return float(top) / float(bottom) if slash else float(top)

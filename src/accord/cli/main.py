@@ -74,7 +74,7 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Runs the command line and exits with its code, whether or not its output could be written."""
     make_lenient()
-    # Half a second of every start went into looking for garbage among what was just imported.
+    # Collecting garbage among what was just imported took half a second of every start.
     gc.set_threshold(100_000, 20, 20)
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it

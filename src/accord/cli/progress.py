@@ -36,6 +36,7 @@ class Progress:
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         console = Console(stderr=True)
+        # A bar would fill a log with control characters.
         self._live = console.is_terminal and not console.is_dumb_terminal and not quiet
         self._bar = Bar(
             TextColumn("{task.description}"),

@@ -22,7 +22,7 @@ from accord.records.store import storing, write_bytes
 
 _KEPT = 2
 _NAME = re.compile(r"round-(\d{6,})\.safetensors")
-# The header is JSON and so is its one entry: hence the escaped quotes.
+# The header is JSON, and so is its one entry. Therefore the quotes are escaped.
 _DIGEST = re.compile(rb'\\"digest\\":\\"([0-9a-f]{32})\\"')
 _BLANK = "0" * 32
 

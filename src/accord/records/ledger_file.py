@@ -64,8 +64,8 @@ class JointLedger:
         No two runs of a file therefore have the same name. The same studies run in the same order have the same names.
 
         Noise, batches and cohorts are drawn from this name. Of two runs of one study, the second may have another noise
-        multiplier, or fewer clients left. The same draws would then reveal what the noise hides. Composition assumes
-        independent draws.
+        multiplier, or other clients left. The same draws would then reveal what the noise hides. Composition also
+        assumes that the draws of runs are independent.
         """
         if self.resumed is not None:
             return self.resumed
@@ -284,7 +284,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         if os.fstat(file.fileno()).st_size == 0:
-            path.unlink(missing_ok=True)  # still locked: whoever waits for it finds it gone, and makes it anew
+            path.unlink(missing_ok=True)  # still locked; `_open` notices that the file is gone and makes it anew
         file.close()
 
 

@@ -47,6 +47,7 @@ def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[s
         "budget": plan.budget,
         "per_client": _spread(spent),
         "joint": None if entry is None else _joint(ledger, entry),
+        # The seed is stored with the study, so the noise can be repeated but is not secret.
         "noise_source": "simulated",
     }
 
@@ -172,7 +173,7 @@ def totals(rounds: Sequence[RoundRecord], recovered: int) -> dict[str, Any]:
 def peak_rss_mb() -> float:
     """Returns the process's peak resident memory so far, in MB (2^20 bytes)."""
     status = Path("/proc/self/status")
-    if status.exists():  # what getrusage tells on Linux begins with the memory of the process that started this one
+    if status.exists():  # on Linux, getrusage starts from the memory of the process that started this one
         kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]
         return float(kilobytes) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -154,7 +154,7 @@ class Score(base.Score):
         if self.form == "plain":
             return words.decimal(value)
         scale = max(abs(mean), half)
-        # As many digits as bring the half interval to one, but at most 6 if it is tiny beside the mean.
+        # Enough digits for the half interval to have one, but at most 6 where it is tiny beside the mean.
         digits = min(6, max(3, 1 + math.ceil(math.log10(scale / half)))) if half else 3
         return words.number(value, like=scale, digits=digits)
 

@@ -176,7 +176,7 @@ def with_threads(study: Study, threads: int | None) -> Study:
 
 
 def _study(text: str, overrides: Sequence[str], source: str) -> Study:
-    # Without the sweep, so that the digest of a run does not depend on the other points.
+    # Without the sweep, because the saved study of a run must not be a sweep itself.
     study = parse_study(text, overrides, source).model_copy(update={"sweep": None})
     # What `prepare` fills in, so that a run is found again by its study, and anew where the file has changed.
     model = study.model.model_copy(update=pin(study.model.pretrained, study.model.pretrained_sha256))

@@ -36,7 +36,7 @@ class MlflowTracker:
     ) -> None:
         # MLflow keeps its file store behind this since 3.7; its databases need an extra server's worth of packages.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        # By default it tries a dead server for minutes, and as long a finished run would seem to hang.
+        # By default it retries a dead server for minutes, during which a finished run would seem to hang.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         from mlflow.entities import Metric, Param
         from mlflow.tracking import MlflowClient

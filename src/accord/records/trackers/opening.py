@@ -35,7 +35,7 @@ def check_trackers(study: Study) -> None:
 
 def _need(package: str, online: bool, variable: str, what: str) -> None:
     spec = find_spec(package)
-    if spec is None or spec.origin is None:  # None where it is but a folder of that name, such as wandb's own
+    if spec is None or spec.origin is None:  # None for a mere folder of that name, such as wandb's own
         raise StudyError(
             f"trackers: {package} needs the package {package}; install it with: pip install 'accord[{package}]'"
         )

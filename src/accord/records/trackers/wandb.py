@@ -116,7 +116,9 @@ class WandbTracker:
             name=os.environ.get("WANDB_NAME") or name,
             config=dict(settings),
             id=resumed,
+            # Offline there is no server to resume from.
             resume="allow" if online else None,
+            # A run that the caller has open in this process is left alone.
             reinit="create_new",
             settings=wandb.Settings(
                 mode=place.mode,

@@ -135,7 +135,7 @@ def _draw_epsilon_rounds(axes: Axes, theme: Theme, rounds: Sequence[RoundRecord]
     spent = [(record.round, record.epsilon) for record in rounds if record.epsilon is not None]
     numbers = [number for number, _ in spent]
     low, middle, high = ([getattr(value, of) for _, value in spent] for of in ("min", "median", "max"))
-    alike = low == high  # then one line says it all
+    alike = low == high  # then one line is enough
     if not alike:
         axes.fill_between(numbers, low, high, color=theme.blue, alpha=0.14, linewidth=0)
         axes.plot(numbers, low, color=theme.blue, linewidth=1, alpha=0.55, clip_on=False)
@@ -270,7 +270,7 @@ def client_spread_figure(clients: ClientsResult, theme: Theme, score: Score = AC
     return figure
 
 
-# --- who holds what -----------------------------------------------------------------------------------
+# --- rows of clients ----------------------------------------------------------------------------------
 
 
 def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
@@ -363,7 +363,7 @@ def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-# --- a run at a glance --------------------------------------------------------------------------------
+# --- overview of a run --------------------------------------------------------------------------------
 
 
 def overview(study_name: str, result: RunResult | None, rounds: Sequence[RoundRecord]) -> Figure:

@@ -43,6 +43,7 @@ def fine_tuning(result: RunResult) -> PagePart | None:
     if not tuned or not tuned.clients:
         return None
     score = scoring(result).local
+    # A result has either steps or epochs.
     amount = words.count(tuned.steps, "step") if tuned.steps else words.count(tuned.epochs, "epoch")
     clients = words.count(tuned.clients, "client")
     text = (

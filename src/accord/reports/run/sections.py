@@ -202,7 +202,7 @@ def _by_client(
     return (Grid("Client by client", head, rows, "lrrrrr", folded=True),)
 
 
-# --- clients and what they hold -----------------------------------------------------------------------
+# --- clients and their rows ---------------------------------------------------------------------------
 
 
 def clients(result: RunResult) -> PageSection | None:

@@ -184,7 +184,7 @@ def _tuning_lines(tuned: FineTuneResult | None, kind: Scoring) -> list[tuple[str
     ]
 
 
-# --- who holds what -----------------------------------------------------------------------------------
+# --- rows of clients ----------------------------------------------------------------------------------
 
 
 def partition_table(partition: Mapping[str, Any]) -> RenderableType:

@@ -63,7 +63,7 @@ def _reach(marks: Sequence[Mark], score: Score) -> tuple[float, float]:
     low, high = min([*known, *ends]), max([*known, *ends])
     least, most = min(known), max(known)
     room = score.room(known, 0.02)
-    # Two runs far apart have an interval wider than any axis should be; it is cut at the figure's edge.
+    # Two runs far apart have an interval wider than any axis should be. It is cut at the figure's edge.
     return max(low, least - 1.5 * room) - 0.1 * room, min(high, most + 1.5 * room) + 0.1 * room
 
 

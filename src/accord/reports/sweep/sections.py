@@ -167,7 +167,7 @@ def _by_setting(sweep: SweepFolder, score: Score, title: str, about: str) -> tup
     if not marks:
         return ()
     sketches = _maps(sweep, varied, marks, score)
-    # Else the headline against ε has a section of its own.
+    # Otherwise the headline against ε has a section of its own.
     if score is not scoring_of(sweep).headline or ("privacy.epsilon",) not in varied:
         sketches += _lines(sweep, varied, marks, score)
     if not sketches and len(marks) <= MOST_ROWS:
@@ -222,7 +222,7 @@ def _maps(sweep: SweepFolder, varied: Sequence[Axis], marks: Mapping[int, Mark],
         if not shown:
             continue
         grid, values = _cells(points, (down, across), score.name), (_values(points, down), _values(points, across))
-        # A closure would draw the last map in the place of each.
+        # `partial` binds this map, while a closure would draw the last map in every figure.
         draw = partial(figures.map_figure, grid, *values, names, score=score)
         caption = "Means over seeds, ± half the 95% interval."
         sketches.append(_Sketch(f"map-{number}", f", {told}" if told else "", caption, shown, draw))

@@ -7,7 +7,7 @@ from accord.reports.words.formatting import count, percent, plain
 
 
 def kept(partition: Mapping[str, Any]) -> str:
-    """Training and test rows kept by group, from `partition.json`; empty where a study kept all rows.
+    """Describes the training and test rows kept by group, from `partition.json`. Empty if a study kept all rows.
 
     >>> each = {"train": {"F": [5, 5], "M": [45, 45]}, "test": {"F": [9, 9], "M": [9, 9]}}
     >>> kept({"imbalance": {"column": "sex", "train_rows": 900, "test_rows": 300, **each}})
