@@ -1,4 +1,4 @@
-"""Fairness: what a model gives to each sensitive group, measured from counts that add.
+"""Fairness: how a model treats each sensitive group, measured from additive counts.
 
-A leaf: imports `core` alone.
+This is a leaf package, which imports `core` alone.
 """

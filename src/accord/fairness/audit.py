@@ -1,6 +1,6 @@
-"""The fairness report: measures by group, gaps by column, worst group; and the spread over clients.
+"""The fairness report: measures by group, gaps by column, the worst group, and the spread over clients.
 
-One report serves every kind of task: what is measured comes in as a `GroupMeasures` value.
+One report serves every kind of task. A `GroupMeasures` value says what is measured.
 """
 
 import math
@@ -23,15 +23,15 @@ def _ends(intervals: Mapping[str, Interval | None]) -> dict[str, list[float] | N
 
 @dataclass(frozen=True)
 class GroupReport:
-    """One group.
+    """The report on one group.
 
     Attributes:
         n: rows.
-        values: each of the measures; None where it is undefined.
-        intervals: the interval of each; None where the measure or its interval is undefined.
-        too_small: fewer rows than the smallest group one can speak about.
-        too_small_rates: measures that rest on fewer rows than that, such as the TPR of a group with few positive rows;
-            all of them where the group is too small. Those without any row are undefined, and not among them.
+        values: the value of each measure, or None where it is undefined.
+        intervals: the interval of each measure, or None where the measure or its interval is undefined.
+        too_small: whether there are fewer rows than the smallest group that permits a conclusion.
+        too_small_rates: measures that rest on fewer rows than that, such as the TPR of a group with few positive rows,
+            or all of them where the group is too small. Those without any row are undefined, and not among them.
     """
 
     n: int
@@ -41,7 +41,7 @@ class GroupReport:
     too_small_rates: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The group as JSON-ready values."""
+        """Returns the group as JSON-ready values."""
         return {
             "n": self.n,
             **self.values,
@@ -53,13 +53,13 @@ class GroupReport:
 
 @dataclass(frozen=True)
 class ColumnReport:
-    """One group column.
+    """The report on one group column.
 
     Attributes:
-        gaps: each of the gaps; None where it is undefined. Groups that are too small are in them.
-        intervals: the interval of each gap, which holds it; None where the gap or its interval is undefined.
-        worst_group: the worst group among those not too small; None if all are.
-        too_small_groups: groups that are too small, those without a row included.
+        gaps: the value of each gap, or None where it is undefined. Groups that are too small count in them.
+        intervals: the interval of each gap, which contains it, or None where the gap or its interval is undefined.
+        worst_group: the worst group among those not too small, or None if all are.
+        too_small_groups: groups that are too small, including those without a row.
     """
 
     gaps: Mapping[str, float | None]
@@ -68,7 +68,7 @@ class ColumnReport:
     too_small_groups: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The column as JSON-ready values."""
+        """Returns the column as JSON-ready values."""
         return {
             **self.gaps,
             "worst_group": self.worst_group,
@@ -82,16 +82,16 @@ class FairnessReport:
     """Measures of every column and group.
 
     Attributes:
-        measure: the measure by which the worst group is found, such as `accuracy`.
+        measure: the measure that determines the worst group, such as `accuracy`.
         groups: by flat name, such as `sex=Female` or `sex*race=Female, Black`.
         columns: by column, in the order given.
-        headline_columns: by gap, the column where it is widest; the first of them in a tie. Its figure is the headline.
+        headline_columns: by gap, the column where it is widest, the first of them in a tie. Its value is the headline.
         headline_column: that of the first gap.
-        worst_group: flat name of the worst group over all columns among those not too small; the first of them in a
-            tie; None if all are too small.
+        worst_group: flat name of the worst group over all columns among those not too small, the first of them in a
+            tie. None if all are too small.
         worst_group_value: its measure.
         confidence: level of the intervals.
-        positive: the label that counts as positive, None where there is none.
+        positive: the label that counts as positive, or None where there is none.
     """
 
     measure: str
@@ -105,7 +105,7 @@ class FairnessReport:
     positive: int | None
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON-ready values; `worst_group_value` by its measure, such as `worst_group_accuracy`."""
+        """Returns the report as JSON-ready values. `worst_group_value` is named as in `worst_group_accuracy`."""
         return {
             "measure": self.measure,
             "groups": {name: group.as_json() for name, group in self.groups.items()},
@@ -123,7 +123,10 @@ class FairnessReport:
 def group_reports(
     sums: Sums, measures: GroupMeasures[Sums], confidence: float, min_group_size: int
 ) -> dict[str, GroupReport]:
-    """Each group's measures with intervals at `confidence`, and what rests on fewer rows than `min_group_size`."""
+    """Reports each group's measures with intervals, and flags those that rest on too few rows.
+
+    The intervals are at `confidence`, and the flags are for fewer rows than `min_group_size`.
+    """
     checks.open_unit(confidence=confidence)
     values, rests_on = measures.values(sums), measures.denominators(sums)
     intervals = measures.intervals(sums, confidence)
@@ -148,7 +151,7 @@ def audit(
         sums_by_column: column to its sums, such as counts, all with the same positive label.
         measures: what is measured of them.
         confidence: level of every interval, strictly between 0 and 1.
-        min_group_size: groups with fewer rows are flagged as too small to say, at least 1.
+        min_group_size: groups with fewer rows are flagged as too small, at least 1.
 
     Raises:
         DataError: there is no column, or the sums do not belong together.
@@ -195,16 +198,17 @@ def _check_columns(sums_by_column: Mapping[str, Sums]) -> None:
 
 
 def _widest(gap: Gap, columns: Mapping[str, ColumnReport]) -> str:
-    """The column where a gap is widest, the first in a tie and where it is defined nowhere."""
+    """Returns the column where a gap is widest, the first in a tie and where it is defined nowhere."""
+    # Undefined gaps are None, which has no order.
     known = [(value, column) for column, report in columns.items() if (value := report.gaps[gap.name]) is not None]
     if not known:
         return next(iter(columns))
-    # The gap of a ratio is the wider the further it lies below 1. `max` and `min` both take the first of a tie.
+    # A ratio is a wider gap the further it is below 1. `max` and `min` both take the first of a tie.
     return (max if gap.form == "difference" else min)(known, key=lambda pair: pair[0])[1]
 
 
 def _worst(groups: Mapping[str, GroupReport], measures: GroupMeasures[Any]) -> tuple[str | None, float | None]:
-    """Name and measure of the worst group that is not too small; the first in a tie."""
+    """Returns name and measure of the worst group that is not too small, the first in a tie."""
     known = [
         (value, name)
         for name, group in groups.items()
@@ -218,13 +222,13 @@ def _worst(groups: Mapping[str, GroupReport], measures: GroupMeasures[Any]) -> t
 
 @dataclass(frozen=True)
 class ClientSpread:
-    """How a score differs over clients; every client weighs the same, whatever its rows.
+    """How a score differs over clients. Every client has the same weight, whatever its rows.
 
     Attributes:
-        clients: clients with test rows; all figures are over these.
-        without_rows: clients without, left out.
-        too_small: of `clients`, how many have fewer test rows than one can speak about.
-        mean: mean of the clients' scores. This and the rest are None where no client has test rows, and where a figure
+        clients: clients with test rows, over which all values are computed.
+        without_rows: clients without test rows, which are left out.
+        too_small: how many of `clients` have too few test rows for a conclusion.
+        mean: mean of the clients' scores. This and the rest are None where no client has test rows, and where a value
             is not finite.
         std: standard deviation over the clients, divided by their number.
         min: lowest score.
@@ -242,7 +246,7 @@ class ClientSpread:
     worst_decile: float | None = None
 
     def as_json(self) -> dict[str, float | None]:
-        """What results hold of the spread, by name."""
+        """Returns the values of the spread that results contain, by name."""
         names: Iterable[str] = ("mean", "std", "min", "max", "worst_decile")
         return {name: getattr(self, name) for name in names}
 
@@ -250,14 +254,15 @@ class ClientSpread:
 def client_spread(
     sums: Integers | Floats, n: Integers, *, lower_is_better: bool, most: float = math.inf, min_rows: int = 30
 ) -> ClientSpread:
-    """The spread over clients of their mean scores (the measures of Li et al. 2020, "Fair resource allocation").
+    """Computes the spread of mean scores over clients (measures of Li et al. 2020, "Fair resource allocation").
 
     Args:
-        sums: of each client's scores over its rows, such as rows predicted right, shape `[clients]`; may be infinite.
-        n: test rows, shape `[clients]`; clients with 0 are left out and counted.
+        sums: sums of each client's scores over its rows, such as rows predicted right, shape `[clients]`. May be
+            infinite.
+        n: test rows, shape `[clients]`. Clients with 0 are left out and counted.
         lower_is_better: whether the worst clients are those with the highest scores, as of errors.
-        most: the largest score of a row; each score is at least 0.
-        min_rows: clients with fewer test rows are counted as too small to say, at least 1.
+        most: the largest score of a row. Each score is at least 0.
+        min_rows: clients with fewer test rows are counted as too small, at least 1.
 
     Raises:
         DataError: shapes differ, or no rows could give such sums.
@@ -269,7 +274,7 @@ def client_spread(
     checks.positive(min_rows=min_rows)
     if sums.ndim != 1 or sums.shape != n.shape:
         raise DataError(f"fairness: {sums.shape} sums of scores but {n.shape} row counts; give one each a client")
-    # Written so that a sum that is not a number fails too.
+    # Comparisons with NaN are false, so in this form a sum of NaN fails too.
     if not bool(((sums >= 0) & (sums <= np.where(n > 0, most * np.maximum(n, 1), 0))).all()):
         raise DataError(f"fairness: a client's sum of scores must lie between 0 and {most:g} for each of its rows")
     with_rows = n > 0
@@ -284,6 +289,7 @@ def client_spread(
         without_rows=without,
         too_small=small,
         mean=_finite(means.mean()),
+        # With an infinite score, NumPy would warn and return NaN.
         std=_finite(means.std()) if np.isfinite(means).all() else None,
         min=_finite(means[0]),
         max=_finite(means[-1]),

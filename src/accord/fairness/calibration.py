@@ -1,19 +1,19 @@
-"""Calibration: is a model that is 90% sure right 90% of the time? Measured from sums by bin that add.
+"""Calibration: whether a model that is 90% confident is right 90% of the time, measured from additive sums by bin.
 
-A prediction's confidence is the probability of the label it names: the largest softmax output. Rows are put into
-B bins of equal width by confidence, bin b being ((b - 1)/B, b/B]. From each bin's rows, right rows and sum of
-confidences, with acc(b) its share of right rows and conf(b) its mean confidence:
+A prediction's confidence is the probability of the predicted label, which is the largest softmax output. Rows are put
+into B bins of equal width by confidence, where bin b is ((b - 1)/B, b/B]. The following two come from each bin's rows,
+right rows and sum of confidences, with acc(b) its share of right rows and conf(b) its mean confidence:
 
     expected_calibration_error = sum_b n_b / n |acc(b) - conf(b)|       Naeini et al. 2015; Guo et al. 2017, eq. 3
     maximum_calibration_error  = max_b |acc(b) - conf(b)|               the same; Guo et al. 2017, eq. 5
 
-and from the rows themselves, with p the vector of probabilities and y the label as a vector of one 1,
+The other two come from the rows themselves, with p the vector of probabilities and y the label as a one-hot vector:
 
     brier    = mean over rows of |p - y|^2, in [0, 2]                   Brier 1950
     log_loss = mean over rows of -log p[label], in nats
 
-The binned error is biased upwards: with few rows in a bin chance alone moves acc(b) away from conf(b), so a small group
-looks worse calibrated than it is (Kumar, Liang and Ma 2019). Brier score and log loss are not biased so.
+The binned error is biased upwards. With few rows in a bin, chance alone moves acc(b) away from conf(b), so a small
+group looks worse calibrated than it is (Kumar, Liang and Ma 2019). Brier score and log loss do not have this bias.
 """
 
 import math
@@ -32,11 +32,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class RowScores:
-    """What calibration needs to know of each of n rows; every array has shape `[n]`.
+    """What calibration needs of each of n rows. Every array has shape `[n]`.
 
     Attributes:
         correct: whether the row was predicted right.
-        confidence: probability of the predicted label, in [0, 1]; NaN where the model gives none.
+        confidence: probability of the predicted label, in [0, 1], or NaN where the model gives none.
         brier: squared distance of the probabilities to the label's, in [0, 2].
         loss: cross-entropy in nats.
 
@@ -63,7 +63,7 @@ class CalibrationCounts:
         correct: rows predicted right, int64 of the same shape.
         confidence: sum of the confidences, of the same shape.
         brier: sum of the squared distances, shape `[groups]`.
-        loss: sum of the cross-entropies in nats, shape `[groups]`; may be infinite.
+        loss: sum of the cross-entropies in nats, shape `[groups]`. May be infinite.
 
     Raises:
         DataError: the shapes differ.
@@ -82,7 +82,7 @@ class CalibrationCounts:
             raise DataError(f"calibration: sums of shapes {(self.n.shape, *shapes)} do not belong together")
 
     def __add__(self, other: "CalibrationCounts") -> "CalibrationCounts":
-        """The sums of both sets of rows together.
+        """Adds the sums of two sets of rows.
 
         Raises:
             DataError: they have other groups or bins.
@@ -98,13 +98,14 @@ class CalibrationCounts:
         )
 
     def measures(self, group: int) -> dict[str, Any] | None:
-        """One group's measures as JSON-ready values.
+        """Returns one group's measures as JSON-ready values.
 
         Returns:
-            The four measures of the module's docstring and `reliability`: rows, mean confidence and accuracy by bin,
-            the latter None where the bin is empty. A log loss that is not finite is None. None altogether where the
-            group has no rows, or where a confidence is not a number.
+            The four measures of the module's docstring and `reliability`, which is rows, mean confidence and accuracy
+            by bin. The latter two are None where the bin is empty. A log loss that is not finite is None. The result is
+            None if the group has no rows, or a confidence is not a number.
         """
+        # A NaN confidence shows in the sums, which is why these are checked instead of the rows.
         n, rows = self.n[group], int(self.n[group].sum())
         if not rows or not np.isfinite(self.confidence[group]).all():
             return None
@@ -137,9 +138,9 @@ def calibration(rows: RowScores, bins: int, codes: Integers | None = None, group
 
     Args:
         rows: the scores of n rows.
-        bins: how many bins of equal width, at least 1.
-        codes: the group of each row, shape `[n]`, each in `[0, groups)`; None for one group of all rows.
-        groups: how many groups there are.
+        bins: the number of bins of equal width, at least 1.
+        codes: the group of each row, shape `[n]`, each in `[0, groups)`. None makes one group of all rows.
+        groups: the number of groups.
 
     Raises:
         DataError: there are not as many codes as rows.
@@ -156,13 +157,14 @@ def calibration(rows: RowScores, bins: int, codes: Integers | None = None, group
         raise DataError(
             f"calibration: {len(codes)} rows in groups, {len(rows.correct)} evaluated; they must be as many"
         )
-    # A confidence on an edge belongs below it; one that is not a number sorts last, and makes its bin's sum none.
+    # A confidence on an edge belongs to the bin below it. NaN sorts into the last bin, and makes that bin's sum NaN.
     cell = codes * bins + np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], rows.confidence)
 
     def total(values: NDArray[Any]) -> Floats:
         return _sums(cell, values, groups * bins).reshape(groups, bins)
 
     return CalibrationCounts(
+        # Floats are exact for counts up to 2^53.
         n=total(np.ones(len(cell))).astype(np.int64),
         correct=total(rows.correct).astype(np.int64),
         confidence=total(rows.confidence),

@@ -1,4 +1,4 @@
-"""Confusion by group: how often each label was taken for each other, as counts that add."""
+"""Confusion matrices by group, as additive counts."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from accord.core.errors import DataError
 from accord.fairness.groups import Grouping, Integers
 
 MOST_CLASSES = 20
-"""Labels beyond which a confusion matrix is left out of a result: it has their square many numbers, in every group."""
+"""With more labels than this, results have no confusion matrices, whose size is quadratic in labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +18,8 @@ class Confusion:
     Attributes:
         column: the column's name.
         names: the groups.
-        matrix: int64 of shape `[groups, classes, classes]`; `matrix[g, i, j]` is how many rows of group g with label
-            i were predicted as j.
+        matrix: int64 of shape `[groups, classes, classes]`. `matrix[g, i, j]` counts the rows of group g with label i
+            that were predicted as j.
 
     Raises:
         DataError: the shape is wrong.
@@ -37,7 +37,7 @@ class Confusion:
             )
 
     def __add__(self, other: "Confusion") -> "Confusion":
-        """The counts of both sets of rows together.
+        """Adds the counts of two sets of rows.
 
         Raises:
             DataError: column, groups or labels differ.
@@ -55,7 +55,7 @@ def confusion(grouping: Grouping, labels: Integers, predictions: Integers, class
         grouping: the group of each row.
         labels: shape `[n]`, each in `[0, classes)`.
         predictions: shape `[n]`, each in `[0, classes)`.
-        classes: how many labels there are.
+        classes: the number of labels.
 
     Raises:
         DataError: the lengths differ.

@@ -1,18 +1,18 @@
-"""Errors of a regression by group: how far off the model is for each, and which way.
+"""Errors of a regression by group: how large they are, and in which direction.
 
-With e the error of a row (prediction less target), over the rows of a group:
+With e the error of a row (prediction minus target), over the rows of a group:
 
     mse = mean of e^2          mae = mean of |e|          bias = mean of e
 
-A model with bias > 0 predicts too much for the group. Gaps are between groups: the largest less the smallest, as of
+A model with bias > 0 predicts too much for the group. A gap is the largest value over groups minus the smallest, as in
 Fairlearn's `MetricFrame.difference()` with scikit-learn's `mean_squared_error` and `mean_absolute_error`.
 
-Everything follows from sums by group that add: the sums of two sites' rows together are the sum of the sites' sums. So
-sites send sums, never rows.
+Everything follows from additive sums by group. The sums over two sites' rows together are the sum of the sites' sums,
+so sites send sums, never rows.
 
-Intervals of a group's measures are normal approximations: m ± z s / sqrt(n), s the standard deviation over the group's
-rows of what is averaged; of mse and mae cut off at 0. Intervals of gaps are made of them (`gaps`). A group of fewer
-than 2 rows has no intervals, and neither has a gap that it is in.
+Intervals of a group's measures are normal approximations, m ± z s / sqrt(n), where s is the standard deviation over the
+group's rows of what is averaged. Those of mse and mae are cut off at 0. Intervals of gaps are made from them (`gaps`).
+A group of fewer than 2 rows has no intervals, and neither has a gap that includes it.
 """
 
 from dataclasses import dataclass, fields
@@ -33,7 +33,7 @@ GAPS = tuple(Gap(f"{name}_gap", (name,)) for name in ERRORS)
 
 @dataclass(frozen=True, eq=False)
 class ErrorSums:
-    """Sums over the rows of one column's groups; every array has shape `[groups]`.
+    """Sums over the rows of one column's groups. Every array has shape `[groups]`.
 
     Attributes:
         column: the column's name.
@@ -66,15 +66,15 @@ class ErrorSums:
 
     @property
     def positive(self) -> None:
-        """Numbers have no label that counts as positive."""
+        """None, since numbers have no positive label."""
         return None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays by name."""
+        """Returns the arrays by name."""
         return {each.name: getattr(self, each.name) for each in fields(self)[2:]}
 
     def __add__(self, other: "ErrorSums") -> "ErrorSums":
-        """The sums of both sets of rows together.
+        """Adds the sums of two sets of rows.
 
         Raises:
             DataError: column or groups differ.
@@ -94,7 +94,7 @@ def sum_errors(grouping: Grouping, errors: Floats) -> ErrorSums:
 
     Args:
         grouping: the group of each row.
-        errors: prediction less target, shape `[n]`.
+        errors: prediction minus target, shape `[n]`.
 
     Raises:
         DataError: the lengths differ.
@@ -114,6 +114,7 @@ def sum_errors(grouping: Grouping, errors: Floats) -> ErrorSums:
         return np.bincount(grouping.codes, values, minlength=len(grouping.names)).astype(np.float64)
 
     n = np.bincount(grouping.codes, minlength=len(grouping.names)).astype(np.int64)
+    # A diverged model's errors overflow when squared. Its measures are then undefined, and no warning is needed.
     with np.errstate(over="ignore"):
         return ErrorSums(
             grouping.column, grouping.names, n, of(errors), of(np.abs(errors)), of(errors**2), of(errors**4)
@@ -121,25 +122,26 @@ def sum_errors(grouping: Grouping, errors: Floats) -> ErrorSums:
 
 
 def mean_errors(sums: ErrorSums) -> dict[str, Floats]:
-    """Each of `ERRORS`, shape `[groups]`; NaN where a group has no rows, or its errors are not finite."""
+    """Computes each of `ERRORS`, shape `[groups]`, or NaN where a group has no rows or its errors are not finite."""
     n = np.where((sums.n > 0) & np.isfinite(sums.square), sums.n, np.nan)
     found = {"mse": sums.square / n, "mae": sums.absolute / n, "bias": sums.error / n}
     return {name: np.where(np.isnan(n), np.nan, values) for name, values in found.items()}
 
 
 def standard_errors(sums: ErrorSums) -> dict[str, Floats]:
-    """The standard error of each of `mean_errors`, s / sqrt(n); NaN where a group has fewer than 2 rows."""
+    """Computes the standard error s / sqrt(n) of each of `mean_errors`, or NaN where a group has fewer than 2 rows."""
     n = np.where(sums.n > 1, sums.n, np.nan)
     squares = {"mse": sums.fourth, "mae": sums.square, "bias": sums.square}
     with np.errstate(over="ignore", invalid="ignore"):
         return {
+            # s^2 / n with s^2 = (mean of squares - mean^2) n / (n - 1). Rounding may leave it just below 0.
             name: np.sqrt(np.maximum(squares[name] / n - mean**2, 0.0) / (n - 1))
             for name, mean in mean_errors(sums).items()
         }
 
 
 def error_ends(sums: ErrorSums, confidence: float) -> dict[str, Ends]:
-    """The interval of each of `ERRORS`, shape `[groups]`; NaN where a group has fewer than 2 rows."""
+    """Computes the interval of each of `ERRORS`, shape `[groups]`, or NaN where a group has fewer than 2 rows."""
     checks.open_unit(confidence=confidence)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     means, spreads = mean_errors(sums), standard_errors(sums)

@@ -1,7 +1,7 @@
-"""Sensitive groups, and the counts by group that every measure is made from.
+"""Sensitive groups, and the counts by group from which every measure is computed.
 
-Counts add: the counts of two sites' rows together are the sum of the sites' counts. So sites send
-counts, never rows.
+Counts are additive. The counts over two sites' rows together are the sum of the sites' counts, so sites send counts,
+never rows.
 """
 
 import itertools
@@ -18,7 +18,7 @@ Integers = NDArray[np.int64]
 
 ALWAYS = ("n", "correct")
 CONFUSION = ("tp", "fp", "tn", "fn")
-_MOST_ROWS = 2**53  # whole numbers up to here are exact in every JSON reader; sums stay far inside int64
+_MOST_ROWS = 2**53  # integers up to here are exact in every JSON reader, and their sums fit int64
 
 
 def _check_names(column: str, names: tuple[str, ...]) -> None:
@@ -30,20 +30,21 @@ def _check_names(column: str, names: tuple[str, ...]) -> None:
 
 
 def _is_list_of(value: object, kind: type) -> bool:
+    # Not isinstance: True is an int.
     return isinstance(value, list) and all(type(item) is kind for item in value)
 
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """Which group each row belongs to.
+    """The group that each row belongs to.
 
     Attributes:
-        column: the column's name; `sex*race` for an intersection.
-        names: what each code means, all different.
+        column: the column's name, such as `sex*race` for an intersection.
+        names: the name of each code, all different.
         codes: shape `[n]`, int64, each in `[0, len(names))`.
 
     Raises:
-        DataError: no names, a name twice, codes not a vector of int64, or a code without a name.
+        DataError: there are no names, a name occurs twice, codes are not a vector of int64, or a code has no name.
     """
 
     column: str
@@ -54,6 +55,7 @@ class Grouping:
         _check_names(self.column, self.names)
         if self.codes.ndim != 1 or self.codes.dtype != np.int64:
             raise DataError(f"fairness: codes of group column {self.column!r} must be a vector of int64")
+        # An empty vector has no minimum.
         if self.codes.size and not (self.codes.min() >= 0 and self.codes.max() < len(self.names)):
             raise DataError(
                 f"fairness: codes of group column {self.column!r} run from {self.codes.min()} to "
@@ -62,11 +64,11 @@ class Grouping:
 
 
 def intersect(first: Grouping, second: Grouping, *others: Grouping) -> Grouping:
-    """The groups that share a name in every column given.
+    """Builds the groups that share a name in every given column.
 
     Returns:
-        One group for each combination of names, in the order of `itertools.product`, also for
-        combinations without a row.
+        One group for each combination of names, in the order of `itertools.product`, including combinations without a
+        row.
 
     Raises:
         DataError: the columns differ in length, or two combinations have the same name.
@@ -86,6 +88,7 @@ def intersect(first: Grouping, second: Grouping, *others: Grouping) -> Grouping:
     return Grouping(
         column="*".join(part.column for part in parts),
         names=tuple(", ".join(names) for names in itertools.product(*(part.names for part in parts))),
+        # The same order as the product of names: the last column's code varies fastest.
         codes=np.ravel_multi_index(
             tuple(part.codes for part in parts), tuple(len(part.names) for part in parts)
         ).astype(np.int64),
@@ -94,18 +97,18 @@ def intersect(first: Grouping, second: Grouping, *others: Grouping) -> Grouping:
 
 @dataclass(frozen=True, eq=False)
 class GroupCounts:
-    """Rows and outcomes of one column's groups; every array is int64 of shape `[groups]`.
+    """Rows and outcomes of one column's groups. Every array is int64 of shape `[groups]`.
 
     Attributes:
         column: the column's name.
         names: the groups, all different.
         n: rows.
         correct: rows whose prediction is the label.
-        positive: the label that counts as positive; None where there is none.
-        tp: rows labelled positive and predicted so. The four are None exactly where `positive` is.
-        fp: rows not labelled positive, but predicted so.
-        tn: rows neither labelled nor predicted positive; among more than two classes not always correct.
-        fn: rows labelled positive, but not predicted so.
+        positive: the label that counts as positive, or None where there is none.
+        tp: rows labelled positive and predicted positive. This and the next three are None exactly where `positive` is.
+        fp: rows not labelled positive, but predicted positive.
+        tn: rows neither labelled nor predicted positive. With more than two classes they are not always correct.
+        fn: rows labelled positive, but not predicted positive.
 
     Raises:
         DataError: a shape or dtype is wrong, or no rows could give such counts.
@@ -136,16 +139,17 @@ class GroupCounts:
             tp, fp, tn, fn = (arrays[name] for name in CONFUSION)
             if bool((tp + fp + tn + fn != self.n).any()):
                 raise DataError(f"{where}: tp + fp + tn + fn must be n in every group")
+            # Every tp is correct and no fp or fn is. With more than two classes only some tn are.
             if bool((self.correct < tp).any() or (self.correct > tp + tn).any()):
                 raise DataError(f"{where}: correct must lie between tp and tp + tn in every group")
 
     def arrays(self) -> dict[str, Integers]:
-        """The arrays that are there, by name: `n`, `correct`, and with a positive label the four others."""
+        """Returns the present arrays by name: `n`, `correct`, and with a positive label the four others."""
         arrays = {name: getattr(self, name) for name in (*ALWAYS, *CONFUSION)}
         return {name: values for name, values in arrays.items() if values is not None}
 
     def __add__(self, other: "GroupCounts") -> "GroupCounts":
-        """The counts of both sets of rows together.
+        """Adds the counts of two sets of rows.
 
         Raises:
             DataError: column, groups or positive label differ.
@@ -159,7 +163,7 @@ class GroupCounts:
         return GroupCounts(self.column, self.names, positive=self.positive, **sums)
 
     def to_json(self) -> dict[str, Any]:
-        """The counts as JSON-ready values."""
+        """Returns the counts as JSON-ready values."""
         absent: dict[str, Any] = dict.fromkeys(CONFUSION)
         arrays = {name: values.tolist() for name, values in self.arrays().items()}
         head = {"column": self.column, "names": list(self.names), "positive": self.positive}
@@ -167,7 +171,7 @@ class GroupCounts:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "GroupCounts":
-        """The inverse of `to_json`.
+        """Inverts `to_json`.
 
         Raises:
             DataError: a key is missing, or the values are not counts.
@@ -198,8 +202,8 @@ def count(grouping: Grouping, labels: Integers, predictions: Integers, positive:
         grouping: the group of each row.
         labels: shape `[n]`, integers.
         predictions: predicted labels, shape `[n]`, integers.
-        positive: the label that counts as positive (selected where predicted); all other labels together
-            are negative. None counts rows and correct predictions only.
+        positive: the label that counts as positive (selected where predicted). All other labels together are negative.
+            None counts only rows and correct predictions.
 
     Raises:
         DataError: the lengths differ.

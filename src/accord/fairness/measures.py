@@ -1,7 +1,7 @@
-"""What is measured of a sensitive group, and of the gaps between groups: values that each task kind fills in.
+"""Interfaces for group measures and gaps, which each task kind fills in.
 
 A classification measures rates (`rates.RATES_BY_GROUP`), a regression errors (`errors_by_group.ERRORS_BY_GROUP`). The
-report (`audit`), its intervals (`gaps`) and the figures by client read these values and know neither.
+report (`audit`), its intervals (`gaps`) and the measures by client read these values and know neither kind.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,11 +17,11 @@ Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 """Lower and upper end."""
 Ends = tuple[Floats, Floats]
-"""Lower and upper ends of one interval a group; NaN where there is none."""
+"""Lower and upper ends of one interval for each group, NaN where there is none."""
 
 
 class GroupSums(Protocol):
-    """Sums over the rows of one column's groups, from which every measure follows. They add over sites."""
+    """Additive sums over the rows of one column's groups, from which every measure follows."""
 
     @property
     def column(self) -> str:
@@ -40,7 +40,7 @@ class GroupSums(Protocol):
 
     @property
     def positive(self) -> int | None:
-        """The label that counts as positive; None where there is none."""
+        """The label that counts as positive, or None where there is none."""
         ...
 
 
@@ -52,9 +52,9 @@ class Gap:
     """One gap between the groups of a column.
 
     Attributes:
-        name: what records call it.
-        measures: the group measures it is about. Of several the widest gap counts.
-        form: `difference` is the largest less the smallest, `ratio` the smallest over the largest.
+        name: its name in records.
+        measures: the group measures it compares. Of several, the widest gap counts.
+        form: `difference` is the largest minus the smallest, `ratio` the smallest over the largest.
     """
 
     name: str
@@ -69,11 +69,11 @@ class GroupMeasures(Generic[Sums]):
     Attributes:
         names: the measures of a group.
         gaps: the gaps between groups. The first is the one to show where there is room for one.
-        ranked_by: the measure by which the worst group is found.
-        lower_is_better: whether less of `ranked_by` is better.
-        values: sums to each of `names`, shape `[groups]`; NaN where it is undefined.
-        intervals: sums and a confidence to the interval of each.
-        denominators: sums to the rows that each rests on, shape `[groups]`; those never defined may be left out.
+        ranked_by: the measure that determines the worst group.
+        lower_is_better: whether a lower value of `ranked_by` is better.
+        values: maps sums to each of `names`, shape `[groups]`, NaN where it is undefined.
+        intervals: maps sums and a confidence to the interval of each.
+        denominators: maps sums to the rows that each rests on, shape `[groups]`. Those never defined may be left out.
     """
 
     names: tuple[str, ...]

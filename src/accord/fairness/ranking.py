@@ -1,6 +1,6 @@
-"""How well a classifier's probabilities rank rows, and how well it does on every class alike.
+"""How well a classifier's probabilities rank rows, and how well it predicts every class.
 
-Accuracy is high for a model that always names the commonest class. These measures are not:
+Accuracy is high for a model that always predicts the most common class. These measures are not:
 
     balanced accuracy  = mean over classes of the share of the class's rows predicted as it
     ROC AUC            = P(score of a positive row > score of a negative row), a tie counting half
@@ -10,9 +10,9 @@ The last is the area under the precision-recall curve without interpolation. Bro
 1982; Davis and Goadrich 2006.
 
 A model that ranks at random has a ROC AUC of 0.5, and an average precision of the share of positive rows. A score is
-the probability of the positive class. Of more than two classes, and where no class counts as positive, each class in
-turn is the positive one against the rest, and the mean over classes is taken (one-vs-rest, macro). A class that is all
-of the rows, or none, has no curve and is left out. Values are those of scikit-learn's `balanced_accuracy_score`,
+the probability of the positive class. With more than two classes, or no positive class, each class in turn is the
+positive one against the rest, and the mean over classes is taken (one-vs-rest, macro). A class that is all of the
+rows, or none, has no curve and is left out. Values are those of scikit-learn's `balanced_accuracy_score`,
 `roc_auc_score` and `average_precision_score` where these have one.
 """
 
@@ -27,7 +27,7 @@ from accord.fairness.groups import Integers
 from accord.fairness.measures import Floats
 
 MOST_CLASSES = 100
-"""Classes beyond which probabilities are not kept: memory grows with rows times classes."""
+"""With more classes than this, probabilities are not kept, since their memory grows with rows times classes."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Ranking:
     """The measures of some rows.
 
     Attributes:
-        balanced_accuracy: in [0, 1]; NaN where all rows have one label, or there is none.
-        roc_auc: in [0, 1]; NaN there too, and where probabilities are unknown.
-        average_precision: in (0, 1]; NaN as `roc_auc`.
-        one_class: whether all rows have one label, so that nothing can be told apart.
+        balanced_accuracy: in [0, 1], or NaN where all rows have one label, or there are none.
+        roc_auc: in [0, 1], or NaN there too, and where probabilities are unknown.
+        average_precision: in (0, 1], or NaN as for `roc_auc`.
+        one_class: whether all rows have one label, so that there is nothing to rank.
     """
 
     balanced_accuracy: float
@@ -47,7 +47,7 @@ class Ranking:
     one_class: bool
 
     def as_json(self) -> dict[str, float | bool | None]:
-        """The measures as JSON-ready values."""
+        """Returns the measures as JSON-ready values."""
         values = {name: getattr(self, name) for name in ("balanced_accuracy", "roc_auc", "average_precision")}
         return {name: value if math.isfinite(value) else None for name, value in values.items()} | {
             "one_class": self.one_class
@@ -55,13 +55,13 @@ class Ranking:
 
 
 def rank(labels: Integers, predictions: Integers, probabilities: Floats | None, positive: int | None) -> Ranking:
-    """Measures how well n rows are told apart.
+    """Measures how well n rows are ranked.
 
     Args:
         labels: shape `[n]`, each in `[0, classes)`.
         predictions: shape `[n]`.
-        probabilities: shape `[n, classes]`; None where they are unknown.
-        positive: the class that counts as positive; heeded where there are two classes.
+        probabilities: shape `[n, classes]`, or None where they are unknown.
+        positive: the class that counts as positive, used only with two classes.
 
     Raises:
         DataError: the lengths differ.
@@ -73,6 +73,7 @@ def rank(labels: Integers, predictions: Integers, probabilities: Floats | None, 
     """
     if labels.shape != predictions.shape or (probabilities is not None and len(probabilities) != len(labels)):
         raise DataError("ranking: labels, predictions and probabilities must be of as many rows")
+    # Only classes with rows: the others have no recall and no curve.
     present = np.unique(labels)
     if len(present) < 2:
         return Ranking(math.nan, math.nan, math.nan, one_class=len(present) == 1)
@@ -87,37 +88,37 @@ def rank(labels: Integers, predictions: Integers, probabilities: Floats | None, 
 
 
 def roc_auc(condition: NDArray[np.bool_], scores: Floats) -> float:
-    """The area under the ROC curve, from ranks (Mann and Whitney 1947); NaN where all rows are alike.
+    """Computes the area under the ROC curve from ranks (Mann and Whitney 1947), or NaN where all rows are alike.
 
-    With R the sum of the positive rows' ranks, ties sharing theirs, AUC = (R - P(P + 1)/2) / (P N).
+    With R the sum of the positive rows' ranks, where ties share theirs, AUC = (R - P(P + 1)/2) / (P N).
 
     Args:
-        condition: which rows are positive, shape `[n]`.
-        scores: higher for rows thought positive, shape `[n]`.
+        condition: whether each row is positive, shape `[n]`.
+        scores: higher for rows predicted more likely positive, shape `[n]`.
     """
     positives = int(condition.sum())
     negatives = len(condition) - positives
     if not positives or not negatives:
         return math.nan
     _, code, ties = np.unique(scores, return_inverse=True, return_counts=True)
-    # Ties share the mean of their ranks. (scipy's rankdata, without the second that importing it takes.)
+    # Ties share the mean of their ranks, as in scipy's rankdata, whose import takes a second.
     mean_ranks = np.cumsum(ties) - (ties - 1) / 2
     ranks = float(mean_ranks[code][condition].sum())
     return (ranks - positives * (positives + 1) / 2) / (positives * negatives)
 
 
 def average_precision(condition: NDArray[np.bool_], scores: Floats) -> float:
-    """The area under the precision-recall curve without interpolation; NaN without a positive row.
+    """Computes the area under the precision-recall curve without interpolation, or NaN without a positive row.
 
     Args:
-        condition: which rows are positive, shape `[n]`.
-        scores: higher for rows thought positive, shape `[n]`.
+        condition: whether each row is positive, shape `[n]`.
+        scores: higher for rows predicted more likely positive, shape `[n]`.
     """
     if not condition.any():
         return math.nan
     order = np.argsort(-scores, kind="stable")
     found, sorted_scores = np.cumsum(condition[order]), scores[order]
-    # Rows of equal score cross the threshold together: only the last of them is a point of the curve.
+    # Rows of equal score cross the threshold together, so only the last of them is a point of the curve.
     last = np.flatnonzero(np.append(np.diff(sorted_scores) != 0, True))
     true_positives = found[last]
     precision = true_positives / (last + 1)

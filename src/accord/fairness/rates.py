@@ -1,13 +1,13 @@
-"""Rates by group from counts, each with an interval; and the gaps that are made of them.
+"""Rates by group from counts, each with an interval, and the gaps that are computed from them.
 
 Names and values are Fairlearn's (`MetricFrame`, `method="between_groups"`, `agg="worst_case"`), with one difference. A
 rate without a denominator, such as the TPR of a group without positive labels, is undefined here and left out of gaps.
-Fairlearn takes it for 0 and so reports a gap that nobody measured. Rates:
+Fairlearn sets it to 0 and so reports a gap that nobody measured. The rates are:
 
     accuracy = correct / n              tpr = tp / (tp + fn)      fpr = fp / (fp + tn)
     selection_rate = (tp + fp) / n      fnr = fn / (tp + fn)
 
-Gaps, over the groups g whose rate is defined:
+The gaps, over the groups g whose rate is defined, are:
 
     demographic_parity_difference = max_g selection_rate - min_g selection_rate
     demographic_parity_ratio      = min_g selection_rate / max_g selection_rate
@@ -16,12 +16,12 @@ Gaps, over the groups g whose rate is defined:
     equal_opportunity_difference  = max_g tpr - min_g tpr
     accuracy_gap                  = max_g accuracy - min_g accuracy
 
-Demographic parity: Dwork et al. 2012; equalised odds and equal opportunity: Hardt, Price and Srebro 2016, definitions
-2.1 and 2.2.
+Demographic parity is from Dwork et al. 2012. Equalised odds and equal opportunity are from Hardt, Price and Srebro
+2016, definitions 2.1 and 2.2.
 
-A gap is a maximum over noisy rates, so it is biased upwards: groups treated exactly alike show a gap above 0, the
-larger the smaller the groups and the more of them. Read its interval (`gaps`), which reaches down to 0 unless two
-groups differ by more than chance explains.
+A gap is a maximum over noisy rates, so it is biased upwards. Groups treated exactly alike show a gap above 0, which is
+larger the smaller the groups and the more of them. The interval (`gaps`) reaches down to 0 unless two groups differ by
+more than chance explains.
 """
 
 from statistics import NormalDist
@@ -44,14 +44,13 @@ GAPS = (
 
 
 def wilson(successes: Integers, trials: Integers, confidence: float) -> Ends:
-    """The score interval of a proportion (Wilson 1927, without continuity correction), vectorised.
+    """Computes the score interval of a proportion (Wilson 1927, without continuity correction), vectorised.
 
     With k successes of n, p = k/n and z the normal quantile of (1 + confidence) / 2, the ends are
 
         (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n)
 
-    Written out rather than taken from scipy's `binomtest`, which computes a p-value for each cell first;
-    the tests hold the two against each other.
+    It does not use scipy's `binomtest`, which first computes a p-value for each cell. The tests compare the two.
 
     Args:
         successes: any shape, each in `[0, trials]`.
@@ -59,7 +58,7 @@ def wilson(successes: Integers, trials: Integers, confidence: float) -> Ends:
         confidence: level, strictly between 0 and 1.
 
     Returns:
-        Lower and upper ends, in the same shape; NaN where `trials` is 0.
+        Lower and upper ends in the same shape, NaN where `trials` is 0.
 
     >>> low, high = wilson(np.array([8]), np.array([10]), confidence=0.95)
     >>> round(float(low[0]), 3), round(float(high[0]), 3)
@@ -72,14 +71,14 @@ def wilson(successes: Integers, trials: Integers, confidence: float) -> Ends:
     centre = p + z**2 / (2 * n)
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     scale = 1 + z**2 / n
-    # Rounding leaves the ends that are 0 or 1 by algebra a hair off.
+    # Ends that are exactly 0 or 1 by algebra are slightly off after rounding. The factor n keeps NaN for 0 trials.
     low = np.where(successes == 0, 0.0 * n, (centre - half) / scale)
     high = np.where(successes == trials, 0.0 * n + 1.0, (centre + half) / scale)
     return low, high
 
 
 def _fractions(counts: GroupCounts) -> dict[str, tuple[Integers, Integers]]:
-    """Numerator and denominator of each rate that the counts can give."""
+    """Returns numerator and denominator of each rate that the counts can give."""
     arrays = counts.arrays()
     n, correct = arrays["n"], arrays["correct"]
     if "tp" not in arrays:
@@ -95,27 +94,28 @@ def _fractions(counts: GroupCounts) -> dict[str, tuple[Integers, Integers]]:
 
 
 def rate_values(counts: GroupCounts) -> dict[str, Floats]:
-    """Each of `RATES`, shape `[groups]`; NaN where the denominator is 0, or where there is no positive label."""
+    """Computes each of `RATES`, shape `[groups]`, or NaN where the denominator is 0 or there is no positive label."""
     fractions = _fractions(counts)
     found = {}
     for name in RATES:
         undefined = np.full(len(counts.names), np.nan)
         if name in fractions:
             numerator, denominator = fractions[name]
+            # `where` leaves NaN, and avoids a warning, where the denominator is 0.
             np.divide(numerator, denominator, out=undefined, where=denominator > 0)
         found[name] = undefined
     return found
 
 
 def rate_ends(counts: GroupCounts, confidence: float) -> dict[str, Ends]:
-    """The Wilson interval of each of `RATES`, shape `[groups]`; NaN where the rate is."""
+    """Computes the Wilson interval of each of `RATES`, shape `[groups]`, or NaN where the rate is."""
     undefined = np.full(len(counts.names), np.nan)
     found: dict[str, Ends] = dict.fromkeys(RATES, (undefined, undefined))
     return found | {name: wilson(*fraction, confidence) for name, fraction in _fractions(counts).items()}
 
 
 def denominators(counts: GroupCounts) -> dict[str, Integers]:
-    """How many rows each of the rates that the counts can give rests on, one number a group.
+    """Counts the rows that each of the available rates rests on, one number for each group.
 
     >>> counts = GroupCounts("sex", ("Female", "Male"), np.array([10, 20]), np.array([8, 18]))
     >>> {rate: rows.tolist() for rate, rows in denominators(counts).items()}

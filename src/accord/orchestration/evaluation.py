@@ -29,6 +29,7 @@ def evaluate_final(prepared: Prepared, params: Params) -> Evaluated:
     """Evaluates the final model on the test rows, with the probabilities that the result needs."""
     size = prepared.study.evaluation.batch_size
     evaluated = evaluate(prepared.work.task, params, prepared.federated.data.test, size, keep_probabilities=True)
+    # The positive class is a choice of the fairness section, which the task does not know.
     return replace(evaluated, positive=prepared.positive)
 
 
@@ -115,6 +116,7 @@ def group_confusion(
     for column, grouping in groups.items():
         counts = confusion(grouping, evaluated.targets, evaluated.predictions, classes)
         for name, matrix in zip(counts.names, counts.matrix, strict=True):
+            # A matrix of zeros would look like a measurement.
             found[f"{column}={name}"] = matrix.tolist() if matrix.any() else None
     return found, {"class_names": list(class_names), "note": None}
 

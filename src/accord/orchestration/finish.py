@@ -50,6 +50,7 @@ def conclude(
         "run": str(folder),
         "study": prepared.name,
         "task": evaluated.kind.name,
+        # Early stopping is a planned end, so such a run is done.
         "status": "stopped" if stop and not stop.done else "done",
         "reason": stop.reason if stop else None,
         "message": stop.message if stop else None,
@@ -63,6 +64,7 @@ def conclude(
         "personal": own,
         "fine_tune": fine_tuned(prepared, progress.final, evaluated),
         "early_stopping": stopped_early(prepared, progress, stop),
+        # Only its test scores: the twin has a folder and a result of its own.
         "twin": {"test": twin.test.as_json()} if twin else None,
         **result.totals(progress.records, progress.resumes),
         "released": result.released(

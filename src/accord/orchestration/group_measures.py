@@ -121,6 +121,7 @@ def _by_cell(
         evaluated: the model on the test rows.
         cell: the cell of each test row, in the order of the clients' shares.
     """
+    # Only cells with rows, since most of all clients times groups may be empty.
     cells, codes = np.unique(cell, return_inverse=True)
     grouping = Grouping("cell", tuple(map(str, cells.tolist())), codes)
     sums = evaluated.kind.group_sums(grouping, evaluated, prepared.federated.test.order)

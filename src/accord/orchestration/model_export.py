@@ -77,10 +77,12 @@ def example(model: TrainedModel, rows: int = 2) -> torch.Tensor:
     dtype = next(model.network.parameters()).dtype
     if not isinstance(wanted, TableInput) and wanted.dtype in ("uint8", "int64"):
         dtype = getattr(torch, wanted.dtype)
+    # Two rows or more, since torch.export specialises dimensions of size 1.
     return torch.zeros((rows, *wanted.shape), dtype=dtype)
 
 
 def _program(model: TrainedModel) -> "ExportedProgram":
+    # Symbolic, since the export would otherwise fix the example's number of rows.
     rows = {0: torch.export.Dim("rows")}
     try:
         return torch.export.export(model, (example(model),), dynamic_shapes=(rows,))

@@ -87,6 +87,7 @@ def open_run(folder: Path | str) -> Run:
         raise RunFolderError(
             f"{folder / 'rounds.jsonl'}: a line is no round record ({error}); restore the file"
         ) from error
+    # The model file counts only together with a result, which is written after it.
     model = folder / "model.safetensors"
     params = (
         checkpoints.load_model(model) if outcome and model.exists() else saved_params(last_checkpoint(folder).tensors)

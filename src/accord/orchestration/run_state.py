@@ -117,6 +117,7 @@ def _bound(prepared: Prepared) -> dict[str, str]:
     """
     device = next(iter(prepared.initial.values())).device
     plan = repr(None if prepared.ledger is None else prepared.ledger.plan)
+    # Not the machine, since the number of cores changes nothing. Under privacy its arithmetic is in the fingerprint.
     kept = {name: value for name, value in versions().items() if name != "machine"}
     kept["code"] = read_code(functions_in(prepared.study.model_dump(mode="json"))).digest
     engine = prepared.study.engine.model_dump_json(exclude={"threads"})
@@ -147,6 +148,7 @@ def resume_from(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint)
     if len(records) != saved.round:
         raise RunFolderError(f"{folder}: the checkpoint is of round {saved.round}, but {len(records)} are recorded")
     ledger = prepared.ledger
+    # A round without a line here would look as if it had cost nothing.
     if ledger is not None and len(store.read_lines(folder / "ledger.jsonl")) != saved.round:
         raise RunFolderError(f"{folder / 'ledger.jsonl'}: not one charge a round up to {saved.round}; restore the file")
     if ledger is not None:

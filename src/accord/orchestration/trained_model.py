@@ -138,6 +138,7 @@ def make_model(study: Study, params: Params, preprocessing: Preprocessing) -> Tr
             "code that it was trained with"
         )
     network.to(next(iter(params.values())).dtype)
+    # Not strict, since integer buffers are missing. All other names were compared above.
     network.load_state_dict(dict(params), strict=False)
     return TrainedModel(network, preprocessing)
 
@@ -170,6 +171,7 @@ def _read(path: Path, wanted: TableInput | TensorInput) -> Tensor:
     """Reads the rows of a file as features."""
     if path.suffix == ".npy":
         try:
+            # Loading a pickle could run code.
             array = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as a numpy array ({error})") from error

@@ -154,6 +154,7 @@ def malicious_clients(attack: Attack, population: int, streams: Streams) -> froz
             raise StudyError(f"attack.clients names {unknown[0]}, but clients are numbered 0 to {population - 1}")
         return frozenset(attack.clients)
     fraction = attack.fraction or 0.0  # the section requires one of the two
+    # Rounds half up, while Python's round takes 2.5 to 2.
     count = math.floor(fraction * population + 0.5)
     if not 0 < count < population:
         who = "no client" if count == 0 else "every client"

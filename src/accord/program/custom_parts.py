@@ -70,6 +70,7 @@ def check_loss(loss: Loss, classes: int, where: str = "loss") -> None:
         # The same row at another position among other rows must have the same loss.
         mixed = torch.cat([other, outputs[row : row + 1]]), torch.cat([other_y, y[row : row + 1]])
         among = _try(where, lambda mixed=mixed: loss(*mixed))
+        # Close, not equal, since batches of other sizes may round differently.
         if not (torch.allclose(alone[0], value[row]) and torch.allclose(among[-1], value[row])):
             raise StudyError(
                 f"{where}: a row's loss depends on other rows; privacy and padding need the loss of each row by itself"

@@ -33,6 +33,7 @@ def evaluate(
             "losses": task.per_sample(outputs, targets),
             **task.kind.answer(outputs, targets, keep_probabilities),
         }
+        # Moved off the device at once, so that it needs memory for one batch only.
         pieces.append({name: values.cpu() for name, values in answers.items()})
     rows = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
     targets = table.y.double() if table.y.is_floating_point() else table.y
@@ -113,6 +114,7 @@ def _second_of_two(names: Sequence[str]) -> int:
     """Returns the code of 1 or True, where the classes are 0 and 1 or False and True."""
     for meant in ({"0": 0, "1": 1}, {"false": 0, "true": 1}):
         found = [meant.get(spelling.lower()) for spelling in (spellings([name], list(meant))[name] for name in names)]
+        # Sorted as strings, since a class of another name is None here.
         if sorted(found, key=str) == [0, 1]:
             return found.index(1)
     raise StudyError(

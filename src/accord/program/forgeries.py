@@ -66,6 +66,7 @@ def gaussian(std: float, streams: Streams) -> Forge:
         sent = []
         for result in own:
             rng = streams(ATTACK, scene.round, result.client)
+            # Drawn on the CPU in float64 and then converted, so that device and dtype do not change the draws.
             drawn = {name: rng.standard_normal(tuple(value.shape)) * std for name, value in result.update.items()}
             sent.append({name: torch.as_tensor(drawn[name]).to(value) for name, value in result.update.items()})
         return sent
@@ -162,6 +163,7 @@ def min_max(deviation: Literal["std", "unit", "sign"] = "std") -> Forge:
         # Rounding may leave the discriminant just below 0, hence the clamp.
         apart, length = mean - updates, way.square().sum()
         gamma = torch.zeros((), dtype=torch.float64)
+        # Without a direction, as with equal updates under `std`, the mean is sent.
         if float(length) > 0:
             half = apart @ way
             root = (half.square() - length * (apart.square().sum(dim=1) - farthest.square())).clamp(min=0).sqrt()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # records and reports read kinds, and must not wait for PyTor
     from torch import Tensor
 
 
+# No generated `==`, since comparing arrays gives arrays.
 @dataclass(frozen=True, eq=False)
 class Evaluated:
     """A model's answers to n rows. Every array has n entries along its first axis.

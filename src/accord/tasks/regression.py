@@ -22,6 +22,7 @@ def squared_error(outputs: "Tensor", targets: "Tensor") -> "Tensor":
         outputs: shape `[batch, 1]`.
         targets: shape `[batch]`.
     """
+    # Without the index, [batch, 1] - [batch] would broadcast to [batch, batch].
     return (outputs[:, 0] - targets).square()
 
 
@@ -52,6 +53,7 @@ def _r2(evaluated: Evaluated) -> float:
 
     It is 1 - sum of squared errors / sum of squared distances of the targets to their mean.
     """
+    # Targets that do not vary leave nothing to explain.
     varied = float(((evaluated.targets - evaluated.targets.mean()) ** 2).sum())
     return 1 - float(evaluated.losses.sum()) / varied if varied else float("nan")
 

@@ -59,6 +59,7 @@ class Task:
     buffers: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        # The dataclass is frozen, so derived fields are set past its guard.
         object.__setattr__(self, "kind", kind_of_classes(self.classes))
         for name, module in self.model.named_modules():
             if isinstance(module, _DROPOUT) and getattr(module, "p", getattr(module, "dropout", 0)) > 0:
@@ -77,6 +78,7 @@ class Task:
                 # Only cumulative averaging reads this counter. Changing it in place would make steps impure.
                 module.num_batches_tracked = None
         self.model.train()
+        # A copy, since switching one skeleton between modes would not be safe for threads.
         object.__setattr__(self, "evaluated", copy.deepcopy(self.model).eval())
         trainable = tuple(name for name, value in self.model.named_parameters() if value.requires_grad)
         if not trainable:
