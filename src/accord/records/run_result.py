@@ -139,7 +139,7 @@ class EpsilonOverClients(ResultPart):
 
 
 class JointResult(ResultPart):
-    """The joint ledger that epsilon accounts for, and what this run charged by itself.
+    """The joint ledger that epsilon covers, with what this run charged by itself.
 
     `head` and `lines` identify all that the file contained at the end of the run.
     """
