@@ -104,7 +104,7 @@ def _path_of(name: str) -> tuple[Path | None, str | None]:
     top = name.partition(".")[0]
     if top in {"accord", *sys.builtin_module_names}:
         return None, None
-    # What an installed package makes up at run time (such as torch.ops) is that package's.
+    # A module that an installed package creates at run time (such as torch.ops) belongs to that package.
     if top != name and _path_of(top) == (None, None) and not _is_namespace(top):
         return None, None
     module = sys.modules.get(name)

@@ -51,6 +51,7 @@ class Question:
             raise PrivacyError(
                 f"noise up to {_MOST:,} and steps up to {_MOST * _MOST:,} can be accounted; ask for less"
             )
+        # A fixed cohort of all clients is no sampling, and every accountant can account it.
         sampling = "everyone" if self.sampling == "fixed" and self.batch == self.n else self.sampling
         try:
             return PrivacyPlan(
@@ -96,6 +97,7 @@ def answer(question: Question) -> dict[str, Any]:
     elif not planned:
         raise PrivacyError("give --epochs or --steps for an epsilon, or --epsilon as a budget for the steps left")
     plan = question.plan(noise)
+    # At least one step, since zero steps cost nothing under any noise.
     if not math.isfinite(plan.epsilon(question.n, max(1, steps))):
         raise PrivacyError(f"noise multiplier {noise:g} is so small that no finite epsilon is known; raise --noise")
     values: dict[str, Any] = {
@@ -145,6 +147,7 @@ _PLD_NOISE, _PLD_EPSILON = 0.3, 100.0  # with less noise or more epsilon, pld ta
 
 
 def _by(question: Question, noise: float, steps: int, accountant: str) -> float | None:
+    # Skip pld where it would be slow, unless the question asks for it. The quick bound says whether epsilon is large.
     if accountant == "pld" != question.accountant and (
         noise < _PLD_NOISE or not question.plan(noise).epsilon(question.n, steps, quick=True) < _PLD_EPSILON
     ):

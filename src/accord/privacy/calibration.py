@@ -72,6 +72,7 @@ def planned_accounts(
     check_together(plan, [spent.plan for spent in earlier])
     n = plan.mechanism.accounts(sizes)
     each = steps if plan.mechanism.noises_steps else np.ones_like(rounds)
+    # An account that is never charged counts as charged once. At zero charges any noise would do.
     total = np.maximum(1, rounds * each)
     columns = [spent.steps for spent in earlier]
     _, one_of_each = np.unique(alike(n, total, *columns), return_index=True)

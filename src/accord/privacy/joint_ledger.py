@@ -66,6 +66,7 @@ class Charged:
         for charges in self.rounds:
             clients = np.fromiter(charges, dtype=np.int64, count=len(charges))
             costs = (self.plan.charge(count) for count in charges.values())
+            # A round names a client once at most (see `_charges`), so this indexed addition misses no charge.
             steps[clients] += np.fromiter(costs, dtype=np.int64, count=len(charges))
         return steps
 
@@ -179,6 +180,7 @@ def _plan(line: Mapping[str, Any]) -> PrivacyPlan:
         raise ValueError(f"a mechanism of other settings than {', '.join(sorted(_MECHANISM))}")
     if type(mechanism["per_layer"]) is not bool:
         raise ValueError("per_layer is neither true nor false")
+    # No budget, since it is a rule of the run that set it and not a property of the mechanism.
     plan = PrivacyPlan(
         unit=line["unit"],
         clip_norm=_number(mechanism["clip_norm"]),
@@ -190,6 +192,7 @@ def _plan(line: Mapping[str, Any]) -> PrivacyPlan:
         per_layer=mechanism["per_layer"],
         adaptive=None if mechanism["adaptive"] is None else AdaptiveClipping(**mechanism["adaptive"]),
     )
+    # The relation follows from the plan. A line that says otherwise was written by other rules, or changed.
     if line["relation"] != plan.relation:
         raise ValueError(f"neighbouring relation {line['relation']!r} is not that of its mechanism, {plan.relation}")
     return plan
@@ -219,6 +222,7 @@ def _charges(line: Mapping[str, Any], population: int, due: int) -> dict[int, in
 
 
 def _whole(value: Any, least: int) -> int:
+    # `type`, not `isinstance`, since `True` is an int in Python and must not count as 1.
     if type(value) is not int or value < least:
         raise ValueError(f"{value!r} is not a whole number of at least {least}")
     return value
@@ -234,7 +238,7 @@ def refuse_other_data(runs: Sequence[Charged], holdings: str, population: int, s
     """Refuses runs on other rows or another assignment of rows to clients, whose accounts would not be the same.
 
     Raises:
-        PrivacyError: names what differs.
+        PrivacyError: a run is on other data. The message says what differs.
     """
     for charged in runs:
         told = charged.header
@@ -296,6 +300,7 @@ def summary(
         plan = replace(charged.plan, delta=delta, accountant=by)
         return replace(Ledger.open(plan, sizes, spent(before, delta, by)), steps=charged.steps())
 
+    # The ledger of the last run, with all other runs as earlier charges, gives the epsilon of all together.
     together = opened(last, runs[:-1]).epsilons()
     return {
         "population": last.header["population"],

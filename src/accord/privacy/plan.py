@@ -139,7 +139,7 @@ class PrivacyPlan:
 
     @property
     def mechanism(self) -> PrivacyUnit:
-        """The unit's own rules: what is clipped, where noise goes, what an account counts."""
+        """The unit's own rules on what is clipped, where noise is added and what an account counts."""
         return UNITS[self.unit]
 
     @property
@@ -184,6 +184,7 @@ class PrivacyPlan:
 
     def divisor(self, n: int) -> float:
         """What the noised sum is divided by. It is the expected number drawn, never the actual one."""
+        # The actual number depends on whether a sample is present, so dividing by it would change the sensitivity.
         return self.sampling_rate(n) * n
 
     def event(self, n: int) -> dp_accounting.DpEvent:

@@ -76,6 +76,7 @@ def dense_back(layer, rows, params, space, micro, arguments):  # type: ignore[no
     back = space.ctypes.data + FLOAT32_BYTES * micro * into
     operation, stride = (PLAIN, depth) if layer[OUT_FIRST] else (TRANSPOSED, wide)
     weight, grads = Matrix(w, stride, operation), Matrix(g, wide, PLAIN)
+    # With beta = 0 BLAS overwrites, so old contents of the region, even NaN, do no harm.
     multiply(weight, grads, Matrix(back, depth, PLAIN), (depth, rows, wide), _ONE, _ZERO, arguments)
 
 
@@ -122,6 +123,7 @@ def _pad(layer, rows, space, micro):  # type: ignore[no-untyped-def]
     high, run = layer[IN_HEIGHT], layer[IN_WIDTH] * layer[CHANNELS]
     padded_high, padded_run = high + 2 * layer[PAD_H], run + 2 * layer[PAD_W] * layer[CHANNELS]
     begin = micro * layer[PADDED]
+    # Zero the whole region, and then copy the image's lines into its middle. `join_patches` overwrites it in backward.
     space[begin : begin + rows * padded_high * padded_run] = _ZERO
     source = space.ctypes.data + FLOAT32_BYTES * micro * layer[FROM]
     into = space.ctypes.data + FLOAT32_BYTES * (begin + layer[PAD_H] * padded_run + layer[PAD_W] * layer[CHANNELS])
@@ -214,6 +216,7 @@ def pool(layer, rows, space, micro, argmax):  # type: ignore[no-untyped-def]
                 for c in range(run):
                     best[c] = first[c]
                     place[c] = np.int32(corner + c)
+                # The window's first pixel is taken already. A later one replaces it if strictly larger, or NaN.
                 for window in range(1, layer[KERNEL_H] * layer[KERNEL_W]):
                     offset = corner + (window // layer[KERNEL_W] * across + window % layer[KERNEL_W]) * channels
                     other = x[i * size + offset : i * size + offset + run]
@@ -234,6 +237,7 @@ def pool_back(layer, rows, space, micro, argmax):  # type: ignore[no-untyped-def
     back[:] = _ZERO
     for i in range(rows):
         for j in range(out):
+            # Added, since overlapping windows may have the same largest pixel.
             back[i * size + where[i * out + j]] += g[i * out + j]
 
 
@@ -293,7 +297,8 @@ def loss_gradient(logits, labels, rows):  # type: ignore[no-untyped-def]
         labels: labels of all rows of the table.
         rows: table row of each of the n rows.
     """
-    # The largest logit is subtracted first, so that exp cannot overflow.
+    # The largest logit is subtracted first, so that exp cannot overflow. The division by the number of rows, for the
+    # mean, is part of the step size.
     for i in range(len(logits)):
         line, most = logits[i], logits[i, 0]
         for j in range(1, len(line)):

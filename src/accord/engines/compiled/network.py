@@ -93,6 +93,7 @@ class CompiledNetwork:
         tensors, places, known = [], [np.empty(0, dtype=np.int64)], 0
         for name, shape in self.shapes.items():
             begin, count, order = self.begins[name], torch.Size(shape).numel(), self.order[name]
+            # The parameter is stored in the order of the draws already, as large dense weights are.
             if order == (*range(1, len(shape)), 0):
                 tensors.append([begin, count, -1])
                 continue
@@ -158,6 +159,7 @@ def compile_network(
         for row in laid:
             layout.rows.append(row)
             x, g = int(row[at.TO]), int(row[at.GRAD_TO])
+    # Labels index the outputs without a bounds check, so there must be one output a class.
     if layout.shape != (classes,) or not any(row[at.WEIGHT] >= 0 for row in layout.rows):
         return None
     # Backward stops at the first layer with weights. Nothing before it needs a gradient.
@@ -166,6 +168,7 @@ def compile_network(
         row[at.NEEDS_INPUT_GRAD] = any(trains[:number])
     micro = _MOST_ACTIVATIONS // layout.space
     if convolves:
+        # So few rows at once that BLAS multiplies without copying.
         micro = min(micro, _DIRECT_MULTIPLICATIONS // layout.products)
     channels = input_shape[0] if image else 1
     return CompiledNetwork(
@@ -215,6 +218,7 @@ def _lay(
 
 def _flatten(row: Integers, layout: _Layout) -> list[Integers]:
     """Notes the flat shape. A layer is needed only where several channels must be moved first."""
+    # With one channel both orders are the same. Without an image layer before it, the input never became channels last.
     if len(layout.shape) == 3 and layout.shape[2] > 1 and layout.rows and _images(layout):
         high, across, channels = layout.shape
         row[at.KIND], row[at.IN_HEIGHT], row[at.IN_WIDTH], row[at.CHANNELS] = (
@@ -254,7 +258,7 @@ def _convolution(
         padded = (high + 2 * layer.padding[0]) * (across + 2 * layer.padding[1]) * channels
         row[at.PADDED] = layout.region(padded)
     if layout.by_sample:
-        row[at.PER_SAMPLE_GRAD] = layout.region((depth + 1) * out)
+        row[at.PER_SAMPLE_GRAD] = layout.region((depth + 1) * out)  # weight and bias
     layout.products = max(layout.products, many * depth * out)
     return _onward(row, layout, (*places, out))
 

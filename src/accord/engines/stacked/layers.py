@@ -65,6 +65,7 @@ class Dense:
         if not further:
             return None, part
         weight = stack[self.weight]
+        # The transposed product reads a large weight along its rows, in the order in which it is stored.
         if weight[0].numel() >= _LARGE_WEIGHT and weight.is_contiguous():
             back = torch.bmm(weight, rows.transpose(1, 2)).transpose(1, 2).contiguous()
         else:
@@ -325,6 +326,8 @@ class Normalisation:
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
         """Computes y = (x - mean) / sqrt(variance + eps) * scale + shift (Ba et al. 2016, Wu & He 2018)."""
+        # Axes: clients, samples, places, groups, channels of a group. correction=0 is the biased variance of PyTorch's
+        # own layers.
         parts = x.reshape(*x.shape[:2], -1, self.groups, x.shape[-1] // self.groups)
         variance, mean = torch.var_mean(parts, self._over(), correction=0, keepdim=True)
         root = (variance + self.eps).rsqrt()

@@ -125,6 +125,7 @@ def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Chun
     divisors = [local.divisor(work, n) for n in chunk.held]
     pull = _pull(context, kernels, chunk)
     optimizer = work.optimizer.init(stack)
+    # `vmap` over the optimiser needs a client axis on every leaf, also on the step counter.
     optimizer = optimizer._replace(steps=optimizer.steps.expand(clients).clone())
     update = torch.func.vmap(work.optimizer.update)
 
