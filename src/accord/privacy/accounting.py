@@ -325,7 +325,7 @@ def _interpolate(cost: Callable[[float], float], target: float, low: float, high
     while high - low > 1e-3 * high:
         slope = math.log(at_high / at_low) / math.log(high / low)
         # Probe slightly on the safe side of where the power law meets the target, and then just below that. If the
-        # two probes lie on either side of the target, the interval is already as narrow as asked for.
+        # two probes lie on either side of the target, the interval is already as narrow as required.
         middle = low * (target / at_low) ** (1 / slope) * (1 + 2e-4)
         if not low < middle < high:
             return _bisect(cost, target, low, high)

@@ -155,7 +155,7 @@ def _by(question: Question, noise: float, steps: int, accountant: str) -> float 
     try:
         value = replace(question, accountant=accountant).plan(noise).epsilon(question.n, steps)
     except PrivacyError:
-        return None  # this accountant refuses the mechanism; the one asked for did not
+        return None  # this accountant refuses the mechanism, but the requested one accepted it
     return value if math.isfinite(value) else None
 
 

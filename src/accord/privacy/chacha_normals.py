@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 _U, _F = np.uint32, np.float32
 _BLOCKS = 256
-"""Blocks of 16 words computed at once, so few that words and normals stay in the first-level cache."""
+"""Blocks of 16 words computed at once, few enough that words and normals stay in the first-level cache."""
 _PER_BLOCK = 10
 """Normals made from a block. They use 15 of its 16 words."""
 NO_GRIDS = (0.0, 0.0)
@@ -142,8 +142,8 @@ def box_muller(high, low, turn, scale, first, second):  # type: ignore[no-untype
         second: `[n]`, changed.
     """
     for i in range(len(first)):
-        # u = (high 2^32 + low + 1/2) / 2^64. The half keeps u above 0, where ln is infinite. `below` is 1 - u: near 1
-        # float32 has too few bits for u, but 1 - u keeps its relative precision, which decides ln u there.
+        # u = (high 2^32 + low + 1/2) / 2^64. The half keeps u above 0, where ln is infinite. `below` is 1 - u. Near 1
+        # float32 has too few bits for u, but 1 - u keeps its relative precision, which determines ln u there.
         u = _F(high[i]) * _F(2.0**-32) + (_F(low[i]) + _F(0.5)) * _F(2.0**-64)
         below = _F(_U(~high[i])) * _F(2.0**-32) + (_F(_U(~low[i])) + _F(0.5)) * _F(2.0**-64)
         # Split u = 2^exponent (1 + x) with 1 + x in [sqrt(1/2), sqrt(2)); 0x3F3504F3 is sqrt(1/2) as float32 bits.

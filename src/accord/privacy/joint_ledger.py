@@ -265,7 +265,7 @@ def spent(runs: Iterable[Charged], delta: float, accountant: Accountant) -> tupl
     """
     found: dict[PrivacyPlan, NDArray[np.int64]] = {}
     for charged in runs:
-        # Runs that differ in delta and accountant alone become one entry.
+        # Runs whose plans differ only in delta and accountant become one entry.
         plan, steps = replace(charged.plan, delta=delta, accountant=accountant), charged.steps()
         found[plan] = found[plan] + steps if plan in found else steps
     return tuple(Spent(plan, steps) for plan, steps in found.items())

@@ -150,6 +150,7 @@ class Trainer:
         memory: Memory,
         part: int,
     ) -> None:
+        """Runs `part` of the given steps in compiled code, and reports the time of its stages."""
         plan, network, x = self.work.local_plan, self.network, self.table.x.numpy()
         update = Update(rate, 0.0, 0.0, *NO_GRIDS, keys)
         if plan is not None:

@@ -14,7 +14,8 @@
 - `PER_SAMPLE_GRAD` is the region of each sample's gradient by weight and bias, for a convolution clipped by sample.
 - `NEEDS_INPUT_GRAD` says whether the gradient by its input is needed.
 
-A region is given as its begin in numbers of one sample. Its address is that times the samples worked on at once.
+A region is stored as its offset for a single sample. In memory it begins at this offset times the number of samples
+worked on at once.
 """
 
 DENSE, CONVOLUTION, RELU, TANH, POOL, TO_CHANNELS_FIRST = range(6)

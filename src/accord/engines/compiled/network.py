@@ -239,6 +239,7 @@ def _images(layout: _Layout) -> bool:
 def _convolution(
     row: Integers, layer: Convolution, layout: _Layout, begins: Mapping[str, int]
 ) -> list[Integers] | None:
+    """The table row of a convolution, with regions for its patches. None where the kernel exceeds the image."""
     out, channels, kernel_h, kernel_w = layer.shape
     places = _window(row, layout, (kernel_h, kernel_w), layer.stride, layer.padding)
     if min(places) < 1:

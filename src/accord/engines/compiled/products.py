@@ -64,6 +64,7 @@ def blas_arguments():  # type: ignore[no-untyped-def]
 
 @compiled
 def _piece(a, b, c, size, alpha, beta, arguments):  # type: ignore[no-untyped-def]
+    """Computes one product with a single call of BLAS. Arguments are those of `multiply`."""
     integers, reals = arguments.integers, arguments.reals
     integers[0], integers[1], integers[2] = size
     integers[3], integers[4], integers[5] = a.stride, b.stride, c.stride
@@ -92,7 +93,7 @@ def multiply(a, b, c, size, alpha, beta, arguments):  # type: ignore[no-untyped-
         arguments: scratch, as `blas_arguments` makes it.
     """
     m, n, k = size
-    # The cut depends on the size alone, so a product of the same size always has the same order of addition.
+    # The cut depends only on the size, so a product of the same size always has the same order of addition.
     pieces = 1
     if min(m, n, k) <= _FEW_ROWS:
         pieces = max(1, min(max(m, n, k), (m * n * k + _PIECE_MULTIPLICATIONS // 2) // _PIECE_MULTIPLICATIONS))

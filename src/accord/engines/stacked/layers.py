@@ -192,6 +192,7 @@ class Convolution:
         return cut.permute(0, 1, 2, 4, 3, 5, 6).reshape(*x.shape[:2], need_h // down, need_w // across, -1)
 
     def _alone(self, stack: Stack, x: Tensor) -> Tensor:
+        """Computes each client's convolution by PyTorch's own kernel."""
         weights, biases = self.leave(stack[self.weight]), None if self.bias is None else stack[self.bias].squeeze(1)
         parts = [
             F.conv2d(
@@ -204,6 +205,7 @@ class Convolution:
     def _alone_backward(
         self, stack: Stack, g: Tensor, x: Tensor, further: bool
     ) -> tuple[Tensor | None, LayerGradient | None]:
+        """Computes the gradients of each client's convolution by PyTorch's own kernel, summed over samples."""
         weights, wanted = self.leave(stack[self.weight]), [further, True, self.bias is not None]
         backs, sums, biases = [], [], []
         for gradient, images, weight in zip(g, x, weights, strict=True):

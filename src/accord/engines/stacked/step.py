@@ -167,6 +167,7 @@ class KernelStep:
         return [Summed(total)]
 
     def _piece_sums(self, stack: Stack, piece: StackedBatch, plan: PrivacyPlan) -> Stack:
+        """The clipped gradients of one piece, summed over its rows."""
         with torch.inference_mode():  # set for each thread separately, so set again in the pool's threads
             sums: Stack = {}
             for part in self._clipped_piece(stack, piece, plan):
@@ -174,6 +175,7 @@ class KernelStep:
             return sums
 
     def _clipped_piece(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan) -> list[LayerGradient]:
+        """The parts of the gradient of one piece with each row clipped."""
         logits, kept = self.network.forward(stack, batch.x)
         g = _row_gradient(logits, batch.y)
         if batch.weight is not None:
@@ -258,6 +260,7 @@ def _row_gradient(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def _split(batch: StackedBatch, pieces: int) -> list[StackedBatch]:
+    """Cuts a batch into pieces along its rows."""
     xs, ys = batch.x.tensor_split(pieces, dim=1), batch.y.tensor_split(pieces, dim=1)
     weights = [None] * pieces if batch.weight is None else batch.weight.tensor_split(pieces, dim=1)
     return [StackedBatch(x, y, weight) for x, y, weight in zip(xs, ys, weights, strict=True)]

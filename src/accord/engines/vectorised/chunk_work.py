@@ -261,6 +261,7 @@ def _finished(
 
 
 def _mapped(context: RoundContext, chunk: Chunk, streams: Sequence[np.random.Generator]) -> ClientState:
+    """Runs all steps of a chunk under `vmap`, and returns the final states with clients first."""
     work, clients = context.work, len(chunk.clients)
     state = tree_map(lambda *leaves: torch.stack(leaves), *[context.start(client) for client in chunk.clients])
     values = [local.divisor(work, n) for n in chunk.held]

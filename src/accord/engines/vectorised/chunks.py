@@ -89,7 +89,7 @@ class Chunk:
 
 
 def shards(cohort: Sequence[ClientId], size: int) -> list[Sequence[ClientId]]:
-    """Cuts a cohort into nearly equal parts of at most `size` clients. Depends on the arguments alone.
+    """Cuts a cohort into nearly equal parts of at most `size` clients. Depends only on its arguments.
 
     >>> shards([1, 2, 3, 4, 5], 3)
     [[1, 2], [3, 4, 5]]
@@ -125,7 +125,7 @@ def even_shards(cohort: Sequence[ClientId], due: Mapping[ClientId, int], size: i
 def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: int) -> int:
     """How many clients to stack, limited by memory and cache, with two chunks for two threads where that pays.
 
-    The size depends on the study alone. Which clients are stacked together decides a step's last bits, and these must
+    The size depends only on the study. Which clients are stacked together decides a step's last bits, and these must
     not depend on a machine's number of threads.
 
     Args:

@@ -119,7 +119,7 @@ class Vectorised:
         kernels = self._kernels(work, shared, len(cohort))
         cut = even_shards(cohort, due, self._shard_size)
         # Chunks are cut without regard to shards. A partial sum is closed after the last client of its shard, so that
-        # the order of addition depends on the shards alone.
+        # the order of addition depends only on the shards.
         last = {shard[-1] for shard in cut}
         chunks = shards([client for shard in cut for client in shard], self._size(work, kernels, cohort))
         packed = kernels is not None and sums_packed(work)
@@ -155,7 +155,7 @@ class Vectorised:
 
     def _kernels(self, work: ClientWork, shared: Params, clients: int) -> Kernels | None:
         """The stacked step, with the compiled form of the network where there is one. None without a stacked form."""
-        # The work is stored beside its form. That keeps it alive, so that no other object can get the same id.
+        # The work is stored with its form. That keeps it alive, so that no other object can get the same id.
         key = (id(work), clients == 1)
         if key not in self._forms:
             if len(self._forms) == _FORMS:  # adaptive clipping makes a new work object in every round
@@ -289,6 +289,7 @@ class Vectorised:
         round_number: int,
         pool: ThreadPoolExecutor | None = None,
     ) -> ChunkResult:
+        """Draws a chunk's rows and runs its round, by kernels where there are some and else mapped."""
         try:
             with self._timed("data"):
                 chunk = draw(work, self._data, self._streams, clients, round_number)
