@@ -85,7 +85,7 @@ def client_measures(prepared: Prepared, evaluated: Evaluated) -> list[dict[str, 
 
 
 def client_quantiles(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
-    """Returns the values of `client_measures` as quantiles over clients, so that their size is that of the groups.
+    """Returns the values of `client_measures` as quantiles over clients, which stays small with many clients.
 
     Returns:
         `population`, the kind's score over the clients with test rows, and `groups` by `COLUMN=GROUP`. Each group has

@@ -87,7 +87,7 @@ def _program(model: TrainedModel) -> "ExportedProgram":
     try:
         return torch.export.export(model, (example(model),), dynamic_shapes=(rows,))
     except Exception as error:
-        # A user's own network may do anything; torch.export's errors have no root of their own.
+        # A user's own network may do anything, and torch.export's errors have no base class of their own.
         reason = " ".join(str(error).split())[:300]
         raise ExportError(f"the network's forward cannot be exported ({type(error).__name__}: {reason})") from error
 

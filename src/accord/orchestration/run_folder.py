@@ -118,7 +118,7 @@ def load_model(folder: Path | str, client: int | None = None) -> TrainedModel:
 def client_params(folder: Path, params: Params) -> dict[int, Params]:
     """Returns the part of the model that each client keeps to itself after the last finished round.
 
-    The result is empty where no client does.
+    It is empty where no client keeps any.
 
     Args:
         folder: the run folder.

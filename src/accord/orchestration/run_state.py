@@ -117,7 +117,7 @@ def _bound(prepared: Prepared) -> dict[str, str]:
     """
     device = next(iter(prepared.initial.values())).device
     plan = repr(None if prepared.ledger is None else prepared.ledger.plan)
-    # Not the machine, since the number of cores changes nothing. Under privacy its arithmetic is in the fingerprint.
+    # Not the machine, so that a run may continue on another one. Under privacy its arithmetic is in the fingerprint.
     kept = {name: value for name, value in versions().items() if name != "machine"}
     kept["code"] = read_code(functions_in(prepared.study.model_dump(mode="json"))).digest
     engine = prepared.study.engine.model_dump_json(exclude={"threads"})

@@ -120,7 +120,6 @@ def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound
     with _held(noted.get("file"), noted.get("run"), noted.get("head")) as joint:
         prepared = prepare(done.study, str(saved.state["name"]), rows=data, joint=joint)
         with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
-            # Read again under the lock: another process may have saved a later checkpoint meanwhile.
             # Read again under the lock, since another process may have saved a later checkpoint meanwhile.
             saved = last_checkpoint(folder)
             return _execute(prepared, folder, resume_from(prepared, folder, saved), on_round)
