@@ -142,6 +142,7 @@ def _study(training: Mapping[str, Any], unit: str | None) -> Study:
     """Builds a study of five clients of unequal sizes, in float64."""
     sections: dict[str, Any] = {
         "data": {"name": "synthetic", "train_rows": 120, "test_rows": 20, "features": 4, "classes": 3},
+        # Batches of 8 do not divide these sizes, so that padding is tested, too.
         "partition": {"name": "size", "partition_sizes": [10, 20, 15, 45, 30]},
         "model": {"name": "mlp", "hidden": [5]},
         "training": {"batch_size": 8, **training, "dtype": "float64"},
@@ -171,4 +172,5 @@ def _close(one: Params, other: Params, tolerance: float, what: str) -> None:
     _require(one.keys() == other.keys(), f"{what} have other names")
     for name, value in one.items():
         apart, largest = float((value - other[name]).abs().max()), float(value.abs().max())
+        # Relative for large parameters, absolute below 1.
         _require(apart <= tolerance * max(1.0, largest), f"{what} lie {apart:.3g} apart in {name!r}")

@@ -164,6 +164,7 @@ def audit(
     columns: dict[str, ColumnReport] = {}
     for column, sums in sums_by_column.items():
         own = group_reports(sums, measures, confidence, min_group_size)
+        # Flat names distinguish equal group names of two columns.
         groups |= {f"{column}={name}": group for name, group in own.items()}
         columns[column] = ColumnReport(
             gaps=gap_values(measures, sums),
@@ -171,6 +172,7 @@ def audit(
             worst_group=_worst(own, measures)[0],
             too_small_groups=tuple(name for name, group in own.items() if group.too_small),
         )
+    # Over all columns at once, so groups of different columns are compared.
     worst_group, worst_group_value = _worst(groups, measures)
     headlines = {gap.name: _widest(gap, columns) for gap in measures.gaps}
     return FairnessReport(
@@ -283,6 +285,7 @@ def client_spread(
     if not clients:
         return ClientSpread(0, without, small)
     means = np.sort(sums[with_rows] / n[with_rows])
+    # With fewer than 20 clients this is the worst client alone.
     tenth = max(1, clients // 10)
     return ClientSpread(
         clients=clients,

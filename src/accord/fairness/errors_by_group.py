@@ -131,6 +131,7 @@ def mean_errors(sums: ErrorSums) -> dict[str, Floats]:
 def standard_errors(sums: ErrorSums) -> dict[str, Floats]:
     """Computes the standard error s / sqrt(n) of each of `mean_errors`, or NaN where a group has fewer than 2 rows."""
     n = np.where(sums.n > 1, sums.n, np.nan)
+    # The sum of squares of what each measure averages, which is e^2, |e| and e.
     squares = {"mse": sums.fourth, "mae": sums.square, "bias": sums.square}
     with np.errstate(over="ignore", invalid="ignore"):
         return {

@@ -164,6 +164,7 @@ class GroupCounts:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the counts as JSON-ready values."""
+        # The same keys with and without a positive label, with None where there is no array.
         absent: dict[str, Any] = dict.fromkeys(CONFUSION)
         arrays = {name: values.tolist() for name, values in self.arrays().items()}
         head = {"column": self.column, "names": list(self.names), "positive": self.positive}

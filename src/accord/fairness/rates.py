@@ -65,6 +65,7 @@ def wilson(successes: Integers, trials: Integers, confidence: float) -> Ends:
     (0.49, 0.943)
     """
     checks.open_unit(confidence=confidence)
+    # Two-sided, with half of 1 - confidence on either side.
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     n = np.where(trials > 0, trials, np.nan)
     p = successes / n

@@ -78,7 +78,9 @@ def build(
         raise StudyError(f"model {name}: {error}") from error
     _check_kind(name, tokens, own.get("vocabulary") or outputs)
     if network is custom:
+        # A custom network is tried on rows of the data's type.
         own["tokens"] = tokens is not None
+    # PyTorch's initialisers draw from its global generator, which is seeded for this block only.
     with isolated_torch(seed, "model"):
         model = network(input_shape, outputs, **own)
     return adapt(model, {key: options[key] for key in SETTINGS if key in options}, seed)

@@ -48,6 +48,7 @@ def load_weights(model: nn.Module, path: str, sha256: str | None = None, leave: 
             nothing, or a value is not finite.
     """
     held = _tensors(path, sha256)
+    # Without buffers that are not persistent, which no file contains.
     known = model.state_dict()
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for pattern in leave:
@@ -117,6 +118,7 @@ def _check(name: str, value: Tensor, held: Mapping[str, Tensor], path: str) -> N
             f"model.pretrained: {name!r} is {_shape(found)} in {path}, but {_shape(value)} in the network; change the "
             "model's settings, or keep it as drawn by model.pretrained_except"
         )
+    # One NaN would spread to every output.
     if not found.is_floating_point() or not bool(found.isfinite().all()):
         raise StudyError(f"model.pretrained: {name!r} in {path} does not hold finite floating-point numbers")
 

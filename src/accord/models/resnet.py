@@ -47,6 +47,7 @@ class ResNet18(nn.Module):
     def __init__(self, channels: int, classes: int, stem: str, groups: int, width: int) -> None:
         super().__init__()
         small = stem == "small"
+        # Small images would lose most of their pixels to stride 2 and pooling.
         size, stride = (3, 1) if small else (7, 2)
         self.conv1 = nn.Conv2d(channels, width, size, stride=stride, padding=size // 2, bias=False)
         self.bn1 = nn.GroupNorm(groups, width)

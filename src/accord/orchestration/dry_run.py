@@ -124,6 +124,7 @@ def probe(prepared: Prepared, seconds: float = _SECONDS) -> Probe:
         start = time.perf_counter()
         score_model(prepared, server.params)
         evaluation = time.perf_counter() - start
+    # A run after the probe must start from the clients' state before it.
     prepared.engine.carried = carried
     # The last round is always evaluated, so a partial interval counts. One more is the evaluation at the end.
     evaluations = -(-planned // prepared.study.evaluation.every) + 1

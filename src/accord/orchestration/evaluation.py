@@ -40,6 +40,7 @@ def overall_calibration(evaluated: Evaluated, bins: int) -> dict[str, Any] | Non
     """
     if not evaluated.kind.classes:
         return None
+    # Without a grouping, all rows are group 0.
     found = calibration(row_probabilities(evaluated), bins).measures(0)
     return {"bins": bins, **found} if found else None
 
@@ -80,6 +81,7 @@ def final_scores(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
         return scores
     predicted = np.unique(evaluated.predictions)
     return scores | {
+        # In a tie, the label with the lowest code.
         "majority_label": names[int(np.bincount(evaluated.targets).argmax())],
         "predicts_one_label": names[int(predicted[0])] if len(predicted) == 1 else None,
     }

@@ -99,6 +99,7 @@ def save_model(prepared: Prepared, folder: Path, progress: RunState) -> None:
         folder: the run folder.
         progress: the run's state.
     """
+    # On the CPU, so that the file loads on machines without the run's device.
     params = {name: value.cpu() for name, value in progress.final.items()}
     about = {"study": prepared.name, "round": kept_round(prepared, progress.records)}
     checkpoints.save_model(folder / "model.safetensors", params, about)

@@ -103,6 +103,7 @@ def client_quantiles(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]
         # A cell is one group at one client, numbered client * groups + group, so one pass over the rows sums them all.
         n, by_measure, cells = _by_cell(prepared, evaluated, client * many + grouping.codes[shares.order])
         for code, name in enumerate(grouping.names):
+            # The number of a cell modulo the number of groups is its group.
             own = cells % many == code
             found = {measure: quantiles(values[own], QUANTILES) for measure, values in by_measure.items()}
             small = int((n[own] < least).sum())
@@ -134,6 +135,7 @@ def quantiles(values: Floats, levels: Sequence[float]) -> dict[str, Any] | None:
     >>> quantiles(np.array([0.0, np.nan, 1.0]), [0.5])
     {'clients': 2, 'quantiles': {'0.5': 0.5}}
     """
+    # A measure is NaN at clients where it is undefined, such as a TPR without positive rows.
     known = values[np.isfinite(values)]
     if not len(known):
         return None

@@ -112,6 +112,7 @@ class TrainedModel(nn.Module):
         if not classes:
             return Predictions(self.preprocessing.predicted(outputs).numpy(), None, ())
         names = np.array(classes, dtype=object)
+        # In double precision, since rows of float32 probabilities would sum to 1 less exactly.
         return Predictions(names[outputs.argmax(1).numpy()], outputs.double().softmax(1).numpy(), classes)
 
 

@@ -171,6 +171,7 @@ def flip_labels(data: FederatedData, clients: frozenset[ClientId]) -> FederatedD
     """
     table = data.data.train
     rows = torch.from_numpy(np.concatenate([data.train.rows(client) for client in sorted(clients)]))
+    # A copy, since the caller's labels must not change.
     y = table.y.clone()
     y[rows] = len(data.data.class_names) - 1 - y[rows]
     return replace(data, data=replace(data.data, train=replace(table, y=y)))

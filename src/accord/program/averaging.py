@@ -102,6 +102,7 @@ class Averaging:
         plan = work.plan
         if plan is None or not plan.mechanism.noises_sum:
             raise PrivacyError("the private mean needs a plan of unit client")
+        # One stream for both draws, first the sum's noise and then the count's. A repeated round keeps this order.
         stream = streams(SERVER_NOISE, round_number, SERVER)
         std = plan.noise_std_for(p.count(summed.total))
         drawn = noise.gaussian(stream, summed.total, std)

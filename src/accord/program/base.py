@@ -64,6 +64,7 @@ class CohortSum:
     unclipped: int = 0
 
 
+# A protocol, so that programs import no engine.
 class Engine(Protocol):
     """Where client work runs. Engines differ in speed, never in result.
 

@@ -53,6 +53,7 @@ def check_loss(loss: Loss, classes: int, where: str = "loss") -> None:
     Raises:
         StudyError: as for `custom_loss`.
     """
+    # A fixed stream, so that a loss passes or fails in the same way every time.
     rng = stream(0, "custom loss")
     outputs, y = _outputs(rng, classes)
     other, other_y = _outputs(rng, classes)

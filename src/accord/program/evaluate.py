@@ -36,6 +36,7 @@ def evaluate(
         # Moved off the device at once, so that it needs memory for one batch only.
         pieces.append({name: values.cpu() for name, values in answers.items()})
     rows = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
+    # Numbers in double precision, as their predictions are.
     targets = table.y.double() if table.y.is_floating_point() else table.y
     return Evaluated(task.kind, targets.numpy(), rows.pop("predictions"), rows.pop("losses"), rows)
 

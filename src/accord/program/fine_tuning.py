@@ -66,6 +66,7 @@ def draw_clients(federated: FederatedData, wanted: int | None, seed: int) -> tup
     """
     able = np.flatnonzero((federated.train.sizes() > 0) & (federated.test.sizes() > 0))
     if wanted is not None and wanted < len(able):
+        # Sorted, so that results are in client order whatever was drawn.
         able = np.sort(stream(seed, "fine-tuned clients").choice(able, wanted, replace=False))
     return tuple(int(client) for client in able)
 
@@ -116,4 +117,5 @@ def fine_tune(
 
 def _sums(values: Sequence[Any]) -> Integers | Floats:
     """Returns sums of scores, shape `[clients]`: integers for rows predicted right, or floats for squared errors."""
+    # An empty array would be float64, which is the type of squared errors.
     return np.array(values) if values else np.zeros(0, dtype=np.int64)

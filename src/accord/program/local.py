@@ -114,6 +114,7 @@ class ClientWork:
         """Returns the local steps a client with `n` rows takes in a round, which are also what it is charged."""
         if self.local_steps is not None:
             return self.local_steps
+        # Rounded up, since the last batch of a pass may be smaller.
         return (self.local_epochs or 1) * -(-n // min(n, self.batch_size or n))
 
 
@@ -248,6 +249,7 @@ def step(
     used = {name: value for name, value in state.trainable.items() if name not in work.unused}
     moved, optimizer = work.optimizer.update({name: gradients[name] for name in used}, state.optimizer, used)
     new = ClientState(state.trainable | moved, rest, optimizer, state.offset, state.anchor)
+    # Stacked clients take equally many steps, so a client that has finished computes a step and discards it.
     return new if live is None else _where(live, new, state)
 
 
@@ -319,6 +321,7 @@ def _mean_gradient(task: Task, state: ClientState, batch: Batch) -> tuple[Params
         losses = task.losses(trainable | rest, batch.x, batch.y)
         # `where` and not a product, since a padded row's loss may be infinite and 0 * inf is NaN.
         total = torch.where(batch.weight > 0, losses, torch.zeros_like(losses)).sum()
+        # At least 1, since a Poisson sample may be empty.
         return total / batch.weight.sum().clamp(min=1.0), rest
 
     gradients, rest = grad(loss, has_aux=True)(state.trainable)

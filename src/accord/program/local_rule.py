@@ -68,6 +68,7 @@ class LocalRule:
     proximal: float = 0.0
     own: tuple[str, ...] = ()
 
+    # Class variables, since they belong to the kind of rule and are no settings of one.
     prefix: ClassVar[str] = ""
     sends: ClassVar[bool] = False
     needs_plain_sgd: ClassVar[bool] = False
@@ -126,6 +127,7 @@ class LocalRule:
         Returns:
             The corrections by the names of `params`.
         """
+        # Without a pull only the offset is left. An empty result means that nothing is added.
         if not anchor:
             return offset
         pull = {name: self.proximal * (value - anchor[name]) for name, value in params.items()}

@@ -96,6 +96,7 @@ def robust(
         dropped = there - int(rules.finite_rows(updates).sum())
         measures = {"dropped": float(dropped)}
         outcome = RoundOutcome(samples, steps, there * size, there * size, 2 * there, measures=measures)
+        # No rule is defined on zero updates, so an empty cohort leaves the model unchanged.
         if there == 0:
             return state, outcome
         if dropped == there:

@@ -223,6 +223,7 @@ class TaskKind:
             sums: the sum of each client's `row_scores`, shape `[clients]`.
             n: rows of each client, shape `[clients]`.
         """
+        # The upper end of the range lets the check find sums that no rows could give.
         return client_spread(sums, n, lower_is_better=self.local.lower_is_better, most=self.local.range[1])
 
     def better(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:

@@ -28,6 +28,7 @@ def cross_entropy(logits: "Tensor", labels: "Tensor") -> "Tensor":
         logits: shape `[batch, classes]`.
         labels: int64, shape `[batch]`.
     """
+    # Imported here, since records and reports read this module and must not wait for PyTorch.
     from torch.nn import functional as F
 
     return F.cross_entropy(logits, labels, reduction="none")
@@ -40,6 +41,7 @@ def _answer(logits: "Tensor", labels: "Tensor", keep_probabilities: bool) -> "Ma
     brier = probabilities.square().sum(1) - 2 * probabilities.gather(1, labels[:, None])[:, 0] + 1
     confidence = probabilities.gather(1, predictions[:, None])[:, 0]
     found = {"predictions": predictions, "confidence": confidence, "brier": brier}
+    # Bounded, since they take rows times classes numbers.
     if keep_probabilities and logits.shape[1] <= MOST_CLASSES:
         found["probabilities"] = probabilities
     return found
@@ -69,6 +71,7 @@ def _majority_share(evaluated: Evaluated) -> float:
 
 
 def _balanced_accuracy(evaluated: Evaluated) -> float:
+    # Without probabilities, since only labels and predictions count here.
     return rank(evaluated.targets, evaluated.predictions, None, None).balanced_accuracy
 
 
