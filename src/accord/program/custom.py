@@ -72,8 +72,6 @@ class GuardedEngine:
         return self._engine.client_losses(work, cohort, shared)
 
     def _allow(self, work: ClientWork, cohort: Sequence[ClientId], round_number: int) -> None:
-        # Another round's number would draw that round's noise again, and two sums with the same noise differ by data
-        # alone.
         # Another round's number would draw that round's noise again. Two releases with the same noise differ by data
         # alone.
         if round_number != self._cohort.round:

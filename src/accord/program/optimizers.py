@@ -142,8 +142,6 @@ def _adam(
         bias1, bias2 = 1 - beta1**steps, 1 - beta2**steps
         new = {}
         for k, value in params.items():
-            # eps is added after the root and the bias correction, as in torch.optim: elsewhere it would change the
-            # numbers.
             # eps is added after the root and the bias correction, as in torch.optim.
             root = (second[k] / bias2.to(value.dtype)).sqrt() + eps
             new[k] = value - learning_rate * (first[k] / bias1.to(value.dtype)) / root
