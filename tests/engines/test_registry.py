@@ -35,3 +35,11 @@ def test_threads_are_put_back() -> None:
     with reproducible_arithmetic():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+def test_cudnn_is_deterministic_meanwhile() -> None:
+    before = torch.backends.cudnn.deterministic
+    with reproducible_arithmetic():
+        assert torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.benchmark
+    assert torch.backends.cudnn.deterministic == before

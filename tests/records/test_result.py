@@ -90,6 +90,12 @@ PLANS = {
 }
 
 
+def test_metrics_of_ones_own_are_listed_among_what_is_released() -> None:
+    listed = [row["what"] for row in released(None, groups=False, per_client=False, twin=False, metrics=["f1", "mcc"])]
+    assert "metrics of one's own: f1, mcc" in listed
+    assert any("areas under curves" in what and "commonest label" in what for what in listed)
+
+
 def test_peak_memory_is_this_processs_and_not_its_parents() -> None:
     held_here = np.ones(80_000_000, dtype=np.uint8)
     held_here[::4096] = 2

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, rdp
 
-from accord.core.errors import RunFolderError, StudyError
+from accord.core.errors import PrivacyError, RunFolderError, StudyError
 from accord.records.ledger_file import check_heads, noted_head, read
 from accord.records.sweep_folder import read_sweep
 from accord.sweeps.points import check_accounts, plan_sweep
@@ -116,3 +116,22 @@ def test_runs_that_cannot_share_accounts_are_refused_before_anything_runs(
         sweep(plan, tmp_path / "swept", ledger=tmp_path / "j")
     assert not (tmp_path / "swept").exists()
     assert not (tmp_path / "j").exists()
+
+
+def test_a_sweep_does_not_go_on_with_a_ledger_that_lost_runs(sweep_file: Write, tmp_path: Path) -> None:
+    """Else the runs to come would be charged as if those lost had cost nothing."""
+    two, three = ({"grid": {"training.learning_rate": rates}} for rates in ([0.1, 0.3], [0.1, 0.3, 0.5]))
+    folder, file = tmp_path / "swept", tmp_path / "j"
+    sweep(plan_sweep(sweep_file(two, privacy=PRIVACY)), folder, ledger=file)
+    whole = file.read_bytes()
+    more = plan_sweep(sweep_file(three, privacy=PRIVACY))
+    file.unlink()
+    with pytest.raises(PrivacyError, match=r"no such file, but run .* charged it; put it back"):
+        sweep(more, folder, ledger=file)
+    lines = whole.splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[: len(lines) // 2]))  # an older copy
+    with pytest.raises(PrivacyError, match="lines were lost"):
+        sweep(more, folder, ledger=file)
+    file.write_bytes(whole)
+    spent = [row.measures["epsilon"] for row in sweep(more, folder, ledger=file).rows]
+    assert spent == pytest.approx([composed(2.0, 15 * count) for count in (1, 2, 3)])

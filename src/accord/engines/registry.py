@@ -76,13 +76,18 @@ def pick_device(name: str) -> torch.device:
 
 @contextmanager
 def reproducible_arithmetic() -> Iterator[None]:
-    """Limits PyTorch to one intra-operation thread while a run computes, and then restores the earlier setting.
+    """Arithmetic that gives the same bits again while a run computes, then what was set before.
 
-    With more threads, the way a sum is split depends on the machine's cores, and so do its last bits.
+    With more than one intra-operation thread, how a sum is split depends on the machine's cores, and so do its last
+    bits. On CUDA, cuDNN is asked for its deterministic convolutions: a round that is repeated after a kill under the
+    same noise must release what it released before.
     """
-    before = torch.get_num_threads()
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
     torch.set_num_threads(1)
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        cudnn.deterministic, cudnn.benchmark = deterministic, benchmark

@@ -76,6 +76,7 @@ def conclude(
             fine_tune=study.evaluation.fine_tune is not None,
             early_stopping=study.evaluation.early_stopping is not None,
             predictions=study.evaluation.predictions,
+            metrics=[each.name for each in prepared.metrics],
             words=evaluated.kind.words,
         ),
         "data": {

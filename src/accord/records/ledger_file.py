@@ -8,7 +8,7 @@ kill at any moment can therefore leave a charge whose work was not done, but nev
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -223,6 +223,34 @@ def check_heads(path: Path, known: Mapping[str, str]) -> tuple[str, ...]:
     return heads
 
 
+def check_runs(path: Path, folders: Iterable[Path]) -> None:
+    """Checks that a ledger still holds all that the runs in some folders saw in it when they were last saved.
+
+    Args:
+        path: the ledger's file.
+        folders: run folders. One whose run was killed before its first checkpoint recorded no head and is passed over.
+
+    Raises:
+        PrivacyError: the file is missing, recorded lines are, or it was rewritten. Names the run.
+    """
+    known = {f"run {folder}": str(head) for folder in folders if (head := _noted(folder).get("head"))}
+    if known and not path.exists():
+        raise PrivacyError(f"ledger {path}: no such file, but {next(iter(known))} charged it; put it back")
+    if known:
+        check_heads(path, known)
+
+
+def _noted(folder: Path) -> Mapping[str, Any]:
+    """What a run folder recorded of its joint ledger, at the run's end or else at its last checkpoint."""
+    result = folder / "result.json"
+    noted: Mapping[str, Any] = {}
+    if result.is_file():
+        noted = (store.read_json(result).get("privacy") or {}).get("joint") or {}
+    if not noted.get("head") and (saved := checkpoints.latest(folder)) is not None:
+        noted = saved.state.get("joint_ledger", {})
+    return noted
+
+
 def noted_head(folder: Path, path: Path) -> str:
     """Returns the head of a joint ledger recorded in a run folder, at the run's end or else at its last checkpoint.
 
@@ -233,12 +261,7 @@ def noted_head(folder: Path, path: Path) -> str:
     Raises:
         RunFolderError: the folder has neither, or the run charged another file.
     """
-    result = folder / "result.json"
-    noted: Mapping[str, Any] = {}
-    if result.is_file():
-        noted = (store.read_json(result).get("privacy") or {}).get("joint") or {}
-    if not noted.get("head") and (saved := checkpoints.latest(folder)) is not None:
-        noted = saved.state.get("joint_ledger", {})
+    noted = _noted(folder)
     if not noted.get("head"):
         raise RunFolderError(f"{folder}: notes no joint ledger; name the folder of a run that charged {path}")
     if not (noted["run"] in {charged.run for charged in read(path)} or _same(noted, path)):

@@ -79,6 +79,7 @@ def released(
     personal: bool = False,
     early_stopping: bool = False,
     predictions: bool = False,
+    metrics: Sequence[str] = (),
     words: Words = CLASSIFICATION.words,
 ) -> list[dict[str, str]]:
     """Lists what left the clients or was computed from their data, and under which terms.
@@ -92,6 +93,7 @@ def released(
         fine_tune: whether the model was evaluated after fine-tuning at clients.
         early_stopping: whether held-out test rows decided when to stop and which round's model is kept.
         predictions: whether predictions for single test rows were written.
+        metrics: names of the study's own metrics.
         words: the task kind's words for what was computed.
     """
     score, sums = words.released_score, words.released_sums
@@ -119,6 +121,8 @@ def released(
         rows.append(("the model's code", "trusted to depend on its input and parameters alone; tried, not proven"))
         rows.append(("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off"))
     rows.append((words.released_test, "computed on test rows, which no client trains on; outside the guarantee"))
+    if metrics:
+        rows.append((f"metrics of one's own: {', '.join(metrics)}", "computed on test rows; outside the guarantee"))
     if predictions:
         how = "in predictions.parquet, as the study asks; no client trains on them; outside the guarantee"
         rows.append(("label, prediction, probabilities and groups of each test row", how))

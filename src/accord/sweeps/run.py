@@ -19,6 +19,7 @@ from accord.config.load import dump_study, load_study
 from accord.core.errors import RunFolderError, StoppedEarly
 from accord.core.versions import versions
 from accord.records import store
+from accord.records.ledger_file import check_runs
 from accord.records.run_result import read_result
 from accord.records.sweep_folder import (
     ENDED,
@@ -150,6 +151,9 @@ def _check_same_ledger(folder: Path, ledger: Path | None) -> None:
     if begun != (None if ledger is None else str(ledger)):
         charges = f"charges {begun}; give --ledger {shlex.quote(begun)}" if begun else "charges no joint ledger"
         raise RunFolderError(f"the sweep in {folder} {charges}, or sweep into another folder with --out")
+    if ledger is not None:
+        # A ledger restored from an older copy would let the runs to come be charged less than they cost.
+        check_runs(ledger, sorted(path for path in (folder / "runs").glob("*") if path.is_dir()))
 
 
 @contextmanager

@@ -198,7 +198,7 @@ CLASSIFICATION = TaskKind(
         worst_clients="the least accurate 10%",
         released_score="accuracy",
         released_sums="counts",
-        released_test="test accuracy, loss and calibration",
+        released_test="test accuracy, loss and calibration, areas under curves, the commonest label and its share",
         released_groups="group counts, calibration and confusion",
     ),
 )

@@ -100,11 +100,17 @@ def test_under_privacy_and_of_a_twin_nothing_is_told_but_rounds(
     folder = tmp_path / "r" / "twin" if twin else tmp_path / "r"
     folder.mkdir(parents=True)
     (tmp_path / "r" / "partition.json").touch()
-    open_trackers(study, folder, 1, 0).close()
+    tracker = open_trackers(study, folder, 1, 0)
+    tracker.round(record_of(1))
+    tracker.close()
+    # Bytes and times would tell who was sampled.
+    told = {tag.partition("/")[0] for tag in wandb_runs[0].logged[0][1]}
+    assert {"communication", "time"} & told == (set() if not twin else {"communication", "time"})
     assert wandb_runs[0].asked["config"] == {}
     assert wandb_runs[0].asked["name"] == ("r/twin" if twin else "r")
     ((run,),) = (runs.values() for runs in mlflow_stores.runs.values())
     assert run.params == {}
+    assert any(tag.startswith("communication/") for _, tag, _ in run.metrics) is twin
 
 
 def test_no_trackers_write_nothing(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ class Tracker(Protocol):
         ...
 
 
-def scalars(record: RoundRecord, uplink_bytes: int) -> dict[str, float]:
+def scalars(record: RoundRecord, uplink_bytes: int | None) -> dict[str, float]:
     """Returns the values of a round's record by tag, which are all that any tracker is given of a round.
 
     Tags: `test/accuracy`, `test/loss` (nats), `privacy/epsilon_max`, `fairness/<column>/<group>/accuracy`,
@@ -30,7 +30,8 @@ def scalars(record: RoundRecord, uplink_bytes: int) -> dict[str, float]:
 
     Args:
         record: the round.
-        uplink_bytes: bytes sent by clients before this round.
+        uplink_bytes: bytes sent by clients before this round. None leaves out bytes and times: under privacy epsilon
+            assumes that who was sampled stays secret, and they would tell.
     """
     scores = {} if record.test is None else record.test.as_json()
     values: dict[str, float] = {
@@ -41,6 +42,8 @@ def scalars(record: RoundRecord, uplink_bytes: int) -> dict[str, float]:
     for column, groups in (record.groups or {}).items():
         for group, value in groups.items():
             values[f"fairness/{column}/{group}/{record.by_group}"] = value
+    if uplink_bytes is None:
+        return values
     for stage, seconds in record.seconds.items():
         values[f"time/{stage}"] = seconds
     values["communication/uplink_bytes"] = uplink_bytes + record.uplink_bytes

@@ -24,7 +24,7 @@ class MlflowTracker:
         folder: `mlflow/` of the run folder, created if missing. It is the file store unless the tracker is online.
         name: the run's name.
         settings: shown as the run's parameters, by dotted name.
-        uplink_bytes: bytes sent by clients before the first round passed to the tracker.
+        uplink_bytes: bytes sent by clients before the first round passed to the tracker; None under privacy.
 
     Raises:
         MlflowException: the store or the server refuses.
@@ -32,7 +32,7 @@ class MlflowTracker:
     """
 
     def __init__(
-        self, section: MlflowTracking, folder: Path, name: str, settings: Mapping[str, Any], uplink_bytes: int
+        self, section: MlflowTracking, folder: Path, name: str, settings: Mapping[str, Any], uplink_bytes: int | None
     ) -> None:
         # MLflow keeps its file store behind this since 3.7; its databases need an extra server's worth of packages.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -71,7 +71,8 @@ class MlflowTracker:
             if record.round > self._logged.get(allowed(tag), 0)
         ]
         self._client.log_batch(self._run, metrics=metrics)
-        self._uplink_bytes += record.uplink_bytes
+        if self._uplink_bytes is not None:
+            self._uplink_bytes += record.uplink_bytes
 
     def _last_steps(self) -> dict[str, int]:
         """Returns the last round logged for each metric before the run was resumed.

@@ -87,23 +87,33 @@ def open_trackers(study: Study, folder: Path, first_round: int, sent: int) -> Tr
     settings = {} if study.privacy or twin else study.model_dump(mode="json", exclude={"trackers"})
     place = folder.resolve()
     name = f"{place.parent.name}/{place.name}" if twin else place.name
+    # Bytes and times by round would tell who was sampled, which leaves this machine with these trackers.
+    counted = None if study.privacy else sent
     opened = (section for section in study.trackers if not _disabled(section))
-    return Several(tuple(_open(section, folder, first_round, name, settings, sent) for section in opened))
+    return Several(tuple(_open(section, folder, first_round, name, settings, sent, counted) for section in opened))
 
 
 def _disabled(section: Tracking) -> bool:
     return isinstance(section, WandbTracking) and wandb_place(section).mode == "disabled"
 
 
-def _open(section: Tracking, folder: Path, first_round: int, name: str, settings: dict[str, Any], sent: int) -> Tracker:
+def _open(
+    section: Tracking,
+    folder: Path,
+    first_round: int,
+    name: str,
+    settings: dict[str, Any],
+    sent: int,
+    counted: int | None,
+) -> Tracker:
     start: Callable[[], Tracker]
     match section:
         case WandbTracking():
-            start = partial(WandbTracker, section, folder / "wandb", name, settings, sent)
+            start = partial(WandbTracker, section, folder / "wandb", name, settings, counted)
         case MlflowTracking():
             from accord.records.trackers.mlflow import MlflowTracker
 
-            start = partial(MlflowTracker, section, folder / "mlflow", name, settings, sent)
+            start = partial(MlflowTracker, section, folder / "mlflow", name, settings, counted)
         case _:
             return TensorBoardTracker(folder / "tensorboard", first_round, sent)
     return Aside(section.name, start)

@@ -85,7 +85,7 @@ class WandbTracker:
         folder: `wandb/` of the run folder, created if missing.
         name: the run's name.
         settings: shown as the run's config.
-        uplink_bytes: bytes sent by clients before the first round passed to the tracker.
+        uplink_bytes: bytes sent by clients before the first round passed to the tracker; None under privacy.
 
     Raises:
         wandb.Error: it is online and the server or the key refuses.
@@ -93,7 +93,7 @@ class WandbTracker:
     """
 
     def __init__(
-        self, section: WandbTracking, folder: Path, name: str, settings: Mapping[str, Any], uplink_bytes: int
+        self, section: WandbTracking, folder: Path, name: str, settings: Mapping[str, Any], uplink_bytes: int | None
     ) -> None:
         import wandb
 
@@ -139,7 +139,8 @@ class WandbTracker:
     def round(self, record: RoundRecord) -> None:
         """Passes the round's scalars to the client, which writes or sends them in the background."""
         self._run.log(scalars(record, self._uplink_bytes), step=record.round)
-        self._uplink_bytes += record.uplink_bytes
+        if self._uplink_bytes is not None:
+            self._uplink_bytes += record.uplink_bytes
 
     def close(self) -> None:
         """Waits until all rounds are written or sent."""
