@@ -294,7 +294,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[accord.Run]:
         program={"name": "fedavg", "rounds": 2},
         privacy={"unit": "sample", **noise},
         fairness={"groups": ["group", "group*label"]},
-        evaluation={"twin": True, "checkpoint_every": 2, "early_stopping": {"patience": 2}},
+        evaluation={"twin": True, "checkpoint_every": 2, "early_stopping": {"patience": 2}, "predictions": True},
     )
     client = Study(
         data=data,

@@ -302,8 +302,9 @@ def values(annotation: Any, limits: list[Any]) -> st.SearchStrategy[Any]:
         most = min((getattr(limit, "max_length", 4) for limit in limits), default=4)
         return st.lists(values(get_args(annotation)[0], []), min_size=least, max_size=most).map(tuple)
     if get_origin(annotation) is dict:
-        kind = get_args(annotation)[1]
-        return st.dictionaries(st.text(), PLAIN if kind is Any else values(kind, []), max_size=3)
+        key, kind = get_args(annotation)
+        keys = st.text() if key is str else values(key, [])
+        return st.dictionaries(keys, PLAIN if kind is Any else values(kind, []), max_size=3)
     if annotation in {int, float}:
         return numbers(annotation, limits)
     if annotation is str:

@@ -117,7 +117,7 @@ PROGRAMS = ", ".join(SECTIONS["program"].names)
         (
             {"training": {"optimizer": "adm"}},
             "training.optimizer",
-            "expected 'sgd' or 'adam', got the text 'adm'; did you mean 'adam'?",
+            "expected 'sgd', 'adam' or 'adamw' or module:function, got the text 'adm'; did you mean 'adam'?",
         ),
         (
             {"training": {"batch_size": "ful"}},

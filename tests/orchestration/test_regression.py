@@ -240,7 +240,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"attack": {"name": "label_flip", "fraction": 0.2}},
-        f"attack label_flip goes by classes, {NUMBER}; use sign_flip",
+        f"attack label_flip goes by classes, {NUMBER}; use another attack, such as sign_flip",
     ),
     ({"fairness": {"groups": ["label"]}}, f"fairness.groups label goes by classes, {NUMBER}; name a group column"),
     ({"fairness": {"groups": ["group*label"]}}, f"fairness.groups label goes by classes, {NUMBER}"),

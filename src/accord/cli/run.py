@@ -191,7 +191,8 @@ def _show(result: dict[str, Any], as_json: bool) -> int:
         from accord.reports.run.terminal import result_table
 
         Console().print(result_table(RunResult.from_json(result)))
-        print(f"report: {Path(result['run']) / 'report.html'}")
+        # Flushed, so that in a log what is said on stderr of a run that stopped stands last.
+        print(f"report: {Path(result['run']) / 'report.html'}", flush=True)
     if result["status"] == "stopped":
         again = (
             f"; go on with: accord run --resume {shlex.quote(result['run'])}"

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from accord.config.base import Section
+from accord.config.base import FUNCTION_PATTERN, Section
 from accord.config.names_elsewhere import ELSEWHERE
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS, Shape, choices, settings, shape
@@ -237,6 +237,8 @@ def _expected(error: ErrorDetails) -> str:
     if kind in _LENGTHS:
         name, bound, unit = _LENGTHS[kind]
         return f"{bound} {context[name]} {unit}{'s' if context[name] > 1 else ''}"
+    if kind == "string_pattern_mismatch" and context["pattern"] == FUNCTION_PATTERN:
+        return "module:function"
     return f"something else ({error['msg']})"
 
 

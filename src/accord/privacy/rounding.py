@@ -100,6 +100,7 @@ def released(total: Tensor, noise: Tensor, std: float) -> Tensor:
         noise: noise drawn with standard deviation `std`, of the same shape.
         std: determines the grids.
 
+    >>> import torch
     >>> released(torch.tensor([0.1, 0.2]), torch.tensor([0.3, -0.7]), 1.0) * 2**12
     tensor([ 1638., -2048.])
     """
