@@ -1,7 +1,7 @@
 """The checks for users' own code: the examples pass them, and each way of breaking the contract is found."""
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from accord.core.params import Params
 from accord.program.averaging import Averaging, apply_update
 from accord.program.base import Cohort, Engine, Program, RoundOutcome, ServerState
 from accord.program.context import ProgramContext
+from accord.program.local_rule import LocalRule
 from accord.testing import check_program, check_training
 
 Result = tuple[ServerState, RoundOutcome]
@@ -51,6 +52,8 @@ def averaged(context: ProgramContext, step: float = 1.0, broken: str = "", units
         if broken == "plan":
             silent = replace(context.work, plan=None)
             list(engine.run_cohort(silent, cohort.clients, state.params, cohort.round))
+        if broken == "noise":
+            streams("noise", cohort.round, cohort.clients[0])
         if broken == "losses":
             engine.client_losses(replace(context.work, plan=None), cohort.clients, state.params)
         if broken == "carried":
@@ -83,7 +86,8 @@ def test_what_breaks_the_contract_is_found(broken: str, message: str) -> None:
     ("broken", "message"),
     [
         ("twice", "works twice in a round"),
-        ("plan", "must have the privacy plan of its context's work"),
+        ("plan", "client work has another plan than its context's work"),
+        ("noise", "draws from stream 'noise', which privacy rests on"),
         ("losses", "no noise covers the losses"),
         ("carried", "reads what clients keep to themselves"),
     ],
@@ -91,6 +95,22 @@ def test_what_breaks_the_contract_is_found(broken: str, message: str) -> None:
 def test_under_privacy_a_program_does_what_is_charged_and_no_more(broken: str, message: str) -> None:
     with pytest.raises(PrivacyError, match=message):
         check_program(averaged, {"broken": broken, "units": ("sample",)})
+
+
+@dataclass(frozen=True)
+class NormalisedPull(LocalRule):
+    """The proximal term at unit norm, which no number of it knows by itself."""
+
+    def correction(self, params: Params, anchor: Params, offset: Params) -> Params:
+        pull = {name: value - anchor[name] for name, value in params.items()}
+        return {name: self.proximal * value / (value.norm() + 1e-6) for name, value in pull.items()}
+
+
+def test_engines_agree_on_a_rule_that_is_not_elementwise() -> None:
+    def pulled(context: ProgramContext) -> Program:
+        return averaged(replace(context, work=replace(context.work, rule=NormalisedPull(0.5))), units=("local",))
+
+    check_program(pulled)
 
 
 def test_noise_of_another_round_and_clients_of_none_are_never_used() -> None:

@@ -6,7 +6,7 @@ other, one partial sum a shard.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -82,6 +82,15 @@ def close(a: Params, b: Params, relative: float = 1e-9) -> None:
         assert float((a[name] - b[name]).abs().max()) <= relative * scale, name
 
 
+@dataclass(frozen=True)
+class ReversedPull(LocalRule):
+    """A proximal term of unit norm, back to front: no number of it depends on the same number of params alone."""
+
+    def correction(self, params: Params, anchor: Params, offset: Params) -> Params:
+        pull = {name: value - anchor[name] for name, value in params.items()}
+        return {name: self.proximal * value.flip(-1) / (value.norm() + 1e-6) for name, value in pull.items()}
+
+
 class EngineContract(ABC):
     """Within 1e-9 of the reference in float64 over whole rounds; bitwise equal to itself."""
 
@@ -123,6 +132,9 @@ class EngineContract(ABC):
             ("client", {"own": 2}),
             ("local", {}),
             ("local", {"rule": LocalRule(proximal=0.1)}),
+            (None, {"rule": ReversedPull(0.3), "optimizer": sgd(0.1)}),
+            ("sample", {"rule": ReversedPull(0.3)}),
+            ("local", {"rule": ReversedPull(0.3)}),
             ("client", {"plan": make_plan("client", per_layer=True)}),
             ("local", {"plan": make_plan("local", per_layer=True)}),
             ("sample", {"plan": make_plan("sample", per_layer=True)}),
@@ -155,6 +167,19 @@ class EngineContract(ABC):
                     close(engine.carried[client], carried[client])
             shared = {name: value + results[0].update.get(name, 0 * value) for name, value in shared.items()}
         assert set(engine.carried) == (set(carried) if work.rule.carries else set())
+
+    @pytest.mark.parametrize("unit", [None, "local"])
+    def test_a_rule_mixes_no_clients(self, data: FederatedData, task: Callable[..., Task], unit: str | None) -> None:
+        work = make_work(task(), unit, rule=ReversedPull(0.3))
+        shared = work.task.init(work.dtype)
+        y = data.data.train.y.clone()
+        rows = torch.from_numpy(data.train.rows(0))
+        y[rows] = (y[rows] + 1) % work.task.classes
+        other = replace(data, data=replace(data.data, train=replace(data.data.train, y=y)))
+        before = {r.client: r.update for r in self.make(data).run_cohort(work, range(7), shared, 1)}
+        for result in self.make(other).run_cohort(work, range(7), shared, 1):
+            same = all(torch.equal(result.update[name], before[result.client][name]) for name in shared)
+            assert same == (result.client != 0)
 
     def test_losses_are_of_the_rounds_parameters(self, data: FederatedData, task: Callable[..., Task]) -> None:
         work = make_work(task(), None)

@@ -14,7 +14,7 @@ from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
 from accord.program.base import Engine
 from accord.program.local import ClientWork
-from accord.program.local_rule import PLAIN, LocalRule, RoundEnd, RuleResult
+from accord.program.local_rule import PLAIN, LocalRule, RoundEnd, RuleResult, is_elementwise
 from accord.program.optimizers import adam, sgd
 from accord.program.scaffold import ControlVariates
 from accord.tasks.task import Task
@@ -59,6 +59,28 @@ def test_rules_say_what_they_do() -> None:
         False,
     )
     assert (Sparse().corrects, Sparse().carries) == (True, False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given(LocalRule):
+    """Its correction is a field, which lies over the method of its class."""
+
+    correction: Callable[[Params, Params, Params], Params]  # type: ignore[assignment]
+
+
+def test_only_the_built_in_correction_is_taken_for_elementwise() -> None:
+    assert all(map(is_elementwise, (PLAIN, LocalRule(0.1), ControlVariates(), Counted(proximal=0.3))))
+    assert not is_elementwise(Sparse())
+    assert not is_elementwise(Given(correction=lambda params, anchor, offset: params))
+
+
+def test_built_in_rules_are_stacked_in_kernels(
+    federation: Callable[..., FederatedData], task: Callable[..., Task]
+) -> None:
+    engine = Vectorised(federation(SIZES), bind(3))
+    for rule, stacked in ((PLAIN, True), (LocalRule(0.3), True), (ControlVariates(), True), (Sparse(), False)):
+        work = ClientWork(task(), sgd(0.1), 8, 1, None, None, torch.float64, rule)
+        assert (engine._form(work, work.task.init(torch.float64), 3) is not None) is stacked
 
 
 @pytest.mark.parametrize("rule", [Counted(), Sparse(), Counted(proximal=0.3)])

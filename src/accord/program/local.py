@@ -27,7 +27,7 @@ from accord.data import sampling
 from accord.data.federated import Rows
 from accord.privacy import clipping, noise
 from accord.privacy.plan import PrivacyPlan
-from accord.program.local_rule import PLAIN, LocalRule, RoundEnd
+from accord.program.local_rule import PLAIN, LocalRule, RoundEnd, is_elementwise
 from accord.program.optimizers import Optimizer, OptimizerState
 from accord.tasks.task import Task
 
@@ -90,6 +90,11 @@ class ClientWork:
         return self.plan if self.plan is not None and self.plan.mechanism.noises_steps else None
 
     @property
+    def elementwise(self) -> bool:
+        """Whether optimiser and rule compute each number from the same number of their arguments alone."""
+        return self.optimizer.elementwise and is_elementwise(self.rule)
+
+    @property
     def unused(self) -> tuple[str, ...]:
         """Parameters that the optimiser does not change, as in `torch.optim`.
 
@@ -116,6 +121,20 @@ class ClientWork:
             return self.local_steps
         # Rounded up, since the last batch of a pass may be smaller.
         return (self.local_epochs or 1) * -(-n // min(n, self.batch_size or n))
+
+    def expected_samples(self, n: int) -> int:
+        """Returns the training samples that a client with `n` rows is expected to process in a round.
+
+        It is a function of the settings and of `n`, and not of any draw. Poisson batches have sampling rate times `n`
+        rows on average. Shuffled passes have a fixed number of rows.
+        """
+        steps = self.steps(n)
+        if self.local_plan is not None:
+            return round(steps * self.local_plan.divisor(n))
+        batch = min(n, self.batch_size or n)
+        # Only the last step of a pass may be short, so the steps of an unfinished pass are full batches.
+        passes, rest = divmod(steps, -(-n // batch))
+        return passes * n + rest * batch
 
 
 class Batch(NamedTuple):

@@ -116,8 +116,8 @@ class LocalRule:
     def correction(self, params: Params, anchor: Params, offset: Params) -> Params:
         """Returns what is added to the gradients at `params`, which is the offset plus mu (w - w_round).
 
-        It must be pure and elementwise. Engines call it on one client's tensors, on tensors of many clients, and on
-        tensors whose axes they have moved.
+        It must be pure. Engines call an override on one client's tensors at a time, or under `torch.func.vmap` over
+        clients, so it may be any function of them, such as one of their norms.
 
         Args:
             params: the parameters before the step.
@@ -136,6 +136,16 @@ class LocalRule:
     def finish(self, end: RoundEnd) -> RuleResult:
         """Returns the client's new values, and what it sends of them."""
         return RuleResult({}, {})
+
+
+def is_elementwise(rule: LocalRule) -> bool:
+    """Whether each number of a rule's correction depends on the same number of its arguments alone.
+
+    Only then may an engine call it on tensors of many clients at once. Any other function would mix the clients, and
+    what one of them sends would tell of another's rows.
+    """
+    # Known from the code that runs. A statement of the rule's author could be wrong, which nothing would show.
+    return getattr(rule.correction, "__func__", None) is LocalRule.correction
 
 
 PLAIN = LocalRule()

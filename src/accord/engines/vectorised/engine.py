@@ -171,8 +171,8 @@ class Vectorised:
     def _form(self, work: ClientWork, shared: Params, clients: int) -> Kernels | None:
         """The part of the kernels that is the same in every round."""
         # Kernels compute the gradients of the built-in losses only. They also reorder axes, to which an optimiser must
-        # be indifferent.
-        if work.task.loss is not None or not work.optimizer.elementwise:
+        # be indifferent. A rule's correction, called on a stack, would mix the clients unless it is elementwise.
+        if work.task.loss is not None or not work.elementwise:
             return None
         x, plan = self._data.data.train.x, work.local_plan
         by_sample = plan is not None and plan.mechanism.clips_samples
