@@ -11,8 +11,9 @@ import numpy as np
 from accord.config.evaluation import Evaluation
 from accord.config.schema import Study
 from accord.core.streams import stream
+from accord.records.result_parts import ClientsResult, FairnessResult
 from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
-from accord.records.run_result import ClientsResult, FairnessResult, RunResult
+from accord.records.run_result import RunResult
 from accord.reports.run.page import render
 from reports.number_runs import number_run
 

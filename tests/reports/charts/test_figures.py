@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from accord.records.result_parts import ClientsResult
 from accord.records.round_record import TestScores
-from accord.records.run_result import ClientsResult
 from accord.reports.charts import figures
 from accord.reports.charts.drawing import DARK, LIGHT, THEMES, Theme, svg
 from accord.reports.scoring import MSE

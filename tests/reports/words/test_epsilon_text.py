@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy.stats import norm
 
-from accord.records.run_result import PrivacyResult
+from accord.records.result_parts import PrivacyResult
 from accord.reports.words.epsilon_text import meaning, most_found
 from reports.results import privacy
 

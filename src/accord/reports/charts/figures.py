@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from accord.data.partition_summary import label_shares
 from accord.records.partition_record import Holders, holders
+from accord.records.result_parts import ClientsResult
 from accord.records.round_record import RoundRecord
-from accord.records.run_result import ClientsResult, RunResult
+from accord.records.run_result import RunResult
 from accord.reports.charts.drawing import (
     COLUMN,
     DATA,

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from accord.records.run_result import FairnessResult, GroupResult
+from accord.records.result_parts import FairnessResult, GroupResult
 from accord.reports.charts.drawing import COLUMN, ROW, Theme, height_of, panel, paper, write
 from accord.reports.scoring import ACCURACY, BIAS, Score
 from accord.reports.words import formatting as words

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from accord.records.run_result import CalibrationResult, FairnessResult, FineTuneResult, GroupResult, OverClients
+from accord.records.result_parts import CalibrationResult, FairnessResult, FineTuneResult, GroupResult, OverClients
 from accord.reports.charts.drawing import DATA, FRAME, WIDTH, Drawing, Theme, panel, paper, write
 from accord.reports.charts.group_figures import worst_first
 from accord.reports.scoring import ACCURACY, Score

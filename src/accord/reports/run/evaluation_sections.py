@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from accord.records.run_result import OverClients, RunResult
+from accord.records.result_parts import OverClients
+from accord.records.run_result import RunResult
 from accord.reports.charts import small_multiples as tiles
 from accord.reports.layout import Grid, PagePart, PageSection, cells, plot
 from accord.reports.scoring import Score, scoring

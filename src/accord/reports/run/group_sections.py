@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from accord.records.run_result import ColumnResult, FairnessResult, GroupResult, RunResult
+from accord.records.result_parts import ColumnResult, FairnessResult, GroupResult
+from accord.records.run_result import RunResult
 from accord.reports.charts import group_figures
 from accord.reports.charts import small_multiples as tiles
 from accord.reports.layout import Cell, Grid, PagePart, PageSection, Plot, plot

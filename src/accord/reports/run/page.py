@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from accord.config.schema import Study
 from accord.privacy.units import UNITS
 from accord.records.partition_record import holders
+from accord.records.result_parts import PrivacyResult
 from accord.records.round_record import RoundRecord
-from accord.records.run_result import PrivacyResult, RunResult
+from accord.records.run_result import RunResult
 from accord.reports.charts.drawing import THEMES
 from accord.reports.run import evaluation_sections as judging_sections
 from accord.reports.run import group_sections, sections

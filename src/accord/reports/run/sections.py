@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from accord.privacy.units import UNITS
 from accord.records.partition_record import Holders, holders
+from accord.records.result_parts import JointResult, PrivacyResult
 from accord.records.round_record import RoundRecord
-from accord.records.run_result import JointResult, PrivacyResult, RunResult
+from accord.records.run_result import RunResult
 from accord.reports.charts import figures
 from accord.reports.charts.drawing import Theme
 from accord.reports.layout import Cell, Grid, PagePart, PageSection, Plot, cells, plot

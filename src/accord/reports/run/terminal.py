@@ -12,15 +12,15 @@ from rich.text import Text
 
 from accord.privacy.units import UNITS
 from accord.records.partition_record import holders
-from accord.records.run_result import (
+from accord.records.result_parts import (
     CalibrationResult,
     ClientsResult,
     FairnessResult,
     FineTuneResult,
     PersonalResult,
     PrivacyResult,
-    RunResult,
 )
+from accord.records.run_result import RunResult
 from accord.reports.scoring import Scoring, scoring
 from accord.reports.words import formatting as words
 from accord.reports.words.imbalance_text import kept

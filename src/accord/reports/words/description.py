@@ -10,7 +10,8 @@ from accord.config.schema import Study
 from accord.config.tracking import TrackingSection
 from accord.config.training import Schedule
 from accord.records.partition_record import Holders, holders
-from accord.records.run_result import PrivacyResult, RunResult
+from accord.records.result_parts import PrivacyResult
+from accord.records.run_result import RunResult
 from accord.reports.scoring import Scoring, scoring
 from accord.reports.words.attack_text import attacked
 from accord.reports.words.formatting import accountant, count, epsilon, known, labelled, plain, power

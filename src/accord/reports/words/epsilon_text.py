@@ -3,7 +3,7 @@
 import math
 
 from accord.privacy.units import UNITS
-from accord.records.run_result import PrivacyResult
+from accord.records.result_parts import PrivacyResult
 from accord.reports.words.formatting import epsilon as shown
 from accord.reports.words.formatting import known, percent, power
 

@@ -6,7 +6,8 @@ A value that is None or not a number is an en dash, so that nothing undefined is
 import math
 from typing import Any, TypeGuard
 
-from accord.records.run_result import DataResult, JointResult, RunResult, TestResult
+from accord.records.result_parts import DataResult, JointResult, TestResult
+from accord.records.run_result import RunResult
 
 DASH = "–"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
