@@ -3,6 +3,7 @@
 from typing import Any
 
 from accord.records.result_parts import DataResult, FairnessResult, GroupResult
+from reports.results import column
 
 GROUP = {"n": 9, "accuracy": 0.5, "intervals": {"accuracy": [0.1, 0.2], "tpr": None}, "too_small": True}
 
