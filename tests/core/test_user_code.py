@@ -98,8 +98,138 @@ def test_what_a_computed_import_left_in_the_module_is_followed(write: Write) -> 
 )
 def test_code_that_is_not_known_beforehand_is_said(write: Write, line: str) -> None:
     write(own_net="import own_part", own_part=line)
-    (said,) = read_code(["own_net:make"]).unreadable
+    said = read_code(["own_net:make"]).unreadable
+    assert said
+    assert all(each.startswith("module own_part, line ") for each in said)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "def make(name):\n    from importlib import import_module as im\n    return im(name)",
+        "from importlib import *",
+        "import importlib\nim = importlib.import_module",
+        "from importlib.machinery import SourceFileLoader as Loader",
+        "from runpy import run_path as rp",
+        "import runpy as r",
+        "from builtins import exec as run",
+        "import builtins as b",
+        "run = exec",
+        "def make(name): return __builtins__[name]",
+    ],
+)
+def test_code_that_is_run_under_another_name_is_said(write: Write, line: str) -> None:
+    write(own_net=line)
+    said = read_code(["own_net:make"]).unreadable
+    assert said
+    assert all("runs code not known beforehand" in each for each in said)
+
+
+@pytest.mark.parametrize("line", ["from importlib import import_module", "from importlib import metadata as m, reload"])
+def test_imports_that_can_be_followed_are_not_said(write: Write, line: str) -> None:
+    write(own_net=line)
+    assert read_code(["own_net:make"]).unreadable == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "W = open('w.json').read()",
+        "import json\nW = json.load(None)",
+        "from json import load as l",
+        "import os\ndef make(): return os.environ.get('W')",
+        "from os import getenv as g",
+        "from pathlib import Path\nW = Path('w').read_text()",
+        "import numpy\nread = numpy.load",
+        "import pandas\nW = pandas.read_csv('w.csv')",
+        "o = open",
+    ],
+)
+def test_places_that_read_files_or_the_environment_are_said(write: Write, line: str) -> None:
+    write(own_net="import own_part", own_part=line)
+    (said,) = read_code(["own_net:make"]).reads
     assert said.startswith("module own_part, line ")
+
+
+def test_numbers_and_states_are_no_files(write: Write) -> None:
+    write(
+        own_net="import json\nW = json.loads('[1]')\ndef make(net, state): net.load_state_dict(state); load = 3; load"
+    )
+    assert read_code(["own_net:make"]).reads == ()
+
+
+def test_a_module_edited_before_it_was_first_read_is_said(write: Write) -> None:
+    write(own_net="def make(): return 1")
+    importlib.import_module("own_net")
+    write(own_net="def make(): return 2")
+    for _ in range(2):
+        (said,) = read_code(["own_net:make"]).unreadable
+        assert said.startswith("module own_net runs other code than its file has now")
+    del sys.modules["own_net"]
+    importlib.import_module("own_net")
+    digest()
+
+
+@pytest.fixture
+def install(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Writes a module own_pkg, and own_need that it requires, into a folder of installed packages."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+
+    def put(source: str, deep: str = "", need: str = "1.0", named: bool = True, aside: str = "1.0") -> None:
+        for module in [each for each in sys.modules if each.startswith("own_")]:
+            del sys.modules[module]  # as in a new process
+        (folder / "own_pkg").mkdir(exist_ok=True)
+        (folder / "own_pkg" / "__init__.py").write_text(source)
+        (folder / "own_pkg" / "deep.json").write_text(deep)
+        for name, version, modules in (("own-pkg", "1.0", "own_pkg"), ("own-need", need, ""), ("own-aside", aside, "")):
+            info = folder / f"{name.replace('-', '_')}.dist-info"
+            info.mkdir(exist_ok=True)
+            requires = "Requires-Dist: Own_Need>=1\n" if modules else ""
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}")
+            (info / "top_level.txt").write_text(modules if named else "")
+        importlib.invalidate_caches()
+
+    return put
+
+
+@pytest.mark.parametrize("function", ["own_pkg:make", "own_net:make"])
+@pytest.mark.parametrize("named", [True, False])
+def test_an_edit_in_an_installed_package_changes_the_digest(
+    write: Write, install: Callable[..., None], function: str, named: bool
+) -> None:
+    """Whether a distribution brings it, or it lies there by itself."""
+    write(own_net="from own_pkg import make")
+    install("def make(): return 1", named=named)
+    before = read_code([function])
+    assert before.unreadable == ()
+    assert read_code([function]) == before
+    install("def make(): return -1", named=named)
+    assert read_code([function]).digest != before.digest
+
+
+def test_a_file_beside_and_a_version_that_is_required_change_the_digest(install: Callable[..., None]) -> None:
+    found = []
+    for changes in ({}, {"deep": "[3]"}, {"need": "1.1"}, {"aside": "2.0"}):
+        install("def make(): return 1", **changes)
+        found.append(read_code(["own_pkg:make"]).digest)
+    assert len(set(found)) == 3
+    assert found[0] == found[3]
+
+
+def test_an_installed_package_edited_while_it_is_loaded_is_said(install: Callable[..., None], tmp_path: Path) -> None:
+    install("def make(): return 1")
+    importlib.import_module("own_pkg")
+    file = tmp_path / "site-packages" / "own_pkg" / "__init__.py"
+    file.write_text("def make(): return 2")
+    (said,) = read_code(["own_pkg:make"]).unreadable
+    assert said.startswith("module own_pkg runs other code")
+    file.write_text("def make(): return 1")
+    assert read_code(["own_pkg:make"]).unreadable == ()
+    file.with_name("deep.json").write_text("[1]")
+    (said,) = read_code(["own_pkg:make"]).unreadable
+    assert said.startswith("module own_pkg was edited")
 
 
 def test_a_method_named_eval_is_no_builtin(write: Write) -> None:
@@ -125,9 +255,9 @@ def test_a_function_typed_at_a_prompt_has_no_file() -> None:
 
 
 def test_installed_and_unknown_modules_are_left_out() -> None:
-    assert read_code(["torch.nn:Linear", "math:sqrt", "json.decoder:JSONDecoder", "no_such_module:f"]) == ("", ())
-    assert read_code(["accord.core.params:add"]) == ("", ())
-    assert read_code([]) == ("", ())
+    assert read_code(["torch.nn:Linear", "math:sqrt", "json.decoder:JSONDecoder", "no_such_module:f"]) == ("", (), ())
+    assert read_code(["accord.core.params:add"]) == ("", (), ())
+    assert read_code([]) == ("", (), ())
 
 
 def test_no_two_sets_of_files_read_alike(write: Write) -> None:

@@ -1,5 +1,6 @@
 """Two runs share a fingerprint only where they are the same run."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,6 +210,74 @@ def test_code_that_cannot_be_read_is_refused_under_privacy_alone(
     with pytest.raises(PrivacyError, match=r"module edited_part, line 3: import_module\(…\) runs code") as caught:
         prepare(small_study(privacy=SAMPLE, **CUSTOM[0]))
     assert "\n" not in str(caught.value)
+
+
+PARTS: dict[str, tuple[dict[str, Any], str]] = {
+    "loss": (
+        {"loss": "edited_net:part"},
+        "import torch.nn.functional as F\ndef part(o, y): return FACTOR * F.cross_entropy(o, y, reduction='none')",
+    ),
+    "optimizer": (
+        {"optimizer": "edited_net:part"},
+        "from dataclasses import replace\nfrom accord.program.optimizers import sgd\n"
+        "def part(rate): return replace(sgd(FACTOR * rate, 0.0, 0.0), units=('sample',))",
+    ),
+    "schedule": ({"schedule": {"name": "edited_net:part"}}, "def part(number, rounds): return FACTOR"),
+}
+HIDDEN_READ = "import io\nwith vars(io)['op' + 'en'](FILE) as f: FACTOR = float(f.read())\n"
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("privacy", [None, SAMPLE])
+def test_what_ones_own_function_read_from_a_file_makes_another_run(
+    small_study: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, privacy: Any
+) -> None:
+    """Read in a way that the source does not show; what the function gives shows it."""
+    changes, source = PARTS[part]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    study = small_study(privacy=privacy, training={"learning_rate": 0.2, "batch_size": 10} | changes)
+    (tmp_path / "edited_net.py").write_text(HIDDEN_READ.replace("FILE", repr(str(tmp_path / "w"))) + source)
+    found = []
+    for factor in ("1", "1.5", "1"):
+        (tmp_path / "w").write_text(factor)
+        sys.modules.pop("edited_net", None)
+        found.append(prepare(study).fingerprint)
+    sys.modules.pop("edited_net")
+    assert found[0] != found[1]
+    assert found[0] == found[2]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_step_of_ones_own_that_reads_a_file_is_refused_under_privacy_alone(
+    small_study: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    changes, source = PARTS[part]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "w").write_text("1")
+    (tmp_path / "edited_net.py").write_text(
+        f"with open({str(tmp_path / 'w')!r}) as f: FACTOR = float(f.read())\n{source}"
+    )
+    training = {"learning_rate": 0.2, "batch_size": 10} | changes
+    monkeypatch.delitem(sys.modules, "edited_net", raising=False)
+    prepare(small_study(training=training))
+    with pytest.raises(PrivacyError, match=r"module edited_net, line 1: open reads what is in no digest") as caught:
+        prepare(small_study(privacy=SAMPLE, training=training))
+    assert "\n" not in str(caught.value)
+    sys.modules.pop("edited_net")
+
+
+def test_data_of_ones_own_may_read_files(small_study: Small, edit: Callable[[str], None]) -> None:
+    """The rows themselves are in the digest."""
+    edit("FACTOR = 1\ndef rows(): return open('rows.csv')")
+    prepare(small_study(privacy=SAMPLE | {"delta": 1e-3}, **CUSTOM[1]))
+
+
+def test_a_file_edited_between_import_and_run_is_refused(small_study: Small, edit: Callable[[str], None]) -> None:
+    edit("FACTOR = 1")
+    path = Path(str(importlib.import_module("edited_net").__file__))
+    path.write_text(path.read_text().replace("x * FACTOR", "x - FACTOR"))
+    with pytest.raises(PrivacyError, match="module edited_net runs other code than its file has now"):
+        prepare(small_study(privacy=SAMPLE, **CUSTOM[0]))
 
 
 def test_other_first_values_draw_other_noise(small_study: Callable[..., Study], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from accord.config.schema import Study
-from accord.program.client_work import make_optimizer, make_work
+from accord.program.client_work import make_optimizer, make_work, trial_values
 from accord.tasks.task import Task
 
 
@@ -22,3 +22,10 @@ def test_optimizers_by_name(small_study: Callable[..., Study]) -> None:
     adam = make_optimizer(small_study(training={"optimizer": "adam", "learning_rate": 0.5}).training)
     after, _ = adam.update({"w": torch.tensor([100.0])}, adam.init(w), w)
     assert float(after["w"]) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_built_in_parts_need_no_trial(small_study: Callable[..., Study], task: Callable[..., Task]) -> None:
+    training = small_study(
+        training={"optimizer": "adam", "learning_rate": 0.5, "schedule": {"name": "cosine"}}
+    ).training
+    assert trial_values(training, task(), 3) == {}

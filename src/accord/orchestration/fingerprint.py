@@ -17,6 +17,7 @@ from accord.core.user_code import UserCode, functions_in, read_code
 from accord.core.versions import arithmetic, versions
 from accord.data.federated import FederatedData
 from accord.orchestration.charging import add_rows
+from accord.program.client_work import trial_values
 from accord.tasks.task import Task
 
 _NO_TRAINING = {"engine", "evaluation", "fairness", "trackers"}
@@ -27,7 +28,8 @@ def fingerprint_of(study: Study, federated: FederatedData, task: Task) -> str:
     """Digests what is trained.
 
     The digest covers the study without the sections on how it is run and evaluated. It also covers the training rows
-    and their assignment to clients, the network's layers and first values, and the files of the user's own functions.
+    and their assignment to clients, the network's layers and first values, the files of the user's own functions, and
+    what the user's loss, optimiser and schedule give in their trials.
 
     Args:
         study: the resolved study.
@@ -41,8 +43,21 @@ def fingerprint_of(study: Study, federated: FederatedData, task: Task) -> str:
     for name, value in task.init().items():
         digest.update(name.encode())
         digest.update(value.contiguous().numpy().data)
+    for name, value in trial_values(study.training, task, study.program.rounds).items():
+        digest.update(name.encode())
+        # Another machine may compute other last bits, and a run without privacy can be resumed there.
+        exact = value.to(torch.float64 if study.privacy is not None else torch.float32)
+        digest.update(exact.contiguous().numpy().data)
     add_rows(digest, federated)
     return digest.hexdigest()
+
+
+def steps_code_of(study: Study) -> UserCode:
+    """Reads the files that the user's own loss, optimiser, schedule and program run.
+
+    A data or model function may read files: the rows and the network's first values are digested themselves.
+    """
+    return read_code(functions_in(study.model_dump(mode="json", include={"training", "program"})))
 
 
 def code_of(study: Study) -> UserCode:
@@ -50,16 +65,22 @@ def code_of(study: Study) -> UserCode:
     return read_code(functions_in(study.model_dump(mode="json", exclude=_NO_TRAINING)))
 
 
-def check_code(code: UserCode) -> None:
+def check_code(study: Study) -> None:
     """Refuses code whose edits would go unnoticed, since two different runs could then share noise.
 
     Raises:
         PrivacyError: names the first such module.
     """
+    code, steps = code_of(study), steps_code_of(study)
     if code.unreadable:
         raise PrivacyError(
             f"{code.unreadable[0]}; under privacy every file that a function of your own imports must be readable, "
             "since noise is drawn by what is run: put it in a module that is imported by its name"
+        )
+    if steps.reads:
+        raise PrivacyError(
+            f"{steps.reads[0]} reads what is in no digest; under privacy a loss, optimizer, schedule or program "
+            "of your own must not, since noise is drawn by what is run: give it as a setting in the study"
         )
 
 

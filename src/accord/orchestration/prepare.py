@@ -13,7 +13,7 @@ from accord.data.prepare import check_stated, describe_rows, prepare_data
 from accord.orchestration.charging import check_ledger, open_accounts
 from accord.orchestration.engine import check_per_sample, device_of, prepare_engine
 from accord.orchestration.evaluation_set import hold_out_rows, metrics_of, sensitive_groups
-from accord.orchestration.fingerprint import check_code, code_of, fingerprint_of, identity_of
+from accord.orchestration.fingerprint import check_code, fingerprint_of, identity_of
 from accord.orchestration.prepared import Prepared
 from accord.program import client_work, registry, study_task
 from accord.records.ledger_file import JointLedger
@@ -61,7 +61,7 @@ def prepare(
     fingerprint = fingerprint_of(study, federated, task)
     device = device_of(study.engine)
     if study.privacy is not None:
-        check_code(code_of(study))
+        check_code(study)
         # Only private runs: without privacy all engines must draw the same values, so that they can be compared.
         fingerprint = identity_of(fingerprint, study.engine, device)
     with timed("accounting"):

@@ -7,7 +7,7 @@ import torch
 from accord.config.training import Schedule, Training
 from accord.core.errors import PrivacyError
 from accord.privacy.plan import PrivacyPlan
-from accord.program.custom_parts import custom_optimizer
+from accord.program.custom_parts import custom_optimizer, loss_trial, optimizer_trial
 from accord.program.local import ClientWork
 from accord.program.optimizers import Optimizer, adam, adamw, sgd
 from accord.program.schedules import make_factor
@@ -71,3 +71,28 @@ def make_work(training: Training, task: Task, plan: PrivacyPlan | None, rounds: 
         dtype=DTYPES[training.dtype],
         optimizer_at=None if training.constant_rate else lambda number: at_rate(factor(number)),
     )
+
+
+def trial_values(training: Training, task: Task, rounds: int) -> dict[str, torch.Tensor]:
+    """What the user-defined loss, optimiser and schedule give for fixed arguments; empty without such functions.
+
+    A function may read numbers from a file. The values show a change there that its source does not.
+
+    Args:
+        training: the study's section.
+        task: the task with its loss.
+        rounds: the number of rounds of the whole run.
+
+    Raises:
+        StudyError: a user-defined function breaks its contract.
+    """
+    found: dict[str, torch.Tensor] = {}
+    if training.loss is not None and task.loss is not None:
+        found["loss"] = loss_trial(task.loss, task.classes)
+    if ":" in training.optimizer:
+        after = optimizer_trial(make_optimizer(training))
+        found |= {f"optimizer/{name}": value for name, value in after.items()}
+    if training.schedule is not None and ":" in training.schedule.name:
+        factor = make_factor(training.schedule, rounds)
+        found["schedule"] = torch.tensor([factor(number) for number in range(1, rounds + 1)], dtype=torch.float64)
+    return found

@@ -80,6 +80,13 @@ def check_loss(loss: Loss, classes: int, where: str = "loss") -> None:
         raise StudyError(f"{where}: gives other losses for the same rows; it must draw nothing and remember nothing")
 
 
+def loss_trial(loss: Loss, classes: int) -> Tensor:
+    """The loss of the rows that `check_loss` tries, shape `[rows]`: what a loss does, whatever it reads."""
+    outputs, y = _outputs(stream(0, "custom loss"), classes)
+    value: Tensor = _try("training.loss", lambda: loss(outputs, y))
+    return value.detach()
+
+
 def custom_optimizer(name: str, learning_rate: float, settings: Mapping[str, Any]) -> Optimizer:
     """Loads the optimiser that `function(learning_rate, **settings)` returns.
 
@@ -105,10 +112,7 @@ def check_optimizer(optimizer: Optimizer, where: str = "optimizer") -> None:
     Raises:
         StudyError: as for `custom_optimizer`.
     """
-    rng = stream(0, "custom optimizer")
-    shapes = {"weight": (3, 2), "bias": (3,)}
-    params = {key: torch.from_numpy(rng.standard_normal(shape)) for key, shape in shapes.items()}
-    gradients = [{key: torch.from_numpy(rng.standard_normal(shape)) for key, shape in shapes.items()} for _ in range(3)]
+    params, gradients = _trial_steps()
     before = _copies(params), [_copies(each) for each in gradients]
     first = _steps(optimizer, params, gradients, where)
     if not _same(params, before[0]) or not all(map(_same, gradients, before[1])):
@@ -118,6 +122,20 @@ def check_optimizer(optimizer: Optimizer, where: str = "optimizer") -> None:
     # Both runs start from `init`, so they can only differ by state that the optimiser keeps inside, or by random draws.
     if not _same(first, _steps(optimizer, params, gradients, where)):
         raise StudyError(f"{where}: gives other values for the same arguments; its state must go in and come out")
+
+
+def optimizer_trial(optimizer: Optimizer) -> Params:
+    """The parameters after the steps that `check_optimizer` tries: what an optimiser does, whatever it reads."""
+    return _steps(optimizer, *_trial_steps(), "training.optimizer")
+
+
+def _trial_steps() -> tuple[Params, list[Params]]:
+    """Parameters and the gradients of three steps."""
+    rng = stream(0, "custom optimizer")
+    shapes = {"weight": (3, 2), "bias": (3,)}
+    params = {key: torch.from_numpy(rng.standard_normal(shape)) for key, shape in shapes.items()}
+    gradients = [{key: torch.from_numpy(rng.standard_normal(shape)) for key, shape in shapes.items()} for _ in range(3)]
+    return params, gradients
 
 
 def _steps(optimizer: Optimizer, params: Params, gradients: list[Params], where: str) -> Params:
