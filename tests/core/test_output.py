@@ -29,6 +29,11 @@ def test_characters_that_an_encoding_lacks_are_replaced(encoding: str, shown: by
     assert (done.returncode, done.stdout.rstrip(b"\n")) == (0, shown)
 
 
+def test_powers_and_infinity_stay_what_they_are() -> None:
+    done = python("print('MB = 2²⁰ bytes, δ = 10⁻⁴, ε = ∞ ←')", PYTHONIOENCODING="ascii")
+    assert done.stdout.rstrip(b"\n") == b"MB = 2^20 bytes, delta = 10^-4, eps = inf <-"
+
+
 def test_a_path_of_undecodable_bytes_is_printed() -> None:
     assert python("print('a\\udcffb')", PYTHONIOENCODING="utf-8").stdout == b"a?b\n"
 

@@ -85,3 +85,9 @@ def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         guess_table(tmp_path / "none.csv")
     assert GuessedTable(tmp_path, ",", 0, ()).column("x") is None
+
+
+def test_a_topic_in_the_middle_is_no_label_before_a_last_column_of_few_values(tmp_path: Path) -> None:
+    lines = ["age,income,approved", *(f"{20 + i},{1000 + 7 * i},{'yes' if i % 3 else 'no'}" for i in range(40))]
+    (tmp_path / "loans.csv").write_text("\n".join(lines))
+    assert guess_label(guess_table(tmp_path / "loans.csv")) == "approved"

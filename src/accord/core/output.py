@@ -7,6 +7,7 @@ with a traceback at its last line. A retry would train again and spend the budge
 import codecs
 import io
 import os
+import re
 import select
 import sys
 import unicodedata
@@ -16,7 +17,7 @@ from typing import Any
 _IN_ASCII = str.maketrans(
     {
         **{"ε": "eps", "δ": "delta", "σ": "sigma", "±": "+/-", "×": "x", "·": ".", "…": "...", "•": "*", "✓": "ok"},
-        **{"≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "→": "->", "−": "-"},
+        **{"≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "→": "->", "←": "<-", "−": "-", "∞": "inf", "⁻": "-"},
         **dict.fromkeys("─━═╌╺╸–—‐‑", "-"),
         **dict.fromkeys("│┃║", "|"),
         **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╯╰┏┓┗┛┡┩╇╈╞╡╪", "+"),
@@ -25,6 +26,7 @@ _IN_ASCII = str.maketrans(
         **dict.fromkeys("▏▎▍▌▋▊▉█⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "#"),
     }
 )
+_SUPERSCRIPT = re.compile("⁻?[⁰¹²³⁴-⁹]+")
 _HANDLER = "accord-ascii"
 
 
@@ -117,6 +119,7 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
     """Replaces characters that an encoding lacks. A handler for `codecs.register_error`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    text = error.object[error.start : error.end].translate(_IN_ASCII)
+    # A power stays one: `2²⁰` is `2^20`, not 220.
+    text = _SUPERSCRIPT.sub(r"^\g<0>", error.object[error.start : error.end]).translate(_IN_ASCII)
     plain = (unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode() or "?" for char in text)
     return "".join(plain), error.end

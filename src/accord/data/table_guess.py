@@ -23,7 +23,10 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 _SENSITIVE = re.compile(
     r"(^|[ _-])(sex|gender|race|ethnic\w*|religion|nationality|citizen\w*|marital\w*|disab\w*|native\w*)($|[ _-])", re.I
 )
-_LABELS = ("label", "target", "class", "y", "outcome", "diagnosis", "income", "risk", "default", "churn", "survived")
+_LABELS = ("label", "target", "class", "y", "outcome")
+"""Names that are a label's wherever the column stands."""
+_TOPICS = ("diagnosis", "income", "risk", "default", "churn", "survived")
+"""Names that are often a label's, but as often a feature's."""
 
 Kind = Literal["number", "category", "date", "id", "empty", "constant", "index", "unread"]
 
@@ -102,14 +105,11 @@ def guess_table(path: Path) -> GuessedTable:
 
 def guess_label(table: GuessedTable) -> str | None:
     """Guesses the label by its name, or takes the last column where it has few values. None where neither fits."""
-    usable = [column for column in table.columns if column.kind in ("number", "category")]
-    for name in _LABELS:
-        found = [column.name for column in usable if column.name.lower() == name]
-        if found:
-            return found[0]
-    if table.columns and table.columns[-1] in usable and 2 <= len(table.columns[-1].values) <= 20:
-        return table.columns[-1].name
-    return None
+    usable = {column.name.lower(): column for column in table.columns if column.kind in ("number", "category")}
+    by_name = [usable[name].name for name in _LABELS if name in usable]
+    last = [column.name for column in table.columns[-1:] if column in usable.values() and 2 <= len(column.values) <= 20]
+    by_topic = [usable[name].name for name in _TOPICS if name in usable]
+    return next(iter([*by_name, *last, *by_topic]), None)
 
 
 def _opened(path: Path) -> tuple[str, TableFile]:

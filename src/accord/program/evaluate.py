@@ -120,5 +120,5 @@ def _second_of_two(names: Sequence[str]) -> int:
             return found.index(1)
     raise StudyError(
         f"fairness.positive: which of the classes {' and '.join(map(repr, names))} counts as selected is not stated, "
-        f"and it is not guessed; name it, such as fairness.positive={names[1]!r}"
+        f"and it is not guessed; name it: fairness.positive={names[0]!r} or {names[1]!r}"
     )
