@@ -26,3 +26,9 @@ def test_columns_are_numbers_categories_groups_or_the_target() -> None:
 def test_a_column_that_is_not_there_names_the_nearest() -> None:
     with pytest.raises(StudyError, match=r"data\.groups: t\.csv has no column 'sax'; did you mean 'sex'\?"):
         layout_of(settings(groups=["sax"]), COLUMNS, [])
+
+
+@pytest.mark.parametrize("given", [{"dates": {"age": "cyclic"}}, {"logarithmic": ["age"]}])
+def test_a_rule_for_a_column_that_is_no_feature_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(StudyError, match=f"data.{next(iter(given))}: 'age' is no feature; add it to data.features"):
+        layout_of(settings(features=["job"], **given), COLUMNS, [])

@@ -71,6 +71,10 @@ def layout_of(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> 
         raise StudyError(f"data.ranges: {both[0]!r} is categorical, which has no range; leave out one of the two")
     if both := [column for column in settings.dates if column in {*spelled, *settings.logarithmic, *settings.bins}]:
         raise StudyError(f"data.dates: {both[0]!r} is a category, a bin or logarithmic, too; leave out one of the two")
+    # Otherwise the study would say what becomes of a column that no model sees.
+    for key in ("dates", "logarithmic"):
+        if unused := [column for column in getattr(settings, key) if column not in features]:
+            raise StudyError(f"data.{key}: {unused[0]!r} is no feature; add it to data.features, or leave it out here")
     categories = tuple(column for column in features if column in spelled)
     dates = tuple(column for column in features if column in settings.dates)
     numbers = tuple(column for column in features if column not in spelled and column not in dates)
