@@ -364,9 +364,6 @@ def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-# --- overview of a run --------------------------------------------------------------------------------
-
-
 def overview(study_name: str, result: RunResult | None, rounds: Sequence[RoundRecord]) -> Figure:
     """Draws test score by round, epsilon by round and score by group side by side, as returned by `Run.plot()`."""
     kind = scoring(result) if result else SCORINGS["classification"]
