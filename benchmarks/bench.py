@@ -188,7 +188,7 @@ def startup_row(rounds: int) -> Row:
                 line = process.stderr.readline() if process.stderr else ""
                 seconds.append(time.perf_counter() - began)
                 process.kill()
-            if not re.match("training: round 1/", line):
+            if not re.search(r"training: round 1/", line):
                 raise RuntimeError(f"the run did not start: {line}")
     low, middle, high = statistics.quantiles(seconds, n=4)
     return Row("accord run examples/digits.yaml", "seconds from process start to first round", middle, (low, high),
