@@ -5,7 +5,9 @@
     │   ├── StudyError          the study file: unknown key, wrong type, impossible combination
     │   ├── DataError           data missing, truncated or mislabelled
     │   ├── PrivacyError        a privacy setting or composition that is refused
-    │   └── RunFolderError      the run folder exists, is not one, or cannot be resumed
+    │   ├── RunFolderError      the run folder exists, is not one, or cannot be resumed
+    │   ├── FederationError     coordinator, site, key or policy: set up wrongly, or what was asked is refused
+    │   └── MessageError        a message between organisations that is malformed, unsigned or of another version
     ├── StoppedEarly            exit 3: it stopped early and saved (budget, quorum, interrupt)
     └── Fault                   exit 1: something failed while running
         ├── ClientError         client work failed; carries client, round and stage
@@ -53,6 +55,14 @@ class PrivacyError(RequestError):
 
 class RunFolderError(RequestError):
     """The run folder exists already, is not a run folder, or cannot be resumed."""
+
+
+class FederationError(RequestError):
+    """A coordinator, site, key or policy is set up wrongly, or refuses what is asked."""
+
+
+class MessageError(RequestError):
+    """A message between organisations is malformed, too long, wrongly signed, or of another version."""
 
 
 class StoppedEarly(AccordError):  # noqa: N818 - a signal with a saved run behind it, not a failure
