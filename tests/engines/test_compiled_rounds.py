@@ -57,7 +57,7 @@ def test_the_same_bits_at_any_thread_count_and_chunk_size(
     data: FederatedData, task: Callable[..., Task], unit: str | None, cohort: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "_SHARED_FLOPS", 0.0)
-    monkeypatch.setattr(chunks, "_HANDED_FLOPS", 0.0)
+    monkeypatch.setattr(chunks, "_SUBMIT_FLOPS", 0.0)
     work = make_work(task(), unit, **FLOAT)
     shared, weights = work.task.init(work.dtype), [0.1 * (client + 1) for client in cohort]
     sums = [

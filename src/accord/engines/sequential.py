@@ -93,21 +93,21 @@ class Sequential:
     def _run_client(self, work: ClientWork, client: ClientId, shared: Params, round_number: int) -> ClientResult:
         stage = "start"
         try:
-            held = self._data.train.rows(client)
-            rows = local.schedule(work, len(held), self._streams("rows", round_number, client))
+            client_rows = self._data.train.rows(client)
+            rows = local.schedule(work, len(client_rows), self._streams("rows", round_number, client))
             # One stream for all of the client's noise in the round. Draws follow each other step by step.
             noise_stream = self._streams(NOISE, round_number, client)
             state = local.start(work, shared, self.carried.get(client, local.NOTHING))
             stage = "step"
-            for drawn in rows:
+            for sampled in rows:
                 with self._timed("data"):
-                    batch = self._batch(work, held[drawn[drawn >= 0]])
+                    batch = self._batch(work, client_rows[sampled[sampled >= 0]])
                 # Noise is drawn for every step, also for one with an empty batch. Otherwise the release would show
                 # whether the batch was empty.
                 with self._timed("noise"):
                     noise = local.step_noise(work, shared, noise_stream)
                 with self._timed("local training"):
-                    state = local.step(work, state, batch, local.divisor(work, len(held)), noise)
+                    state = local.step(work, state, batch, local.divisor(work, len(client_rows)), noise)
             stage = "finish"
             with self._timed("clipping"):
                 done = local.finish(work, state, shared, len(rows), local.sent_noise(work, shared, noise_stream))

@@ -15,7 +15,7 @@ from accord.core.params import Params
 from accord.core.streams import NOISE, bind, stream
 from accord.core.timing import Stopwatch, Timed, untimed
 from accord.data.federated import DataSet, FederatedData, Table
-from accord.engines.compiled.client import Trainer, one_thread_a_product
+from accord.engines.compiled.client import Trainer, single_threaded_blas
 from accord.engines.compiled.network import FLAT, CompiledNetwork, compile_network
 from accord.engines.stacked.network import stack_network
 from accord.privacy.plan import PrivacyPlan
@@ -117,9 +117,9 @@ def trained(
     rows = np.where(rows >= 0, held[rows], -1)
     noise = bind(SEED)(NOISE, 2, 1)
     trainer = Trainer(work, network, table, timed)
-    with one_thread_a_product():
+    with single_threaded_blas():
         if alone:
-            trainer.train_alone(rows, counts, len(held), flat[0], noise, pool)
+            trainer.train_in_halves(rows, counts, len(held), flat[0], noise, pool)
         else:
             trainer.train(rows, counts, len(held), flat[0], noise)
     return {name: value[0] for name, value in network.leave({FLAT: flat - start}).items()}

@@ -40,9 +40,9 @@ def activation(layer, rows, space, micro, back):  # type: ignore[no-untyped-def]
 @compiled
 def patches(layer, rows, space, micro, back):  # type: ignore[no-untyped-def]
     if back:
-        layers.join_patches(layer, rows, space, micro)
+        layers.fold_patches(layer, rows, space, micro)
     else:
-        layers.cut_patches(layer, rows, space, micro)
+        layers.unfold_patches(layer, rows, space, micro)
 
 
 @compiled

@@ -12,7 +12,7 @@ from accord.core.streams import bind
 from accord.core.timing import untimed
 from accord.data.federated import Table
 from accord.engines.compiled import layer_table, layers, products, training, vector_copy
-from accord.engines.compiled.client import Trainer, one_thread_a_product
+from accord.engines.compiled.client import Trainer, single_threaded_blas
 from accord.engines.compiled.network import FLAT, compile_network
 from accord.engines.stacked.network import stack_network
 from accord.privacy import chacha_normals, clipping, noise
@@ -37,7 +37,7 @@ def test_a_step_without_rows_adds_its_noise_alone(name: str) -> None:
     network = laid_out(work, tuple(data.data.train.x.shape[1:]))
     flat = torch.zeros(1, network.numbers)
     trainer = Trainer(work, network, data.data.train, untimed)
-    with one_thread_a_product():
+    with single_threaded_blas():
         trainer.train(np.full((2, 3), -1), np.zeros(2, dtype=np.int64), 23, flat[0], bind(9)("noise", 1, 1))
     stream, expected = bind(9)("noise", 1, 1), p.zeros_like(shared)
     std = widened(0.7 * 0.5, 0.7, network.numbers)
@@ -57,7 +57,7 @@ def test_rows_at_once_change_rounding_alone() -> None:
     for micro in (23, 5):
         flat = network.enter({key: value.unsqueeze(0) for key, value in work.task.init().items()})[FLAT]
         trainer = Trainer(work, replace(network, micro=micro), data.data.train, untimed)
-        with one_thread_a_product():
+        with single_threaded_blas():
             trainer.train(rows, np.array([23]), 23, flat[0], bind(9)("noise", 1, 1))
         found.append(flat)
     # A sum near the edge of a cell may fall to either side.

@@ -154,7 +154,7 @@ def test_draws_reach_the_parameters_they_reach_elsewhere(model: nn.Module, shape
     zeros = {k: torch.zeros_like(v) for k, v in model.named_parameters()}
     expected = noise.noised(zeros, noise.gaussian(stream(1, "noise"), zeros, 1.0), 1.0)
     stack = network.enter({k: torch.zeros(2, *v.shape) for k, v in model.named_parameters()})
-    views = network.as_drawn(stack)
+    views = network.in_noise_order(stack)
     noise.add_rounded([stream(1, "noise")], [views[name][1:] for name in network.shapes], 1.0)
     got = network.leave(stack)
     assert all(torch.equal(got[k][1], v) and not got[k][0].any() for k, v in expected.items())

@@ -54,7 +54,7 @@ def drawn(network: StackedNetwork, noise: Params | None) -> Draw | None:
     """Noise of the mapped step as a kernel step draws it, of standard deviation 1."""
     if noise is None:
         return None
-    normals = network.as_drawn(network.enter(noise))
+    normals = network.in_noise_order(network.enter(noise))
 
     def draw(sums: Sequence[Tensor], std: float) -> None:
         for name, value in zip(network.shapes, sums, strict=True):

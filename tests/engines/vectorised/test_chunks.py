@@ -97,4 +97,4 @@ def test_what_a_sample_holds_is_found_by_trial(task: Callable[..., Task]) -> Non
     assert network is not None
     stack = network.enter({name: value.unsqueeze(0) for name, value in work.task.init(work.dtype).items()})
     x = torch.zeros(1, 1, 5, dtype=work.dtype)
-    assert cost_of(network, stack, x, by_sample=False) == Cost(held=5 + 6 + 6, products=5 * 6 + 6 * 3)
+    assert cost_of(network, stack, x, by_sample=False) == Cost(activations=5 + 6 + 6, products=5 * 6 + 6 * 3)

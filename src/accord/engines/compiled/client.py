@@ -18,12 +18,12 @@ from accord.core.timing import Timed
 from accord.data.federated import Rows, Table
 from accord.engines.compiled.network import CompiledNetwork
 from accord.engines.compiled.training import (
+    ALL_STEPS,
     APPLY,
     CLIPPING,
     DATA,
     NOISE,
     SUM,
-    WHOLE,
     Examples,
     Layout,
     Memory,
@@ -61,13 +61,13 @@ class Trainer:
         if work.optimizer.plain_rate is None or work.rule.corrects or not by_sample:
             raise PrivacyError("only plain SGD, unclipped or clipped by sample, is compiled")
 
-    def train(self, rows: Rows, counts: Rows, held: int, params: Tensor, stream: np.random.Generator) -> None:
+    def train(self, rows: Rows, counts: Rows, num_rows: int, params: Tensor, stream: np.random.Generator) -> None:
         """All of a client's local steps.
 
         Args:
             rows: table rows of each step, `[steps, width]`, with those to use first.
             counts: number of rows to use in each step, `[steps]`.
-            held: number of training rows of the client.
+            num_rows: number of training rows of the client.
             params: the client's parameters `[numbers]`, float32, changed.
             stream: the client's noise stream, advanced as by one draw a step.
 
@@ -77,11 +77,17 @@ class Trainer:
         most = int(counts.max(initial=0))
         # The gradient is summed apart where a batch takes several pieces, and always where it is noised.
         scratch = self._scratch(most, most > self.network.micro or self.work.local_plan is not None)
-        rate = self._rate(held)
-        self._run(rows, counts, rate, params, self._keys(len(rows), stream), scratch, WHOLE)
+        rate = self._rate(num_rows)
+        self._run(rows, counts, rate, params, self._keys(len(rows), stream), scratch, ALL_STEPS)
 
-    def train_alone(
-        self, rows: Rows, counts: Rows, held: int, params: Tensor, stream: np.random.Generator, pool: Executor | None
+    def train_in_halves(
+        self,
+        rows: Rows,
+        counts: Rows,
+        num_rows: int,
+        params: Tensor,
+        stream: np.random.Generator,
+        pool: Executor | None,
     ) -> None:
         """As `train`, for a client that trains alone, with each step's rows divided between two threads.
 
@@ -90,15 +96,15 @@ class Trainer:
         Args:
             rows: as in `train`.
             counts: as in `train`.
-            held: as in `train`.
+            num_rows: as in `train`.
             params: as in `train`.
             stream: as in `train`.
             pool: the threads to use. None computes both halves in the calling thread.
         """
-        rate = self._rate(held)
+        rate = self._rate(num_rows)
         keys = self._keys(len(rows), stream)
         scratch = [self._scratch(-(-int(counts.max(initial=0)) // 2), True) for _ in range(2)]
-        none = np.empty((1, 0), dtype=np.int64)
+        no_rows = np.empty((1, 0), dtype=np.int64)
         for step, count in enumerate(counts.tolist()):
             # Without privacy the step takes the mean over the batch, so the division is by the count of both halves.
             scaled = rate if self.work.local_plan is not None else rate / max(1, count)
@@ -113,7 +119,7 @@ class Trainer:
             half(1) if other is None else other.result()
             # Noise comes after the halves are added. It must be drawn once a step, on the sum of the whole batch.
             np.add(scratch[0].total, scratch[1].total, out=scratch[0].total)
-            self._run(none, np.zeros(1, dtype=np.int64), scaled, params, keys[step : step + 1], scratch[0], APPLY)
+            self._run(no_rows, np.zeros(1, dtype=np.int64), scaled, params, keys[step : step + 1], scratch[0], APPLY)
 
     def _scratch(self, rows: int, summed: bool) -> Memory:
         """Memory for steps of `rows` rows, with or without room for a gradient summed apart from the parameters."""
@@ -126,9 +132,9 @@ class Trainer:
         """Rows worked on at once in steps of `rows` rows."""
         return max(1, min(rows, self.network.micro))
 
-    def _rate(self, held: int) -> float:
+    def _rate(self, num_rows: int) -> float:
         """What a step multiplies the mean gradient by, or under privacy the sum."""
-        return (self.work.optimizer.plain_rate or 0.0) / local.divisor(self.work, held)
+        return (self.work.optimizer.plain_rate or 0.0) / local.divisor(self.work, num_rows)
 
     def _keys(self, steps: int, stream: np.random.Generator) -> NDArray[np.uint32]:
         """The key of each step's noise."""
@@ -179,7 +185,7 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 
 @contextmanager
-def one_thread_a_product() -> Iterator[None]:
+def single_threaded_blas() -> Iterator[None]:
     """Limits BLAS to one thread a product within the context.
 
     Threads share clients instead, and bits must not depend on the number of threads.

@@ -65,8 +65,8 @@ class CompiledNetwork:
         flat = torch.empty(len(first), self.numbers, dtype=first.dtype)
         for name, shape in self.shapes.items():
             order, begin = self.order[name], self.begins[name]
-            laid = params[name].detach().permute(0, *(1 + axis for axis in order))
-            flat[:, begin : begin + torch.Size(shape).numel()] = laid.reshape(len(first), -1)
+            permuted = params[name].detach().permute(0, *(1 + axis for axis in order))
+            flat[:, begin : begin + torch.Size(shape).numel()] = permuted.reshape(len(first), -1)
         return {FLAT: flat}
 
     def leave(self, stack: Mapping[str, Tensor]) -> Params:
@@ -74,9 +74,9 @@ class CompiledNetwork:
         flat, left = stack[FLAT], {}
         for name, shape in self.shapes.items():
             order, begin = self.order[name], self.begins[name]
-            laid = flat[:, begin : begin + torch.Size(shape).numel()].view(-1, *(shape[axis] for axis in order))
-            back = [0] + [1 + place for place in np.argsort(order).tolist()]
-            left[name] = laid.permute(back)
+            permuted = flat[:, begin : begin + torch.Size(shape).numel()].view(-1, *(shape[axis] for axis in order))
+            back = [0] + [1 + position for position in np.argsort(order).tolist()]
+            left[name] = permuted.permute(back)
         return left
 
     @cached_property
@@ -90,18 +90,18 @@ class CompiledNetwork:
             the parameter begins, its length, and where the places of its draws begin in the second array. The last
             column is -1 where draws have the same order as the parameter.
         """
-        tensors, places, known = [], [np.empty(0, dtype=np.int64)], 0
+        tensors, draw_indices, known = [], [np.empty(0, dtype=np.int64)], 0
         for name, shape in self.shapes.items():
             begin, count, order = self.begins[name], torch.Size(shape).numel(), self.order[name]
             # The parameter is stored in the order of the draws already, as large dense weights are.
             if order == (*range(1, len(shape)), 0):
                 tensors.append([begin, count, -1])
                 continue
-            laid = np.arange(begin, begin + count).reshape([shape[axis] for axis in order])
-            places.append(np.moveaxis(laid.transpose(np.argsort(order)), 0, -1).reshape(-1))
+            indices = np.arange(begin, begin + count).reshape([shape[axis] for axis in order])
+            draw_indices.append(np.moveaxis(indices.transpose(np.argsort(order)), 0, -1).reshape(-1))
             tensors.append([begin, count, known])
             known += count
-        return np.array(tensors, dtype=np.int64), np.concatenate(places)
+        return np.array(tensors, dtype=np.int64), np.concatenate(draw_indices)
 
 
 @dataclass
@@ -153,10 +153,10 @@ def compile_network(
     x = layout.region(layout.numbers())
     g = layout.region(layout.numbers())
     for layer in network.layers:
-        laid = _lay(layer, layout, network, begins, x, g)
-        if laid is None:
+        table_rows = _table_rows(layer, layout, network, begins, x, g)
+        if table_rows is None:
             return None
-        for row in laid:
+        for row in table_rows:
             layout.rows.append(row)
             x, g = int(row[at.TO]), int(row[at.GRAD_TO])
     # Labels index the outputs without a bounds check, so there must be one output a class.
@@ -182,7 +182,7 @@ def compile_network(
     )
 
 
-def _lay(
+def _table_rows(
     layer: Layer, layout: _Layout, network: StackedNetwork, begins: Mapping[str, int], x: int, g: int
 ) -> list[Integers] | None:
     """The table rows of a layer with input in region `x` and the gradient by it in `g`. None where it has no form."""
@@ -196,23 +196,23 @@ def _lay(
     if isinstance(layer, Flatten):
         return _flatten(row, layout)
     if isinstance(layer, Dense) and layout.shape == network.shapes[layer.weight][1:]:
-        out, depth = network.shapes[layer.weight]
+        out, in_features = network.shapes[layer.weight]
         few = out < _FEW_OUTPUTS
         layout.order[layer.weight] = (0, 1) if few else (1, 0)
-        row[at.KIND], row[at.IN_FEATURES], row[at.OUT_FEATURES], row[at.POSITIONS] = at.DENSE, depth, out, 1
+        row[at.KIND], row[at.IN_FEATURES], row[at.OUT_FEATURES], row[at.POSITIONS] = at.DENSE, in_features, out, 1
         row[at.OUT_FIRST] = few
         _weights(row, layer.weight, layer.bias, begins)
         return _onward(row, layout, (out,))
     if isinstance(layer, Convolution) and layout.shape[2:] == layer.shape[1:2]:
         return _convolution(row, layer, layout, begins)
     if isinstance(layer, MaxPool) and len(layout.shape) == 3:
-        places = _window(row, layout, layer.kernel, layer.stride, (0, 0))
-        if min(places) < 1:
+        out_size = _window(row, layout, layer.kernel, layer.stride, (0, 0))
+        if min(out_size) < 1:
             return None
         row[at.KIND], row[at.ARGMAX] = at.POOL, layout.argmax
-        laid = _onward(row, layout, (*places, layout.shape[2]))
+        table_rows = _onward(row, layout, (*out_size, layout.shape[2]))
         layout.argmax += layout.numbers()
-        return laid
+        return table_rows
     return None
 
 
@@ -220,11 +220,11 @@ def _flatten(row: Integers, layout: _Layout) -> list[Integers]:
     """Notes the flat shape. A layer is needed only where several channels must be moved first."""
     # With one channel both orders are the same. Without an image layer before it, the input never became channels last.
     if len(layout.shape) == 3 and layout.shape[2] > 1 and layout.rows and _images(layout):
-        high, across, channels = layout.shape
+        height, width, channels = layout.shape
         row[at.KIND], row[at.IN_HEIGHT], row[at.IN_WIDTH], row[at.CHANNELS] = (
             at.TO_CHANNELS_FIRST,
-            high,
-            across,
+            height,
+            width,
             channels,
         )
         return _onward(row, layout, (layout.numbers(),))
@@ -241,27 +241,32 @@ def _convolution(
 ) -> list[Integers] | None:
     """The table row of a convolution, with regions for its patches. None where the kernel exceeds the image."""
     out, channels, kernel_h, kernel_w = layer.shape
-    places = _window(row, layout, (kernel_h, kernel_w), layer.stride, layer.padding)
-    if min(places) < 1:
+    out_size = _window(row, layout, (kernel_h, kernel_w), layer.stride, layer.padding)
+    if min(out_size) < 1:
         return None
-    depth, many = channels * kernel_h * kernel_w, places[0] * places[1]
-    # Weights as kernel rows, kernel columns, channels, outputs, which is the order of `cut_patches`.
+    in_features, positions = channels * kernel_h * kernel_w, out_size[0] * out_size[1]
+    # Weights as kernel rows, kernel columns, channels, outputs, which is the order of `unfold_patches`.
     layout.order[layer.weight] = (2, 3, 1, 0)
-    row[at.KIND], row[at.IN_FEATURES], row[at.OUT_FEATURES], row[at.POSITIONS] = at.CONVOLUTION, depth, out, many
+    row[at.KIND], row[at.IN_FEATURES], row[at.OUT_FEATURES], row[at.POSITIONS] = (
+        at.CONVOLUTION,
+        in_features,
+        out,
+        positions,
+    )
     row[at.OUT_FIRST] = 0
     _weights(row, layer.weight, layer.bias, begins)
-    row[at.PATCHES] = layout.region(many * depth)
+    row[at.PATCHES] = layout.region(positions * in_features)
     # A gradient by the patches is needed only where an earlier layer trains.
     if any(earlier[at.WEIGHT] >= 0 for earlier in layout.rows):
-        row[at.PATCH_GRADS] = layout.region(many * depth)
+        row[at.PATCH_GRADS] = layout.region(positions * in_features)
     if any(layer.padding):
-        high, across, _ = layout.shape
-        padded = (high + 2 * layer.padding[0]) * (across + 2 * layer.padding[1]) * channels
+        height, width, _ = layout.shape
+        padded = (height + 2 * layer.padding[0]) * (width + 2 * layer.padding[1]) * channels
         row[at.PADDED] = layout.region(padded)
     if layout.by_sample:
-        row[at.PER_SAMPLE_GRAD] = layout.region((depth + 1) * out)  # weight and bias
-    layout.products = max(layout.products, many * depth * out)
-    return _onward(row, layout, (*places, out))
+        row[at.PER_SAMPLE_GRAD] = layout.region((in_features + 1) * out)  # weight and bias
+    layout.products = max(layout.products, positions * in_features * out)
+    return _onward(row, layout, (*out_size, out))
 
 
 def _weights(row: Integers, weight: str, bias: str | None, begins: Mapping[str, int]) -> None:
@@ -274,17 +279,17 @@ def _window(
     row: Integers, layout: _Layout, kernel: tuple[int, int], step: tuple[int, int], padding: tuple[int, int]
 ) -> tuple[int, int]:
     """Notes the input image and its sliding window, and returns the output image's height and width."""
-    high, across, channels = layout.shape
-    row[at.IN_HEIGHT], row[at.IN_WIDTH], row[at.CHANNELS] = high, across, channels
+    height, width, channels = layout.shape
+    row[at.IN_HEIGHT], row[at.IN_WIDTH], row[at.CHANNELS] = height, width, channels
     row[at.KERNEL_H], row[at.KERNEL_W] = kernel
     row[at.STRIDE_H], row[at.STRIDE_W] = step
     row[at.PAD_H], row[at.PAD_W] = padding
-    places = (
-        (high + 2 * padding[0] - kernel[0]) // step[0] + 1,
-        (across + 2 * padding[1] - kernel[1]) // step[1] + 1,
+    out_size = (
+        (height + 2 * padding[0] - kernel[0]) // step[0] + 1,
+        (width + 2 * padding[1] - kernel[1]) // step[1] + 1,
     )
-    row[at.OUT_HEIGHT], row[at.OUT_WIDTH] = places
-    return places
+    row[at.OUT_HEIGHT], row[at.OUT_WIDTH] = out_size
+    return out_size
 
 
 def _onward(row: Integers, layout: _Layout, shape: tuple[int, ...]) -> list[Integers]:

@@ -25,7 +25,7 @@ from accord.privacy.clipping import ROUNDING
 
 DATA, TRAINING, CLIPPING, NOISE = range(4)
 """Stages that are timed separately."""
-WHOLE, SUM, APPLY = range(3)
+ALL_STEPS, SUM, APPLY = range(3)
 """Runs all of a client's steps, or only sums the gradients of some rows of a step, or only applies their sum."""
 
 
@@ -51,15 +51,15 @@ class Layout(NamedTuple):
     Attributes:
         layers: `[layers, COLUMNS]`, with the columns of `layer_table.py`.
         micro: rows worked on at once.
-        tensors: begin and length of each parameter, and where its draws begin in `places`. The last is -1 where draws
-            have the parameter's own order.
-        places: the place of each draw in the parameters.
+        tensors: begin and length of each parameter, and where its draws begin in `noise_index`. The last is -1 where
+            draws have the parameter's own order.
+        noise_index: the position of each draw in the parameters.
     """
 
     layers: Any
     micro: int
     tensors: Any
-    places: Any
+    noise_index: Any
 
 
 class Update(NamedTuple):
@@ -87,7 +87,7 @@ class Memory(NamedTuple):
 
     Attributes:
         space: activations and their gradients of `micro` rows, float32.
-        argmax: the places that pools note, int32.
+        argmax: the positions that pools note, int32.
         total: what a step adds to the parameters, or under clipping the sum of gradients, float32 `[numbers]`.
             `SUM` writes it and `APPLY` reads it. Empty where each step has a single piece and no clipping.
     """
@@ -97,7 +97,7 @@ class Memory(NamedTuple):
     total: Any
 
 
-_ONE, _ZERO = np.float32(1), np.float32(0)
+_F32_ONE, _F32_ZERO = np.float32(1), np.float32(0)
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _HAS_TICKS = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere a program may not be allowed to read them
 
@@ -122,7 +122,7 @@ _ticks: Any = intrinsic(_build_ticks)
 def _gather(examples, rows, into):  # type: ignore[no-untyped-def]
     """Copies rows of the table as float32 `[n, numbers]`, channels last where the network works on images."""
     x, pixels = examples.x, examples.pixels
-    channels, places = examples.image[0], examples.image[1]
+    channels, positions = examples.image[0], examples.image[1]
     for i in range(len(rows)):
         line = into[i]
         if pixels:
@@ -136,8 +136,8 @@ def _gather(examples, rows, into):  # type: ignore[no-untyped-def]
         if channels > 1:
             turned = line.copy()
             for c in range(channels):
-                for p in range(places):
-                    line[p * channels + c] = turned[c * places + p]
+                for p in range(positions):
+                    line[p * channels + c] = turned[c * positions + p]
 
 
 @compiled
@@ -146,7 +146,7 @@ def _forward(network, rows, params, space, micro, argmax, arguments):  # type: i
         layer = network[i]
         kind = layer[at.KIND]
         if kind == at.CONVOLUTION:
-            layers.cut_patches(layer, rows, space, micro)
+            layers.unfold_patches(layer, rows, space, micro)
         if kind == at.DENSE or kind == at.CONVOLUTION:
             layers.dense(layer, rows, params, space, micro, arguments)
         elif kind == at.POOL:
@@ -174,7 +174,7 @@ def _backward(network, rows, params, space, micro, argmax, arguments):  # type: 
         else:
             layers.dense_back(layer, rows, params, space, micro, arguments)
             if kind == at.CONVOLUTION:
-                layers.join_patches(layer, rows, space, micro)
+                layers.fold_patches(layer, rows, space, micro)
 
 
 @njit(error_model="numpy", fastmath={"reassoc"})
@@ -193,24 +193,26 @@ def _squares(network, rows, space, micro, squares, arguments):  # type: ignore[n
     for number in range(len(network)):
         layer = network[number]
         if layer[at.KIND] == at.DENSE:
-            depth, wide = layer[at.IN_FEATURES], layer[at.OUT_FEATURES]
+            in_features, out_features = layer[at.IN_FEATURES], layer[at.OUT_FEATURES]
             first, last = micro * layer[at.FROM], micro * layer[at.GRAD_TO]
             extra = 1.0 if layer[at.BIAS] >= 0 else 0.0  # the bias is a weight whose input is 1
             for i in range(rows):
-                held = _square(space[first + i * depth : first + (i + 1) * depth]) + extra
+                input_square = _square(space[first + i * in_features : first + (i + 1) * in_features]) + extra
                 # For such an input a clipped gradient by the output would be too small for float32. Drop the row.
-                held = held if held < _LARGEST_FLOAT32 else np.inf
-                squares[i] += held * _square(space[last + i * wide : last + (i + 1) * wide])
+                input_square = input_square if input_square < _LARGEST_FLOAT32 else np.inf
+                squares[i] += input_square * _square(space[last + i * out_features : last + (i + 1) * out_features])
         elif layer[at.KIND] == at.CONVOLUTION:
-            count, wide = layer[at.IN_FEATURES] * layer[at.OUT_FEATURES], layer[at.OUT_FEATURES]
-            size = count + wide
+            count, out_features = layer[at.IN_FEATURES] * layer[at.OUT_FEATURES], layer[at.OUT_FEATURES]
+            size = count + out_features
             for i in range(rows):
                 begin = micro * layer[at.PER_SAMPLE_GRAD] + i * size
-                alone = space[begin : begin + size]
-                alone[count:] = _ZERO
-                address = alone.ctypes.data
-                layers.add_gradient(layer, (i, 1), _ONE, space, micro, address, alone[count:], _ZERO, arguments)
-                squares[i] += _square(alone if layer[at.BIAS] >= 0 else alone[:count])
+                sample_grad = space[begin : begin + size]
+                sample_grad[count:] = _F32_ZERO
+                address = sample_grad.ctypes.data
+                layers.add_gradient(
+                    layer, (i, 1), _F32_ONE, space, micro, address, sample_grad[count:], _F32_ZERO, arguments
+                )
+                squares[i] += _square(sample_grad if layer[at.BIAS] >= 0 else sample_grad[:count])
 
 
 @compiled
@@ -219,20 +221,20 @@ def _clip(network, rows, space, micro, clip_norm, squares, factors):  # type: ig
     for i in range(rows):
         norm = np.sqrt(np.float32(squares[i]))
         factor = clip_norm / (norm * np.float32(ROUNDING))  # rounded down, as in `clipping.factor_of`
-        factors[i] = min(factor, _ONE) if norm < np.float32(np.inf) else _ZERO
+        factors[i] = min(factor, _F32_ONE) if norm < np.float32(np.inf) else _F32_ZERO
     for number in range(len(network)):
         layer = network[number]
         if layer[at.KIND] != at.DENSE:
             continue
-        depth, wide = layer[at.IN_FEATURES], layer[at.OUT_FEATURES]
+        in_features, out_features = layer[at.IN_FEATURES], layer[at.OUT_FEATURES]
         first, last = micro * layer[at.FROM], micro * layer[at.GRAD_TO]
         for i in range(rows):
-            g = space[last + i * wide : last + (i + 1) * wide]
-            if factors[i] == _ZERO:  # write zeros to both sides of the product, since 0 * NaN is NaN
-                g[:] = _ZERO
-                space[first + i * depth : first + (i + 1) * depth] = _ZERO
-            elif factors[i] < _ONE:
-                for j in range(wide):
+            g = space[last + i * out_features : last + (i + 1) * out_features]
+            if factors[i] == _F32_ZERO:  # write zeros to both sides of the product, since 0 * NaN is NaN
+                g[:] = _F32_ZERO
+                space[first + i * in_features : first + (i + 1) * in_features] = _F32_ZERO
+            elif factors[i] < _F32_ONE:
+                for j in range(out_features):
                     g[j] *= factors[i]
 
 
@@ -247,27 +249,27 @@ def _descend(network, rows, alpha, space, micro, target, factors, private, argum
         bias = target[max(0, layer[at.BIAS]) :]
         if layer[at.KIND] == at.DENSE or not private:
             weight = target.ctypes.data + FLOAT32_BYTES * begin
-            layers.add_gradient(layer, (0, rows), alpha, space, micro, weight, bias, _ONE, arguments)
+            layers.add_gradient(layer, (0, rows), alpha, space, micro, weight, bias, _F32_ONE, arguments)
             continue
-        count, wide = layer[at.IN_FEATURES] * layer[at.OUT_FEATURES], layer[at.OUT_FEATURES]
+        count, out_features = layer[at.IN_FEATURES] * layer[at.OUT_FEATURES], layer[at.OUT_FEATURES]
         into = target[begin : begin + count]
         for i in range(rows):
-            if factors[i] == _ZERO:  # the row's gradient may be NaN
+            if factors[i] == _F32_ZERO:  # the row's gradient may be NaN
                 continue
             scale = alpha * factors[i]
-            first = micro * layer[at.PER_SAMPLE_GRAD] + i * (count + wide)
-            alone = space[first : first + count + wide]
+            first = micro * layer[at.PER_SAMPLE_GRAD] + i * (count + out_features)
+            sample_grad = space[first : first + count + out_features]
             for j in range(count):
-                into[j] += scale * alone[j]
+                into[j] += scale * sample_grad[j]
             if layer[at.BIAS] >= 0:
-                for j in range(wide):
-                    bias[j] += scale * alone[count + j]
+                for j in range(out_features):
+                    bias[j] += scale * sample_grad[count + j]
 
 
 @compiled
 def _add_noise(keys, std, fine, coarse, total, layout, ordered):  # type: ignore[no-untyped-def]
     """Adds each tensor's draws under its number, by way of `ordered` where draws and parameters differ in order."""
-    tensors, place = layout.tensors, layout.places
+    tensors, index = layout.tensors, layout.noise_index
     for number in range(len(tensors)):
         begin, count, known = tensors[number]
         if known < 0:
@@ -276,10 +278,10 @@ def _add_noise(keys, std, fine, coarse, total, layout, ordered):  # type: ignore
             continue
         part = ordered[:count]
         for j in range(count):
-            part[j] = total[place[known + j]]
+            part[j] = total[index[known + j]]
         add_normals(keys, np.uint32(number), std, fine, coarse, part.reshape((1, count)))
         for j in range(count):
-            total[place[known + j]] = part[j]
+            total[index[known + j]] = part[j]
 
 
 @compiled
@@ -287,21 +289,21 @@ def _pass(examples, rows, params, layout, memory, clip_norm, clipping, arguments
     """Runs forward and backward on at most `micro` rows. Under clipping, also clips each row's gradient."""
     network, micro, space = layout.layers, layout.micro, memory.space
     image, (squares, factors) = examples.image, clipping
-    some, numbers, last = len(rows), image[0] * image[1], network[len(network) - 1]
+    num_rows, numbers, last = len(rows), image[0] * image[1], network[len(network) - 1]
     began = _ticks()
-    into = space[micro * network[0][at.FROM] : micro * network[0][at.FROM] + some * numbers]
-    _gather(examples, rows, into.reshape((some, numbers)))
+    into = space[micro * network[0][at.FROM] : micro * network[0][at.FROM] + num_rows * numbers]
+    _gather(examples, rows, into.reshape((num_rows, numbers)))
     read = _ticks()
-    _forward(network, some, params, space, micro, memory.argmax, arguments)
+    _forward(network, num_rows, params, space, micro, memory.argmax, arguments)
     classes = last[at.OUT]
-    grads = space[micro * last[at.GRAD_TO] : micro * last[at.GRAD_TO] + some * classes]
-    grads[:] = space[micro * last[at.TO] : micro * last[at.TO] + some * classes]
-    layers.loss_gradient(grads.reshape((some, classes)), examples.labels, rows)
-    _backward(network, some, params, space, micro, memory.argmax, arguments)
+    grads = space[micro * last[at.GRAD_TO] : micro * last[at.GRAD_TO] + num_rows * classes]
+    grads[:] = space[micro * last[at.TO] : micro * last[at.TO] + num_rows * classes]
+    layers.loss_gradient(grads.reshape((num_rows, classes)), examples.labels, rows)
+    _backward(network, num_rows, params, space, micro, memory.argmax, arguments)
     walked = _ticks()
     if clip_norm > 0:
-        _squares(network, some, space, micro, squares, arguments)
-        _clip(network, some, space, micro, clip_norm, squares, factors)
+        _squares(network, num_rows, space, micro, squares, arguments)
+        _clip(network, num_rows, space, micro, clip_norm, squares, factors)
     ticks[DATA] += read - began
     ticks[TRAINING] += walked - read
     ticks[CLIPPING] += _ticks() - walked
@@ -319,7 +321,7 @@ def _train(examples, rows, counts, params, layout, update, memory, part, ticks):
         layout: the network's `Layout`.
         update: the `Update` of each step.
         memory: scratch, a `Memory`.
-        part: `WHOLE`, or `SUM` to leave the parameters alone, or `APPLY` to add a step's noise and total to them.
+        part: `ALL_STEPS`, or `SUM` to leave the parameters alone, or `APPLY` to add a step's noise and total to them.
         ticks: processor ticks by stage, `[4]`, added to.
     """
     network, micro, space, total = layout.layers, layout.micro, memory.space, memory.total
@@ -332,17 +334,17 @@ def _train(examples, rows, counts, params, layout, update, memory, part, ticks):
     for step in range(len(rows)):
         count = counts[step]
         pieces = -(-count // micro)
-        alpha = -rate if part != WHOLE else -rate / np.float32(max(1, count))
+        alpha = -rate if part != ALL_STEPS else -rate / np.float32(max(1, count))
         # The sum must be noised and rounded before any other use. Added to the parameters first, it would be rounded
         # in a way that its sensitivity does not cover.
-        alpha, after = (_ONE, -rate) if private else (alpha, _ONE)
-        apart = private or pieces > 1 or part != WHOLE  # every piece must see the step's parameters unchanged
-        if apart and part != APPLY:
-            total[:] = _ZERO
+        alpha, after = (_F32_ONE, -rate) if private else (alpha, _F32_ONE)
+        separate = private or pieces > 1 or part != ALL_STEPS  # every piece must see the step's parameters unchanged
+        if separate and part != APPLY:
+            total[:] = _F32_ZERO
         for piece in range(pieces):
             mine = rows[step, count * piece // pieces : count * (piece + 1) // pieces]
             _pass(examples, mine, params, layout, memory, clip_norm, (squares, factors), arguments, ticks)
-            if apart:
+            if separate:
                 began = _ticks()
                 _descend(network, len(mine), alpha, space, micro, total, factors, private, arguments)
                 ticks[TRAINING] += _ticks() - began
@@ -352,7 +354,7 @@ def _train(examples, rows, counts, params, layout, update, memory, part, ticks):
         if std > 0:
             _add_noise(update.keys[step : step + 1], std, fine, coarse, total, layout, ordered)
         noised = _ticks()
-        if apart:
+        if separate:
             for j in range(len(params)):
                 params[j] += after * total[j]
         elif pieces == 1:
@@ -371,20 +373,20 @@ def _sources() -> str:
 
 def _compile() -> Any:
     """Compiles the training once a machine. Cached where Numba can write to a folder."""
-    whole, real, double = types.int64, types.float32, types.float64
+    integer, real, double = types.int64, types.float32, types.float64
     tuples: Any = types.NamedTuple
     bytes_of_rows = types.Array(types.uint8, 2, "C", readonly=True)
-    labels = types.Array(whole, 1, "C", readonly=True)
+    labels = types.Array(integer, 1, "C", readonly=True)
     signature = types.void(
-        tuples((bytes_of_rows, types.boolean, whole[::1], labels), Examples),
-        whole[:, ::1],
-        whole[::1],
+        tuples((bytes_of_rows, types.boolean, integer[::1], labels), Examples),
+        integer[:, ::1],
+        integer[::1],
         real[::1],
-        tuples((whole[:, ::1], whole, whole[:, ::1], whole[::1]), Layout),
+        tuples((integer[:, ::1], integer, integer[:, ::1], integer[::1]), Layout),
         tuples((double, double, double, double, double, types.uint32[:, ::1]), Update),
         tuples((real[::1], types.int32[::1], real[::1]), Memory),
-        whole,
-        whole[::1],
+        integer,
+        integer[::1],
     )
     sources = _sources()
 

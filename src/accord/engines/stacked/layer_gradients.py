@@ -57,7 +57,7 @@ class Product:
         bias: name of the bias, None where there is none.
         a: inputs, `[clients, samples * places, in]`.
         g: gradient of the loss by the outputs, `[clients, samples * places, out]`.
-        places: rows of each sample. This is 1 for a vector, and otherwise the positions of a sequence or the output
+        positions: rows of each sample. This is 1 for a vector, and otherwise the positions of a sequence or the output
             pixels of a convolution.
     """
 
@@ -65,7 +65,7 @@ class Product:
     bias: str | None
     a: Tensor
     g: Tensor
-    places: int
+    positions: int
 
     def sgd_step_(self, stack: Stack, rate: float) -> None:
         """Subtracts inside the product, so that no gradient is formed."""
@@ -84,7 +84,7 @@ class Product:
 
     def squares(self) -> Tensor:
         """Computes ||a^T g||^2 = ||a||^2 ||g||^2 where a sample has one row (Goodfellow 2015)."""
-        if self.places > 1:
+        if self.positions > 1:
             return self.by_sample().squares()
         # A square that underflows counts as the smallest normal number. Rounding a norm up is safe. Rounding it to 0
         # would leave the gradient unclipped.
@@ -95,8 +95,8 @@ class Product:
 
     def weighted(self, factor: Tensor) -> "Product":
         """Multiplies g by the factor."""
-        if self.places > 1:
-            factor = factor.repeat_interleave(self.places, dim=1)
+        if self.positions > 1:
+            factor = factor.repeat_interleave(self.positions, dim=1)
         return replace(self, g=self.g * factor.unsqueeze(2))
 
     def finite(self) -> "Product":
@@ -109,14 +109,14 @@ class Product:
         Where a sample has several rows its gradient is formed. What is weighted is then bit for bit what the norm was
         taken of.
         """
-        return self if self.places == 1 else self.by_sample()
+        return self if self.positions == 1 else self.by_sample()
 
     def by_sample(self) -> "BySample":
         """Forms each sample's gradient."""
         clients, rows, out = self.g.shape
-        samples = rows // self.places
-        g = self.g.reshape(clients * samples, self.places, out)
-        a = self.a.reshape(clients * samples, self.places, -1)
+        samples = rows // self.positions
+        g = self.g.reshape(clients * samples, self.positions, out)
+        a = self.a.reshape(clients * samples, self.positions, -1)
         values = {self.weight: torch.bmm(a.transpose(1, 2), g).view(clients, samples, -1, out)}
         if self.bias is not None:
             values[self.bias] = g.sum(1).view(clients, samples, 1, out)
@@ -266,9 +266,9 @@ def square_sum(value: Tensor) -> Tensor:
     if length <= _BLOCK:
         norms: Tensor = torch.linalg.vector_norm(value, dim=-1)
         return norms.square_()
-    whole = length - length % _BLOCK
-    norms = torch.linalg.vector_norm(value[..., :whole].reshape(*value.shape[:-1], -1, _BLOCK), dim=-1)
-    return square_sum(norms) + square_sum(value[..., whole:])
+    full_blocks = length - length % _BLOCK
+    norms = torch.linalg.vector_norm(value[..., :full_blocks].reshape(*value.shape[:-1], -1, _BLOCK), dim=-1)
+    return square_sum(norms) + square_sum(value[..., full_blocks:])
 
 
 def _finite(value: Tensor) -> Tensor:

@@ -35,8 +35,10 @@ class Layer(Protocol):
         """Computes y, and returns it with what `backward` needs."""
         ...
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
-        """The gradient by x (None unless `further`), and the layer's part of the gradient where it trains."""
+    def backward(
+        self, stack: Stack, g: Tensor, saved: Any, needs_input_grad: bool
+    ) -> tuple[Tensor | None, LayerGradient | None]:
+        """The gradient by x (None unless `needs_input_grad`), and the layer's part of the gradient where it trains."""
         ...
 
 
@@ -58,11 +60,13 @@ class Dense:
         y = _affine(stack, self.weight, self.bias, rows)
         return (y if x.dim() == 3 else y.view(*x.shape[:3], -1)), rows
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
+    def backward(
+        self, stack: Stack, g: Tensor, saved: Any, needs_input_grad: bool
+    ) -> tuple[Tensor | None, LayerGradient | None]:
         """Computes the gradient by x, g W^T."""
         rows = g if g.dim() == 3 else g.flatten(1, 2)
-        part = Product(self.weight, self.bias, kept, rows, 1 if g.dim() == 3 else g.shape[2])
-        if not further:
+        part = Product(self.weight, self.bias, saved, rows, 1 if g.dim() == 3 else g.shape[2])
+        if not needs_input_grad:
             return None, part
         weight = stack[self.weight]
         # The transposed product reads a large weight along its rows, in the order in which it is stored.
@@ -97,67 +101,71 @@ class Convolution:
     @property
     def _fold(self) -> tuple[int, int]:
         """Rows and columns folded into the channels."""
-        _, _, high, wide = self.shape
-        whole = high % self.stride[0] == 0 and wide % self.stride[1] == 0
-        return self.stride if whole else (1, 1)
+        _, _, height, width = self.shape
+        divides = height % self.stride[0] == 0 and width % self.stride[1] == 0
+        return self.stride if divides else (1, 1)
 
     def enter(self, value: Tensor) -> Tensor:
         """Converts weights `[clients, out, in, kh, kw]` to the layout of the stack."""
-        out, into, high, wide = self.shape
-        down, across = self._fold
+        out, into, height, width = self.shape
+        fold_h, fold_w = self._fold
         # Axes: kernel rows and columns first, then the folded stride, then channels and outputs, as patches are cut.
-        cut = value.reshape(-1, out, into, high // down, down, wide // across, across)
-        return cut.permute(0, 3, 5, 4, 6, 2, 1).reshape(len(value), -1, out)
+        blocks = value.reshape(-1, out, into, height // fold_h, fold_h, width // fold_w, fold_w)
+        return blocks.permute(0, 3, 5, 4, 6, 2, 1).reshape(len(value), -1, out)
 
     def leave(self, value: Tensor) -> Tensor:
         """The inverse of `enter`."""
-        out, into, high, wide = self.shape
-        down, across = self._fold
-        cut = value.reshape(-1, high // down, wide // across, down, across, into, out)
-        return cut.permute(0, 6, 5, 1, 3, 2, 4).reshape(-1, out, into, high, wide)
+        out, into, height, width = self.shape
+        fold_h, fold_w = self._fold
+        blocks = value.reshape(-1, height // fold_h, width // fold_w, fold_h, fold_w, into, out)
+        return blocks.permute(0, 6, 5, 1, 3, 2, 4).reshape(-1, out, into, height, width)
 
-    def as_drawn(self, value: Tensor) -> Tensor:
+    def in_noise_order(self, value: Tensor) -> Tensor:
         """A view of stacked weights with axes in, kernel rows, kernel columns, out. Folded strides have own axes."""
-        out, into, high, wide = self.shape
-        down, across = self._fold
-        cut = value.view(-1, high // down, wide // across, down, across, into, out)
-        return cut.permute(0, 5, 1, 3, 2, 4, 6)
+        out, into, height, width = self.shape
+        fold_h, fold_w = self._fold
+        blocks = value.view(-1, height // fold_h, width // fold_w, fold_h, fold_w, into, out)
+        return blocks.permute(0, 5, 1, 3, 2, 4, 6)
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
         """Computes a dense layer on patches, or PyTorch's convolution for each client."""
-        high, wide = self._places(x)
-        if not self.by_sample and x.shape[1] * high * wide * stack[self.weight].shape[1] * x.itemsize > _PATCH_BYTES:
-            return self._alone(stack, x), (x, None)
-        folded = self._folded(x, high, wide)
+        height, width = self._output_size(x)
+        if not self.by_sample and x.shape[1] * height * width * stack[self.weight].shape[1] * x.itemsize > _PATCH_BYTES:
+            return self._forward_per_client(stack, x), (x, None)
+        folded = self._folded(x, height, width)
         (kernel_h, kernel_w), (step_h, step_w) = self._kernel(), self._step()
         # `unfold` gives views. The `reshape` below is the only copy.
         windows = folded.unfold(2, kernel_h, step_h).unfold(3, kernel_w, step_w)
-        patches = windows.permute(0, 1, 2, 3, 5, 6, 4).reshape(x.shape[0], x.shape[1] * high * wide, -1)
+        patches = windows.permute(0, 1, 2, 3, 5, 6, 4).reshape(x.shape[0], x.shape[1] * height * width, -1)
         y = _affine(stack, self.weight, self.bias, patches)
-        return y.view(*x.shape[:2], high, wide, -1), (x, patches)
+        return y.view(*x.shape[:2], height, width, -1), (x, patches)
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
+    def backward(
+        self, stack: Stack, g: Tensor, saved: Any, needs_input_grad: bool
+    ) -> tuple[Tensor | None, LayerGradient | None]:
         """Computes the gradient by x, adding each patch's gradient where the patch was cut."""
-        x, patches = kept
+        x, patches = saved
         if patches is None:
-            return self._alone_backward(stack, g, x, further)
-        clients, samples, high, wide, out = g.shape
-        rows = g.reshape(clients, samples * high * wide, out)
-        part = Product(self.weight, self.bias, patches, rows, high * wide)
-        if not further:
+            return self._backward_per_client(stack, g, x, needs_input_grad)
+        clients, samples, height, width, out = g.shape
+        rows = g.reshape(clients, samples * height * width, out)
+        part = Product(self.weight, self.bias, patches, rows, height * width)
+        if not needs_input_grad:
             return None, part
-        (kernel_h, kernel_w), (step_h, step_w), (down, across) = self._kernel(), self._step(), self._fold
-        channels = x.shape[4] * down * across
+        (kernel_h, kernel_w), (step_h, step_w), (fold_h, fold_w) = self._kernel(), self._step(), self._fold
+        channels = x.shape[4] * fold_h * fold_w
         pieces = torch.bmm(rows, stack[self.weight].transpose(1, 2))
-        pieces = pieces.view(clients, samples, high, wide, kernel_h, kernel_w, channels)
-        folded_h, folded_w = step_h * (high - 1) + kernel_h, step_w * (wide - 1) + kernel_w
+        pieces = pieces.view(clients, samples, height, width, kernel_h, kernel_w, channels)
+        folded_h, folded_w = step_h * (height - 1) + kernel_h, step_w * (width - 1) + kernel_w
         back = g.new_zeros(clients, samples, folded_h, folded_w, channels)
         # One addition for each kernel position. Within one position patches do not overlap, so a slice suffices.
         for i in range(kernel_h):
             for j in range(kernel_w):
-                back[:, :, i : i + step_h * high : step_h, j : j + step_w * wide : step_w] += pieces[:, :, :, :, i, j]
-        back = back.view(clients, samples, folded_h, folded_w, down, across, -1).permute(0, 1, 2, 4, 3, 5, 6)
-        back = back.reshape(clients, samples, folded_h * down, folded_w * across, -1)
+                back[:, :, i : i + step_h * height : step_h, j : j + step_w * width : step_w] += pieces[
+                    :, :, :, :, i, j
+                ]
+        back = back.view(clients, samples, folded_h, folded_w, fold_h, fold_w, -1).permute(0, 1, 2, 4, 3, 5, 6)
+        back = back.reshape(clients, samples, folded_h * fold_h, folded_w * fold_w, -1)
         # Negative padding crops. Rows and columns that no kernel reached are put back with gradient 0.
         pad_h, pad_w = self.padding
         after_h, after_w = x.shape[2] + pad_h - back.shape[2], x.shape[3] + pad_w - back.shape[3]
@@ -169,29 +177,29 @@ class Convolution:
     def _step(self) -> tuple[int, int]:
         return self.stride[0] // self._fold[0], self.stride[1] // self._fold[1]
 
-    def _places(self, x: Tensor) -> tuple[int, int]:
-        high, wide = (
+    def _output_size(self, x: Tensor) -> tuple[int, int]:
+        height, width = (
             (size + 2 * pad - kernel) // step + 1
             for size, pad, kernel, step in zip(x.shape[2:4], self.padding, self.shape[2:], self.stride, strict=True)
         )
-        return high, wide
+        return height, width
 
-    def _folded(self, x: Tensor, high: int, wide: int) -> Tensor:
+    def _folded(self, x: Tensor, height: int, width: int) -> Tensor:
         """Pads the image, cuts it to what the kernel reaches, and folds the stride into the channels."""
-        (pad_h, pad_w), (down, across) = self.padding, self._fold
+        (pad_h, pad_w), (fold_h, fold_w) = self.padding, self._fold
         need_h, need_w = (
-            step * (places - 1) + kernel
-            for step, places, kernel in zip(self.stride, (high, wide), self.shape[2:], strict=True)
+            step * (positions - 1) + kernel
+            for step, positions, kernel in zip(self.stride, (height, width), self.shape[2:], strict=True)
         )
         after_h, after_w = need_h - x.shape[2] - pad_h, need_w - x.shape[3] - pad_w
         if pad_h or pad_w or after_h or after_w:
             x = F.pad(x, (0, 0, pad_w, after_w, pad_h, after_h))
-        if (down, across) == (1, 1):
+        if (fold_h, fold_w) == (1, 1):
             return x
-        cut = x.reshape(*x.shape[:2], need_h // down, down, need_w // across, across, x.shape[4])
-        return cut.permute(0, 1, 2, 4, 3, 5, 6).reshape(*x.shape[:2], need_h // down, need_w // across, -1)
+        blocks = x.reshape(*x.shape[:2], need_h // fold_h, fold_h, need_w // fold_w, fold_w, x.shape[4])
+        return blocks.permute(0, 1, 2, 4, 3, 5, 6).reshape(*x.shape[:2], need_h // fold_h, need_w // fold_w, -1)
 
-    def _alone(self, stack: Stack, x: Tensor) -> Tensor:
+    def _forward_per_client(self, stack: Stack, x: Tensor) -> Tensor:
         """Computes each client's convolution by PyTorch's own kernel."""
         weights, biases = self.leave(stack[self.weight]), None if self.bias is None else stack[self.bias].squeeze(1)
         parts = [
@@ -202,16 +210,16 @@ class Convolution:
         ]
         return _stacked(parts).permute(0, 1, 3, 4, 2).contiguous()
 
-    def _alone_backward(
-        self, stack: Stack, g: Tensor, x: Tensor, further: bool
+    def _backward_per_client(
+        self, stack: Stack, g: Tensor, x: Tensor, needs_input_grad: bool
     ) -> tuple[Tensor | None, LayerGradient | None]:
         """Computes the gradients of each client's convolution by PyTorch's own kernel, summed over samples."""
-        weights, wanted = self.leave(stack[self.weight]), [further, True, self.bias is not None]
+        weights, needs_grad = self.leave(stack[self.weight]), [needs_input_grad, True, self.bias is not None]
         backs, sums, biases = [], [], []
         for gradient, images, weight in zip(g, x, weights, strict=True):
             back, by_weight, by_bias = torch.ops.aten.convolution_backward(
                 gradient.permute(0, 3, 1, 2), images.permute(0, 3, 1, 2), weight, [self.shape[0]],
-                self.stride, self.padding, (1, 1), False, (0, 0), 1, wanted,
+                self.stride, self.padding, (1, 1), False, (0, 0), 1, needs_grad,
             )  # fmt: skip
             backs.append(back)
             sums.append(by_weight)
@@ -219,7 +227,7 @@ class Convolution:
         values = {self.weight: self.enter(_stacked(sums))}
         if self.bias is not None:
             values[self.bias] = _stacked(biases).unsqueeze(1)
-        return _stacked(backs).permute(0, 1, 3, 4, 2).contiguous() if further else None, Summed(values)
+        return _stacked(backs).permute(0, 1, 3, 4, 2).contiguous() if needs_input_grad else None, Summed(values)
 
 
 @dataclass(frozen=True)
@@ -236,9 +244,11 @@ class MaxPool:
         y, where = F.max_pool2d_with_indices(images, self.kernel, self.stride)
         return y.permute(0, 2, 3, 1).view(*x.shape[:2], *y.shape[2:], -1), (images, where)
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
+    def backward(
+        self, stack: Stack, g: Tensor, saved: Any, needs_input_grad: bool
+    ) -> tuple[Tensor | None, LayerGradient | None]:
         """Passes the gradient to the pixel that was largest."""
-        images, where = kept
+        images, where = saved
         rows = g.flatten(0, 1).permute(0, 3, 1, 2)
         back = torch.ops.aten.max_pool2d_with_indices_backward(
             rows, images, self.kernel, self.stride, (0, 0), (1, 1), False, where
@@ -259,9 +269,11 @@ class Activation:
         y = self.apply(x)
         return y, y
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
+    def backward(
+        self, stack: Stack, g: Tensor, saved: Any, needs_input_grad: bool
+    ) -> tuple[Tensor | None, LayerGradient | None]:
         """Multiplies g by the slope."""
-        return self.slope(g, kept), None
+        return self.slope(g, saved), None
 
 
 @dataclass(frozen=True)
@@ -275,12 +287,14 @@ class Flatten:
         turned = x.permute(0, 1, 4, 2, 3) if x.dim() == 5 else x
         return turned.flatten(2), x.shape
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
+    def backward(
+        self, stack: Stack, g: Tensor, saved: Any, needs_input_grad: bool
+    ) -> tuple[Tensor | None, LayerGradient | None]:
         """Restores the image's shape, channels last."""
-        if len(kept) != 5:
-            return g.view(kept), None
-        clients, samples, high, wide, channels = kept
-        return g.view(clients, samples, channels, high, wide).permute(0, 1, 3, 4, 2).contiguous(), None
+        if len(saved) != 5:
+            return g.view(saved), None
+        clients, samples, height, width, channels = saved
+        return g.view(clients, samples, channels, height, width).permute(0, 1, 3, 4, 2).contiguous(), None
 
 
 @dataclass(frozen=True)
@@ -302,9 +316,11 @@ class Embedding:
             raise IndexError(f"a token is outside the embedding's {self.size} rows")
         return stack[self.weight][torch.arange(len(x), device=x.device).view(-1, 1, 1), x], x
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
+    def backward(
+        self, stack: Stack, g: Tensor, saved: Any, needs_input_grad: bool
+    ) -> tuple[Tensor | None, LayerGradient | None]:
         """Returns the table's part. Tokens have no gradient."""
-        return None, Lookup(self.weight, self.size, kept, g)
+        return None, Lookup(self.weight, self.size, saved, g)
 
 
 @dataclass(frozen=True)
@@ -316,7 +332,7 @@ class Normalisation:
         bias: name of the shift.
         groups: number of groups into which channels are divided, 1 for a layer norm.
         eps: added to the variance.
-        whole: whether statistics run over a sample's places too (group norm on images).
+        over_positions: whether statistics run over a sample's places too (group norm on images).
     """
 
     trains: ClassVar[bool] = True
@@ -324,7 +340,7 @@ class Normalisation:
     bias: str
     groups: int
     eps: float
-    whole: bool
+    over_positions: bool
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, Any]:
         """Computes y = (x - mean) / sqrt(variance + eps) * scale + shift (Ba et al. 2016, Wu & He 2018)."""
@@ -337,9 +353,11 @@ class Normalisation:
         scale, shift = self._spread(stack[self.weight], parts), self._spread(stack[self.bias], parts)
         return (normal * scale + shift).view(x.shape), (normal, root)
 
-    def backward(self, stack: Stack, g: Tensor, kept: Any, further: bool) -> tuple[Tensor | None, LayerGradient | None]:
+    def backward(
+        self, stack: Stack, g: Tensor, saved: Any, needs_input_grad: bool
+    ) -> tuple[Tensor | None, LayerGradient | None]:
         """Computes g' = root (h - mean(h) - normal mean(h normal)) with h = g scale."""
-        normal, root = kept
+        normal, root = saved
         parts = g.reshape(normal.shape)
         clients, samples = g.shape[:2]
         part = BySample(
@@ -348,7 +366,7 @@ class Normalisation:
                 self.bias: parts.sum(2).view(clients, samples, 1, -1),
             }
         )
-        if not further:
+        if not needs_input_grad:
             return None, part
         h = parts * self._spread(stack[self.weight], parts)
         over = self._over()
@@ -356,7 +374,7 @@ class Normalisation:
         return back.view(g.shape), part
 
     def _over(self) -> tuple[int, ...]:
-        return (2, 4) if self.whole else (4,)
+        return (2, 4) if self.over_positions else (4,)
 
     def _spread(self, value: Tensor, parts: Tensor) -> Tensor:
         return value.view(len(value), 1, 1, self.groups, parts.shape[4])

@@ -52,22 +52,24 @@ class StackedNetwork:
         """The inverse of `enter`, which gives `[clients, *shape]` by name."""
         return {name: self._leave(name, stack[name]) for name in self.shapes}
 
-    def as_drawn(self, stack: Stack) -> Stack:
+    def in_noise_order(self, stack: Stack) -> Stack:
         """Views of a stack in the order of noise draws, each parameter's first axis last (see `noise.gaussian`)."""
-        return {name: self._as_drawn(name, value) for name, value in stack.items()}
+        return {name: self._in_noise_order(name, value) for name, value in stack.items()}
 
     def forward(self, stack: Stack, x: Tensor) -> tuple[Tensor, list[Any]]:
         """Logits `[clients, samples, classes]` for `x` `[clients, samples, ...]`, and what `backward` needs."""
-        kept: list[Any] = []
+        activations: list[Any] = []
         # Images arrive channels first, and layers work channels last.
         if x.dim() == 5:
             x = x.permute(0, 1, 3, 4, 2)
         for layer in self.layers:
-            x, keep = layer.forward(stack, x)
-            kept.append(keep)
-        return x, kept
+            x, saved = layer.forward(stack, x)
+            activations.append(saved)
+        return x, activations
 
-    def backward(self, stack: Stack, g: Tensor, kept: Sequence[Any], each: Callable[[LayerGradient], None]) -> None:
+    def backward(
+        self, stack: Stack, g: Tensor, activations: Sequence[Any], each: Callable[[LayerGradient], None]
+    ) -> None:
         """Propagates the logits' gradient `g` back and calls `each` with each layer's part, the last layer first.
 
         `each` may change that layer's parameters in place, since the gradient by its input has been computed by then.
@@ -78,7 +80,7 @@ class StackedNetwork:
         for i in range(len(self.layers) - 1, first - 1, -1):
             if gradient is None:
                 return
-            gradient, part = self.layers[i].backward(stack, gradient, kept[i], i > first)
+            gradient, part = self.layers[i].backward(stack, gradient, activations[i], i > first)
             if part is not None:
                 each(part)
 
@@ -102,10 +104,10 @@ class StackedNetwork:
         few = self._is_dense(name) and value.shape[2] < min(64, value.shape[1])
         return value.transpose(1, 2).contiguous().transpose(1, 2) if few else value
 
-    def _as_drawn(self, name: str, value: Tensor) -> Tensor:
+    def _in_noise_order(self, name: str, value: Tensor) -> Tensor:
         convolution = self._convolution(name)
         if convolution is not None:
-            return convolution.as_drawn(value)
+            return convolution.in_noise_order(value)
         # Dense weights are stacked as [in, out], which is the order of the draws. Tables keep their own order.
         table = len(self.shapes[name]) > 1 and not self._is_dense(name)
         return value.transpose(1, 2) if table else value
@@ -142,13 +144,17 @@ def stack_network(model: nn.Module, input_axes: int, *, by_sample: bool = False)
     if any(_altered(module) for module in model.modules()):
         return None
     layers: list[Layer] = []
-    axes, bent = input_axes, False
+    axes, after_activation = input_axes, False
     for i, (name, module) in enumerate(model._modules.items()):  # named_children() leaves out what comes twice
         layer = None if module is None else _layer(name, module, axes, by_sample)
         # An activation works in place, so a second one would overwrite the output that the first one keeps.
-        if layer is None or (bent and isinstance(layer, Activation)) or (isinstance(layer, Embedding) and i):
+        if (
+            layer is None
+            or (after_activation and isinstance(layer, Activation))
+            or (isinstance(layer, Embedding) and i)
+        ):
             return None
-        bent = isinstance(layer, Activation) or (bent and isinstance(layer, Flatten))
+        after_activation = isinstance(layer, Activation) or (after_activation and isinstance(layer, Flatten))
         axes = 1 if isinstance(layer, Flatten) else axes + isinstance(layer, Embedding)
         layers.append(layer)
     if axes != 1 or not any(layer.trains for layer in layers):
@@ -206,9 +212,9 @@ def _normalisation(name: str, bias: str | None, module: nn.LayerNorm | nn.GroupN
     if bias is None or module.weight is None:
         return None
     if type(module) is nn.LayerNorm and len(module.normalized_shape) == 1 and axes in (1, 2):
-        return Normalisation(f"{name}.weight", bias, 1, module.eps, whole=False)
+        return Normalisation(f"{name}.weight", bias, 1, module.eps, over_positions=False)
     if type(module) is nn.GroupNorm and axes in (1, 3):
-        return Normalisation(f"{name}.weight", bias, module.num_groups, module.eps, whole=True)
+        return Normalisation(f"{name}.weight", bias, module.num_groups, module.eps, over_positions=True)
     return None
 
 
@@ -222,8 +228,8 @@ def _convolution(name: str, bias: str | None, module: nn.Conv2d, by_sample: bool
     plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
     if not plain or isinstance(module.padding, str):
         return None
-    out, into, high, wide = module.weight.shape
-    shape = (out, into, high, wide)
+    out, into, height, width = module.weight.shape
+    shape = (out, into, height, width)
     return Convolution(f"{name}.weight", bias, shape, _pair(module.stride), _pair(module.padding), by_sample)
 
 

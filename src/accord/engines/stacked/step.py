@@ -29,10 +29,10 @@ def mapped_step(
 ) -> ClientState:
     """Maps `local.step` over clients. Every leaf of `state`, `batch` and `noise` has clients first."""
 
-    def one(state: ClientState, batch: Batch, divisor: Tensor, noise: Params | None) -> ClientState:
+    def client_step(state: ClientState, batch: Batch, divisor: Tensor, noise: Params | None) -> ClientState:
         return local.step(work, state, batch, divisor, noise)
 
-    return vmap(one, in_dims=(0, 0, 0, None if noise is None else 0))(state, batch, divisors, noise)
+    return vmap(client_step, in_dims=(0, 0, 0, None if noise is None else 0))(state, batch, divisors, noise)
 
 
 class StackedBatch(NamedTuple):
@@ -100,10 +100,10 @@ class KernelStep:
         if rate is None or not self.fusible:
             raise PrivacyError("only plain SGD, unclipped or clipped by sample, is fused")
         if plan is None:
-            logits, kept = self.network.forward(stack, batch.x)
+            logits, activations = self.network.forward(stack, batch.x)
             g, count = _loss_gradient(logits, batch)
             # Each layer is updated during the backward pass, as soon as its input's gradient has been computed.
-            self.network.backward(stack, g, kept, lambda part: part.sgd_step_(stack, rate / count))
+            self.network.backward(stack, g, activations, lambda part: part.sgd_step_(stack, rate / count))
             return
         if draw is None or divisors is None:
             raise PrivacyError("privacy.unit sample adds noise in every step, but a step came without")
@@ -129,13 +129,13 @@ class KernelStep:
         if plan is not None and plan.mechanism.clips != "batch":
             raise PrivacyError(f"no stacked mechanism for privacy.unit {plan.unit}")
         out = {name: torch.zeros_like(value) for name, value in stack.items()}
-        logits, kept = self.network.forward(stack, batch.x)
+        logits, activations = self.network.forward(stack, batch.x)
         g, count = _loss_gradient(logits, batch)
         # A step of rate -1 from zero leaves the gradient itself.
-        self.network.backward(stack, g / count, kept, lambda part: part.sgd_step_(out, -1.0))
+        self.network.backward(stack, g / count, activations, lambda part: part.sgd_step_(out, -1.0))
         if plan is not None and draw is not None:
             with self.timed("clipping"):
-                out = _clipped_whole(out, plan)
+                out = _clipped_updates(out, plan)
             self._noise(out, plan, draw)
         return out
 
@@ -150,7 +150,7 @@ class KernelStep:
     def _noise(self, total: Stack, plan: PrivacyPlan, draw: Draw) -> None:
         """Adds noise to each client's sum and rounds it, in place."""
         with self.timed("noise"):
-            views = self.network.as_drawn(total)
+            views = self.network.in_noise_order(total)
             draw([views[name] for name in self.network.shapes], plan.noise_std_for(self.network.numbers))
 
     def _clipped(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan) -> list[LayerGradient]:
@@ -176,12 +176,12 @@ class KernelStep:
 
     def _clipped_piece(self, stack: Stack, batch: StackedBatch, plan: PrivacyPlan) -> list[LayerGradient]:
         """The parts of the gradient of one piece with each row clipped."""
-        logits, kept = self.network.forward(stack, batch.x)
+        logits, activations = self.network.forward(stack, batch.x)
         g = _row_gradient(logits, batch.y)
         if batch.weight is not None:
             g.mul_(batch.weight.unsqueeze(2))
         parts: list[LayerGradient] = []
-        self.network.backward(stack, g, kept, lambda part: parts.append(_reused(part)))
+        self.network.backward(stack, g, activations, lambda part: parts.append(_reused(part)))
         with self.timed("clipping"):
             return self._weighted(parts, batch, plan)
 
@@ -215,7 +215,7 @@ def square_norms(stack: Stack) -> Tensor:
     return torch.stack([square_sum(value.flatten(1)) for value in stack.values()]).sum(0)
 
 
-def _clipped_whole(stack: Stack, plan: PrivacyPlan) -> Stack:
+def _clipped_updates(stack: Stack, plan: PrivacyPlan) -> Stack:
     """Clips each client's tensors together, or layer by layer."""
     groups = layers(stack) if plan.per_layer else [list(stack)]
     clipped = {}

@@ -113,8 +113,8 @@ def sums_packed(work: ClientWork) -> bool:
     They are where `local.finish` would only subtract the round's parameters and clip the whole update.
     """
     plan = work.plan
-    whole = plan is None or plan.mechanism.noises_steps or (plan.mechanism.noises_sum and not plan.per_layer)
-    return whole and not work.rule.carries
+    flat_clipping = plan is None or plan.mechanism.noises_steps or (plan.mechanism.noises_sum and not plan.per_layer)
+    return flat_clipping and not work.rule.carries
 
 
 def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> ChunkResult:
@@ -122,7 +122,7 @@ def stacked_chunk(context: RoundContext, kernels: Kernels, chunk: Chunk) -> Chun
     step, work, clients = kernels.step, context.work, len(chunk.clients)
     stack = _entered(context, kernels, chunk)
     feed, streams = context.feed(chunk), context.noise_streams(chunk)
-    divisors = [local.divisor(work, n) for n in chunk.held]
+    divisors = [local.divisor(work, n) for n in chunk.num_rows]
     pull = _pull(context, kernels, chunk)
     optimizer = work.optimizer.init(stack)
     # `vmap` over the optimiser needs a client axis on every leaf, also on the step counter.
@@ -182,13 +182,13 @@ def compiled_chunk(
     flat = kernels.start[FLAT].repeat(len(chunk.clients), 1)
     streams = context.noise_streams(chunk)
     trainer = Trainer(context.work, network, context.data.data.train, context.timed)
-    for i, held in enumerate(chunk.held):
+    for i, num_rows in enumerate(chunk.num_rows):
         steps = int(chunk.steps[i])
         rows, counts = chunk.rows[:steps, i], chunk.counts[:steps, i]
         if kernels.step.pieces > 1:
-            trainer.train_alone(rows, counts, held, flat[i], streams[i], pool)
+            trainer.train_in_halves(rows, counts, num_rows, flat[i], streams[i], pool)
         else:
-            trainer.train(rows, counts, held, flat[i], streams[i])
+            trainer.train(rows, counts, num_rows, flat[i], streams[i])
     return _packed(context, kernels, chunk, {FLAT: flat})
 
 
@@ -196,7 +196,7 @@ def mapped_chunk(context: RoundContext, chunk: Chunk) -> ChunkResult:
     """Runs a chunk by `vmap` of the local step, or client by client where the step cannot be mapped."""
     streams = context.noise_streams(chunk)
     if context.work.task.keeps_statistics() or not _mappable(context):
-        ends = [_alone(context, chunk.only(i), streams[i]) for i in range(len(chunk.clients))]
+        ends = [_single_client(context, chunk.only(i), streams[i]) for i in range(len(chunk.clients))]
         return _finished(context, chunk, ends, streams)
     state = _mapped(context, chunk, streams)
     ends = [tree_map(lambda leaf, i=i: leaf[i], state) for i in range(len(chunk.clients))]
@@ -249,12 +249,12 @@ def _finished(
     work, finished = context.work, []
     with context.timed("clipping"):
         for i, client in enumerate(chunk.clients):
-            drawn = local.sent_noise(work, context.shared, streams[i])
-            done = local.finish(work, ends[i], context.shared, int(chunk.steps[i]), drawn)
+            sent_noise = local.sent_noise(work, context.shared, streams[i])
+            done = local.finish(work, ends[i], context.shared, int(chunk.steps[i]), sent_noise)
             if work.rule.carries:
                 with torch.inference_mode(False):  # tensors made in inference mode can never be trained on
-                    kept = {name: value.clone() for name, value in done.carried.items()}
-                context.carried[client] = context.carried.get(client, {}) | kept
+                    carried = {name: value.clone() for name, value in done.carried.items()}
+                context.carried[client] = context.carried.get(client, {}) | carried
             finished.append(done)
     updates = _stack([done.update for done in finished])
     return ChunkResult(chunk, updates, False, [1.0] * len(finished), [done.unclipped for done in finished])
@@ -264,13 +264,17 @@ def _mapped(context: RoundContext, chunk: Chunk, streams: Sequence[np.random.Gen
     """Runs all steps of a chunk under `vmap`, and returns the final states with clients first."""
     work, clients = context.work, len(chunk.clients)
     state = tree_map(lambda *leaves: torch.stack(leaves), *[context.start(client) for client in chunk.clients])
-    values = [local.divisor(work, n) for n in chunk.held]
+    values = [local.divisor(work, n) for n in chunk.num_rows]
     divisors = torch.tensor(values, dtype=work.dtype, device=context.device)
     feed = context.feed(chunk)
     for t, live in enumerate(chunk.live):
         with context.timed("noise"):
-            drawn = [local.step_noise(work, context.shared, stream) for stream in streams[:live]]
-            stacked = _stack([one for one in drawn if one is not None]) if drawn[0] is not None else None
+            noises = [local.step_noise(work, context.shared, stream) for stream in streams[:live]]
+            stacked = (
+                _stack([client_noise for client_noise in noises if client_noise is not None])
+                if noises[0] is not None
+                else None
+            )
         now = tree_map(lambda leaf, live=live: leaf[:live], state)
         with context.timed("data"):
             batch = feed.batch(t)
@@ -283,16 +287,16 @@ def _mapped(context: RoundContext, chunk: Chunk, streams: Sequence[np.random.Gen
     return state  # type: ignore[no-any-return]
 
 
-def _alone(context: RoundContext, chunk: Chunk, stream: np.random.Generator) -> ClientState:
+def _single_client(context: RoundContext, chunk: Chunk, stream: np.random.Generator) -> ClientState:
     """Runs the only client of a chunk step by step, without padding and without `vmap`."""
     work, feed, state = context.work, context.feed(chunk), context.start(chunk.clients[0])
     for t in range(len(chunk.live)):
         with context.timed("noise"):
-            drawn = local.step_noise(work, context.shared, stream)
+            step_noise = local.step_noise(work, context.shared, stream)
         with context.timed("data"):
             batch = Batch(*(part[0] for part in feed.batch(t)))
         with context.timed("local training"):
-            state = local.step(work, state, batch, local.divisor(work, chunk.held[0]), drawn)
+            state = local.step(work, state, batch, local.divisor(work, chunk.num_rows[0]), step_noise)
     return state
 
 
@@ -300,10 +304,10 @@ def _mappable(context: RoundContext) -> bool:
     """Whether the network's step can be mapped over clients, found by trying a step on a row of zeros."""
     work, table = context.work, context.data.data.train
     row = Table.features(torch.zeros_like(table.x[:1]), context.device, work.dtype)
-    one = torch.zeros(1, dtype=work.dtype, device=context.device)
-    batch = Batch(row, torch.zeros_like(table.y[:1]).to(context.device), one)
+    weight = torch.zeros(1, dtype=work.dtype, device=context.device)
+    batch = Batch(row, torch.zeros_like(table.y[:1]).to(context.device), weight)
     silent = None if work.local_plan is None else p.zeros_like({n: context.shared[n] for n in work.task.trainable})
-    state, rows, divisors = tree_map(lambda leaf: leaf.unsqueeze(0), (context.start(-1), batch, one[0] + 1))
+    state, rows, divisors = tree_map(lambda leaf: leaf.unsqueeze(0), (context.start(-1), batch, weight[0] + 1))
     quiet = None if silent is None else {name: value.unsqueeze(0) for name, value in silent.items()}
     try:
         mapped_step(work, state, rows, divisors, quiet)

@@ -33,7 +33,7 @@ _MOST_CLIENTS = 64
 # all clients stacked was as fast or faster up to 30 MFLOP. At 100 MFLOP two were 1.2 to 1.5 times as fast.
 _SHARED_FLOPS = 5e7
 # Arithmetic that takes a thread some milliseconds of compiled training. Submitting it takes a tenth of a millisecond.
-_HANDED_FLOPS = 2e8
+_SUBMIT_FLOPS = 2e8
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Cost:
     """What one sample costs in a stacked network.
 
     Attributes:
-        held: numbers in its activations. Where gradients are clipped by sample, also those in its own gradient of the
-            layers that have no cheaper norm.
+        activations: numbers in its activations. Where gradients are clipped by sample, also those in its own gradient
+            of the layers that have no cheaper norm.
         products: multiplications of its forward pass.
     """
 
-    held: int
+    activations: int
     products: int
 
 
@@ -56,14 +56,14 @@ class Chunk:
 
     Attributes:
         clients: numbers of the clients.
-        held: number of training rows of each.
+        num_rows: number of training rows of each.
         rows: table rows of each step, `[steps, clients, width]`, left-aligned and padded with -1.
         counts: rows of each client in each step, `[steps, clients]`.
         steps: steps of each client, descending.
     """
 
     clients: tuple[ClientId, ...]
-    held: tuple[int, ...]
+    num_rows: tuple[int, ...]
     rows: Rows
     counts: Rows
     steps: Rows
@@ -82,9 +82,13 @@ class Chunk:
 
     def only(self, i: int) -> "Chunk":
         """The chunk of one of its clients."""
-        one, steps = slice(i, i + 1), int(self.steps[i])
+        client, steps = slice(i, i + 1), int(self.steps[i])
         return Chunk(
-            self.clients[one], self.held[one], self.rows[:steps, one], self.counts[:steps, one], self.steps[one]
+            self.clients[client],
+            self.num_rows[client],
+            self.rows[:steps, client],
+            self.counts[:steps, client],
+            self.steps[client],
         )
 
 
@@ -112,14 +116,14 @@ def even_shards(cohort: Sequence[ClientId], due: Mapping[ClientId, int], size: i
     >>> even_shards([1, 2, 3, 4], {1: 9, 2: 1, 3: 8, 4: 2}, 2)
     [[1, 2], [3, 4]]
     """
-    alike = sorted(cohort, key=lambda client: -due[client])
-    cut = shards(alike, size)
+    by_steps = sorted(cohort, key=lambda client: -due[client])
+    by_work = shards(by_steps, size)
     out: list[Sequence[ClientId]] = []
-    for i in range(0, len(cut) - 1, 2):
-        both = [*cut[i], *cut[i + 1]]
+    for i in range(0, len(by_work) - 1, 2):
+        pair = [*by_work[i], *by_work[i + 1]]
         # Assigned in the order 1, 2, 2, 1, since always giving the first of two to one shard would make it larger.
-        out += [[*both[0::4], *both[3::4]], [*both[1::4], *both[2::4]]]
-    return out + list(cut[len(out) :])
+        out += [[*pair[0::4], *pair[3::4]], [*pair[1::4], *pair[2::4]]]
+    return out + list(by_work[len(out) :])
 
 
 def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: int) -> int:
@@ -136,7 +140,7 @@ def chunk_size(work: ClientWork, network: StackedNetwork, cost: Cost, clients: i
     """
     batch = min(work.batch_size or 2**10, 2**10)
     itemsize = torch.empty((), dtype=work.dtype).itemsize
-    fits = round(CHUNK_BYTES / (itemsize * (network.numbers + batch * cost.held)))
+    fits = round(CHUNK_BYTES / (itemsize * (network.numbers + batch * cost.activations)))
     half = -(-clients // 2)
     return max(1, min(fits, _MOST_CLIENTS, half if worth_sharing(work, cost, half) else clients))
 
@@ -151,7 +155,7 @@ def compiled_chunk_size(work: ClientWork, cost: Cost, sizes: Rows, cohort: Seque
         cohort: the clients of the cohort.
     """
     rows = sum(work.steps(int(sizes[client])) * min(int(sizes[client]), work.batch_size or 2**62) for client in cohort)
-    return max(1, min(_MOST_CLIENTS, int(len(cohort) * _HANDED_FLOPS / max(1, 6 * cost.products * rows))))
+    return max(1, min(_MOST_CLIENTS, int(len(cohort) * _SUBMIT_FLOPS / max(1, 6 * cost.products * rows))))
 
 
 def mapped_chunk_size(work: ClientWork, most: int) -> int:
@@ -176,17 +180,17 @@ def draw(
     work: ClientWork, data: FederatedData, streams: Streams, clients: Sequence[ClientId], round_number: int
 ) -> Chunk:
     """Draws the rows of every step of a chunk's clients, each from the client's own stream."""
-    drawn, sizes = {}, {}
+    sampled, sizes = {}, {}
     for client in clients:
-        held = data.train.rows(client)
-        rows = local.schedule(work, len(held), streams("rows", round_number, client))
-        drawn[client], sizes[client] = np.where(rows >= 0, held[rows], -1), len(held)
-    order = sorted(clients, key=lambda client: -len(drawn[client]))
-    steps = np.array([len(drawn[client]) for client in order])
-    width = max(1, *(rows.shape[1] for rows in drawn.values()))
+        client_rows = data.train.rows(client)
+        rows = local.schedule(work, len(client_rows), streams("rows", round_number, client))
+        sampled[client], sizes[client] = np.where(rows >= 0, client_rows[rows], -1), len(client_rows)
+    order = sorted(clients, key=lambda client: -len(sampled[client]))
+    steps = np.array([len(sampled[client]) for client in order])
+    width = max(1, *(rows.shape[1] for rows in sampled.values()))
     rows = np.full((int(steps[0]), len(order), width), -1, dtype=np.int64)
     for i, client in enumerate(order):
-        rows[: steps[i], i, : drawn[client].shape[1]] = drawn[client]
+        rows[: steps[i], i, : sampled[client].shape[1]] = sampled[client]
     return Chunk(tuple(order), tuple(sizes[c] for c in order), rows, (rows >= 0).sum(2), steps)
 
 
@@ -254,11 +258,11 @@ class BatchLoader:
 
 def cost_of(network: StackedNetwork, stack: Stack, x: Tensor, *, by_sample: bool) -> Cost:
     """The cost of a sample, found by a forward and backward pass of one row `x` `[1, 1, ...]` without an update."""
-    logits, kept = network.forward(stack, x)
+    logits, activations = network.forward(stack, x)
     parts: list[LayerGradient] = []
-    network.backward(stack, torch.zeros_like(logits), kept, parts.append)
-    held = sum(leaf.numel() for leaf in torch.utils._pytree.tree_leaves(kept) if isinstance(leaf, Tensor))
+    network.backward(stack, torch.zeros_like(logits), activations, parts.append)
+    numbers = sum(leaf.numel() for leaf in torch.utils._pytree.tree_leaves(activations) if isinstance(leaf, Tensor))
     products = [part for part in parts if isinstance(part, Product)]
     if by_sample:
-        held += sum(part.a.shape[2] * part.g.shape[2] for part in products if part.places > 1)
-    return Cost(held, sum(part.a.numel() * part.g.shape[2] for part in products))
+        numbers += sum(part.a.shape[2] * part.g.shape[2] for part in products if part.positions > 1)
+    return Cost(numbers, sum(part.a.numel() * part.g.shape[2] for part in products))

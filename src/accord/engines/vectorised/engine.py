@@ -102,9 +102,9 @@ class Vectorised:
         kernels = self._kernels(work, shared, len(cohort))
         chunks = shards(cohort, self._size(work, kernels, cohort))
         for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round_number), strict=True):
-            samples, place = done.chunk.counts.sum(0).tolist(), {c: i for i, c in enumerate(done.chunk.clients)}
+            samples, index = done.chunk.counts.sum(0).tolist(), {c: i for i, c in enumerate(done.chunk.clients)}
             for client in clients:
-                i = place[client]
+                i = index[client]
                 update = {name: _times(value[i], done.factors[i]) for name, value in done.updates.items()}
                 left = _leave(kernels, update) if done.packed else update
                 yield ClientResult(client, left, samples[i], int(done.chunk.steps[i]), done.unclipped[i])
@@ -117,11 +117,11 @@ class Vectorised:
         weight = dict(zip(cohort, weights, strict=True))
         due = {client: work.steps(self._data.train.size(client)) for client in cohort}
         kernels = self._kernels(work, shared, len(cohort))
-        cut = even_shards(cohort, due, self._shard_size)
+        client_shards = even_shards(cohort, due, self._shard_size)
         # Chunks are cut without regard to shards. A partial sum is closed after the last client of its shard, so that
         # the order of addition depends only on the shards.
-        last = {shard[-1] for shard in cut}
-        chunks = shards([client for shard in cut for client in shard], self._size(work, kernels, cohort))
+        last = {shard[-1] for shard in client_shards}
+        chunks = shards([client for shard in client_shards for client in shard], self._size(work, kernels, cohort))
         packed = kernels is not None and sums_packed(work)
         if kernels is not None and packed:
             like = {name: value[0] for name, value in kernels.start.items()}
@@ -130,10 +130,10 @@ class Vectorised:
         total, partial = p.zeros_like(like), p.zeros_like(like)
         samples, steps, padding, unclipped = dict.fromkeys(cohort, 0), dict.fromkeys(cohort, 0), 0, 0
         for clients, done in zip(chunks, self._work(work, kernels, chunks, shared, round_number), strict=True):
-            place = {client: i for i, client in enumerate(done.chunk.clients)}
+            index = {client: i for i, client in enumerate(done.chunk.clients)}
             with self._timed("aggregation"):
                 for client in clients:
-                    _add(partial, done, place[client], weight[client])
+                    _add(partial, done, index[client], weight[client])
                     if client in last:
                         total, partial = p.add(total, partial), p.zeros_like(like)
             samples.update(zip(done.chunk.clients, done.chunk.counts.sum(0).tolist(), strict=True))
@@ -187,7 +187,7 @@ class Vectorised:
         # gradients twice.
         worth = clients == 1 and worth_sharing(work, cost)
         pieces = 2 if worth and (compiled or cost.products >= 4 * network.numbers) else 1
-        step = KernelStep(work, network, max(1, _MICRO_NUMBERS // cost.held), pieces, timed=self._timed)
+        step = KernelStep(work, network, max(1, _MICRO_NUMBERS // cost.activations), pieces, timed=self._timed)
         return Kernels(step, start, cost, compiled)
 
     def _compiled_form(self, work: ClientWork, network: StackedNetwork, cost: Cost) -> CompiledNetwork | None:
@@ -203,10 +203,10 @@ class Vectorised:
             table.x.dtype in (torch.uint8, torch.float32) and work.dtype == torch.float32,
             table.x.is_contiguous() and table.y.is_contiguous() and self._device.type == "cpu",
         )
-        wanted = (
+        compiles = (
             6 * cost.products * self._speed.samples >= _PAYS if self._speed.compile is None else self._speed.compile
         )
-        if not (wanted and all(fits)):
+        if not (compiles and all(fits)):
             return None
         return compile_network(network, tuple(table.x.shape[1:]), work.task.classes, by_sample=plan is not None)
 
@@ -261,10 +261,10 @@ class Vectorised:
         round_number: int,
     ) -> Iterator[ChunkResult]:
         """As `_work`, for compiled training. Clients may differ in work, so more chunks are submitted ahead."""
-        from accord.engines.compiled.client import one_thread_a_product  # brings Numba's compiler
+        from accord.engines.compiled.client import single_threaded_blas  # brings Numba's compiler
 
         waiting: list[Future[ChunkResult]] = []
-        with one_thread_a_product():
+        with single_threaded_blas():
             if self._threads == 1 or (len(chunks) == 1 and kernels.step.pieces == 1):
                 for clients in chunks:
                     yield self._run_chunk(work, kernels, clients, shared, round_number)
