@@ -15,6 +15,7 @@ group's rows of what is averaged. Those of mse and mae are cut off at 0. Interva
 A group of fewer than 2 rows has no intervals, and neither has a gap that includes it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from statistics import NormalDist
 from typing import Any
@@ -155,6 +156,11 @@ def _rows(sums: ErrorSums) -> dict[str, Integers]:
     return dict.fromkeys(ERRORS, sums.n)
 
 
+def _rebuild(column: str, names: tuple[str, ...], arrays: Mapping[str, Floats], positive: int | None) -> ErrorSums:
+    sums = (arrays[name] for name in ("error", "absolute", "square", "fourth"))
+    return ErrorSums(column, names, np.rint(arrays["n"]).astype(np.int64), *sums)
+
+
 ERRORS_BY_GROUP: GroupMeasures[ErrorSums] = GroupMeasures(
     names=ERRORS,
     gaps=GAPS,
@@ -163,4 +169,5 @@ ERRORS_BY_GROUP: GroupMeasures[ErrorSums] = GroupMeasures(
     values=mean_errors,
     intervals=error_ends,
     denominators=_rows,
+    rebuild=_rebuild,
 )

@@ -6,7 +6,7 @@ report (`audit`), its intervals (`gaps`) and the measures by client read these v
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,10 @@ class GroupSums(Protocol):
         """The label that counts as positive, or None where there is none."""
         ...
 
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Returns the sums by name, each of shape `[groups]`."""
+        ...
+
 
 Sums = TypeVar("Sums", bound=GroupSums)
 
@@ -74,6 +78,7 @@ class GroupMeasures(Generic[Sums]):
         values: maps sums to each of `names`, shape `[groups]`, NaN where it is undefined.
         intervals: maps sums and a confidence to the interval of each.
         denominators: maps sums to the rows that each rests on, shape `[groups]`. Those never defined may be left out.
+        rebuild: builds sums from a column's name, its groups, their arrays as float64, and the positive label.
     """
 
     names: tuple[str, ...]
@@ -83,3 +88,4 @@ class GroupMeasures(Generic[Sums]):
     values: Callable[[Sums], Mapping[str, Floats]]
     intervals: Callable[[Sums, float], Mapping[str, Ends]]
     denominators: Callable[[Sums], Mapping[str, Integers]]
+    rebuild: Callable[[str, tuple[str, ...], Mapping[str, Floats], int | None], Sums]

@@ -24,6 +24,7 @@ larger the smaller the groups and the more of them. The interval (`gaps`) reache
 more than chance explains.
 """
 
+from collections.abc import Mapping
 from statistics import NormalDist
 
 import numpy as np
@@ -125,6 +126,11 @@ def denominators(counts: GroupCounts) -> dict[str, Integers]:
     return {name: trials for name, (_, trials) in _fractions(counts).items()}
 
 
+def _rebuild(column: str, names: tuple[str, ...], arrays: Mapping[str, Floats], positive: int | None) -> GroupCounts:
+    whole = {name: np.rint(values).astype(np.int64) for name, values in arrays.items()}
+    return GroupCounts(column, names, positive=positive, **whole)
+
+
 RATES_BY_GROUP: GroupMeasures[GroupCounts] = GroupMeasures(
     names=RATES,
     gaps=GAPS,
@@ -133,4 +139,5 @@ RATES_BY_GROUP: GroupMeasures[GroupCounts] = GroupMeasures(
     values=rate_values,
     intervals=rate_ends,
     denominators=denominators,
+    rebuild=_rebuild,
 )
