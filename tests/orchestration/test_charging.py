@@ -26,7 +26,7 @@ from accord.orchestration.charging import (
 from accord.orchestration.prepare import prepare
 from accord.privacy.ledger import Ledger
 from accord.program.build import make_plan
-from accord.records.ledger_file import held, read
+from accord.records.ledger_file import locked, read
 
 SAMPLE = {"unit": "sample", "epsilon": 4.0, "delta": 1e-4}
 Small = Callable[..., Study]
@@ -38,7 +38,7 @@ def opened(small_study: Small, federation: Callable[..., FederatedData], tmp_pat
 
     def opens(run: str | None = None, **sections: Any) -> Accounts:
         study = small_study(**({"privacy": SAMPLE} | sections))
-        with held(tmp_path / "j", run) as joint:
+        with locked(tmp_path / "j", run) as joint:
             accounts = open_accounts(study, "study", federation([40, 60, 90]), "print", joint)
             assert accounts.entry is not None
             accounts.entry.begin()

@@ -14,7 +14,7 @@ import accord
 from accord.config.schema import Study
 from accord.core.errors import PrivacyError, RunFolderError, StudyError
 from accord.privacy.joint_ledger import summary
-from accord.records.ledger_file import check_heads, held, noted_head, read
+from accord.records.ledger_file import check_heads, locked, noted_head, read
 
 Small = Callable[..., Study]
 DELTA = 1e-4
@@ -374,7 +374,7 @@ def test_a_run_is_taken_up_only_with_its_ledger(small_study: Small, tmp_path: Pa
     with pytest.raises(PrivacyError, match="line 4: broken chain"):
         accord.resume(tmp_path / "a")
     shutil.copy(aside, file)
-    with held(file), pytest.raises(RunFolderError, match="in use by another run"):
+    with locked(file), pytest.raises(RunFolderError, match="in use by another run"):
         accord.resume(tmp_path / "a")
     done = accord.resume(tmp_path / "a")
     file.unlink()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from accord.core.errors import PrivacyError
 from accord.privacy import accounting
-from accord.privacy.accounting import Accountant, Events, epsilon, epsilon_of, noise_for, steps_within
+from accord.privacy.accounting import Accountant, Events, epsilon, epsilon_of, max_steps, noise_for
 
 STEP = PoissonSampledDpEvent(0.01, GaussianDpEvent(1.1))
 
@@ -89,11 +89,11 @@ def test_the_quick_bound_is_a_bound(rate: float, noise: float) -> None:
         assert epsilon(event, steps, 1e-5) <= epsilon(event, steps, 1e-5, quick=True)
 
 
-def test_steps_within_is_the_last_that_fits() -> None:
-    steps = steps_within(lambda k: epsilon(STEP, k, 1e-5), 1.5)
+def test_max_steps_is_the_last_that_fits() -> None:
+    steps = max_steps(lambda k: epsilon(STEP, k, 1e-5), 1.5)
     assert epsilon(STEP, steps, 1e-5) <= 1.5 < epsilon(STEP, steps + 1, 1e-5)
-    assert steps_within(lambda k: epsilon(GaussianDpEvent(0.1), k, 1e-5), 1.0) == 0
-    assert steps_within(lambda k: 0.0, 1.0, limit=1000) == 1000
+    assert max_steps(lambda k: epsilon(GaussianDpEvent(0.1), k, 1e-5), 1.0) == 0
+    assert max_steps(lambda k: 0.0, 1.0, limit=1000) == 1000
 
 
 def test_what_cannot_be_composed_is_refused() -> None:

@@ -6,7 +6,7 @@ from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, rdp
 
 from accord.core.errors import PrivacyError
 from accord.privacy.calibration import calibrated, planned_accounts
-from accord.privacy.ledger import Spent
+from accord.privacy.ledger import PastCharges
 from accord.privacy.plan import PrivacyPlan
 
 SIZES = np.array([60, 200, 75, 60], dtype=np.int64)
@@ -49,7 +49,10 @@ def test_the_costliest_account_meets_the_target_and_no_more() -> None:
 
 
 def test_what_earlier_runs_charged_counts_in() -> None:
-    earlier = [Spent(sample(3.0), np.array([50, 0, 0, 0])), Spent(sample(4.0), np.array([70, 9, 0, 0]))]
+    earlier = [
+        PastCharges(sample(3.0), np.array([50, 0, 0, 0])),
+        PastCharges(sample(4.0), np.array([70, 9, 0, 0])),
+    ]
     accounts = planned_accounts(sample(1.0), SIZES, np.full(4, 6), np.full(4, 10), earlier)
     assert len(accounts) == 4
     gone = composed((10 / 60, 3.0, 50), (10 / 60, 4.0, 70))
@@ -62,4 +65,4 @@ def test_what_earlier_runs_charged_counts_in() -> None:
 
 def test_guarantees_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(PrivacyError, match="their epsilons do not add up"):
-        planned_accounts(sample(1.0), SIZES, SIZES, SIZES, [Spent(client(2.0), np.array([4]))])
+        planned_accounts(sample(1.0), SIZES, SIZES, SIZES, [PastCharges(client(2.0), np.array([4]))])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from accord.core.streams import stream
-from accord.privacy.chacha_normals import NO_GRIDS, add_normals, box_muller, chacha8, kept, key_of
+from accord.privacy.chacha_normals import NO_GRIDS, add_normals, box_muller, chacha8, compile_cached, key_of
 
 WORD = 2**32
 
@@ -201,7 +201,7 @@ def test_a_kept_kernel_that_cannot_be_read_or_written_is_compiled_for_the_run(
         return njit(signature, **options)
 
     monkeypatch.setattr("accord.privacy.chacha_normals.njit", compiler)
-    assert kept("float64(float64)", lambda x: x + 1)(2.0) == 3.0
+    assert compile_cached("float64(float64)", lambda x: x + 1)(2.0) == 3.0
 
 
 @pytest.mark.slow

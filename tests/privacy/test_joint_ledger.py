@@ -115,14 +115,16 @@ def test_delta_and_accountant_are_the_askers_else_the_last_runs() -> None:
 
 
 def test_runs_of_one_mechanism_are_one_entry() -> None:
-    found = joint.spent(joint.parse(lines([*RUNS, ("d", replace(SAMPLE, delta=1e-5), [{0: 1}])]), "x"), 1e-4, "rdp")
+    found = joint.earlier_charges(
+        joint.parse(lines([*RUNS, ("d", replace(SAMPLE, delta=1e-5), [{0: 1}])]), "x"), 1e-4, "rdp"
+    )
     assert [(each.plan.unit, each.steps.tolist()) for each in found] == [("sample", [4, 10, 10]), ("batch", [2, 0, 2])]
     assert {(each.plan.delta, each.plan.accountant) for each in found} == {(1e-4, "rdp")}
 
 
 def test_what_an_accountant_cannot_account_is_refused() -> None:
     with pytest.raises(PrivacyError, match="pld cannot account fixed-size cohorts"):
-        joint.spent(joint.parse(lines([("a", FIXED, [])]), "x"), 0.01, "pld")
+        joint.earlier_charges(joint.parse(lines([("a", FIXED, [])]), "x"), 0.01, "pld")
 
 
 def test_other_rows_and_other_holders_are_refused() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from accord.core.errors import PrivacyError
 from accord.privacy.accounting import Accountant, epsilon_of
-from accord.privacy.ledger import _SLACK, Ledger, Spent, _by_account, alike, check_together
+from accord.privacy.ledger import _SLACK, Ledger, PastCharges, _by_account, alike, check_together
 from accord.privacy.plan import Before, PrivacyPlan
 from accord.privacy.units import Unit
 
@@ -193,8 +193,8 @@ def test_unit_local_refuses_a_client_that_has_spent_its_budget() -> None:
 EARLIER = PrivacyPlan("batch", 0.5, 6.0, 1e-4, expected_size=20)
 
 
-def spent(plan: PrivacyPlan, *steps: int) -> Spent:
-    return Spent(plan, np.array(steps, dtype=np.int64))
+def spent(plan: PrivacyPlan, *steps: int) -> PastCharges:
+    return PastCharges(plan, np.array(steps, dtype=np.int64))
 
 
 def by_hand(n: int, parts: list[tuple[PrivacyPlan, int]], delta: float) -> float:
@@ -217,7 +217,7 @@ def test_every_figure_counts_what_earlier_runs_charged() -> None:
     assert ledger.epsilons([2, 0]).tolist() == pytest.approx([expected[2], expected[0]], rel=1e-12)
     assert ledger.epsilon_after(2, 4) == pytest.approx(by_hand(100, [(EARLIER, 7), (SAMPLE, 4)], 1e-4), rel=1e-12)
     assert (
-        ledger.alone().epsilons().tolist()
+        ledger.without_earlier().epsilons().tolist()
         == Ledger.open(SAMPLE, [100, 200, 100]).charge({0: 3, 1: 5}).epsilons().tolist()
     )
 
@@ -263,7 +263,7 @@ RUNS = st.lists(
 def test_no_sequence_of_runs_passes_the_joint_budget(
     runs: list[tuple[Unit, float, int, list[tuple[int, int]]]], budget: float, accountant: Accountant
 ) -> None:
-    before: list[Spent] = []
+    before: list[PastCharges] = []
     for unit, noise, batch, rounds in runs:
         plan = PrivacyPlan(unit, 1.0, noise, 1e-4, accountant, expected_size=batch, budget=budget)
         ledger = Ledger.open(plan, [100, 300], before)
@@ -271,7 +271,7 @@ def test_no_sequence_of_runs_passes_the_joint_budget(
             due = dict(enumerate(counts))
             ledger = ledger.charge({client: due[client] for client in ledger.admit(due)})
             assert ledger.epsilons().max() <= budget * (1 + _SLACK)
-        before.append(Spent(plan, ledger.steps))
+        before.append(PastCharges(plan, ledger.steps))
     for account, n in enumerate((100, 300)):
         events = tuple((each.plan.event(n), int(each.steps[account]), "add_remove") for each in before)
         assert epsilon_of(events, 1e-4, accountant) <= budget * (1 + 1e-9)
@@ -283,7 +283,7 @@ def test_no_sequence_of_runs_passes_the_joint_budget(
 @settings(derandomize=True, deadline=None, max_examples=40)
 def test_accounts_with_a_past_are_what_they_would_be_one_by_one(accounts: list[tuple[int, int, int, int]]) -> None:
     sizes, one, two, own = (np.array(column, dtype=np.int64) for column in zip(*accounts, strict=True))
-    before = [Spent(EARLIER, 5 * one), Spent(replace(SAMPLE, noise_multiplier=4.0), 3 * two)]
+    before = [PastCharges(EARLIER, 5 * one), PastCharges(replace(SAMPLE, noise_multiplier=4.0), 3 * two)]
     ledger = replace(Ledger.open(SAMPLE, 50 * sizes, before), steps=2 * own)
     alone = [SAMPLE.epsilon(50 * n, 2 * k, ((EARLIER, 5 * a), (before[1].plan, 3 * b))) for n, a, b, k in accounts]
     assert ledger.epsilons().tolist() == alone
@@ -291,7 +291,7 @@ def test_accounts_with_a_past_are_what_they_would_be_one_by_one(accounts: list[t
 
 def test_a_million_accounts_with_a_past_are_as_dear_as_their_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     past = np.resize([0, 4, 8, 4], 1_000_000)
-    ledger = Ledger.open(SAMPLE, np.resize([100, 200], 1_000_000), [Spent(EARLIER, past)])
+    ledger = Ledger.open(SAMPLE, np.resize([100, 200], 1_000_000), [PastCharges(EARLIER, past)])
     asked: list[tuple[int, int]] = []
     epsilon = PrivacyPlan.epsilon
 

@@ -112,8 +112,8 @@ def test_fixed_cohorts_take_the_lesser_of_two_bounds() -> None:
 def test_within_agrees_with_epsilon() -> None:
     made = plan()
     spent = made.epsilon(1000, 50)
-    assert made.within(1000, 50, spent)
-    assert not made.within(1000, 50, spent * 0.999)
+    assert made.fits_budget(1000, 50, spent)
+    assert not made.fits_budget(1000, 50, spent * 0.999)
     assert made.epsilon(1000, 50, quick=True) >= spent
 
 
@@ -151,8 +151,8 @@ def test_of_fixed_cohorts_each_plan_takes_its_lesser_bound_when_they_compose() -
     assert together == pytest.approx(library.get_epsilon(1e-4), rel=1e-12)
     assert max(few.epsilon(100, 30), most.epsilon(100, 20)) < together < few.epsilon(100, 30) + most.epsilon(100, 20)
     assert few.epsilon(100, 0, ((most, 20),)) == most.epsilon(100, 20)
-    assert few.within(100, 30, together, ((most, 20),))
-    assert not few.within(100, 30, together * 0.999, ((most, 20),))
+    assert few.fits_budget(100, 30, together, ((most, 20),))
+    assert not few.fits_budget(100, 30, together * 0.999, ((most, 20),))
 
 
 # --- adaptive clipping, by hand (Andrew et al. 2021, Theorem 1) ----------------------------------------

@@ -10,7 +10,7 @@ from accord.config.schema import Study
 from accord.core.errors import PrivacyError
 from accord.core.streams import bind
 from accord.orchestration.prepare import prepare
-from accord.privacy.ledger import Ledger, Spent
+from accord.privacy.ledger import Ledger, PastCharges
 from accord.privacy.plan import PrivacyPlan
 from accord.program.build import make_plan
 from accord.program.client_work import make_work
@@ -100,8 +100,8 @@ def test_a_target_out_of_reach_says_so(small_study: Callable[..., Study]) -> Non
 EARLIER = PrivacyPlan("batch", 1.0, 8.0, 1e-4, expected_size=10)
 
 
-def earlier(*steps: int, plan: PrivacyPlan = EARLIER) -> list[Spent]:
-    return [Spent(plan, np.array(steps, dtype=np.int64))]
+def earlier(*steps: int, plan: PrivacyPlan = EARLIER) -> list[PastCharges]:
+    return [PastCharges(plan, np.array(steps, dtype=np.int64))]
 
 
 @pytest.mark.parametrize("accountant", ["rdp", "rdp2017"])

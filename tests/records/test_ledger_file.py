@@ -14,7 +14,7 @@ from accord.privacy.ledger_chain import START, digest, follow
 from accord.privacy.plan import PrivacyPlan
 from accord.records import ledger_file as joint_ledger
 from accord.records import store
-from accord.records.ledger_file import Entry, check_heads, held, noted_head, read
+from accord.records.ledger_file import Entry, check_heads, locked, noted_head, read
 
 PLAN = PrivacyPlan("sample", 1.0, 1.5, 1e-3, expected_size=10)
 SIZES = np.array([60, 200, 75], dtype=np.int64)
@@ -22,7 +22,7 @@ SIZES = np.array([60, 200, 75], dtype=np.int64)
 
 def enter(path: Path, plan: PrivacyPlan = PLAN, resumed: str | None = None) -> Entry:
     """A run's place, taken while the file is held."""
-    with held(path, resumed) as opened:
+    with locked(path, resumed) as opened:
         entry = joint_ledger.entry(opened, opened.run("study"), "study", plan, "rows", SIZES)
         entry.begin()
         return entry
@@ -32,7 +32,7 @@ def test_runs_add_lines_and_what_they_charged_is_read_back(tmp_path: Path) -> No
     file = tmp_path / "adult.ledger"
     one = enter(file)
     one.charge(1, {0: 3, 1: 5})
-    with held(file) as opened:
+    with locked(file) as opened:
         assert opened.own is None
         (spent,) = opened.before(1e-3, "rdp", "rows", 3)
         assert spent.steps.tolist() == [3, 5, 0]
@@ -54,7 +54,7 @@ def test_a_run_is_named_by_its_study_and_all_that_was_charged_before(tmp_path: P
         names.append([first.run, again.run, enter(file).run])
     assert names[0] == names[1]
     assert len(set(names[0])) == 3
-    with held(tmp_path / "z") as opened:
+    with locked(tmp_path / "z") as opened:
         assert opened.run("study") == names[0][0] != opened.run("another study")
 
 
@@ -65,7 +65,7 @@ def test_a_run_taken_up_finds_its_rounds_charged_and_adds_only_new_ones(tmp_path
     one.charge(2, {1: 4})
     enter(file).charge(1, {2: 9})
     before = file.read_bytes()
-    with held(file, one.run) as opened:
+    with locked(file, one.run) as opened:
         again = joint_ledger.entry(opened, opened.run("study"), "study", PLAN, "rows", SIZES)
         assert [each.run == one.run for each in opened.others] == [False]
         again.begin()
@@ -124,16 +124,16 @@ def test_a_whole_last_line_of_something_else_is_refused_and_left_alone(last: byt
 def test_only_one_run_at_a_time(tmp_path: Path) -> None:
     file = tmp_path / "j"
     (tmp_path / "other name").symlink_to(file)
-    with held(file):
+    with locked(file):
         for name in ("j", "other name"):
-            with pytest.raises(RunFolderError, match="in use by another run"), held(tmp_path / name):
+            with pytest.raises(RunFolderError, match="in use by another run"), locked(tmp_path / name):
                 pass
-    with held(file):
+    with locked(file):
         pass
 
 
 def test_nothing_is_left_where_nothing_was_charged(tmp_path: Path) -> None:
-    with pytest.raises(RequestError), held(tmp_path / "j"):
+    with pytest.raises(RequestError), locked(tmp_path / "j"):
         raise RequestError("the study is wrong")
     assert list(tmp_path.iterdir()) == []
 
@@ -159,10 +159,10 @@ def test_a_file_removed_between_being_opened_and_locked_is_made_anew(
 def test_files_that_cannot_be_ledgers_are_refused_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for path, message in (("folder", "cannot be opened"), ("nowhere/j", "cannot be opened")):
-        with pytest.raises(RunFolderError, match=message), held(tmp_path / path):
+        with pytest.raises(RunFolderError, match=message), locked(tmp_path / path):
             pass
     (tmp_path / "study.yaml").write_text("data: digits\nseed: 0\n")
-    with pytest.raises(RunFolderError, match="not a JSON object"), held(tmp_path / "study.yaml"):
+    with pytest.raises(RunFolderError, match="not a JSON object"), locked(tmp_path / "study.yaml"):
         pass
     assert (tmp_path / "study.yaml").read_text() == "data: digits\nseed: 0\n"
 
@@ -170,12 +170,12 @@ def test_files_that_cannot_be_ledgers_are_refused_in_a_line(tmp_path: Path) -> N
 def test_a_run_is_taken_up_only_on_the_file_it_charged(tmp_path: Path) -> None:
     file = tmp_path / "j"
     one = enter(file)
-    with pytest.raises(RunFolderError, match="does not have run 0123"), held(file, "0123"):
+    with pytest.raises(RunFolderError, match="does not have run 0123"), locked(file, "0123"):
         pass
     with pytest.raises(RunFolderError, match=r"the header of run .* was changed"):
         enter(file, replace(PLAN, noise_multiplier=1.6), one.run)
     file.rename(tmp_path / "k")
-    with pytest.raises(RunFolderError, match="missing, but the run charges it"), held(file, one.run):
+    with pytest.raises(RunFolderError, match="missing, but the run charges it"), locked(file, one.run):
         pass
     assert not file.exists()
 
@@ -250,10 +250,10 @@ def test_lost_last_lines_show_against_a_head_noted_elsewhere(tmp_path: Path) -> 
         with pytest.raises(PrivacyError, match="was its last when run two noted it: lines were lost"):
             check_heads(file, {"run two": two.tail.head})
         if kept > 4:
-            with pytest.raises(PrivacyError, match="lines were lost"), held(file, two.run, two.tail.head):
+            with pytest.raises(PrivacyError, match="lines were lost"), locked(file, two.run, two.tail.head):
                 pass
     file.write_bytes(b"".join(lines))
-    with held(file, two.run, two.tail.head):
+    with locked(file, two.run, two.tail.head):
         pass
 
 
@@ -309,14 +309,14 @@ def test_all_other_runs_count_whatever_their_mechanism(tmp_path: Path) -> None:
     for number, plan in enumerate(plans):
         entries.append(enter(file, plan))
         entries[-1].charge(1, {0: number + 1, 2: 10 * (number + 1)})
-    with held(file) as opened:
+    with locked(file) as opened:
         spent = opened.before(1e-3, "rdp", "rows", 3)
     assert [(each.plan.noise_multiplier, each.steps.tolist()) for each in spent] == [
         (1.5, [1, 0, 10]),
         (2.5, [2 + 4, 0, 20 + 40]),
         (3.5, [3, 0, 30]),
     ]
-    with held(file, entries[1].run) as opened:
+    with locked(file, entries[1].run) as opened:
         assert [each.run for each in opened.others] == [entries[number].run for number in (0, 2, 3)]
     # By dp-accounting, of the steps that stand in the file.
     accountant = rdp.RdpAccountant()

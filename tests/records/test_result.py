@@ -9,7 +9,7 @@ import numpy as np
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
 from accord.records import ledger_file as joint_ledger
-from accord.records.ledger_file import held
+from accord.records.ledger_file import locked
 from accord.records.result import peak_rss_mb, privacy_summary, released, totals
 from accord.records.round_record import RoundRecord
 
@@ -48,7 +48,7 @@ def test_on_a_joint_ledger_the_headline_is_of_all_runs_together(tmp_path: Path) 
     plan = PrivacyPlan("sample", 1.0, 2.0, 1e-4, expected_size=10, budget=5.0)
     sizes = np.array([100, 200, 400])
     for rounds in ([{0: 10, 1: 20}], [{1: 5}, {2: 7}]):
-        with held(tmp_path / "j") as opened:
+        with locked(tmp_path / "j") as opened:
             before = opened.before(plan.delta, plan.accountant, "rows", 3)
             entry = joint_ledger.entry(opened, opened.run("study"), "study", plan, "rows", sizes)
             entry.begin()

@@ -293,7 +293,7 @@ def test_a_lock_that_cannot_be_had_says_so(tmp_path: Path, monkeypatch: pytest.M
         pass
     with (
         pytest.raises(RunFolderError, match=r"ledger .* cannot be locked .*; keep it on"),
-        ledger_file.held(tmp_path / "joint"),
+        ledger_file.locked(tmp_path / "joint"),
     ):
         pass
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Fraction, NonNegative, Positive, Section, Whole
+from accord.config.base import Fraction, NonNegative, NonNegativeInt, Positive, Section
 
 
 class AttackSection(Section):
@@ -23,7 +23,7 @@ class AttackSection(Section):
 
     fraction: Fraction | None = None
     """Share of the population that is malicious, drawn once for the run."""
-    clients: Annotated[tuple[Whole, ...], Field(min_length=1)] | None = None
+    clients: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
     """The malicious clients by number, instead of a share."""
 
     @abstractmethod

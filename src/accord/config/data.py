@@ -114,7 +114,7 @@ class CelebaSection(Section):
     """Keep only the first so many test rows; null keeps all."""
 
     @model_validator(mode="after")
-    def _told_apart(self) -> "CelebaSection":
+    def _check_distinct(self) -> "CelebaSection":
         if len(set(self.groups)) < len(self.groups):
             raise ValueError(f"groups names {_twice(self.groups)} twice; name each attribute once")
         if self.target in self.groups:
@@ -157,9 +157,9 @@ class CelebaAttributesData(CelebaSection):
         >>> len(CelebaAttributesData(name="celeba-attributes").feature_names())
         38
         """
-        kept = () if self.keep_protected else self.groups
+        retained = () if self.keep_protected else self.groups
         chosen = self.features or CELEBA_ATTRIBUTES
-        named = tuple(name for name in chosen if name != self.target and name not in kept)
+        named = tuple(name for name in chosen if name != self.target and name not in retained)
         added = tuple(name for name in self.groups if name not in named) if self.keep_protected else ()
         return named + added
 
@@ -221,7 +221,7 @@ class SyntheticData(Section):
     """Whether a class is predicted, or a number: y = w x + b + unit noise, with |w| = separation."""
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "SyntheticData":
+    def _check_kind(self) -> "SyntheticData":
         if self.target_kind == "number" and self.classes != 2:
             raise ValueError("classes belongs to target_kind class; leave it out")
         return self
@@ -247,7 +247,7 @@ class TextData(Section):
     """Share of each speaker's text kept for testing: its end."""
 
     @model_validator(mode="after")
-    def _told_apart(self) -> "TextData":
+    def _check_distinct(self) -> "TextData":
         if self.alphabet is not None and len(set(self.alphabet)) < len(self.alphabet):
             twice = next(each for each in self.alphabet if self.alphabet.count(each) > 1)
             raise ValueError(f"alphabet has {twice!r} twice; give each character once")

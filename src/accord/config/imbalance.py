@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Count, Flag, Section, Whole
+from accord.config.base import Count, Flag, NonNegativeInt, Section
 
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 
@@ -27,7 +27,7 @@ class Imbalance(Section):
     """Whether each group, in training and test rows, has equally many rows of each label."""
     test_rows_per_group: Count | None = None
     """Test rows of each group; null takes as many as the smallest group has."""
-    test_seed: Whole = 0
+    test_seed: NonNegativeInt = 0
     """What the draw of test rows follows from, whatever the study's seed."""
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ class _Origin:
     document: yaml_text.Document | None = None
     sets: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
-    def place(self, path: Sequence[str | int]) -> str:
+    def location(self, path: Sequence[str | int]) -> str:
         """Returns the `--set` or the line of the file that wrote what is at `path`, or what is nearest above it.
 
         A `--set` anywhere above comes before the file, since it replaced all that the file has there.
@@ -60,12 +60,12 @@ class _Origin:
 
     def message(self, problem: Problem) -> str:
         """Returns the problem's text after its place."""
-        place = self.place(problem.path)
+        location = self.location(problem.path)
         path = _dotted(problem.path)
         if not path:
-            return f"{place}{problem.text}{self.contributors(())}"
-        told = self.contributors(problem.path) if not place.startswith("--set ") else ""
-        return f"{place}{path}: {problem.text}{told}"
+            return f"{location}{problem.text}{self.contributors(())}"
+        sources = self.contributors(problem.path) if not location.startswith("--set ") else ""
+        return f"{location}{path}: {problem.text}{sources}"
 
     def order(self, problem: Problem) -> tuple[bool, int]:
         """Returns a sort key in the order in which a reader meets problems, with missing settings last."""

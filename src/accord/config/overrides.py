@@ -49,11 +49,11 @@ def apply(settings: Mapping[str, Any], overrides: Sequence[str]) -> Overridden:
         shown = " ".join(override.split())
         if not equals or not all(path):
             raise StudyError(f"--set {shown}: not of the form key=value, such as program.rounds=20")
-        _apply_one(result, path, yaml_text.read(value, f"--set {shown}").value, shown)
+        _apply_override(result, path, yaml_text.read(value, f"--set {shown}").value, shown)
     return result
 
 
-def _apply_one(result: Overridden, path: tuple[str, ...], value: Any, text: str) -> None:
+def _apply_override(result: Overridden, path: tuple[str, ...], value: Any, text: str) -> None:
     name = path[0]
     section = SECTIONS.get(name)
     if section and section.tag and not section.many and len(path) == 1 and isinstance(value, str):

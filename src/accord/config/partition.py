@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Count, Flag, NonNegative, Positive, Section, Whole, counted
+from accord.config.base import Count, Flag, NonNegative, NonNegativeInt, Positive, Section, counted
 
 Alphas = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
@@ -45,13 +45,13 @@ class DirichletPartition(PartitionSection):
     num_partitions: Count = 10
     alpha: Positive | Alphas = 0.5
     """Small alpha: each client holds few classes. Large alpha: nearly iid. A list gives each client its own."""
-    min_partition_size: Whole = 10
+    min_partition_size: NonNegativeInt = 10
     """Drawn again until every client holds at least so many rows."""
     self_balancing: Flag = False
     """Whether a client that holds more than its fair share of rows gets no more of the classes still to come."""
 
     @model_validator(mode="after")
-    def _one_each(self) -> "DirichletPartition":
+    def _check_alpha(self) -> "DirichletPartition":
         if isinstance(self.alpha, tuple) and len(self.alpha) != self.num_partitions:
             raise ValueError(
                 f"alpha lists {len(self.alpha)} numbers, but num_partitions is {self.num_partitions}; give one a client"
@@ -109,7 +109,7 @@ class LinearPartition(PartitionSection):
 
     name: Literal["linear"]
     num_partitions: Count = 10
-    min_partition_size: Whole = 0
+    min_partition_size: NonNegativeInt = 0
     """Rows dealt to every client before the rest are shared out."""
 
     def describe(self, clients: str, target: str) -> str:
@@ -122,7 +122,7 @@ class SquarePartition(PartitionSection):
 
     name: Literal["square"]
     num_partitions: Count = 10
-    min_partition_size: Whole = 0
+    min_partition_size: NonNegativeInt = 0
     """Rows dealt to every client before the rest are shared out."""
 
     def describe(self, clients: str, target: str) -> str:
@@ -135,7 +135,7 @@ class ExponentialPartition(PartitionSection):
 
     name: Literal["exponential"]
     num_partitions: Count = 10
-    min_partition_size: Whole = 0
+    min_partition_size: NonNegativeInt = 0
     """Rows dealt to every client before the rest are shared out."""
 
     def describe(self, clients: str, target: str) -> str:
@@ -159,7 +159,7 @@ class InnerDirichletSection(PartitionSection):
     """Of quantity dirichlet: small, few clients hold most rows."""
     size_sigma: Positive = 1.0
     """Of quantity log-normal: standard deviation of the logarithm of sizes."""
-    min_partition_size: Whole = 0
+    min_partition_size: NonNegativeInt = 0
     """Rows dealt to every client before the rest are shared out."""
 
     @model_validator(mode="after")
@@ -239,7 +239,7 @@ class GroupedNaturalPartition(PartitionSection):
     """Whether values are sorted first; else they come in the order in which rows have them."""
 
     @model_validator(mode="after")
-    def _one_way(self) -> "GroupedNaturalPartition":
+    def _check_exclusive(self) -> "GroupedNaturalPartition":
         # Equal where both are given and where neither is.
         if (self.group_size is None) == (self.num_partitions is None):
             raise ValueError("give group_size or num_partitions")
@@ -278,7 +278,7 @@ class DistributionPartition(PartitionSection):
     num_classes_per_partition: Count = 2
     distribution: Annotated[tuple[Annotated[tuple[NonNegative, ...], Field(min_length=1)], ...], Field(min_length=1)]
     """A list for each class: its proportions over the clients that hold it, in their order."""
-    preassigned_rows_per_class: Whole = 0
+    preassigned_rows_per_class: NonNegativeInt = 0
     """Rows of each of its classes that every client is given first."""
     rescale: Flag = True
     """Whether a class's numbers are proportions of its rows; else they are rows, and add up to all of them."""

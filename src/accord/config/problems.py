@@ -96,8 +96,8 @@ def unknown_key(path: Sequence[str | int], owner: type[Section]) -> Problem:
         takes = "a study has"
     else:
         known, kind = settings(owner), "key"
-        within = len(path) > 2 and isinstance(path[1], str)
-        takes = f"{'.'.join(map(str, path[:-1])) if within else _called(owner, str(path[0]))} takes"
+        nested = len(path) > 2 and isinstance(path[1], str)
+        takes = f"{'.'.join(map(str, path[:-1])) if nested else _called(owner, str(path[0]))} takes"
     listed = ", ".join(known) if known else "no settings"
     return Problem((*path[:-1], key), f"unknown {kind}{_meant(key, path, owner, known)} ({takes}: {listed})")
 
@@ -177,22 +177,22 @@ def _problem(spot: _Spot, errors: list[ErrorDetails]) -> Problem:
 
 def _wrong_variety(path: tuple[str | int, ...], section: Shape, value: Any) -> Problem:
     """Returns the problem of a section whose `name` or `unit` is missing or unknown."""
-    tag, one_of = str(section.tag), ", ".join(section.names)
+    tag, choices = str(section.tag), ", ".join(section.names)
     if isinstance(value, dict) and tag in value:
         word = value[tag]
         kind = str(path[0]).removesuffix("s") if section.many else path[0]
         here = _OTHER_NAMES.get(str(path[0]), {}).get(str(word).lower())
         hint = f"; it is {here}" if here else nearest(word, section.names)
-        text = f"unknown {kind} {word!r}{hint} (one of: {one_of})"
+        text = f"unknown {kind} {word!r}{hint} (one of: {choices})"
         if not isinstance(word, str):
-            text = f"expected one of {one_of}, got {got(word)}"
+            text = f"expected one of {choices}, got {got(word)}"
         return Problem((*path, tag), text)
     keys = [str(key) for key in value] if isinstance(value, dict) else []
     # Words that name a variety in some section or library, though not in this section.
     slip = next((key for key in keys if key in {"name", "unit", "type", "kind"}), "")
     slip = slip or next(iter(difflib.get_close_matches(tag, keys, n=1)), "")
     hint = f" (is {slip!r} meant to be it?)" if slip else ""
-    return Problem(path, f"{tag!r} is missing{hint}; give one of: {one_of}", missing=True)
+    return Problem(path, f"{tag!r} is missing{hint}; give one of: {choices}", missing=True)
 
 
 def _missing(spot: _Spot, inner: Shape | None) -> Problem:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from accord.config.attack import Attack
-from accord.config.base import Section, Whole
+from accord.config.base import NonNegativeInt, Section
 from accord.config.compose import combination
 from accord.config.data import Data
 from accord.config.engine import Engine, VectorisedEngine
@@ -25,7 +25,7 @@ from accord.config.tracking import TensorBoardTracking, Trackers
 from accord.config.training import Training
 
 
-class _OneLineErrors(type(Section)):  # type: ignore[misc]
+class _ShortErrors(type(Section)):  # type: ignore[misc]
     """Gives `Study(...)` the errors of a study file, one line with what is wrong, where, and the nearest valid name."""
 
     def __call__(cls, **sections: Any) -> Any:
@@ -39,7 +39,7 @@ class _OneLineErrors(type(Section)):  # type: ignore[misc]
         return make_study(sections)
 
 
-class Study(Section, metaclass=_OneLineErrors):
+class Study(Section, metaclass=_ShortErrors):
     """A study: what to run. `accord run --print-schema` prints this as JSON Schema.
 
     >>> study = Study(data={"name": "digits"}, partition={"name": "iid", "num_partitions": 5})
@@ -59,7 +59,7 @@ class Study(Section, metaclass=_OneLineErrors):
     evaluation: Evaluation = Evaluation()
     engine: Engine = VectorisedEngine(name="vectorised")
     trackers: Trackers = (TensorBoardTracking(name="tensorboard"),)
-    seed: Whole = 0
+    seed: NonNegativeInt = 0
     # Never dumped: a run is what it is whichever sweep asked for it, so no digest may depend on this.
     sweep: Sweep | None = Field(default=None, exclude=True)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Count, Section, Whole
+from accord.config.base import Count, NonNegativeInt, Section
 
 Values = Annotated[tuple[Any, ...], Field(min_length=1)]
 MOST_RUNS = 10_000
@@ -20,7 +20,7 @@ class Sweep(Section):
     """Settings by dotted path, as after `--set`, each with a list of values: every combination is a point."""
     zip: dict[str, Values] = {}  # noqa: RUF012
     """Settings that change together: the first values of all lists, then the second; lists of one length."""
-    seeds: Count | Annotated[tuple[Whole, ...], Field(min_length=1)] | None = None
+    seeds: Count | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
     """Seeds that each point is run under, or how many, counted up from the study's; null takes the study's."""
 
     @model_validator(mode="before")
@@ -52,8 +52,8 @@ class Sweep(Section):
             _once(f"grid.{key}", values)
         lengths = {key: len(values) for key, values in self.zip.items()}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{key} has {n}" for key, n in lengths.items())
-            raise ValueError(f"the lists of zip change together and must be of one length ({told})")
+            listed = ", ".join(f"{key} has {n}" for key, n in lengths.items())
+            raise ValueError(f"the lists of zip change together and must be of one length ({listed})")
         if isinstance(self.seeds, tuple):
             _once("seeds", self.seeds)
         if self.size > MOST_RUNS:

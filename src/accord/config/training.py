@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Count, Fraction, FunctionName, NonNegative, Positive, Section, Whole
+from accord.config.base import Count, Fraction, FunctionName, NonNegative, NonNegativeInt, Positive, Section
 
 Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
@@ -21,7 +21,7 @@ class Schedule(Section):
     """Factor of each decay of `step`."""
     final_share: Share = 0.0
     """Share of the learning rate that `cosine` would reach after the last round."""
-    warmup_rounds: Whole = 0
+    warmup_rounds: NonNegativeInt = 0
     """Rounds before the schedule begins, over which the rate grows linearly from warmup_start to all of it."""
     warmup_start: Fraction = 0.1
     """Share of the learning rate in the first round of a warmup."""

@@ -58,7 +58,7 @@ class _Loader(yaml.SafeLoader):
         """Builds the mapping's values at once, so that a mapping that contains itself is refused."""
         return super().construct_mapping(node, deep=True)
 
-    def whole(self, node: yaml.ScalarNode) -> int:
+    def integer(self, node: yaml.ScalarNode) -> int:
         """Builds an integer, in which a leading zero has no meaning."""
         text = self.construct_scalar(node)
         try:
@@ -84,7 +84,7 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_scalar(f"{_CORE}str", value, style=style)
 
 
-_Loader.add_constructor(f"{_CORE}int", _Loader.whole)
+_Loader.add_constructor(f"{_CORE}int", _Loader.integer)
 _Dumper.add_representer(str, _Dumper.text)
 for _tag, _pattern, _first in _RULES:
     for _side in (_Loader, _Dumper):
@@ -150,7 +150,7 @@ def read(text: str, source: str) -> Document:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        raise StudyError(_one_line(error, source)) from error
+        raise StudyError(_brief(error, source)) from error
     except yaml.reader.ReaderError as error:
         # ReaderError has a position in the text but no line.
         line = text.count("\n", 0, error.position) + 1
@@ -162,9 +162,9 @@ def read(text: str, source: str) -> Document:
     return Document(value, node)
 
 
-def _one_line(error: yaml.MarkedYAMLError, source: str) -> str:
+def _brief(error: yaml.MarkedYAMLError, source: str) -> str:
     mark = error.problem_mark or error.context_mark
-    place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+    location = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
     problem = " ".join(f"{error.problem or error.context}".split())
     if "'\\t'" in problem:
         problem += "; indent with spaces, not tabs"
@@ -173,7 +173,7 @@ def _one_line(error: yaml.MarkedYAMLError, source: str) -> str:
     elif error.context and error.problem:
         context = " ".join(error.context.split())
         problem = f"{problem} ({context})" if context.startswith("while") else f"{context} {problem}"
-    return f"{place}: not valid YAML: {problem}"
+    return f"{location}: not valid YAML: {problem}"
 
 
 def write(value: Any) -> str:

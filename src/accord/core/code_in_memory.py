@@ -118,15 +118,15 @@ def _defines(statement: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, m
         return True
     if value.__module__ != memory.get("__module__", memory.get("__name__")):
         return True  # such as the __new__ that an enumeration puts in place of its own
-    stated, held = statement.args.defaults, value.__defaults__ or ()
+    stated, defaults = statement.args.defaults, value.__defaults__ or ()
     by_name = zip(statement.args.kwonlyargs, statement.args.kw_defaults, strict=True)
     keywords = {argument.arg: default for argument, default in by_name if default is not None}
-    held_keywords = value.__kwdefaults__ or {}
+    keyword_defaults = value.__kwdefaults__ or {}
     return (
-        len(stated) == len(held)
-        and keywords.keys() == held_keywords.keys()
-        and all(map(_is_literal, stated, held))
-        and all(_is_literal(default, held_keywords[name]) for name, default in keywords.items())
+        len(stated) == len(defaults)
+        and keywords.keys() == keyword_defaults.keys()
+        and all(map(_is_literal, stated, defaults))
+        and all(_is_literal(default, keyword_defaults[name]) for name, default in keywords.items())
     )
 
 

@@ -34,11 +34,11 @@ def load_function(name: str, where: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise StudyError(
-            f"{where}: cannot import {module_name!r} ({_one_line(error)}); it must be installed or in {here}"
+            f"{where}: cannot import {module_name!r} ({_brief(error)}); it must be installed or in {here}"
         ) from error
     except Exception as error:
         kind = type(error).__name__
-        raise StudyError(f"{where}: {module_name!r} fails while it is imported: {kind}: {_one_line(error)}") from error
+        raise StudyError(f"{where}: {module_name!r} fails while it is imported: {kind}: {_brief(error)}") from error
     finally:
         if added:
             sys.path.remove(here)
@@ -48,5 +48,5 @@ def load_function(name: str, where: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _one_line(error: Exception) -> str:
+def _brief(error: Exception) -> str:
     return " ".join(str(error).split())

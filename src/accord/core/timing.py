@@ -78,10 +78,10 @@ class Stopwatch:
         try:
             yield
         finally:
-            whole = time.perf_counter() - began
+            elapsed = time.perf_counter() - began
             with self._lock:
-                self._seconds[stage] = self._seconds.get(stage, 0.0) + whole - self._inner.seconds
-            self._inner.seconds = outside + whole
+                self._seconds[stage] = self._seconds.get(stage, 0.0) + elapsed - self._inner.seconds
+            self._inner.seconds = outside + elapsed
 
     def divide(self, seconds: Mapping[str, float]) -> None:
         """Moves these seconds to other stages, from the stage that this thread is in, as nested stages would.

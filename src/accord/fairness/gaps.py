@@ -38,7 +38,7 @@ import numpy as np
 from accord.core import checks
 from accord.fairness.measures import Ends, Floats, Gap, GroupMeasures, Interval, Sums
 
-_OF_ONE_GROUP: Mapping[str, Interval] = {"difference": (0.0, 0.0), "ratio": (1.0, 1.0)}
+_SINGLE_GROUP: Mapping[str, Interval] = {"difference": (0.0, 0.0), "ratio": (1.0, 1.0)}
 """The value of a gap by definition where a single group is left."""
 
 
@@ -81,8 +81,8 @@ def gap_intervals(measures: GroupMeasures[Sums], sums: Sums, confidence: float) 
 def _interval(
     gap: Gap, values: Mapping[str, Floats], ends: Callable[[float], Mapping[str, Ends]], confidence: float
 ) -> Interval | None:
-    of_one, defined = (_difference, _difference_interval) if gap.form == "difference" else (_ratio, _ratio_interval)
-    names = [name for name in gap.measures if of_one(values[name]) is not None]
+    value_of, interval = (_difference, _difference_interval) if gap.form == "difference" else (_ratio, _ratio_interval)
+    names = [name for name in gap.measures if value_of(values[name]) is not None]
     groups = {name: np.flatnonzero(np.isfinite(values[name])) for name in names}
     if not names or all(len(each) < 2 for each in groups.values()):
         return None
@@ -96,7 +96,7 @@ def _interval(
         low, high = (each[own] for each in at_once[name])
         if not np.isfinite([low, high]).all():
             return None
-        found.append(defined(values[name][own], low, high) if len(own) > 1 else _OF_ONE_GROUP[gap.form])
+        found.append(interval(values[name][own], low, high) if len(own) > 1 else _SINGLE_GROUP[gap.form])
     lows, highs = zip(*found, strict=True)
     return (max(lows), max(highs)) if gap.form == "difference" else (min(lows), min(highs))
 

@@ -80,8 +80,8 @@ def rank(labels: Integers, predictions: Integers, probabilities: Floats | None, 
     recalls = [float((predictions[labels == label] == label).mean()) for label in present]
     auc, precision = math.nan, math.nan
     if probabilities is not None and np.isfinite(probabilities).all():
-        one = positive is not None and probabilities.shape[1] == 2
-        classes = [int(positive)] if one and positive is not None else present.tolist()
+        binary = positive is not None and probabilities.shape[1] == 2
+        classes = [int(positive)] if binary and positive is not None else present.tolist()
         auc = float(np.mean([roc_auc(labels == label, probabilities[:, label]) for label in classes]))
         precision = float(np.mean([average_precision(labels == label, probabilities[:, label]) for label in classes]))
     return Ranking(float(np.mean(recalls)), auc, precision, one_class=False)

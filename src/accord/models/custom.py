@@ -57,7 +57,7 @@ def _call(
         return make(input_shape=input_shape, classes=classes, **settings)
     except Exception as error:
         given = ", ".join(["input_shape", "classes", *settings])
-        raise StudyError(f"{where}: fails when called with {given}: {_one_line(error)}") from error
+        raise StudyError(f"{where}: fails when called with {given}: {_brief(error)}") from error
 
 
 def _try_out(module: nn.Module, input_shape: tuple[int, ...], classes: int, where: str, tokens: bool) -> None:
@@ -82,7 +82,7 @@ def _output(module: nn.Module, training: bool, rows: Tensor, classes: int, where
         out = module.train(training)(rows)
     except Exception as error:
         raise StudyError(
-            f"{where}: its network fails on input of shape {list(rows.shape)} in {mode} mode: {_one_line(error)}"
+            f"{where}: its network fails on input of shape {list(rows.shape)} in {mode} mode: {_brief(error)}"
         ) from error
     shape = list(out.shape) if isinstance(out, Tensor) else f"a {type(out).__name__}"
     if shape != [2, classes]:
@@ -92,6 +92,6 @@ def _output(module: nn.Module, training: bool, rows: Tensor, classes: int, where
         )
 
 
-def _one_line(error: Exception) -> str:
+def _brief(error: Exception) -> str:
     """Returns the kind of error and the first line of its message. The full error stays as the cause."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

@@ -47,20 +47,20 @@ def load_weights(model: nn.Module, path: str, sha256: str | None = None, leave: 
             many, or a shape differs, where the message has the first of them and the nearest name. Or a pattern matches
             nothing, or a value is not finite.
     """
-    held = _tensors(path, sha256)
+    tensors = _tensors(path, sha256)
     # Without buffers that are not persistent, which no file contains.
     known = model.state_dict()
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for pattern in leave:
-        if not any(fnmatchcase(name, pattern) for name in [*known, *held]):
+        if not any(fnmatchcase(name, pattern) for name in [*known, *tensors]):
             raise StudyError(
                 f"model.pretrained_except: {pattern!r} matches no parameter of the network or of {path} "
                 f"(the network has: {', '.join(own)})"
             )
     wanted = {name: value for name, value in own.items() if name in known and not _left(name, leave)}
     for name, value in wanted.items():
-        _check(name, value, held, path)
-    for name in held:
+        _check(name, value, tensors, path)
+    for name in tensors:
         if name not in known and not _left(name, leave):
             hint = "; merge its LoRA factors first, by accord.models.lora.merge" if "lora_" in name else ""
             raise StudyError(
@@ -70,7 +70,7 @@ def load_weights(model: nn.Module, path: str, sha256: str | None = None, leave: 
     # Everything is checked before anything is copied, so that a refusal leaves the network unchanged.
     with torch.no_grad():
         for name, value in wanted.items():
-            value.copy_(held[name])
+            value.copy_(tensors[name])
 
 
 def _read(path: str, sha256: str | None) -> bytes:
@@ -105,12 +105,12 @@ def _left(name: str, leave: Sequence[str]) -> bool:
     return name.rpartition(".")[2] == _COUNTER or any(fnmatchcase(name, pattern) for pattern in leave)
 
 
-def _check(name: str, value: Tensor, held: Mapping[str, Tensor], path: str) -> None:
+def _check(name: str, value: Tensor, tensors: Mapping[str, Tensor], path: str) -> None:
     """Refuses a file without a fitting value for the network's `name`."""
-    found = held.get(name)
+    found = tensors.get(name)
     if found is None:
         raise StudyError(
-            f"model.pretrained: {path} has no {name!r}, which the network has{_nearest(name, held)}; "
+            f"model.pretrained: {path} has no {name!r}, which the network has{_nearest(name, tensors)}; "
             "or keep it as drawn by model.pretrained_except"
         )
     if found.shape != value.shape:

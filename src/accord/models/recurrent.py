@@ -82,7 +82,7 @@ class _Plain(nn.RNNBase):
         for layer in range(self.num_layers):
             sides = []
             for side in range(2 if self.bidirectional else 1):
-                out, last = self._one_way(x, layer, side, firsts[len(lasts)])
+                out, last = self._one_direction(x, layer, side, firsts[len(lasts)])
                 sides.append(out)
                 lasts.append(last)
             x = torch.cat(sides, dim=-1)
@@ -93,7 +93,7 @@ class _Plain(nn.RNNBase):
             x = x.transpose(0, 1)
         return x, states if self.mode == "LSTM" else states[0]
 
-    def _one_way(self, x: Tensor, layer: int, side: int, state: State) -> tuple[Tensor, State]:
+    def _one_direction(self, x: Tensor, layer: int, side: int, state: State) -> tuple[Tensor, State]:
         """Runs one layer in one direction, and returns `[time, batch, hidden]` and the state after the last step."""
         suffix = f"_l{layer}{'_reverse' if side else ''}"
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")

@@ -166,7 +166,7 @@ def charge(
     if place is not None:
         # The joint ledger comes first: after a kill between the two writes, the charge counts for every later run.
         place.charge(number, steps)
-        line["own"] = _epsilons(charged.alone(), steps)
+        line["own"] = _epsilons(charged.without_earlier(), steps)
     store.append_line(folder / "ledger.jsonl", line)
     return charged
 

@@ -95,7 +95,7 @@ def _held(
     file: Path | str | None, run: str | None = None, head: str | None = None
 ) -> AbstractContextManager[JointLedger | None]:
     """Opens and locks the joint ledger for this process, or gives None where the run has none."""
-    return nullcontext() if file is None else ledger_file.held(Path(file), run, head)
+    return nullcontext() if file is None else ledger_file.locked(Path(file), run, head)
 
 
 def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound | None = None) -> Run:

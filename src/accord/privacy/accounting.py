@@ -62,7 +62,7 @@ def _refused(error: Exception, accountant: str) -> PrivacyError:
 
 
 @lru_cache(maxsize=4096)
-def _rdp_of_one(
+def _rdp_of_event(
     event: dp_accounting.DpEvent, relation: Relation, orders: tuple[float, ...] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Orders and Renyi DP of one application. Cached, since nearly all accounting time is spent in this call."""
@@ -74,7 +74,7 @@ def _rdp_of_one(
 
 # Integer orders have a closed form, which is ten times as fast as the series for fractional ones. Using fewer orders
 # can only raise epsilon, so a plan that fits a budget at these orders alone fits it.
-_WHOLE_ORDERS = (*range(2, 64), 128, 256, 512, 1024)
+_INTEGER_ORDERS = (*range(2, 64), 128, 256, 512, 1024)
 _LADDER = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 63, 128, 256, 512, 1024)
 _ORDERS = tuple(float(order) for order in rdp.RdpAccountant().orders)
 """The default orders of dp-accounting."""
@@ -82,7 +82,7 @@ _ORDERS = tuple(float(order) for order in rdp.RdpAccountant().orders)
 
 @lru_cache(maxsize=65536)
 def _rdp_at_order(event: dp_accounting.DpEvent, relation: Relation, order: float) -> float:
-    return float(_rdp_of_one(event, relation, (order,))[1][0])
+    return float(_rdp_of_event(event, relation, (order,))[1][0])
 
 
 def _rdp_sum(events: Events, orders: tuple[float, ...] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -91,24 +91,24 @@ def _rdp_sum(events: Events, orders: tuple[float, ...] | None) -> tuple[NDArray[
     Renyi DP composes by addition (Mironov 2017, Proposition 1), as in `RdpAccountant`.
     """
     (first, count, relation), *others = events
-    found, one = _rdp_of_one(first, relation, orders)
-    total = count * one
+    found, curve = _rdp_of_event(first, relation, orders)
+    total = count * curve
     for event, count, relation in others:
-        total = total + count * _rdp_of_one(event, relation, orders)[1]
+        total = total + count * _rdp_of_event(event, relation, orders)[1]
     return found, total
 
 
 def _rdp_epsilon(events: Events, delta: float) -> float:
-    whole = _best_whole_orders(events, delta)
-    if whole is None:
+    integer_best = _best_integer_orders(events, delta)
+    if integer_best is None:
         return _rdp_at(None, events, delta)
-    low, _, high = whole
+    low, _, high = integer_best
     # Keep the lowest order: it has the least Renyi DP, from which the library recognises that epsilon is 0.
     near = tuple(order for order in _ORDERS if low < order < high or order == _ORDERS[0])
     return _rdp_at(near, events, delta)
 
 
-def _best_whole_orders(events: Events, delta: float) -> tuple[float, float, float] | None:
+def _best_integer_orders(events: Events, delta: float) -> tuple[float, float, float] | None:
     """The integer order with the least epsilon, between its two integer neighbours.
 
     Epsilon at order a is N(a) / (a - 1), N(a) = (a - 1) rdp(a) + (a - 1) log(a - 1) - a log(a) - log(delta). For the
@@ -135,13 +135,13 @@ def _best_whole_orders(events: Events, delta: float) -> tuple[float, float, floa
             break
         best, least = i, value
     low, high = _LADDER[max(0, best - 1)], _LADDER[min(len(_LADDER) - 1, best + 1)]
-    inside = [order for order in _WHOLE_ORDERS if low <= order <= high]
+    inside = [order for order in _INTEGER_ORDERS if low <= order <= high]
     values = [at(order) for order in inside]
     if not np.isfinite(values).all():
         return None
-    place = _WHOLE_ORDERS.index(inside[int(np.argmin(values))])
-    after = _WHOLE_ORDERS[place + 1] if place + 1 < len(_WHOLE_ORDERS) else math.inf
-    return (_WHOLE_ORDERS[place - 1] if place else 1.0), _WHOLE_ORDERS[place], after
+    index = _INTEGER_ORDERS.index(inside[int(np.argmin(values))])
+    after = _INTEGER_ORDERS[index + 1] if index + 1 < len(_INTEGER_ORDERS) else math.inf
+    return (_INTEGER_ORDERS[index - 1] if index else 1.0), _INTEGER_ORDERS[index], after
 
 
 def _is_gaussian(event: dp_accounting.DpEvent) -> bool:
@@ -170,8 +170,8 @@ def _pld_epsilon(events: Events, delta: float) -> float:
 
 
 def _quick_epsilon(events: Events, delta: float) -> float:
-    whole = _best_whole_orders(events, delta)
-    return _rdp_at(_WHOLE_ORDERS if whole is None else (_WHOLE_ORDERS[0], whole[1]), events, delta)
+    integer_best = _best_integer_orders(events, delta)
+    return _rdp_at(_INTEGER_ORDERS if integer_best is None else (_INTEGER_ORDERS[0], integer_best[1]), events, delta)
 
 
 # With noise this small epsilon is in the millions. Far below, the library underflows: at 1e-160 its RDP accountant
@@ -250,21 +250,21 @@ def epsilon_of(events: Events, delta: float, accountant: Accountant = "rdp", *, 
     open_unit(delta=delta)
     if accountant not in _EPSILON:
         raise PrivacyError(f"unknown accountant {accountant!r}; known: {', '.join(get_args(Accountant))}")
-    spent = _merged(events)
-    if not spent:
+    merged = _merged(events)
+    if not merged:
         return 0.0
-    if any(_noise_of(event) < _NO_NOISE for event, _, _ in spent):
+    if any(_noise_of(event) < _NO_NOISE for event, _, _ in merged):
         return math.inf
     compute = _quick_epsilon if quick and accountant == "rdp" else _EPSILON[accountant]
     try:
-        value = compute(spent, delta)
+        value = compute(merged, delta)
     except dp_accounting.UnsupportedEventError as error:
         raise _refused(error, accountant) from error
     except _NO_NUMBER:
         return math.inf
     if math.isnan(value):
-        told = ", ".join(f"{event} applied {count} times" for event, count, _ in spent)
-        raise PrivacyError(f"accountant {accountant} gave no number for {told}")
+        events_text = ", ".join(f"{event} applied {count} times" for event, count, _ in merged)
+        raise PrivacyError(f"accountant {accountant} gave no number for {events_text}")
     return max(value, 0.0)
 
 
@@ -353,7 +353,7 @@ def _bisect(cost: Callable[[float], float], target: float, low: float, high: flo
     return high
 
 
-def steps_within(cost: Callable[[int], float], target: float, limit: int = 10**8) -> int:
+def max_steps(cost: Callable[[int], float], target: float, limit: int = 10**8) -> int:
     """The largest number of applications whose epsilon is <= `target`, at most `limit`.
 
     Args:
@@ -362,7 +362,7 @@ def steps_within(cost: Callable[[int], float], target: float, limit: int = 10**8
         limit: where to stop looking.
 
     >>> from dp_accounting import GaussianDpEvent
-    >>> n = steps_within(lambda k: epsilon(GaussianDpEvent(20.0), k, 1e-5), 1.0)
+    >>> n = max_steps(lambda k: epsilon(GaussianDpEvent(20.0), k, 1e-5), 1.0)
     >>> epsilon(GaussianDpEvent(20.0), n, 1e-5) <= 1.0 < epsilon(GaussianDpEvent(20.0), n + 1, 1e-5)
     True
     """

@@ -159,9 +159,9 @@ def _by(question: Question, noise: float, steps: int, accountant: str) -> float 
     return value if math.isfinite(value) else None
 
 
-def _left(question: Question, plan: PrivacyPlan, spent: int, per_epoch: int) -> dict[str, Any]:
-    allowed = accounting.steps_within(lambda steps: plan.epsilon(question.n, steps), question.epsilon or 0.0)
-    left = max(0, allowed - spent)
+def _left(question: Question, plan: PrivacyPlan, steps_charged: int, per_epoch: int) -> dict[str, Any]:
+    allowed = accounting.max_steps(lambda steps: plan.epsilon(question.n, steps), question.epsilon or 0.0)
+    left = max(0, allowed - steps_charged)
     per_round = 1 if plan.mechanism.shared else question.steps_per_round
     return {
         "steps_left": left,

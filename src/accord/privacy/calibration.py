@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from accord.core.errors import PrivacyError
 from accord.privacy import accounting
-from accord.privacy.ledger import Spent, alike, check_together
+from accord.privacy.ledger import PastCharges, alike, check_together
 from accord.privacy.plan import Before, PrivacyPlan
 
 Account = tuple[int, int, Before]
@@ -45,7 +45,7 @@ def calibrated(plan: Plans, accounts: Sequence[Account], target: float) -> float
     # The costliest account decides. The quick bound finds it, and the others are then checked against its noise.
     for account in sorted(accounts, key=lambda account: -trial.epsilon(*account, quick=True)):
         n, steps, before = account
-        if not noise or not plan(noise).within(n, steps, target, before):
+        if not noise or not plan(noise).fits_budget(n, steps, target, before):
             noise = _noise_for(plan, account, target)
     return noise
 
@@ -55,7 +55,7 @@ def planned_accounts(
     sizes: Counts,
     steps: Counts,
     rounds: Counts,
-    earlier: Sequence[Spent],
+    earlier: Sequence[PastCharges],
 ) -> list[Account]:
     """The distinct accounts over the whole run, in the order in which `alike` numbers them.
 
@@ -69,15 +69,15 @@ def planned_accounts(
     Raises:
         PrivacyError: the guarantee of an earlier run does not add up with this one's.
     """
-    check_together(plan, [spent.plan for spent in earlier])
+    check_together(plan, [past.plan for past in earlier])
     n = plan.mechanism.accounts(sizes)
     each = steps if plan.mechanism.noises_steps else np.ones_like(rounds)
     # An account that is never charged counts as charged once. At zero charges any noise would do.
     total = np.maximum(1, rounds * each)
-    columns = [spent.steps for spent in earlier]
-    _, one_of_each = np.unique(alike(n, total, *columns), return_index=True)
+    columns = [past.steps for past in earlier]
+    _, representatives = np.unique(alike(n, total, *columns), return_index=True)
     return [
-        (int(n[i]), int(total[i]), tuple((spent.plan, int(spent.steps[i])) for spent in earlier)) for i in one_of_each
+        (int(n[i]), int(total[i]), tuple((past.plan, int(past.steps[i])) for past in earlier)) for i in representatives
     ]
 
 

@@ -33,7 +33,7 @@ _EXPAND = np.frombuffer(b"expand 32-byte k", dtype="<u4")
 _S0, _S1, _S2, _S3 = (_U(word) for word in _EXPAND)
 
 
-def kept(signature: Any, function: Callable[..., None]) -> Callable[..., None]:
+def compile_cached(signature: Any, function: Callable[..., None]) -> Callable[..., None]:
     """Compiles a function for its signature and caches the result for later runs where Numba can write to a folder.
 
     Where the cache is damaged or cannot be written, the function is compiled for this run only.
@@ -46,7 +46,7 @@ def kept(signature: Any, function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _compiled(signature: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return partial(kept, signature)
+    return partial(compile_cached, signature)
 
 
 _njit = njit(error_model="numpy")
@@ -99,11 +99,11 @@ def chacha8(key, tensor, first, words, blocks):  # type: ignore[no-untyped-def]
         blocks: number of blocks.
     """
     k0, k1, k2, k3, k4, k5, k6, k7 = key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7]
-    none = _U(0)
+    zero = _U(0)
     # The loop runs over blocks, which are independent, so that the compiler makes each operation a vector one.
     for i in range(blocks):
         count = _U(first + _U(i))
-        x = _S0, _S1, _S2, _S3, k0, k1, k2, k3, k4, k5, k6, k7, count, none, _U(tensor), none
+        x = _S0, _S1, _S2, _S3, k0, k1, k2, k3, k4, k5, k6, k7, count, zero, _U(tensor), zero
         x = _double_round(x)
         x = _double_round(x)
         x = _double_round(x)
@@ -127,7 +127,7 @@ def chacha8(key, tensor, first, words, blocks):  # type: ignore[no-untyped-def]
 
 
 @_njit
-def box_muller(high, low, turn, scale, first, second):  # type: ignore[no-untyped-def]
+def box_muller(high, low, phase, scale, first, second):  # type: ignore[no-untyped-def]
     """Adds `scale` times the two normals of each three words to `first` and `second`.
 
     ln, sin and cos are polynomials that are right to a unit or two in float32's last place (Moshier's Cephes, logf and
@@ -136,7 +136,7 @@ def box_muller(high, low, turn, scale, first, second):  # type: ignore[no-untype
     Args:
         high: `[n]`, upper 32 bits of u.
         low: `[n]`, lower 32 bits of u.
-        turn: `[n]`, v times 2^32.
+        phase: `[n]`, v times 2^32.
         scale: standard deviation, of either sign.
         first: `[n]`, changed.
         second: `[n]`, changed.
@@ -167,14 +167,14 @@ def box_muller(high, low, turn, scale, first, second):  # type: ignore[no-untype
         log = x + y + e * _F(0.693359375)
         radius = np.sqrt(_F(-2) * log) * scale
         # The upper two bits of v are the quadrant, the others an angle in [-pi/4, pi/4).
-        angle = _F(np.int32(_U(turn[i] << _U(2)))) * _F(np.pi / 2 * 2.0**-32)
+        angle = _F(np.int32(_U(phase[i] << _U(2)))) * _F(np.pi / 2 * 2.0**-32)
         square = angle * angle
         sin = ((_F(-1.9515295891e-4) * square + _F(8.3321608736e-3)) * square - _F(1.6666654611e-1)) * square
         sin = sin * angle + angle
         cos = (_F(2.443315711809948e-5) * square - _F(1.388731625493765e-3)) * square + _F(4.166664568298827e-2)
         cos = cos * square * square - _F(0.5) * square + _F(1)
         # Selections instead of branches, so that the loop stays a vector one.
-        quadrant = turn[i] >> _U(30)
+        quadrant = phase[i] >> _U(30)
         odd = (quadrant & _U(1)) != 0
         radius = radius if (quadrant & _U(2)) == 0 else -radius
         first[i] += radius * (-sin if odd else cos)
@@ -231,14 +231,14 @@ def add_normals(keys, tensor, std, fine, coarse, targets):  # type: ignore[no-un
                 into[:] = _F(0)
             # Five groups of three words each. A group gives two normals a block, so five give `_PER_BLOCK`.
             for five in range(5):
-                place = 2 * five * blocks
+                start_of_group = 2 * five * blocks
                 box_muller(
                     words[3 * five, :blocks],
                     words[3 * five + 1, :blocks],
                     words[3 * five + 2, :blocks],
                     scale,
-                    into[place : place + blocks],
-                    into[place + blocks : place + 2 * blocks],
+                    into[start_of_group : start_of_group + blocks],
+                    into[start_of_group + blocks : start_of_group + 2 * blocks],
                 )
             if rounds:
                 _release(target[start : start + left], into[:left], fine, coarse)

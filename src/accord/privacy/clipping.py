@@ -79,12 +79,12 @@ def clip_by(update: Mapping[str, Tensor], clip_norm: float, per_layer: bool = Fa
     positive(clip_norm=clip_norm)
     groups = layers(update) if per_layer else [list(update)]
     bound = clip_norm / len(groups) ** 0.5
-    clipped, within = {}, []
+    clipped, unclipped = {}, []
     for names in groups:
         factor = factor_of(torch.stack([update[name].square().sum() for name in names]).sum(), bound)
         clipped.update({name: _finite(update[name]) * factor for name in names})
-        within.append(factor == 1)
-    return {name: clipped[name] for name in update}, torch.stack(within).all()
+        unclipped.append(factor == 1)
+    return {name: clipped[name] for name in update}, torch.stack(unclipped).all()
 
 
 def layers(names: Iterable[str]) -> list[list[str]]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from accord.core.errors import PrivacyError
 from accord.privacy.accounting import Accountant
-from accord.privacy.ledger import Ledger, Spent, check_together
+from accord.privacy.ledger import Ledger, PastCharges, check_together
 from accord.privacy.plan import AdaptiveClipping, PrivacyPlan
 
 FORMAT = 2
@@ -134,7 +134,7 @@ def parse(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[Charged, ...
         try:
             if "joint_ledger" in line:
                 plan = _plan(line)
-                _check_place(line, next(iter(headers.values()), None))
+                _check_position(line, next(iter(headers.values()), None))
                 # Comparing with the first run is enough: every later one was itself compared with it.
                 check_together(plan, list(plans.values())[:1])
                 run = line["run"]
@@ -149,7 +149,7 @@ def parse(lines: Iterable[Mapping[str, Any]], source: str) -> tuple[Charged, ...
                 if run in closed:
                     raise ValueError(f"a charge of run {run}, which was closed")
                 if "closed" in line:
-                    if _whole(line["closed"], 0) != len(rounds[run]):
+                    if _integer(line["closed"], 0) != len(rounds[run]):
                         raise ValueError(f"run {run} closed after {line['closed']} rounds, but has {len(rounds[run])}")
                     closed.add(run)
                     continue
@@ -188,7 +188,7 @@ def _plan(line: Mapping[str, Any]) -> PrivacyPlan:
         delta=_number(line["delta"]),
         accountant=line["accountant"],
         sampling=mechanism["sampling"],
-        expected_size=None if mechanism["expected_size"] is None else _whole(mechanism["expected_size"], 1),
+        expected_size=None if mechanism["expected_size"] is None else _integer(mechanism["expected_size"], 1),
         per_layer=mechanism["per_layer"],
         adaptive=None if mechanism["adaptive"] is None else AdaptiveClipping(**mechanism["adaptive"]),
     )
@@ -198,11 +198,11 @@ def _plan(line: Mapping[str, Any]) -> PrivacyPlan:
     return plan
 
 
-def _check_place(line: Mapping[str, Any], first: Mapping[str, Any] | None) -> None:
+def _check_position(line: Mapping[str, Any], first: Mapping[str, Any] | None) -> None:
     """Checks that a header has the data set of the file's first header, which alone has the sizes of the clients."""
-    population, sizes = _whole(line["population"], 1), line["sizes"]
+    population, sizes = _integer(line["population"], 1), line["sizes"]
     if first is None:
-        if not isinstance(sizes, list) or len([_whole(size, 1) for size in sizes]) != population:
+        if not isinstance(sizes, list) or len([_integer(size, 1) for size in sizes]) != population:
             raise ValueError("the first header lacks the rows of each client")
     elif sizes is not None or (population, line["holdings"]) != (first["population"], first["holdings"]):
         raise ValueError("a run on another data set or partition than the first")
@@ -215,13 +215,13 @@ def _charges(line: Mapping[str, Any], population: int, due: int) -> dict[int, in
     clients, steps = line["clients"], line["steps"]
     if not isinstance(clients, list) or not isinstance(steps, list) or len(clients) != len(steps):
         raise ValueError("not as many steps as clients")
-    charges = {_whole(client, 0): _whole(count, 0) for client, count in zip(clients, steps, strict=True)}
+    charges = {_integer(client, 0): _integer(count, 0) for client, count in zip(clients, steps, strict=True)}
     if len(charges) != len(clients) or max(charges, default=0) >= population:
         raise ValueError(f"clients are not among {population}, each once")
     return charges
 
 
-def _whole(value: Any, least: int) -> int:
+def _integer(value: Any, least: int) -> int:
     # `type`, not `isinstance`, since `True` is an int in Python and must not count as 1.
     if type(value) is not int or value < least:
         raise ValueError(f"{value!r} is not a whole number of at least {least}")
@@ -241,18 +241,18 @@ def refuse_other_data(runs: Sequence[Charged], holdings: str, population: int, s
         PrivacyError: a run is on other data. The message says what differs.
     """
     for charged in runs:
-        told = charged.header
-        if told["holdings"] != holdings:
-            fewer_or_more = told["population"] != population
-            clients = f"{told['population']} clients, here {population}"
+        header = charged.header
+        if header["holdings"] != holdings:
+            fewer_or_more = header["population"] != population
+            clients = f"{header['population']} clients, here {population}"
             what = clients if fewer_or_more else "the rows or their holders differ"
             raise PrivacyError(
-                f"{source} is the ledger of another data set or partition ({what}; run {told['study']}); "
+                f"{source} is the ledger of another data set or partition ({what}; run {header['study']}); "
                 "keep data, partition, imbalance and seed as they are there, or use another file"
             )
 
 
-def spent(runs: Iterable[Charged], delta: float, accountant: Accountant) -> tuple[Spent, ...]:
+def earlier_charges(runs: Iterable[Charged], delta: float, accountant: Accountant) -> tuple[PastCharges, ...]:
     """What runs charged, one entry a mechanism. Runs of the same mechanism are added up.
 
     Args:
@@ -268,7 +268,7 @@ def spent(runs: Iterable[Charged], delta: float, accountant: Accountant) -> tupl
         # Runs whose plans differ only in delta and accountant become one entry.
         plan, steps = replace(charged.plan, delta=delta, accountant=accountant), charged.steps()
         found[plan] = found[plan] + steps if plan in found else steps
-    return tuple(Spent(plan, steps) for plan, steps in found.items())
+    return tuple(PastCharges(plan, steps) for plan, steps in found.items())
 
 
 def summary(
@@ -298,7 +298,7 @@ def summary(
 
     def opened(charged: Charged, before: Sequence[Charged] = ()) -> Ledger:
         plan = replace(charged.plan, delta=delta, accountant=by)
-        return replace(Ledger.open(plan, sizes, spent(before, delta, by)), steps=charged.steps())
+        return replace(Ledger.open(plan, sizes, earlier_charges(before, delta, by)), steps=charged.steps())
 
     # The ledger of the last run, with all other runs as earlier charges, gives the epsilon of all together.
     together = opened(last, runs[:-1]).epsilons()

@@ -22,7 +22,7 @@ _SLACK = 1e-12  # calibration approaches the budget from below, so this only abs
 
 
 @dataclass(frozen=True)
-class Spent:
+class PastCharges:
     """What earlier runs charged to the accounts under one plan.
 
     Attributes:
@@ -50,11 +50,13 @@ class Ledger:
     plan: PrivacyPlan
     sizes: NDArray[np.int64]
     steps: NDArray[np.int64]
-    before: tuple[Spent, ...]
+    before: tuple[PastCharges, ...]
     kinds: NDArray[np.int64]
 
     @staticmethod
-    def open(plan: PrivacyPlan, sizes: Sequence[int] | NDArray[np.int64], before: Sequence[Spent] = ()) -> "Ledger":
+    def open(
+        plan: PrivacyPlan, sizes: Sequence[int] | NDArray[np.int64], before: Sequence[PastCharges] = ()
+    ) -> "Ledger":
         """A ledger with nothing spent except what earlier runs charged.
 
         Args:
@@ -75,11 +77,11 @@ class Ledger:
             raise PrivacyError(
                 f"privacy.noise_multiplier {plan.noise_multiplier:g} is so small that no epsilon is known; raise it"
             )
-        check_together(plan, [spent.plan for spent in before])
-        kinds = alike(accounts, *(spent.steps for spent in before))
+        check_together(plan, [charges.plan for charges in before])
+        kinds = alike(accounts, *(charges.steps for charges in before))
         return Ledger(plan, accounts, np.zeros(len(accounts), dtype=np.int64), tuple(before), kinds)
 
-    def alone(self) -> "Ledger":
+    def without_earlier(self) -> "Ledger":
         """The accounts as if nothing had been charged before this run."""
         return replace(self, before=(), kinds=alike(self.sizes))
 
@@ -95,7 +97,7 @@ class Ledger:
             raise PrivacyError(f"steps cannot be given back: {steps}")
         if self.plan.budget is None:
             return True
-        return self._within(account, int(self.steps[account]) + steps, self.plan.budget * (1 + _SLACK))
+        return self._fits(account, int(self.steps[account]) + steps, self.plan.budget * (1 + _SLACK))
 
     def admit(self, steps: Mapping[int, int]) -> tuple[int, ...]:
         """The clients of a cohort that may take part, whose accounts stay within the budget.
@@ -112,7 +114,7 @@ class Ledger:
             return tuple(steps)
         limit = self.plan.budget * (1 + _SLACK)
         totals = self.steps[clients] + counts
-        fits = _by_account(self.kinds[clients], totals, lambda i: self._within(int(clients[i]), int(totals[i]), limit))
+        fits = _by_account(self.kinds[clients], totals, lambda i: self._fits(int(clients[i]), int(totals[i]), limit))
         return tuple(client for client, fit in zip(steps, fits, strict=True) if fit)
 
     def exhausted(self, steps: int = 1) -> bool:
@@ -134,13 +136,13 @@ class Ledger:
         """
         if not again and (set(self.admit(steps)) != set(steps) or (self.plan.mechanism.shared and self.exhausted())):
             raise PrivacyError("a round would pass a client's privacy budget; it was not admitted")
-        spent = self.steps.copy()
+        steps_charged = self.steps.copy()
         if self.plan.mechanism.shared:
-            spent[0] += 1
+            steps_charged[0] += 1
         else:
             clients, counts = self._charges(steps)
-            spent[clients] += counts  # a mapping names no client twice
-        return replace(self, steps=spent)
+            steps_charged[clients] += counts  # a mapping names no client twice
+        return replace(self, steps=steps_charged)
 
     def _charges(self, steps: Mapping[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Clients and the cost of their local steps, each of shape `[clients]`."""
@@ -158,11 +160,11 @@ class Ledger:
     def _epsilon(self, account: int, total: int) -> float:
         return self.plan.epsilon(int(self.sizes[account]), total, self._before(account))
 
-    def _within(self, account: int, total: int, limit: float) -> bool:
-        return self.plan.within(int(self.sizes[account]), total, limit, self._before(account))
+    def _fits(self, account: int, total: int, limit: float) -> bool:
+        return self.plan.fits_budget(int(self.sizes[account]), total, limit, self._before(account))
 
     def _before(self, account: int) -> Before:
-        return tuple((spent.plan, int(spent.steps[account])) for spent in self.before)
+        return tuple((charges.plan, int(charges.steps[account])) for charges in self.before)
 
 
 _CHANGE = {"add_remove": "adding or removing one", "replace_one": "replacing one"}

@@ -62,12 +62,12 @@ def gaussian(generator: np.random.Generator, like: Mapping[str, Tensor], std: fl
     torch.Size([2, 3])
     """
     positive(std=std)
-    drawn = {
+    normals = {
         name: torch.zeros_like(value.movedim(0, -1) if value.dim() else value, memory_format=torch.contiguous_format)
         for name, value in like.items()
     }
-    _draw([generator], [value.unsqueeze(0) for value in drawn.values()], std, None)
-    return {name: value.movedim(-1, 0).contiguous() if value.dim() else value for name, value in drawn.items()}
+    _draw([generator], [value.unsqueeze(0) for value in normals.values()], std, None)
+    return {name: value.movedim(-1, 0).contiguous() if value.dim() else value for name, value in normals.items()}
 
 
 def noised(total: Mapping[str, Tensor], noise: Mapping[str, Tensor], std: float) -> Params:
@@ -104,11 +104,11 @@ def _draw(
             add_normals(keys, number, std, *(grids or NO_GRIDS), value.view(len(value), -1).numpy())
             continue
         # Other layouts, dtypes and devices draw into a contiguous CPU tensor first, which gives the same draws.
-        drawn = torch.zeros(value.shape, dtype=value.dtype)
+        normals = torch.zeros(value.shape, dtype=value.dtype)
         if value.dtype == torch.float64:
             for i, stream in enumerate(streams):
-                drawn[i] = torch.from_numpy(stream.standard_normal(value[i].numel()) * std).view(value[i].shape)
+                normals[i] = torch.from_numpy(stream.standard_normal(value[i].numel()) * std).view(value[i].shape)
         else:
-            add_normals(keys, number, std, *NO_GRIDS, drawn.view(len(drawn), -1).numpy())
-        there = drawn.to(value.device)
+            add_normals(keys, number, std, *NO_GRIDS, normals.view(len(normals), -1).numpy())
+        there = normals.to(value.device)
         value.copy_(value + there if grids is None else rounding.released(value, there, std))

@@ -234,7 +234,7 @@ class PrivacyPlan:
             return [((self.event(n), steps, "add_remove"),)]
         return [((event, steps, self.relation),) for event in (self.event(n), self._gaussian())]
 
-    def within(self, n: int, steps: int, budget: float, before: "Before" = ()) -> bool:
+    def fits_budget(self, n: int, steps: int, budget: float, before: "Before" = ()) -> bool:
         """Whether `steps` steps on `n` samples stay within `budget`."""
         # The quick bound is never below the exact epsilon, so a plan that it accepts needs no second computation.
         return self.epsilon(n, steps, before, quick=True) <= budget or self.epsilon(n, steps, before) <= budget

@@ -159,8 +159,8 @@ def malicious_clients(attack: Attack, population: int, streams: Streams) -> froz
     if not 0 < count < population:
         who = "no client" if count == 0 else "every client"
         raise StudyError(f"attack.fraction {fraction:g} of a population of {population} is {who}; name attack.clients")
-    drawn = streams(ATTACK, 0, SERVER).choice(population, size=count, replace=False)
-    return frozenset(int(client) for client in drawn)
+    sampled = streams(ATTACK, 0, SERVER).choice(population, size=count, replace=False)
+    return frozenset(int(client) for client in sampled)
 
 
 def flip_labels(data: FederatedData, clients: frozenset[ClientId]) -> FederatedData:

@@ -45,11 +45,11 @@ class Averaging:
 
     def start(self, params: Params, extra: Mapping[str, Tensor] | None = None) -> ServerState:
         """Returns the state before the first round, with further values that the program keeps."""
-        kept = dict(extra or {})
+        carried_over = dict(extra or {})
         plan = self.work.plan
         if plan is not None and plan.adaptive is not None:
-            kept[CLIP_NORM] = torch.tensor(plan.clip_norm, dtype=torch.float64)
-        return ServerState(params, kept)
+            carried_over[CLIP_NORM] = torch.tensor(plan.clip_norm, dtype=torch.float64)
+        return ServerState(params, carried_over)
 
     def round(
         self, state: ServerState, shared: Params, cohort: Cohort, engine: Engine, streams: Streams
@@ -105,10 +105,10 @@ class Averaging:
         # One stream for both draws, first the sum's noise and then the count's. A repeated round keeps this order.
         stream = streams(SERVER_NOISE, round_number, SERVER)
         std = plan.noise_std_for(p.count(summed.total))
-        drawn = noise.gaussian(stream, summed.total, std)
+        noise_draw = noise.gaussian(stream, summed.total, std)
         # The expected cohort, not the one that took part: its size is private where cohorts are sampled.
         divisor = plan.divisor(self.population)
-        mean = p.multiply(noise.noised(summed.total, drawn, std), 1 / divisor)
+        mean = p.multiply(noise.noised(summed.total, noise_draw, std), 1 / divisor)
         if plan.adaptive is None:
             return mean, state.extra, {}
         if any(weight != 1 for weight in weights):

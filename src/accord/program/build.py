@@ -9,14 +9,14 @@ from accord.config.schema import Study
 from accord.config.training import Training
 from accord.core.streams import Streams
 from accord.privacy.calibration import calibrated, planned_accounts
-from accord.privacy.ledger import Spent
+from accord.privacy.ledger import PastCharges
 from accord.privacy.plan import AdaptiveClipping, PrivacyPlan, Sampling
 from accord.privacy.units import UNITS, PrivacyUnit
 from accord.program.client_work import batch_size
 from accord.program.cohorts import Sizes, participations
 
 
-def make_plan(study: Study, sizes: Sizes, streams: Streams, before: Sequence[Spent] = ()) -> PrivacyPlan | None:
+def make_plan(study: Study, sizes: Sizes, streams: Streams, before: Sequence[PastCharges] = ()) -> PrivacyPlan | None:
     """Builds the study's privacy plan, with noise computed where only epsilon is given, or None without privacy.
 
     All clients share one noise multiplier. It is the smallest that keeps every client within epsilon over the rounds it

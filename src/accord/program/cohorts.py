@@ -21,12 +21,12 @@ def draw_cohort(study: Study, population: int, round_number: int, streams: Strea
     size = study.program.cohort_size
     rng = streams("cohort", round_number, SERVER)
     if size is None:
-        drawn = cohorts.everyone(population)
+        sampled = cohorts.everyone(population)
     elif study.program.poisson_cohorts:
-        drawn = cohorts.poisson(population, size / population, rng)
+        sampled = cohorts.poisson(population, size / population, rng)
     else:
-        drawn = cohorts.fixed(population, size, rng)
-    return tuple(int(client) for client in drawn)
+        sampled = cohorts.fixed(population, size, rng)
+    return tuple(int(client) for client in sampled)
 
 
 def check_cohort(study: Study, population: int) -> None:

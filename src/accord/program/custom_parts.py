@@ -67,12 +67,12 @@ def check_loss(loss: Loss, classes: int, where: str = "loss") -> None:
     if not bool(value.isfinite().all()):
         raise StudyError(f"{where}: must give finite losses, but gives {value[~value.isfinite()][0]}")
     for row in range(_ROWS):
-        alone = _try(where, lambda row=row: loss(outputs[row : row + 1], y[row : row + 1]))
+        row_loss = _try(where, lambda row=row: loss(outputs[row : row + 1], y[row : row + 1]))
         # The same row at another position among other rows must have the same loss.
         mixed = torch.cat([other, outputs[row : row + 1]]), torch.cat([other_y, y[row : row + 1]])
         among = _try(where, lambda mixed=mixed: loss(*mixed))
         # Close, not equal, since batches of other sizes may round differently.
-        if not (torch.allclose(alone[0], value[row]) and torch.allclose(among[-1], value[row])):
+        if not (torch.allclose(row_loss[0], value[row]) and torch.allclose(among[-1], value[row])):
             raise StudyError(
                 f"{where}: a row's loss depends on other rows; privacy and padding need the loss of each row by itself"
             )

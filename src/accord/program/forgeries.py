@@ -67,8 +67,8 @@ def gaussian(std: float, streams: Streams) -> Forge:
         for result in own:
             rng = streams(ATTACK, scene.round, result.client)
             # Drawn on the CPU in float64 and then converted, so that device and dtype do not change the draws.
-            drawn = {name: rng.standard_normal(tuple(value.shape)) * std for name, value in result.update.items()}
-            sent.append({name: torch.as_tensor(drawn[name]).to(value) for name, value in result.update.items()})
+            forged = {name: rng.standard_normal(tuple(value.shape)) * std for name, value in result.update.items()}
+            sent.append({name: torch.as_tensor(forged[name]).to(value) for name, value in result.update.items()})
         return sent
 
     return forge

@@ -241,7 +241,7 @@ def step(
     state: ClientState,
     batch: Batch,
     divisor: float | Tensor,
-    drawn: Params | None,
+    draw: Params | None,
     live: Tensor | None = None,
 ) -> ClientState:
     """Computes one local step.
@@ -251,7 +251,7 @@ def step(
         state: the state before the step.
         batch: rows, padded or not.
         divisor: a scalar, as `divisor` returns it for this client.
-        drawn: what `step_noise` drew for this step, required where the plan noises steps.
+        draw: what `step_noise` drew for this step, required where the plan noises steps.
         live: a scalar, 0 where the client has finished and must not change. None means live.
 
     Returns:
@@ -260,19 +260,19 @@ def step(
     Raises:
         PrivacyError: the plan requires noise and none was given, or the other way round.
     """
-    gradients, rest = _gradients(work, state, batch, divisor, drawn)
+    gradients, rest = _gradients(work, state, batch, divisor, draw)
     if work.rule.corrects:
         # Added after clipping and noise, since it depends on the client's rows only through noised or released values.
         correction = work.rule.correction(state.trainable, state.anchor, state.offset)
         gradients = p.add(gradients, correction) if correction else gradients
     used = {name: value for name, value in state.trainable.items() if name not in work.unused}
-    moved, optimizer = work.optimizer.update({name: gradients[name] for name in used}, state.optimizer, used)
-    new = ClientState(state.trainable | moved, rest, optimizer, state.offset, state.anchor)
+    stepped, optimizer = work.optimizer.update({name: gradients[name] for name in used}, state.optimizer, used)
+    new = ClientState(state.trainable | stepped, rest, optimizer, state.offset, state.anchor)
     # Stacked clients take equally many steps, so a client that has finished computes a step and discards it.
     return new if live is None else _where(live, new, state)
 
 
-def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, drawn: Params | None) -> Finished:
+def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, draw: Params | None) -> Finished:
     """Returns what a client sends, clipped as a whole under units `client` and `local`, and what it keeps.
 
     Args:
@@ -280,12 +280,12 @@ def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, dra
         state: the state after the last step.
         shared: the round's parameters.
         steps: local steps taken.
-        drawn: what `sent_noise` drew, required under unit `local`.
+        draw: what `sent_noise` drew, required under unit `local`.
 
     Raises:
         PrivacyError: noise is missing under unit `local`, or is given under another.
     """
-    if (work.plan is not None and work.plan.mechanism.noises_update) != (drawn is not None):
+    if (work.plan is not None and work.plan.mechanism.noises_update) != (draw is not None):
         raise PrivacyError("privacy.unit local adds noise to what is sent, and nothing else does")
     own = state.trainable | {name: value for name, value in state.rest.items() if name in work.task.buffers}
     rule = work.rule
@@ -303,31 +303,31 @@ def finish(work: ClientWork, state: ClientState, shared: Params, steps: int, dra
         return Finished(update, carried, True)
     # The whole message is clipped, including what the rule sends, since its norm is what the noise is scaled to.
     clipped, unclipped = clipping.clip_by(update, work.plan.clip_norm, work.plan.per_layer)
-    return Finished(clipped if drawn is None else _noised(work.plan, clipped, drawn), carried, bool(unclipped))
+    return Finished(clipped if draw is None else _noised(work.plan, clipped, draw), carried, bool(unclipped))
 
 
-def _noised(plan: PrivacyPlan, total: Params, drawn: Params) -> Params:
+def _noised(plan: PrivacyPlan, total: Params, draw: Params) -> Params:
     """Adds noise to a clipped sum, gradient or update, as it is released."""
-    return noise.noised(total, drawn, plan.noise_std_for(p.count(total)))
+    return noise.noised(total, draw, plan.noise_std_for(p.count(total)))
 
 
 def _gradients(
-    work: ClientWork, state: ClientState, batch: Batch, divisor: float | Tensor, drawn: Params | None
+    work: ClientWork, state: ClientState, batch: Batch, divisor: float | Tensor, draw: Params | None
 ) -> tuple[Params, Params]:
     plan = work.local_plan
     if plan is None:
-        if drawn is not None:
+        if draw is not None:
             raise PrivacyError("noise was drawn for a step whose plan adds none")
         return _mean_gradient(work.task, state, batch)
-    if drawn is None:
+    if draw is None:
         raise PrivacyError(f"privacy.unit {plan.unit} adds noise in every step, but a step came without")
     if plan.mechanism.clips == "sample":
         total = _clipped_gradients(work.task, state, batch, plan)
         # Divided by the expected batch, since the size that was drawn is private.
-        return p.multiply(_noised(plan, total, drawn), 1 / divisor), state.rest
+        return p.multiply(_noised(plan, total, draw), 1 / divisor), state.rest
     if plan.mechanism.clips == "batch":
         mean, _ = _mean_gradient(work.task, state, batch)
-        return _noised(plan, clipping.clip_by(mean, plan.clip_norm, plan.per_layer)[0], drawn), state.rest
+        return _noised(plan, clipping.clip_by(mean, plan.clip_norm, plan.per_layer)[0], draw), state.rest
     raise PrivacyError(f"no local mechanism for privacy.unit {plan.unit}")
 
 

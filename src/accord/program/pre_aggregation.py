@@ -66,6 +66,6 @@ def bucketing(updates: Tensor, weights: Tensor, size: int, rng: np.random.Genera
         Means by bucket, `[buckets, numbers]`, in which all clients of a bucket have equal weight, and the buckets'
         weights, `[buckets]`, which are the sums of their clients' weights.
     """
-    cut = buckets(len(updates), size, rng)
-    means = torch.stack([updates[bucket].double().mean(dim=0) for bucket in cut])
-    return means.to(updates.dtype), torch.stack([weights[bucket].sum() for bucket in cut])
+    grouped = buckets(len(updates), size, rng)
+    means = torch.stack([updates[bucket].double().mean(dim=0) for bucket in grouped])
+    return means.to(updates.dtype), torch.stack([weights[bucket].sum() for bucket in grouped])

@@ -197,17 +197,17 @@ def geometric_median(
     v = _middle(points, (len(points) - 1) // 2)
     for iteration in range(iterations):
         distances = _distances(points, v)
-        moved = _vardi_zhang(points, a, v, smoothing)
-        short = _length(moved - v) <= tolerance * float(distances.median())
+        candidate = _vardi_zhang(points, a, v, smoothing)
+        short = _length(candidate - v) <= tolerance * float(distances.median())
         if short or iteration % _TRY_NEAREST == _TRY_NEAREST - 1:
             # A step is short at the median, but also close to an update, which iterations leave or reach slowly. From
             # the update itself the step is long if the update is not the median, and zero if it is.
             left = _vardi_zhang(points, a, points[distances.argmin()], smoothing)
-            if float(a @ _distances(points, left)) < float(a @ _distances(points, moved)):
-                moved = left
+            if float(a @ _distances(points, left)) < float(a @ _distances(points, candidate)):
+                candidate = left
             elif short:
-                return moved.to(updates.dtype)
-        v = moved
+                return candidate.to(updates.dtype)
+        v = candidate
     return v.to(updates.dtype)
 
 

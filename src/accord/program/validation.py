@@ -75,7 +75,7 @@ def hold_out(federated: FederatedData, fraction: float, seed: int) -> FederatedD
             f"evaluation.early_stopping.fraction {fraction:g} of {n} test rows leaves none to test on; lower it"
         )
     shuffled = stream(seed, "held out").permutation(n)
-    held_out, rest = np.sort(shuffled[:size]), np.sort(shuffled[size:])
+    validation, rest = np.sort(shuffled[:size]), np.sort(shuffled[size:])
     # Each row's number in the smaller table, or -1 for those held out.
     new_row = np.full(n, -1, dtype=np.int64)
     new_row[rest] = np.arange(len(rest))
@@ -86,5 +86,5 @@ def hold_out(federated: FederatedData, fraction: float, seed: int) -> FederatedD
         federated,
         data=replace(federated.data, test=test.take(rest)),
         test=ClientRows(order[order >= 0], offsets, shares.names),
-        validation=test.take(held_out),
+        validation=test.take(validation),
     )

@@ -22,7 +22,7 @@ from accord.privacy import joint_ledger as joint
 from accord.privacy import ledger_chain
 from accord.privacy.accounting import Accountant
 from accord.privacy.joint_ledger import Charged
-from accord.privacy.ledger import Ledger, Spent
+from accord.privacy.ledger import Ledger, PastCharges
 from accord.privacy.plan import PrivacyPlan
 from accord.records import checkpoints, store
 
@@ -71,14 +71,14 @@ class JointLedger:
             return self.resumed
         return hashlib.blake2b(f"{fingerprint}/{self.digest}".encode(), digest_size=16).hexdigest()
 
-    def before(self, delta: float, accountant: Accountant, holdings: str, population: int) -> tuple[Spent, ...]:
+    def before(self, delta: float, accountant: Accountant, holdings: str, population: int) -> tuple[PastCharges, ...]:
         """Returns what the other runs charged, accounted as the study asks for.
 
         Raises:
             PrivacyError: the runs are on other data, or the accountant cannot account for them.
         """
         joint.refuse_other_data(self.runs, holdings, population, str(self.path))
-        return joint.spent(self.others, delta, accountant)
+        return joint.earlier_charges(self.others, delta, accountant)
 
 
 class Tail:
@@ -275,7 +275,7 @@ def _same(noted: Mapping[str, Any], path: Path) -> bool:
 
 
 @contextmanager
-def held(path: Path, resumed: str | None = None, head: str | None = None) -> Iterator[JointLedger]:
+def locked(path: Path, resumed: str | None = None, head: str | None = None) -> Iterator[JointLedger]:
     """Opens a joint ledger for a run and locks it. The system releases the lock when the process ends.
 
     Args:

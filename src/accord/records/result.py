@@ -54,7 +54,7 @@ def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[s
 
 def _joint(ledger: Ledger, entry: Entry) -> dict[str, Any]:
     """Identifies the joint ledger of the figures, and adds what the run charged by itself."""
-    own = _spread(ledger.alone().epsilons())
+    own = _spread(ledger.without_earlier().epsilons())
     return {
         "ledger": str(entry.path),
         "run": entry.run,

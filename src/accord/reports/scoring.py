@@ -306,7 +306,7 @@ def _of_kind(kind: base.TaskKind) -> Scoring:
         beside=_all(kind.beside),
         local=written(kind.local),
         group=_all(kind.group_scores),
-        rates=_all(each for each in kind.group_scores if each.drawn),
+        rates=_all(each for each in kind.group_scores if each.charted),
         gaps=_all(kind.gap_scores),
         gap=written(kind.gap),
         worst_group=written(kind.worst_group),

@@ -155,7 +155,7 @@ def run(task: Task, pipe: Connection) -> None:
             pipe.send(Rounds((record.round / planned + (stage == "twin")) / stages))
 
     if task.ledger is not None:
-        _wait_until_free(task.ledger, ledger_file.held)
+        _wait_until_free(task.ledger, ledger_file.locked)
     if task.folder.exists() and _begun(task):
         runs.resume(task.folder, on_round=on_round)
     else:

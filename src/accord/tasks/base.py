@@ -74,7 +74,7 @@ class Score:
         lower_is_better: whether a lower score is better.
         short: its title where there is little room, or empty if it is left out there.
         key: its key under `test` in `result.json`, if not its name.
-        drawn: whether comparisons draw it by group.
+        charted: whether comparisons draw it by group.
         of_rows: the part of each row, shape `[n]`.
         of_all: the score itself where it is not a mean over rows, NaN where it is undefined.
     """
@@ -86,7 +86,7 @@ class Score:
     lower_is_better: bool = True
     short: str = ""
     key: str = ""
-    drawn: bool = False
+    charted: bool = False
     of_rows: Callable[[Evaluated], NDArray[Any]] = _undefined
     of_all: Callable[[Evaluated], float] | None = None
 
@@ -226,6 +226,6 @@ class TaskKind:
         # The upper end of the range lets the check find sums that no rows could give.
         return client_spread(sums, n, lower_is_better=self.local.lower_is_better, most=self.local.range[1])
 
-    def better(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-        """Marks where the sums of `row_scores` in `one` are better than those in `other`, for the same rows."""
-        return np.asarray(one < other if self.local.lower_is_better else one > other)
+    def better(self, values: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.bool_]:
+        """Marks where the sums of `row_scores` in `values` are better than those in `reference`, for the same rows."""
+        return np.asarray(values < reference if self.local.lower_is_better else values > reference)

@@ -91,8 +91,8 @@ def _counts(grouping: Grouping, evaluated: Evaluated, rows: Integers | slice) ->
     return count(grouping, evaluated.targets[rows], evaluated.predictions[rows], evaluated.positive)
 
 
-def _rate(name: str, title: str, about: str = "", drawn: bool = False) -> Score:
-    return Score(name, title, about, "share", False, drawn=drawn)
+def _rate(name: str, title: str, about: str = "", charted: bool = False) -> Score:
+    return Score(name, title, about, "share", False, charted=charted)
 
 
 def _gap(name: str, title: str, about: str, short: str = "") -> Score:
@@ -149,9 +149,9 @@ CLASSIFICATION = TaskKind(
     group_sums=_counts,
     group_scores=(
         _rate("accuracy", "Accuracy"),
-        _rate("selection_rate", "Selected", "Share of all rows that are predicted positive", drawn=True),
-        _rate("tpr", "TPR", "Share of the positive rows that are predicted positive", drawn=True),
-        _rate("fpr", "FPR", "Share of the other rows that are predicted positive", drawn=True),
+        _rate("selection_rate", "Selected", "Share of all rows that are predicted positive", charted=True),
+        _rate("tpr", "TPR", "Share of the positive rows that are predicted positive", charted=True),
+        _rate("fpr", "FPR", "Share of the other rows that are predicted positive", charted=True),
         _rate("fnr", "FNR"),
     ),
     gap_scores=(

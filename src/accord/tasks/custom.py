@@ -36,15 +36,15 @@ def _score(name: str, function: str, classes: int) -> Score:
         raise StudyError(f"evaluation.metrics.{name}: results have a {name!r} already; call it by another name")
     metric = load_function(function, f"evaluation.metrics.{name}")
     try:
-        _call(metric, *_drawn(classes))
+        _call(metric, *_random_batch(classes))
     except Exception as error:
-        raise StudyError(f"{where}: fails when it is tried on {_ROWS} rows: {_one_line(error)}") from error
+        raise StudyError(f"{where}: fails when it is tried on {_ROWS} rows: {_brief(error)}") from error
 
     def of_all(evaluated: Evaluated) -> float:
         try:
             return _call(metric, evaluated.targets, evaluated.predictions, evaluated.extra.get("probabilities"))
         except Exception as error:
-            raise Fault(f"{where}: fails on the test rows: {_one_line(error)}; mend it, and resume the run") from error
+            raise Fault(f"{where}: fails on the test rows: {_brief(error)}; mend it, and resume the run") from error
 
     return Score(name, name, form="plain", lower_is_better=False, of_all=of_all)
 
@@ -55,7 +55,7 @@ def _call(metric: Callable[..., Any], targets: Any, predictions: Any, probabilit
     return float(metric(targets=given[0], predictions=given[1], probabilities=given[2]))
 
 
-def _drawn(classes: int) -> tuple[Any, Any, Any]:
+def _random_batch(classes: int) -> tuple[Any, Any, Any]:
     """Draws targets, predictions and probabilities of a few rows. With few classes, each is among the targets."""
     rng = stream(0, "custom metric")
     if not classes:
@@ -64,5 +64,5 @@ def _drawn(classes: int) -> tuple[Any, Any, Any]:
     return np.arange(_ROWS) % classes, probabilities.argmax(axis=1), probabilities
 
 
-def _one_line(error: Exception) -> str:
+def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -115,19 +115,19 @@ class Task:
         model = copy.deepcopy(self.model)
         params = {name: value.to(torch.float32) for name, value in self.init().items()}
         if tokens:
-            one, other = (torch.from_numpy(rng.integers(2, size=(3, *shape))) for _ in range(2))
+            x, x_other = (torch.from_numpy(rng.integers(2, size=(3, *shape))) for _ in range(2))
         else:
             # The other rows are 50 times as large, so that statistics which leak from them change the answer visibly.
-            one, other = (torch.from_numpy(rng.standard_normal((3, *shape), dtype=np.float32) * k) for k in (1, 50))
+            x, x_other = (torch.from_numpy(rng.standard_normal((3, *shape), dtype=np.float32) * k) for k in (1, 50))
 
         def answer(x: Tensor) -> Tensor:
             given = {name: value.clone() for name, value in params.items()}
             with torch.no_grad():
                 return functional_call(model, given, (x,))  # type: ignore[no-any-return]
 
-        first = answer(one)
-        answer(other)
-        return not torch.equal(first, answer(one))
+        first = answer(x)
+        answer(x_other)
+        return not torch.equal(first, answer(x))
 
     def written(self, x: Tensor) -> tuple[str, ...]:
         """Returns the parameters and floating-point buffers that a forward pass in training mode writes.

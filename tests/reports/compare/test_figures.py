@@ -61,7 +61,7 @@ def test_no_two_sides_drawn_look_alike() -> None:
     styles = {figures.style(number, LIGHT)[:2] for number in range(figures.MOST_SIDES)}
     assert len(styles) == figures.MOST_SIDES
     many = compared([ran(0.9, 1, training={"learning_rate": 0.1 * (i + 1)}) for i in range(12)])
-    assert len(figures.drawn(many)) == figures.MOST_SIDES
+    assert len(figures.charted(many)) == figures.MOST_SIDES
     assert figures.curves_figure(many, LIGHT) is not None
 
 

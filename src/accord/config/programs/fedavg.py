@@ -29,8 +29,8 @@ class FedSgdProgram(AveragingSection):
 
     def refuse_training(self, training: Training) -> str | None:
         """Refuses any training but one step on all rows, which is all that FedSGD does."""
-        one = training.local_epochs in (None, 1) and training.local_steps in (None, 1)
-        if training.batch_size == "full" and one:
+        single_pass = training.local_epochs in (None, 1) and training.local_steps in (None, 1)
+        if training.batch_size == "full" and single_pass:
             return None
         return "program fedsgd takes one step on all of a client's rows; set training.batch_size to full"
 

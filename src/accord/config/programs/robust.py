@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from accord.config.base import Count, Fraction, Positive, Section, Whole
+from accord.config.base import Count, Fraction, NonNegativeInt, Positive, Section
 from accord.config.programs.base import UPDATES, ProgramSection
 
 
@@ -15,7 +15,7 @@ class PreAggregation(Section):
     rule: Literal["nnm", "bucketing"] = "nnm"
     """`nnm`: each update is mixed with its nearest (Allouah et al. 2023). `bucketing`: means of clients in random
     buckets (Karimireddy et al. 2022)."""
-    malicious: Whole = 2
+    malicious: NonNegativeInt = 2
     """f of `nnm`: an update is mixed with the n - f nearest."""
     bucket_size: Count = 2
     """Clients in a bucket of `bucketing`."""
@@ -120,7 +120,7 @@ class TrimmedMeanProgram(RobustSection):
 class KrumSection(RobustSection):
     """The base of Krum and Multi-Krum."""
 
-    malicious: Whole = 2
+    malicious: NonNegativeInt = 2
     """How many clients of a cohort may be malicious; a cohort then needs 2 * malicious + 3 clients."""
 
     def rule_fewest(self) -> int:
@@ -188,7 +188,7 @@ class BulyanProgram(RobustSection):
     """The mean of the values nearest to the median, of updates that Krum selected (El Mhamdi et al. 2018)."""
 
     name: Literal["bulyan"]
-    malicious: Whole = 1
+    malicious: NonNegativeInt = 1
     """How many clients of a cohort may be malicious; a cohort then needs 4 * malicious + 3 clients."""
 
     def rule_fewest(self) -> int:

@@ -396,7 +396,7 @@ def _compile() -> Any:
         if sources != "":
             _train(examples, rows, counts, params, layout, update, memory, part, ticks)
 
-    return chacha_normals.kept(signature, train)
+    return chacha_normals.compile_cached(signature, train)
 
 
 train = _compile()

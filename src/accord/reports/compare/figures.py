@@ -36,7 +36,7 @@ def style(number: int, theme: Theme) -> tuple[str, tuple[float, ...], str]:
     return colour, _DASHES[number // 3 % 3], _MARKERS[number // 3 % 3]
 
 
-def drawn(comparison: Comparison) -> Sequence[Arm]:
+def charted(comparison: Comparison) -> Sequence[Arm]:
     """Returns the sides that figures show."""
     return comparison.sides[:MOST_SIDES]
 
@@ -68,7 +68,7 @@ def _values(found: Sequence[Interval]) -> list[float]:
 
 def curves_figure(comparison: Comparison, theme: Theme) -> Figure | None:
     """Draws each side's mean headline score by round, with its interval as a band. Returns None without scores."""
-    sides = [(number, side) for number, side in enumerate(drawn(comparison)) if side.curve]
+    sides = [(number, side) for number, side in enumerate(charted(comparison)) if side.curve]
     found = [each for _, side in sides for _, each in side.curve]
     if not _values(found):
         return None
@@ -108,7 +108,7 @@ def _name_ends(axes: Axes, named: Sequence[tuple[float, str, str]]) -> None:
 def epsilon_figure(comparison: Comparison, theme: Theme) -> Figure | None:
     """Draws the headline score against epsilon, non-private sides as levels. Returns None if no side is private."""
     score = comparison.scoring.headline
-    sides = [(number, side) for number, side in enumerate(drawn(comparison)) if side.measures[score.name].n]
+    sides = [(number, side) for number, side in enumerate(charted(comparison)) if side.measures[score.name].n]
     private = [(number, side, side.epsilon) for number, side in sides if side.epsilon]
     if not private:
         return None
@@ -158,7 +158,7 @@ def _set_epsilon(axes: Axes, places: Sequence[float]) -> None:
 
 def columns_of(comparison: Comparison) -> list[str]:
     """Returns the group columns that any side has."""
-    return list(dict.fromkeys(column for side in drawn(comparison) for column in side.groups))
+    return list(dict.fromkeys(column for side in charted(comparison) for column in side.groups))
 
 
 def groups_figure(comparison: Comparison, column: str, theme: Theme, rate: Score | None = None) -> Figure | None:
@@ -176,10 +176,10 @@ def groups_figure(comparison: Comparison, column: str, theme: Theme, rate: Score
         The figure, or None if no side has the score.
     """
     score = comparison.scoring.local if rate is None else rate
-    by_column = [side.groups if rate is None else side.rates[rate.name] for side in drawn(comparison)]
+    by_column = [side.groups if rate is None else side.rates[rate.name] for side in charted(comparison)]
     sides = [
         (number, side, by_column[number][column])
-        for number, side in enumerate(drawn(comparison))
+        for number, side in enumerate(charted(comparison))
         if column in by_column[number]
     ]
     worst = {}

@@ -121,10 +121,10 @@ def _figures(comparison: Comparison, kinds: tuple[str, ...], caption: str, minus
 def _scores(comparison: Comparison) -> PageSection:
     score = comparison.scoring.headline
     level = f"{100 * comparison.confidence:.4g}%"
-    left = len(comparison.sides) - len(figures.drawn(comparison))
+    left = len(comparison.sides) - len(figures.charted(comparison))
     beyond = f" The first {figures.MOST_SIDES} sides are drawn." if left else ""
     means = ", ".join(
-        f"{side.label} {score.shown(side.measures[score.name].mean)}" for side in figures.drawn(comparison)
+        f"{side.label} {score.shown(side.measures[score.name].mean)}" for side in figures.charted(comparison)
     )
     plots: tuple[Plot, ...] = plot(
         "curves",
