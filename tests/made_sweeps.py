@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.core.streams import stream
-from accord.records.sweep_folder import MEASURES, Row, SweepFolder
+from accord.records.sweep_folder import MEASURES, SweepFolder, SweepRow
 
 
 def measures(accuracy: float | None, epsilon: float | None = None, gap: float | None = None) -> dict[str, float | None]:
@@ -29,7 +29,7 @@ def made(
 ) -> SweepFolder:
     """A sweep over `grid`; rows whose positions are in `failed` have no measures."""
     rng = stream(1, "made")
-    rows: list[Row] = []
+    rows: list[SweepRow] = []
     for number, values in enumerate(itertools.product(*grid.values()), 1):
         settings = dict(zip(grid, values, strict=True))
         spent = settings.get("privacy.epsilon", 4.0) if private else None
@@ -37,7 +37,7 @@ def made(
             accuracy = 0.6 + 0.02 * number + 0.02 * float(rng.standard_normal())
             bad = len(rows) in failed
             rows.append(
-                Row(
+                SweepRow(
                     name=f"run-{number}-{seed}",
                     point=number,
                     settings=settings,

@@ -2,14 +2,14 @@
 
 import pytest
 
-from accord.cli.sweep_progress import Progress
-from accord.records.sweep_folder import Row
+from accord.cli.sweep_progress import SweepProgress
+from accord.records.sweep_folder import SweepRow
 from made_sweeps import made, measures
 from reports import number_runs as numbers
 
 
-def lines(capsys: pytest.CaptureFixture[str], *rows: Row) -> list[str]:
-    with Progress() as progress:
+def lines(capsys: pytest.CaptureFixture[str], *rows: SweepRow) -> list[str]:
+    with SweepProgress() as progress:
         watcher = progress.watcher()
         watcher.checking(3)
         watcher.starting(len(rows), 2, 2)
@@ -32,7 +32,7 @@ def test_a_line_a_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_long_settings_give_way_to_the_outcome(capsys: pytest.CaptureFixture[str]) -> None:
     settings = {f"some.very_long_setting_{k}": "x" * 50 for k in range(9)}
-    stopped = Row("r", 1, settings, 0, "stopped", measures(0.5, 2.0))
+    stopped = SweepRow("r", 1, settings, 0, "stopped", measures(0.5, 2.0))
     told = lines(capsys, stopped)[-1]
     assert len(told) == 80
     assert told.endswith("…: acc 50.0% ε 2.00 stopped")

@@ -17,7 +17,7 @@ import accord
 from accord.config.schema import Study
 from accord.core.errors import RunFolderError, StudyError
 from accord.records import store
-from accord.records.export import Table, flat, tables, write_tables
+from accord.records.export import ExportTable, flat, tables, write_tables
 
 MakeStudy = Callable[..., Study]
 NOISE = {"noise_multiplier": 1.5, "delta": 1e-3, "epsilon": 4.0}
@@ -202,7 +202,7 @@ def test_parquet_without_its_package_is_one_line(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(StudyError, match=r"pip install 'accord\[tables\]'"):
-        write_tables([Table("t", ({"a": 1},))], tmp_path / "out", "parquet")
+        write_tables([ExportTable("t", ({"a": 1},))], tmp_path / "out", "parquet")
     assert not (tmp_path / "out").exists()
 
 
@@ -222,7 +222,7 @@ def test_parquet_makes_a_mixed_column_one_kind(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     rows = ({"a": 1, "b": 1}, {"a": 0.5, "b": "x"}, {"a": None})
-    (path,) = write_tables([Table("t", rows)], tmp_path, "parquet")
+    (path,) = write_tables([ExportTable("t", rows)], tmp_path, "parquet")
     assert pq.read_table(path).to_pydict() == {"a": [1.0, 0.5, None], "b": ["1", "x", None]}
 
 
@@ -235,7 +235,7 @@ texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).map(
 def test_any_cells_read_back(rows: list[dict[str, Any]]) -> None:
     import tempfile
 
-    table = Table("t", tuple(rows))
+    table = ExportTable("t", tuple(rows))
     with tempfile.TemporaryDirectory() as folder:
         (path,) = write_tables([table], Path(folder), "csv")
         text = path.read_text(encoding="utf-8")

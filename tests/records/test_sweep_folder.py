@@ -15,7 +15,7 @@ from accord.core.errors import RunFolderError
 from accord.records import store
 from accord.records.sweep_folder import (
     MEASURES,
-    Row,
+    SweepRow,
     as_json,
     is_sweep,
     read_sweep,
@@ -122,7 +122,7 @@ def test_each_run_has_the_status_its_folder_shows(folder: Path) -> None:
 def test_an_unknown_or_infinite_measure_is_an_empty_cell() -> None:
     sweep = made({"a.b": [1]}, seeds=1)
     (row,) = sweep.rows
-    odd = Row(row.name, 1, row.settings, 0, "done", {**row.measures, "loss": math.inf})
+    odd = SweepRow(row.name, 1, row.settings, 0, "done", {**row.measures, "loss": math.inf})
     assert rows(table_text(type(sweep)(sweep.folder, "x", sweep.axes, (0,), (odd,), ())))[0]["loss"] == ""
 
 

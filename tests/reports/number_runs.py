@@ -8,7 +8,7 @@ from typing import Any
 
 from accord.config.load import make_study
 from accord.records.round_record import RoundRecord, TestScores
-from accord.records.sweep_folder import Row, SweepFolder, measures_of
+from accord.records.sweep_folder import SweepFolder, SweepRow, measures_of
 from accord.reports.compare.comparison import FinishedRun
 from accord.tasks.kinds import KINDS
 from reports.results import over_clients, privacy, result
@@ -140,7 +140,7 @@ def sweep(errors: Mapping[float, tuple[float, ...]], *, private: bool = False, g
             found |= {"epsilon": setting if private else None, "uplink_bytes": 2**20, "seconds": 1.5}
             found |= {"mse_gap": 0.1 * mse, "worst_group_mse": 1.1 * mse, "bias_gap": 2.0} if groups else {}
             told = {name: found.get(name) for name in measures_of(KINDS["regression"])}
-            row = Row(f"run-{point}-{seed}", point, {path: setting}, seed, "done", told, task="regression")
+            row = SweepRow(f"run-{point}-{seed}", point, {path: setting}, seed, "done", told, task="regression")
             rows.append(row)
     seeds = tuple(range(max(map(len, errors.values()))))
     return SweepFolder(Path("sweeps/made"), "made", ((path,),), seeds, tuple(rows), ())

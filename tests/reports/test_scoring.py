@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from accord.core.intervals import t_interval
 from accord.records.round_record import TestScores
-from accord.reports.scoring import ACCURACY, BIAS, LOSS, MAE, MSE, R2, RMSE, SCORINGS, Score, headline, scoring
+from accord.reports.scoring import ACCURACY, BIAS, LOSS, MAE, MSE, R2, RMSE, SCORINGS, ScoreText, headline, scoring
 from accord.reports.words import formatting as words
 from reports.number_runs import scores
 from reports.results import result
@@ -29,7 +29,7 @@ def test_over_all_rows_the_local_score_is_what_groups_are_compared_with() -> Non
 
 
 @pytest.mark.parametrize("score", ALL, ids=lambda score: score.name)
-def test_what_is_not_known_is_a_dash(score: Score) -> None:
+def test_what_is_not_known_is_a_dash(score: ScoreText) -> None:
     empty = t_interval([])
     told = [score.shown(None), score.shown(math.nan), score.span(None), score.mean(empty), score.difference(empty)]
     assert {*told, score.change(None, 1.0), score.change(1.0, None), score.middle(empty)} == {words.DASH}
@@ -39,7 +39,7 @@ def test_what_is_not_known_is_a_dash(score: Score) -> None:
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.booleans())
 @settings(derandomize=True, deadline=None)
 def test_the_worst_come_first_and_the_unknown_last(values: list[float], lower: bool) -> None:
-    score = Score("x", "X", lower_is_better=lower)
+    score = ScoreText("x", "X", lower_is_better=lower)
     ranked = sorted([None, *values], key=score.ill)
     assert ranked[-1] is None
     assert ranked[:-1] == sorted(values, reverse=lower)
@@ -66,7 +66,7 @@ def test_half_an_interval_is_never_written_as_nothing_and_has_the_means_decimals
         (R2, 0.3, 0.3, "0.000"),
     ],
 )
-def test_a_change_has_its_sign(score: Score, value: float, other: float, text: str) -> None:
+def test_a_change_has_its_sign(score: ScoreText, value: float, other: float, text: str) -> None:
     assert score.change(value, other) == text
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from accord.config.load import dump_study, make_study
 from accord.sweeps.pool import Pool, _death
-from accord.sweeps.worker import Task
+from accord.sweeps.worker import SweepTask
 
 pytestmark = pytest.mark.slow
 CODE = """
@@ -26,10 +26,10 @@ def data(kind):
 """
 
 
-def task(kind: str) -> Task:
+def task(kind: str) -> SweepTask:
     data = {"name": "custom", "function": "pool_data:data", "settings": {"kind": kind}}
     study = make_study({"data": data, "partition": {"name": "iid", "num_partitions": 3}})
-    return Task("check", dump_study(study), kind, Path("nowhere"), "")
+    return SweepTask("check", dump_study(study), kind, Path("nowhere"), "")
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -18,7 +18,7 @@ from accord.data.federated import DataSet
 from accord.records import store
 from accord.sweeps import worker
 from accord.sweeps.points import digest_of
-from accord.sweeps.worker import Rounds, Task, check, run
+from accord.sweeps.worker import Rounds, SweepTask, check, run
 
 STUDY = make_study(
     {
@@ -30,8 +30,8 @@ STUDY = make_study(
 )
 
 
-def task(folder: Path, study: accord.Study = STUDY) -> Task:
-    return Task("run", dump_study(study), "a point", folder, digest_of(study))
+def task(folder: Path, study: accord.Study = STUDY) -> SweepTask:
+    return SweepTask("run", dump_study(study), "a point", folder, digest_of(study))
 
 
 @pytest.fixture

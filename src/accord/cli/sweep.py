@@ -47,7 +47,7 @@ def sweep(
     Run it again to go on where it stopped: finished runs are kept. Exit codes: 0 done; 2 the request is wrong;
     3 a run stopped early, or the sweep was interrupted; 1 a run failed.
     """
-    from accord.cli.sweep_progress import Progress
+    from accord.cli.sweep_progress import SweepProgress
     from accord.records.sweep_folder import is_sweep, read_sweep
     from accord.sweeps.points import plan_sweep
     from accord.sweeps.run import sweep as run_sweep
@@ -56,7 +56,7 @@ def sweep(
     plan = plan_sweep(study, set_ or [])
     folder = out or Path("sweeps") / plan.name
     try:
-        with Progress(quiet) as progress:
+        with SweepProgress(quiet) as progress:
             done = run_sweep(plan, folder, jobs, progress.watcher(), ledger)
     except StoppedEarly:
         if as_json and is_sweep(folder):

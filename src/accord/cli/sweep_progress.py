@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from accord.records.sweep_folder import Row
+from accord.records.sweep_folder import SweepRow
 from accord.reports.scoring import SCORINGS
 from accord.reports.sweep.text import settings
 from accord.reports.words import formatting as words
@@ -17,7 +17,7 @@ from accord.sweeps.run import Watcher
 _WIDTH = 80
 
 
-class Progress:
+class SweepProgress:
     """A context manager whose `watcher` is passed to `accord.sweeps.run.sweep`.
 
     Args:
@@ -42,7 +42,7 @@ class Progress:
         self._shares: dict[int, float] = {}
         self._began = time.monotonic()
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "SweepProgress":
         self._bar.start()
         return self
 
@@ -75,7 +75,7 @@ class Progress:
         self._shares[number] = share
         self._show()
 
-    def _end(self, number: int, row: Row) -> None:
+    def _end(self, number: int, row: SweepRow) -> None:
         self._shares.pop(number, None)
         self._ended += 1
         self._line(f"{self._ended}/{self._to_do} {settings(row)}", _outcome(row))
@@ -99,7 +99,7 @@ class Progress:
             print(words.plain(line, _WIDTH), file=sys.stderr)
 
 
-def _outcome(row: Row) -> str:
+def _outcome(row: SweepRow) -> str:
     """Formats the outcome of a run in a few words."""
     if row.status == "failed":
         return f"failed: {row.reason[:30]}"

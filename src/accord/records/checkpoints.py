@@ -20,7 +20,7 @@ from torch import Tensor
 from accord.core.errors import RunFolderError
 from accord.records.store import storing, write_bytes
 
-_KEPT = 2
+_MOST_CHECKPOINTS = 2
 _NAME = re.compile(r"round-(\d{6,})\.safetensors")
 # The header is JSON, and so is its one entry. Therefore the quotes are escaped.
 _DIGEST = re.compile(rb'\\"digest\\":\\"([0-9a-f]{32})\\"')
@@ -68,10 +68,10 @@ def save(folder: Path, round_number: int, tensors: Mapping[str, Tensor], state: 
         path.parent.mkdir(exist_ok=True)
     write_bytes(path, data)
     found = _found(folder)
-    kept = [number for number in found if number <= round_number][:_KEPT]
+    latest = [number for number in found if number <= round_number][:_MOST_CHECKPOINTS]
     # Old checkpoints are deleted only after the new one is on the disk, so that a kill never leaves none.
     with storing(path.parent):
-        for number in found.keys() - kept:
+        for number in found.keys() - latest:
             found[number].unlink()
     return path
 

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Table:
+class ExportTable:
     """A table of plain values.
 
     Attributes:
@@ -41,7 +41,7 @@ class Table:
         return tuple(name for name in names if name in known or name not in above)
 
 
-def tables(folder: Path) -> list[Table]:
+def tables(folder: Path) -> list[ExportTable]:
     """Reads a run folder as tables. Tables without rows are left out.
 
     Raises:
@@ -67,10 +67,10 @@ def tables(folder: Path) -> list[Table]:
         "gaps": _gaps(result.get("fairness")),
         "summary": [_summary(result)] if result else [],
     }
-    return [Table(name, tuple(rows)) for name, rows in made.items() if rows]
+    return [ExportTable(name, tuple(rows)) for name, rows in made.items() if rows]
 
 
-def write_tables(made: Iterable[Table], folder: Path, form: str) -> list[Path]:
+def write_tables(made: Iterable[ExportTable], folder: Path, form: str) -> list[Path]:
     """Writes each table as a file into `folder`, which is created if missing.
 
     Args:
@@ -120,8 +120,8 @@ def _round(line: Mapping[str, Any]) -> Row:
 
 def _participation(line: Mapping[str, Any]) -> list[Row]:
     """Builds one row per client of the cohort. `place` is its update's position in the order of aggregation, from 1."""
-    places = {client: place for place, client in enumerate(line["clients"], start=1)}
-    return [{"round": line["round"], "client": client, "place": places.get(client)} for client in line["cohort"]]
+    positions = {client: position for position, client in enumerate(line["clients"], start=1)}
+    return [{"round": line["round"], "client": client, "place": positions.get(client)} for client in line["cohort"]]
 
 
 def _group_rounds(line: Mapping[str, Any]) -> list[Row]:
@@ -136,8 +136,8 @@ def _group_rounds(line: Mapping[str, Any]) -> list[Row]:
 def _charges(line: Mapping[str, Any]) -> list[Row]:
     """Builds one row per client of the cohort. The whole population's account adds one row without a client."""
     epsilon: Mapping[str, float] = line["epsilon"]
-    told = {"round", "clients", "refused", "steps", "epsilon", "own"}
-    more = flat({key: value for key, value in line.items() if key not in told})
+    known = {"round", "clients", "refused", "steps", "epsilon", "own"}
+    more = flat({key: value for key, value in line.items() if key not in known})
     rows: list[Row] = [
         {
             "round": line["round"],
@@ -175,11 +175,11 @@ def _clients(
     On a joint ledger, epsilon is that of this run by itself, which is known for every client. There are no rows if the
     run has so many clients that its folder has only tallies.
     """
-    spent: dict[str, float] = {}
+    epsilons: dict[str, float] = {}
     for line in ledger:
         # A later line replaces a client's earlier epsilon, since epsilon is cumulative.
-        spent |= line.get("own", line["epsilon"])
-    private = privacy is not None and "population" not in spent
+        epsilons |= line.get("own", line["epsilon"])
+    private = privacy is not None and "population" not in epsilons
     column = "own" if privacy and privacy.get("joint") else "epsilon"
     scores = {each["client"]: each for each in evaluated.get("clients", ())}
     rows = []
@@ -190,7 +190,7 @@ def _clients(
         if found is not None:
             row |= {name: found[name] for name in ("n", *_LOCAL) if name in found}
         if private:
-            row[column] = spent.get(str(each["client"]), 0.0)
+            row[column] = epsilons.get(str(each["client"]), 0.0)
         rows.append(row)
     return rows
 
@@ -232,10 +232,10 @@ def _bounded(found: Mapping[str, Any]) -> Row:
 
 def _summary(result: Mapping[str, Any]) -> Row:
     """Builds one row of the result, without figures by group and without the descriptions of what was released."""
-    kept = {key: value for key, value in result.items() if key != "released"}
-    if kept.get("fairness"):
-        kept["fairness"] = {key: value for key, value in kept["fairness"].items() if key not in {"groups", "columns"}}
-    return flat(kept)
+    shown = {key: value for key, value in result.items() if key != "released"}
+    if shown.get("fairness"):
+        shown["fairness"] = {key: value for key, value in shown["fairness"].items() if key not in {"groups", "columns"}}
+    return flat(shown)
 
 
 def flat(value: Mapping[str, Any], above: str = "") -> Row:
@@ -256,7 +256,7 @@ def flat(value: Mapping[str, Any], above: str = "") -> Row:
 # --- files --------------------------------------------------------------------------------------------
 
 
-def _csv(table: Table) -> bytes:
+def _csv(table: ExportTable) -> bytes:
     """Encodes as RFC 4180 in UTF-8. Floats have the fewest digits that read back equal, booleans are true and false."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
@@ -271,7 +271,7 @@ def _cell(value: Any) -> Any:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
 
 
-def _parquet(table: Table) -> bytes:
+def _parquet(table: ExportTable) -> bytes:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -281,11 +281,11 @@ def _parquet(table: Table) -> bytes:
         ) from error
     values = {column: [row.get(column) for row in table.rows] for column in table.columns}
     out = io.BytesIO()
-    pq.write_table(pa.table({column: _of_one_kind(each) for column, each in values.items()}), out)
+    pq.write_table(pa.table({column: _of_same_type(each) for column, each in values.items()}), out)
     return out.getvalue()
 
 
-def _of_one_kind(values: list[Any]) -> list[Any]:
+def _of_same_type(values: list[Any]) -> list[Any]:
     """Converts integers to floats where a column has both, and columns of several other kinds to text."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) <= 1:

@@ -51,8 +51,8 @@ class Holders:
             return 0.0
         middle = [(self.population - 1) // 2, self.population // 2]
         # The median is read from the cumulative counts, so that a million clients need no million entries.
-        places = np.searchsorted(np.cumsum(self.clients), middle, side="right")
-        return float(self.sizes[places].mean())
+        indices = np.searchsorted(np.cumsum(self.clients), middle, side="right")
+        return float(self.sizes[indices].mean())
 
 
 def holders(partition: Mapping[str, Any]) -> Holders:

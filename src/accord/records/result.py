@@ -33,10 +33,10 @@ def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[s
     if entry is not None:
         # Replaces the ledger in memory, which lacks rounds that were charged by a process that was killed.
         ledger = entry.charged(ledger)
-    plan, spent = ledger.plan, ledger.epsilons()
+    plan, epsilons = ledger.plan, ledger.epsilons()
     return {
         "unit": plan.unit,
-        "epsilon": float(spent.max()),
+        "epsilon": float(epsilons.max()),
         "delta": plan.delta,
         "accountant": plan.accountant,
         "noise_multiplier": plan.noise_multiplier,
@@ -45,7 +45,7 @@ def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[s
         "neighbouring_relation": plan.relation,
         "sampling": plan.sampling,
         "budget": plan.budget,
-        "per_client": _spread(spent),
+        "per_client": _spread(epsilons),
         "joint": None if entry is None else _joint(ledger, entry),
         # The seed is stored with the study, so the noise can be repeated but is not secret.
         "noise_source": "simulated",
@@ -65,8 +65,8 @@ def _joint(ledger: Ledger, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _spread(spent: NDArray[np.float64]) -> dict[str, float]:
-    return {"min": float(spent.min()), "median": float(np.median(spent)), "max": float(spent.max())}
+def _spread(epsilons: NDArray[np.float64]) -> dict[str, float]:
+    return {"min": float(epsilons.min()), "median": float(np.median(epsilons)), "max": float(epsilons.max())}
 
 
 def released(
@@ -116,8 +116,8 @@ def released(
         grid = "whole steps of about 2^-12 of the noise's standard deviation, whatever the data: no lower bits are left"
         rows.append(("noised sums, gradients, updates and counts", grid))
         rows.append(("number of clients and of training rows of each", "taken as public: rates and weights use them"))
-        drawn = "in this simulation's records; ε assumes that who and what was drawn stays secret"
-        rows.append(("who was in each cohort, rows really drawn, bytes and times by round", drawn))
+        sampling_note = "in this simulation's records; ε assumes that who and what was drawn stays secret"
+        rows.append(("who was in each cohort, rows really drawn, bytes and times by round", sampling_note))
         rows.append(("the model's code", "trusted to depend on its input and parameters alone; tried, not proven"))
         rows.append(("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off"))
     rows.append((words.released_test, "computed on test rows, which no client trains on; outside the guarantee"))
@@ -127,8 +127,8 @@ def released(
         how = "in predictions.parquet, as the study asks; no client trains on them; outside the guarantee"
         rows.append(("label, prediction, probabilities and groups of each test row", how))
     if early_stopping:
-        held = "computed on test rows held out for it, which no client trains on; outside the guarantee"
-        rows.append(("when to stop, and which round's model is kept", held))
+        validation_note = "computed on test rows held out for it, which no client trains on; outside the guarantee"
+        rows.append(("when to stop, and which round's model is kept", validation_note))
     if groups:
         rows.append((words.released_groups, "sums over test rows; outside the guarantee"))
     if per_client:

@@ -12,7 +12,7 @@ from accord.core.errors import RunFolderError
 from accord.records import store
 from accord.tasks.kinds import KINDS
 
-_DEPTH = 3
+_MAX_DEPTH = 3
 """Depth to which folders are searched for runs, as in `sweeps/STUDY/runs/RUN`."""
 
 
@@ -58,7 +58,7 @@ def list_runs(folder: Path) -> list[ListedRun]:
             f"{folder}: no such folder; runs are in runs/ where they were started, or where --out says"
         )
     try:
-        found = sorted(_run_folders(folder, _DEPTH), key=lambda each: (_modified(each), each))
+        found = sorted(_run_folders(folder, _MAX_DEPTH), key=lambda each: (_modified(each), each))
         return [read_run(each) for each in found]
     except OSError as error:
         raise RunFolderError(f"{folder} cannot be looked into ({error.strerror})") from error

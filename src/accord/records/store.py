@@ -148,7 +148,7 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
     """
     line = json.dumps(dict(value), allow_nan=False, separators=(",", ":")).encode() + b"\n"
     with storing(path), path.open("a+b", buffering=0) as file:
-        _cut_torn_tail(path, file)
+        _truncate_torn_tail(path, file)
         _append(path, file, line)
 
 
@@ -170,7 +170,7 @@ def read_lines(path: Path, *, strict: bool = False) -> list[dict[str, Any]]:
         RunFolderError: the file cannot be read, or a line before the last is not a JSON object. With `strict`, also if
             the last line ends in a newline and is not a JSON object.
     """
-    return [value for _, value in _whole_lines(path, strict)]
+    return [value for _, value in _complete_lines(path, strict)]
 
 
 def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
@@ -184,9 +184,9 @@ def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
         StorageError: as `write_bytes`.
     """
     if path.exists():
-        kept = b"".join(line for line, value in _whole_lines(path) if keep(value))
-        if len(kept) != path.stat().st_size:
-            write_bytes(path, kept)
+        lines = b"".join(line for line, value in _complete_lines(path) if keep(value))
+        if len(lines) != path.stat().st_size:
+            write_bytes(path, lines)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -266,7 +266,7 @@ def _write_all(file: FileIO, data: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-def _cut_torn_tail(path: Path, file: FileIO) -> None:
+def _truncate_torn_tail(path: Path, file: FileIO) -> None:
     """Drops what follows the last newline, so that the next line is not joined to it."""
     if file.seek(0, os.SEEK_END) == 0:
         return
@@ -287,7 +287,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _whole_lines(path: Path, strict: bool = False) -> list[tuple[bytes, dict[str, Any]]]:
+def _complete_lines(path: Path, strict: bool = False) -> list[tuple[bytes, dict[str, Any]]]:
     """Returns each whole line, newline included, with its record."""
     try:
         data = path.read_bytes()
@@ -296,18 +296,18 @@ def _whole_lines(path: Path, strict: bool = False) -> list[tuple[bytes, dict[str
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read ({error.strerror}); mend the disk or its permissions") from error
     *lines, tail = data.split(b"\n")
-    whole = []
+    complete = []
     for number, line in enumerate(lines, start=1):
         value = _record(line)
         if value is not None:
-            whole.append((line + b"\n", value))
+            complete.append((line + b"\n", value))
         # Only the very last line may be torn: `tail` is what follows the last newline, empty in a whole file.
         elif strict or number < len(lines) or tail:
             raise RunFolderError(
                 f"{path}, line {number}: not a JSON object; the file was damaged after it was written, "
                 "restore it from a copy"
             )
-    return whole
+    return complete
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

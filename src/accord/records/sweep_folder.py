@@ -45,7 +45,7 @@ ENDED = ("done", "stopped")
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """One run of the sweep.
 
     Attributes:
@@ -91,7 +91,7 @@ class SweepFolder:
     name: str
     axes: tuple[tuple[str, ...], ...]
     seeds: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[SweepRow, ...]
     left_out: tuple[str, ...]
     ledger: str | None = None
 
@@ -112,9 +112,9 @@ class SweepFolder:
         return tuple(dict.fromkeys(name for task in tasks for name in measures_of(KINDS[task])))
 
     @property
-    def points(self) -> list[tuple[Row, ...]]:
+    def points(self) -> list[tuple[SweepRow, ...]]:
         """The runs of each point, in order."""
-        by_point: dict[int, list[Row]] = {}
+        by_point: dict[int, list[SweepRow]] = {}
         for row in self.rows:
             by_point.setdefault(row.point, []).append(row)
         return [tuple(rows) for rows in by_point.values()]
@@ -164,7 +164,7 @@ def read_sweep(folder: Path) -> SweepFolder:
     return SweepFolder(folder, name, axes, seeds, rows, tuple(name for name in there if name not in known), ledger)
 
 
-def read_row(runs: Path, name: str, point: Mapping[str, Any], seed: int, errors: Mapping[str, Any]) -> Row:
+def read_row(runs: Path, name: str, point: Mapping[str, Any], seed: int, errors: Mapping[str, Any]) -> SweepRow:
     """Reads how a run went.
 
     Args:
@@ -183,7 +183,7 @@ def read_row(runs: Path, name: str, point: Mapping[str, Any], seed: int, errors:
         result, status, reason = None, "unfinished" if begun else "waiting", ""
     else:
         status, reason = result.status, result.message or ""
-    return Row(
+    return SweepRow(
         name=name,
         point=int(point["point"]),
         settings=point["settings"],
@@ -211,7 +211,7 @@ def _measures(result: RunResult) -> dict[str, float | None]:
     return {name: found.get(name) for name in _ALL}
 
 
-def summary(rows: Sequence[Row], measure: str) -> Interval:
+def summary(rows: Sequence[SweepRow], measure: str) -> Interval:
     """Computes mean and 95% t-interval of a measure over the runs of a point that have ended."""
     return t_interval(row.measures[measure] for row in rows if row.status in ENDED)
 
@@ -253,11 +253,11 @@ def summary_text(sweep: SweepFolder) -> str:
     lines = []
     for rows in sweep.points:
         statuses = [row.status for row in rows]
-        told = [len(rows), sum(map(statuses.count, ENDED)), statuses.count("stopped"), statuses.count("failed")]
+        counts = [len(rows), sum(map(statuses.count, ENDED)), statuses.count("stopped"), statuses.count("failed")]
         found = (summary(rows, name) for name in sweep.measures)
         values = [_number(value) for each in found for value in (each.mean, each.low, each.high)]
         settings = [shown(rows[0].settings[path]) for path in sweep.paths]
-        lines.append([str(rows[0].point), *settings, *map(str, told), *values])
+        lines.append([str(rows[0].point), *settings, *map(str, counts), *values])
     return _csv([head, *lines])
 
 

@@ -22,7 +22,7 @@ _LEAST_ROOM = 1e-3
 
 
 @dataclass(frozen=True)
-class Score(base.Score):
+class ScoreText(base.Score):
     """A score of the task kinds (`accord.tasks`) with methods that format its values."""
 
     @property
@@ -144,10 +144,10 @@ class Score(base.Score):
         behind = "" if found.half is None else f" ± {self.half(found)}"
         if self.form == "own":
             return f"{'+' if found.mean > 0 else ''}{self._beside(found.mean, found.mean, found.half or 0.0)}{behind}"
-        scale, places = (100, 1) if self._of_shares else (1, 3)
+        scale, digits = (100, 1) if self._of_shares else (1, 3)
         # Rounded before the sign is chosen, so that a rounded zero has none.
-        value = round(scale * found.mean, places)
-        return f"{'' if value == 0 else '+' if value > 0 else '−'}{abs(value):.{places}f}{behind}"
+        value = round(scale * found.mean, digits)
+        return f"{'' if value == 0 else '+' if value > 0 else '−'}{abs(value):.{digits}f}{behind}"
 
     def _beside(self, value: float, mean: float, half: float) -> str:
         """Formats the mean or its half interval, with three digits in the larger one and at least one in the half."""
@@ -175,16 +175,16 @@ class Score(base.Score):
         return max(max(known) - min(known), least * scale, _LEAST_ROOM * largest)
 
 
-def written(score: base.Score) -> Score:
+def written(score: base.Score) -> ScoreText:
     """Returns a task kind's score with its formatting methods.
 
     >>> written(classification.ACCURACY) == ACCURACY
     True
     """
-    return Score(**{each.name: getattr(score, each.name) for each in fields(score)})
+    return ScoreText(**{each.name: getattr(score, each.name) for each in fields(score)})
 
 
-def _all(scores: Iterable[base.Score]) -> tuple[Score, ...]:
+def _all(scores: Iterable[base.Score]) -> tuple[ScoreText, ...]:
     return tuple(map(written, scores))
 
 
@@ -219,28 +219,28 @@ class Scoring:
 
     task: str
     words: base.Words
-    scores: tuple[Score, ...]
-    final: tuple[Score, ...]
-    tested: tuple[Score, ...]
-    beside: tuple[Score, ...]
-    local: Score
-    group: tuple[Score, ...]
-    rates: tuple[Score, ...]
-    gaps: tuple[Score, ...]
-    gap: Score
-    worst_group: Score
+    scores: tuple[ScoreText, ...]
+    final: tuple[ScoreText, ...]
+    tested: tuple[ScoreText, ...]
+    beside: tuple[ScoreText, ...]
+    local: ScoreText
+    group: tuple[ScoreText, ...]
+    rates: tuple[ScoreText, ...]
+    gaps: tuple[ScoreText, ...]
+    gap: ScoreText
+    worst_group: ScoreText
     on_test: Mapping[str, tuple[str, ...]]
     on_groups: Mapping[str, tuple[str, ...]]
     tenth: str
     numbers: bool
 
     @property
-    def headline(self) -> Score:
+    def headline(self) -> ScoreText:
         """The single score shown where there is room for only one."""
         return self.scores[0]
 
     @property
-    def main(self) -> tuple[Score, ...]:
+    def main(self) -> tuple[ScoreText, ...]:
         """The scores drawn by round, and shown where there is room for two.
 
         R² is not among them. On the same rows it is a decreasing linear function of the squared error.
@@ -287,7 +287,7 @@ class Scoring:
         """The words for the worst tenth of clients."""
         return self.words.worst_clients
 
-    def known_final(self, result: RunResult) -> tuple[Score, ...]:
+    def known_final(self, result: RunResult) -> tuple[ScoreText, ...]:
         """Returns the final model's further scores that a result has."""
         return tuple(score for score in self.final if words.known(result.test.score(score.result_key)))
 

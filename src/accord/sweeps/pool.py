@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from accord.sweeps.worker import Ended, Rounds, Task, serve
+from accord.sweeps.worker import Ended, Rounds, SweepTask, serve
 
 _CONTEXT = get_context("spawn")  # a fork would copy threads and locks that are held
 _GRACE = 120.0
@@ -53,7 +53,7 @@ class Pool:
             worker.pipe.close()
         self._workers = []
 
-    def each(self, tasks: Sequence[Task], on_rounds: Callable[[int, float], None]) -> Iterator[tuple[int, Ended]]:
+    def each(self, tasks: Sequence[SweepTask], on_rounds: Callable[[int, float], None]) -> Iterator[tuple[int, Ended]]:
         """Runs every task, in order as workers become free.
 
         Args:
@@ -82,7 +82,7 @@ class Pool:
                     self._retire(worker)
                 yield number, ended
 
-    def _hand_out(self, tasks: Sequence[Task], waiting: deque[int], left: int) -> None:
+    def _hand_out(self, tasks: Sequence[SweepTask], waiting: deque[int], left: int) -> None:
         """Gives every idle worker a task, and starts workers where there are too few."""
         for worker in [each for each in self._workers if each.task is None and not each.process.is_alive()]:
             self._retire(worker)

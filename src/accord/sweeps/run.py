@@ -23,8 +23,8 @@ from accord.records.ledger_file import check_runs
 from accord.records.run_result import read_result
 from accord.records.sweep_folder import (
     ENDED,
-    Row,
     SweepFolder,
+    SweepRow,
     is_sweep,
     read_row,
     read_sweep,
@@ -32,7 +32,7 @@ from accord.records.sweep_folder import (
 )
 from accord.sweeps.points import Plan, PlannedRun, Point, check_accounts, digest_of, refuse, with_threads
 from accord.sweeps.pool import Pool
-from accord.sweeps.worker import Task
+from accord.sweeps.worker import SweepTask
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Watcher:
     checking: Callable[[int], None] = lambda points: None
     starting: Callable[[int, int, int], None] = lambda to_do, done, jobs: None
     rounds: Callable[[int, float], None] = lambda number, share: None
-    ended: Callable[[int, Row], None] = lambda number, row: None
+    ended: Callable[[int, SweepRow], None] = lambda number, row: None
 
 
 def sweep(
@@ -251,9 +251,9 @@ def _in_order(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     return sorted(runs, key=lambda run: (data[run.study.data.model_dump_json()], seeds[run.seed]))
 
 
-def _task(kind: Any, plan: Plan, run: PlannedRun, folder: Path, threads: int | None) -> Task:
+def _task(kind: Any, plan: Plan, run: PlannedRun, folder: Path, threads: int | None) -> SweepTask:
     name = ", ".join(part for part in (plan.name, run.point.label, f"seed {run.seed}") if part)
-    return Task(kind, dump_study(with_threads(run.study, threads)), name, folder / "runs" / run.name, run.digest)
+    return SweepTask(kind, dump_study(with_threads(run.study, threads)), name, folder / "runs" / run.name, run.digest)
 
 
 def _errors(folder: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ _PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
-class Task:
+class SweepTask:
     """A task for a worker.
 
     Attributes:
@@ -82,7 +82,7 @@ def serve(pipe: Connection) -> None:
     try:
         with kept_data():
             while True:
-                task: Task | None = pipe.recv()
+                task: SweepTask | None = pipe.recv()
                 if task is None:
                     return
                 pipe.send(_answer(task, pipe))
@@ -105,7 +105,7 @@ def _end_with_parent() -> None:
         os._exit(1)  # at once: the sweep that comes next wants the run folder, which is whole at any moment
 
 
-def _answer(task: Task, pipe: Connection) -> Ended:
+def _answer(task: SweepTask, pipe: Connection) -> Ended:
     try:
         check(task) if task.kind == "check" else run(task, pipe)
     except RequestError as error:
@@ -121,7 +121,7 @@ def _answer(task: Task, pipe: Connection) -> Ended:
     return Ended(None)
 
 
-def check(task: Task) -> None:
+def check(task: SweepTask) -> None:
     """Prepares a study, which raises all errors that can be found before it runs.
 
     Raises:
@@ -136,7 +136,7 @@ def check(task: Task) -> None:
         raise StudyError(f"this machine cannot make it ready: {reason}; lower its sizes") from error
 
 
-def run(task: Task, pipe: Connection) -> None:
+def run(task: SweepTask, pipe: Connection) -> None:
     """Runs a study, or resumes it if its run folder has a checkpoint.
 
     Raises:
@@ -162,7 +162,7 @@ def run(task: Task, pipe: Connection) -> None:
         runs.run(study, task.folder, ledger=task.ledger, name=task.name, on_round=on_round)
 
 
-def _begun(task: Task) -> bool:
+def _begun(task: SweepTask) -> bool:
     """Whether the folder contains a run to resume. Removes what a kill left before the first checkpoint."""
     from accord.orchestration.resume_or_start import holds_checkpoint
 

@@ -7,7 +7,7 @@ import pytest
 
 from accord.config.tracking import WandbTracking
 from accord.core.errors import StudyError
-from accord.records.trackers.wandb import WandbTracker, wandb_place
+from accord.records.trackers.wandb import WandbTracker, wandb_target
 from records.trackers.standins import TOLD, WandbRun, record_of
 
 OFFLINE = WandbTracking(name="wandb", project="p", entity="team", group="g")
@@ -87,12 +87,12 @@ def test_what_the_study_leaves_open_is_taken_from_the_environment(
     ],
 )
 def test_the_study_comes_before_wandb_mode(online: bool | None, environment: dict[str, str], mode: str) -> None:
-    assert wandb_place(WandbTracking(name="wandb", online=online), environment).mode == mode
+    assert wandb_target(WandbTracking(name="wandb", online=online), environment).mode == mode
 
 
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(StudyError, match="WANDB_MODE is 'onlin'"):
-        wandb_place(WandbTracking(name="wandb"), {"WANDB_MODE": "onlin"})
+        wandb_target(WandbTracking(name="wandb"), {"WANDB_MODE": "onlin"})
 
 
 @pytest.mark.skipif(find_spec("wandb") is None, reason="needs Weights & Biases: pip install 'accord[wandb]'")

@@ -58,9 +58,9 @@ def test_settings_are_written_as_in_a_study(value: Any, text: str) -> None:
 
 def test_a_later_side_is_told_by_what_the_first_has_not() -> None:
     found = three_sides()
-    assert cw.told(found, found.sides[1]) == "privacy.epsilon 2"
-    assert cw.told(found, found.sides[2]) == "privacy null"
-    assert cw.told(found, found.sides[0], most=1) == "privacy sample, …"
+    assert cw.headline(found, found.sides[1]) == "privacy.epsilon 2"
+    assert cw.headline(found, found.sides[2]) == "privacy null"
+    assert cw.headline(found, found.sides[0], most=1) == "privacy sample, …"
 
 
 def test_epsilon_is_shown_as_one_number() -> None:

@@ -29,11 +29,11 @@ def test_very_many_rounds_are_thinned_and_keep_the_last(make: Make) -> None:
 
 def test_spent_is_the_last_line_of_each_client_and_0_for_who_never_took_part() -> None:
     ledger = [{"epsilon": {"0": 0.2, "2": 0.3}}, {"epsilon": {"2": 0.4}}]
-    spent = sections.spent_by_client(ledger, 4)
+    spent = sections.epsilon_by_client(ledger, 4)
     assert spent is not None
     assert spent.tolist() == [0.2, 0.0, 0.4, 0.0]
-    assert sections.spent_by_client([{"epsilon": {"population": 1.0}}], 4) is None
-    assert sections.spent_by_client([], 4) is None
+    assert sections.epsilon_by_client([{"epsilon": {"population": 1.0}}], 4) is None
+    assert sections.epsilon_by_client([], 4) is None
 
 
 def test_privacy_counts_rounds_and_refusals_by_client(make: Make) -> None:

@@ -25,8 +25,8 @@ from accord.engines.compiled.training import (
     NOISE,
     SUM,
     Examples,
-    Layout,
     Memory,
+    NetworkLayout,
     Update,
     train,
 )
@@ -167,7 +167,7 @@ class Trainer:
             _read_only(x.reshape(len(x), -1).view(np.uint8)), pixels, network.image, _read_only(self.table.y.numpy())
         )
         # `micro` is derived from the memory, since it sets the stride of every region in it.
-        layout = Layout(network.layers, len(memory.space) // int(network.sizes[0]), *network.draws)
+        layout = NetworkLayout(network.layers, len(memory.space) // int(network.sizes[0]), *network.draws)
         rows, counts = np.ascontiguousarray(rows), np.ascontiguousarray(counts)
         ticks, began = np.zeros(4, dtype=np.int64), time.perf_counter()
         train(examples, rows, counts, params.numpy(), layout, update, memory, part, ticks)

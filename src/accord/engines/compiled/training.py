@@ -45,7 +45,7 @@ class Examples(NamedTuple):
     labels: Any
 
 
-class Layout(NamedTuple):
+class NetworkLayout(NamedTuple):
     """A network.
 
     Attributes:
@@ -318,7 +318,7 @@ def _train(examples, rows, counts, params, layout, update, memory, part, ticks):
         rows: table rows of each step, `[steps, width]`, with those to use first.
         counts: number of rows to use in each step, `[steps]`.
         params: the client's parameters `[numbers]`, changed.
-        layout: the network's `Layout`.
+        layout: the network's `NetworkLayout`.
         update: the `Update` of each step.
         memory: scratch, a `Memory`.
         part: `ALL_STEPS`, or `SUM` to leave the parameters alone, or `APPLY` to add a step's noise and total to them.
@@ -382,7 +382,7 @@ def _compile() -> Any:
         integer[:, ::1],
         integer[::1],
         real[::1],
-        tuples((integer[:, ::1], integer, integer[:, ::1], integer[::1]), Layout),
+        tuples((integer[:, ::1], integer, integer[:, ::1], integer[::1]), NetworkLayout),
         tuples((double, double, double, double, double, types.uint32[:, ::1]), Update),
         tuples((real[::1], types.int32[::1], real[::1]), Memory),
         integer,

@@ -37,22 +37,22 @@ class Aside:
 
     def round(self, record: RoundRecord) -> None:
         """Queues one finished round and returns at once."""
-        self._tell_of_failure()
+        self._report_failure()
         if not self._failed:
             self._under_way.append(self._thread.submit(lambda: self._tracker.result().round(record)))
 
     def close(self) -> None:
         """Waits for the queued rounds, at most `patience` seconds."""
-        self._tell_of_failure()
+        self._report_failure()
         if not self._failed:
             self._under_way.append(self._thread.submit(lambda: self._tracker.result().close()))
             _, late = wait(self._under_way, self._patience)
-            self._tell_of_failure()
+            self._report_failure()
             if late and not self._failed:
                 self._say(f"is not done after {self._patience:g} s")
         self._thread.shutdown(wait=False, cancel_futures=self._failed)
 
-    def _tell_of_failure(self) -> None:
+    def _report_failure(self) -> None:
         """Reports the first failure, once."""
         while not self._failed and self._under_way and self._under_way[0].done():
             error = self._under_way.popleft().exception()

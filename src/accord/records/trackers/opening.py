@@ -14,7 +14,7 @@ from accord.records.round_record import RoundRecord
 from accord.records.trackers.aside import Aside
 from accord.records.trackers.base import Tracker
 from accord.records.trackers.tensorboard import TensorBoardTracker
-from accord.records.trackers.wandb import WandbTracker, wandb_place
+from accord.records.trackers.wandb import WandbTracker, wandb_target
 
 
 def check_trackers(study: Study) -> None:
@@ -26,7 +26,7 @@ def check_trackers(study: Study) -> None:
     for section in study.trackers:
         match section:
             case WandbTracking():
-                mode = wandb_place(section).mode
+                mode = wandb_target(section).mode
                 if mode != "disabled":
                     _need("wandb", mode == "online", "WANDB_API_KEY", "the key of your account")
             case MlflowTracking():
@@ -85,8 +85,8 @@ def open_trackers(study: Study, folder: Path, first_round: int, sent: int) -> Tr
     twin = folder.name == "twin" and (folder.parent / "partition.json").is_file()
     # The seed is among the settings, and whoever has it can subtract the noise.
     settings = {} if study.privacy or twin else study.model_dump(mode="json", exclude={"trackers"})
-    place = folder.resolve()
-    name = f"{place.parent.name}/{place.name}" if twin else place.name
+    resolved = folder.resolve()
+    name = f"{resolved.parent.name}/{resolved.name}" if twin else resolved.name
     # Bytes and times by round would tell who was sampled, which leaves this machine with these trackers.
     counted = None if study.privacy else sent
     opened = (section for section in study.trackers if not _disabled(section))
@@ -94,7 +94,7 @@ def open_trackers(study: Study, folder: Path, first_round: int, sent: int) -> Tr
 
 
 def _disabled(section: Tracking) -> bool:
-    return isinstance(section, WandbTracking) and wandb_place(section).mode == "disabled"
+    return isinstance(section, WandbTracking) and wandb_target(section).mode == "disabled"
 
 
 def _open(

@@ -29,7 +29,7 @@ _MODES: Mapping[str, Mode] = {
 
 
 @dataclass(frozen=True)
-class WandbPlace:
+class WandbTarget:
     """Where a run's rounds go, from the study's settings and, where these are open, the environment.
 
     Attributes:
@@ -47,15 +47,15 @@ class WandbPlace:
     folder: Path | None
 
 
-def wandb_place(section: WandbTracking, environment: Mapping[str, str] = os.environ) -> WandbPlace:
+def wandb_target(section: WandbTracking, environment: Mapping[str, str] = os.environ) -> WandbTarget:
     """Completes a study's settings of Weights & Biases from its environment variables.
 
     Raises:
         StudyError: WANDB_MODE has a value that Accord does not know.
 
     >>> section = WandbTracking(name="wandb", project="digits")
-    >>> place = wandb_place(section, {"WANDB_MODE": "online", "WANDB_PROJECT": "other", "WANDB_ENTITY": "team"})
-    >>> place.mode, place.project, place.entity
+    >>> target = wandb_target(section, {"WANDB_MODE": "online", "WANDB_PROJECT": "other", "WANDB_ENTITY": "team"})
+    >>> target.mode, target.project, target.entity
     ('online', 'digits', 'team')
     """
     mode: Mode
@@ -68,7 +68,7 @@ def wandb_place(section: WandbTracking, environment: Mapping[str, str] = os.envi
         if word not in _MODES:
             raise StudyError(f"trackers: WANDB_MODE is {word!r}; set it to online, offline or disabled")
         mode = _MODES[word]
-    return WandbPlace(
+    return WandbTarget(
         mode,
         section.project or environment.get("WANDB_PROJECT") or "accord",
         section.entity or environment.get("WANDB_ENTITY") or None,
@@ -98,21 +98,21 @@ class WandbTracker:
         import wandb
 
         self._uplink_bytes = uplink_bytes
-        place = wandb_place(section)
-        online = place.mode == "online"
+        target = wandb_target(section)
+        online = target.mode == "online"
         # Online the client's own files name the server, which the run folder must not.
-        scratch = online and place.folder is None
+        scratch = online and target.folder is None
         self._scratch = Path(tempfile.mkdtemp(prefix="accord-wandb-")) if scratch else None
-        root = place.folder or self._scratch or folder.parent
+        root = target.folder or self._scratch or folder.parent
         with store.storing(folder):
             folder.mkdir(exist_ok=True)
             root.mkdir(parents=True, exist_ok=True)
         known = folder / "run-id"
         resumed = known.read_text(encoding="utf-8").strip() if known.exists() else None
         self._run = wandb.init(
-            project=place.project,
-            entity=place.entity,
-            group=place.group,
+            project=target.project,
+            entity=target.entity,
+            group=target.group,
             name=os.environ.get("WANDB_NAME") or name,
             config=dict(settings),
             id=resumed,
@@ -121,7 +121,7 @@ class WandbTracker:
             # A run that the caller has open in this process is left alone.
             reinit="create_new",
             settings=wandb.Settings(
-                mode=place.mode,
+                mode=target.mode,
                 root_dir=str(root),
                 silent=True,
                 console="off",

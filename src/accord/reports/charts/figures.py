@@ -35,7 +35,7 @@ from accord.reports.charts.drawing import (
     write,
 )
 from accord.reports.charts.group_figures import draw_scores
-from accord.reports.scoring import ACCURACY, SCORINGS, Score, scoring
+from accord.reports.scoring import ACCURACY, SCORINGS, ScoreText, scoring
 from accord.reports.words import formatting as words
 from accord.reports.words.labels import client_label, column_label
 
@@ -57,8 +57,8 @@ _OVERVIEW_GROUPS = 8
 def _name_ends(axes: Axes, x: float, named: Sequence[tuple[float, str, str, bool]]) -> None:
     """Writes (value, text, colour, bold) to the right of the lines that end at `x`, moved apart."""
     low, high = axes.get_ylim()
-    places = spread([value for value, *_ in named], 14 * (high - low) / height_of(axes))
-    for y, (_, text, colour, bold) in zip(places, named, strict=True):
+    label_ys = spread([value for value, *_ in named], 14 * (high - low) / height_of(axes))
+    for y, (_, text, colour, bold) in zip(label_ys, named, strict=True):
         write(axes, (x, y), text, colour, DATA, right=12, bold=bold)
 
 
@@ -68,21 +68,21 @@ def _draw_scores(
     points: Sequence[tuple[int, float]],
     twin: float | None,
     last: int,
-    score: Score,
-    held: Sequence[tuple[int, float]] = (),
-    kept: int | None = None,
+    score: ScoreText,
+    validation: Sequence[tuple[int, float]] = (),
+    best_round: int | None = None,
 ) -> None:
     rounds, values = [r for r, _ in points], [v for _, v in points]
     axes.plot(rounds, values, color=theme.blue, linewidth=2, solid_capstyle="round", clip_on=False)
-    if held:
-        axes.plot(*zip(*held, strict=True), color=theme.green, linewidth=1.2, dashes=(1.5, 1.5), clip_on=False)
-    place = rounds.index(kept) if kept in rounds else -1
-    axes.plot([rounds[place]], [values[place]], "o", color=theme.blue, markersize=6, clip_on=False)
-    if kept in rounds[:-1]:
-        axes.axvline(rounds[place], color=theme.soft, linewidth=1, dashes=(2, 3), zorder=0.5)
+    if validation:
+        axes.plot(*zip(*validation, strict=True), color=theme.green, linewidth=1.2, dashes=(1.5, 1.5), clip_on=False)
+    best_index = rounds.index(best_round) if best_round in rounds else -1
+    axes.plot([rounds[best_index]], [values[best_index]], "o", color=theme.blue, markersize=6, clip_on=False)
+    if best_round in rounds[:-1]:
+        axes.axvline(rounds[best_index], color=theme.soft, linewidth=1, dashes=(2, 3), zorder=0.5)
     if twin is not None:
         axes.axhline(twin, color=theme.orange, linewidth=1.4, dashes=(4, 3))
-    everything = [*values, *(value for _, value in held), *([] if twin is None else [twin])]
+    everything = [*values, *(value for _, value in validation), *([] if twin is None else [twin])]
     low, high = min(everything), max(everything)
     room = score.room(everything, 0.05)  # so that small changes of a flat curve do not fill the axis
     axes.set_ylim(low - 0.08 * room, high + 0.14 * room)
@@ -90,16 +90,16 @@ def _draw_scores(
         axes.yaxis.set_major_formatter(FuncFormatter(score.tick))
     count_rounds(axes, theme, last)
     shown = score.shown
-    named = [(values[place], shown(values[place]), theme.blue, True)]
-    if kept in rounds[:-1]:
-        late = rounds[place] > (1 + last) / 2  # then there is more room on the left
-        text, top = f"kept {named.pop()[1]}", (rounds[place], 1.0)
+    named = [(values[best_index], shown(values[best_index]), theme.blue, True)]
+    if best_round in rounds[:-1]:
+        late = rounds[best_index] > (1 + last) / 2  # then there is more room on the left
+        text, top = f"kept {named.pop()[1]}", (rounds[best_index], 1.0)
         if late:
             write(axes, top, text, theme.blue, COLUMN, up=-2, right=-5, side="right", bold=True)
         else:
             write(axes, top, text, theme.blue, COLUMN, up=-2, right=5, bold=True)
-    if held:
-        named.append((held[-1][1], "held out", theme.green, False))
+    if validation:
+        named.append((validation[-1][1], "held out", theme.green, False))
     if twin is not None:
         named.append((twin, shown(twin), theme.orange, False))
         write(axes, (0, twin), "without privacy", theme.orange, ROW, up=8)
@@ -108,8 +108,8 @@ def _draw_scores(
 
 def _scores(rounds: Sequence[RoundRecord], of: str, on: str = "test") -> list[tuple[int, float]]:
     """Returns a score by round, on the `test` rows or on the held-out rows (`validation`)."""
-    told = [(record.round, getattr(record, on)) for record in rounds]
-    scored = [(number, scores[of]) for number, scores in told if scores is not None]
+    points = [(record.round, getattr(record, on)) for record in rounds]
+    scored = [(number, scores[of]) for number, scores in points if scores is not None]
     return [(number, value) for number, value in scored if words.known(value)]
 
 
@@ -126,16 +126,16 @@ def scores_figure(rounds: Sequence[RoundRecord], result: RunResult, of: str, the
     score = next(score for score in scoring(result).scores if score.name == of)
     figure = paper(230, theme)
     axes = panel(figure, theme, left=44, top=10, right=58, bottom=42)
-    held, stopping = _scores(rounds, of, "validation"), result.early_stopping
-    kept = stopping.kept_round if stopping else None
-    _draw_scores(axes, theme, points, _twin(result, of), rounds[-1].round, score, held, kept)
+    validation, stopping = _scores(rounds, of, "validation"), result.early_stopping
+    best_round = stopping.kept_round if stopping else None
+    _draw_scores(axes, theme, points, _twin(result, of), rounds[-1].round, score, validation, best_round)
     return figure
 
 
 def _draw_epsilon_rounds(axes: Axes, theme: Theme, rounds: Sequence[RoundRecord], budget: float | None) -> None:
-    spent = [(record.round, record.epsilon) for record in rounds if record.epsilon is not None]
-    numbers = [number for number, _ in spent]
-    low, middle, high = ([getattr(value, of) for _, value in spent] for of in ("min", "median", "max"))
+    epsilons = [(record.round, record.epsilon) for record in rounds if record.epsilon is not None]
+    numbers = [number for number, _ in epsilons]
+    low, middle, high = ([getattr(value, of) for _, value in epsilons] for of in ("min", "median", "max"))
     alike = low == high  # then one line is enough
     if not alike:
         axes.fill_between(numbers, low, high, color=theme.blue, alpha=0.14, linewidth=0)
@@ -176,31 +176,31 @@ def epsilon_rounds_figure(rounds: Sequence[RoundRecord], result: RunResult, them
 
 
 def epsilon_clients_figure(
-    spent: Sequence[float] | NDArray[np.float64], budget: float | None, theme: Theme, names: Sequence[str] = ()
+    epsilons: Sequence[float] | NDArray[np.float64], budget: float | None, theme: Theme, names: Sequence[str] = ()
 ) -> Figure:
     """Draws the epsilon that each client has spent, as bars, or as a sorted curve for many clients.
 
     Args:
-        spent: epsilon by client, shape `[clients]`.
+        epsilons: epsilon by client, shape `[clients]`.
         budget: the limit of each client. None if there is none.
         theme: its colours.
         names: names of the clients. Empty if they have only numbers.
     """
-    named = _named(names) if len(spent) <= MOST_BARS else ()
-    figure = paper(230 + _depth(named), theme)
-    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42 + _depth(named))
-    if len(spent) <= MOST_BARS:
-        worst = int(np.argmax(spent))
-        _bars(axes, theme, spent, [1.0 if i == worst else 0.45 for i in range(len(spent))], named)
+    named = _named(names) if len(epsilons) <= MOST_BARS else ()
+    figure = paper(230 + _label_depth(named), theme)
+    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42 + _label_depth(named))
+    if len(epsilons) <= MOST_BARS:
+        worst = int(np.argmax(epsilons))
+        _bars(axes, theme, epsilons, [1.0 if i == worst else 0.45 for i in range(len(epsilons))], named)
     else:
-        heights = np.sort(np.asarray(spent))[::-1]
-        places = _corners(heights) if len(spent) > MOST_POINTS else np.arange(len(spent))
-        axes.fill_between(places, heights[places], step="mid", color=theme.blue, alpha=0.14, linewidth=0)
-        axes.step(places, heights[places], where="mid", color=theme.blue, linewidth=2)
-        axes.set_xlim(0, len(spent) - 1)
+        heights = np.sort(np.asarray(epsilons))[::-1]
+        label_ys = _corners(heights) if len(epsilons) > MOST_POINTS else np.arange(len(epsilons))
+        axes.fill_between(label_ys, heights[label_ys], step="mid", color=theme.blue, alpha=0.14, linewidth=0)
+        axes.step(label_ys, heights[label_ys], where="mid", color=theme.blue, linewidth=2)
+        axes.set_xlim(0, len(epsilons) - 1)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         write(axes, (1, 0), "clients, most spent first", theme.soft, FRAME, up=-31, side="right")
-    _draw_budget(axes, theme, max(spent), budget)
+    _draw_budget(axes, theme, max(epsilons), budget)
     return figure
 
 
@@ -209,7 +209,7 @@ def _named(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(words.plain(name, 12) for name in names) if len(names) <= MOST_NAMES and all(names) else ()
 
 
-def _depth(named: Sequence[str]) -> float:
+def _label_depth(named: Sequence[str]) -> float:
     """Returns how many more points names below an axis need than numbers."""
     return 4.0 * max(map(len, named), default=0)
 
@@ -246,7 +246,7 @@ def _corners(heights: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.unique(np.concatenate([even, levels]))
 
 
-def client_spread_figure(clients: ClientsResult, theme: Theme, score: Score = ACCURACY) -> Figure:
+def client_spread_figure(clients: ClientsResult, theme: Theme, score: ScoreText = ACCURACY) -> Figure:
     """Draws a score over clients on one line: range, mean with one standard deviation, and worst tenth."""
     figure = paper(112, theme)
     axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)
@@ -276,17 +276,17 @@ def client_spread_figure(clients: ClientsResult, theme: Theme, score: Score = AC
 
 def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     """Draws labels by client, as bubbles or for many clients as a heat map. Without labels, draws numbers of rows."""
-    held = holders(partition)
+    summary = holders(partition)
     if not partition["class_names"]:
-        return _rows_figure(held, theme) if held.population <= MOST_BUBBLES else sizes_figure(partition, theme)
-    if not held.complete:
-        return _heat_figure(partition, np.array(partition["label_shares"]), held.population, theme)
-    labels = np.array([client["labels"] for client in held.listed], dtype=np.float64)
+        return _rows_figure(summary, theme) if summary.population <= MOST_BUBBLES else sizes_figure(partition, theme)
+    if not summary.complete:
+        return _heat_figure(partition, np.array(partition["label_shares"]), summary.population, theme)
+    labels = np.array([client["labels"] for client in summary.listed], dtype=np.float64)
     if len(labels) > MOST_BUBBLES or labels.shape[1] > 24:
         share = label_shares(lambda clients: labels[clients], len(labels))
         return _heat_figure(partition, share, len(labels), theme)
     names = [words.plain(name, 12) for name in partition["class_names"]]
-    called = [client_label(client, 12) for client in held.listed]
+    called = [client_label(client, 12) for client in summary.listed]
     left = 12 + 6.6 * max(map(len, called))
     column = (WIDTH - left - 50) / max(1, labels.shape[1])
     upright = max(map(len, names)) * 6.6 <= column
@@ -314,8 +314,8 @@ def partition_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figu
 def _class_ticks(axes: Axes, names: Sequence[str], upright: bool) -> None:
     step = -(-len(names) // 24)  # rounded up, for at most 24 names
     shown = range(0, len(names), step)
-    turn: dict[str, Any] = {} if upright else {"rotation": 40, "ha": "left", "rotation_mode": "anchor"}
-    axes.set_xticks(list(shown), [names[k] for k in shown], **turn)
+    label_style: dict[str, Any] = {} if upright else {"rotation": 40, "ha": "left", "rotation_mode": "anchor"}
+    axes.set_xticks(list(shown), [names[k] for k in shown], **label_style)
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", length=0)
     for tick in axes.get_xticklabels():
@@ -340,11 +340,11 @@ def _heat_figure(partition: Mapping[str, Any], share: NDArray[np.float64], clien
     return figure
 
 
-def _rows_figure(held: Holders, theme: Theme) -> Figure:
-    named = _named([client["name"] for client in held.listed])
-    figure = paper(230 + _depth(named), theme)
-    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42 + _depth(named))
-    _bars(axes, theme, [client["rows"] for client in held.listed], [1.0] * held.population, named)
+def _rows_figure(summary: Holders, theme: Theme) -> Figure:
+    named = _named([client["name"] for client in summary.listed])
+    figure = paper(230 + _label_depth(named), theme)
+    axes = panel(figure, theme, left=40, top=10, right=12, bottom=42 + _label_depth(named))
+    _bars(axes, theme, [client["rows"] for client in summary.listed], [1.0] * summary.population, named)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     write(axes, (0, 1), "rows", theme.soft, FRAME, up=-2, right=4)
     return figure
@@ -352,11 +352,11 @@ def _rows_figure(held: Holders, theme: Theme) -> Figure:
 
 def sizes_figure(partition: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     """Draws a histogram of the numbers of rows per client."""
-    held = holders(partition)
+    summary = holders(partition)
     figure = paper(230, theme)
     axes = panel(figure, theme, left=40, top=10, right=12, bottom=42)
-    bins = min(24, max(1, len(held.sizes)))
-    axes.hist(held.sizes, bins=bins, weights=held.clients, color=theme.blue, rwidth=0.92)
+    bins = min(24, max(1, len(summary.sizes)))
+    axes.hist(summary.sizes, bins=bins, weights=summary.clients, color=theme.blue, rwidth=0.92)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     write(axes, (1, 0), "rows a client holds", theme.soft, FRAME, up=-31, side="right")
@@ -375,7 +375,7 @@ def overview(study_name: str, result: RunResult | None, rounds: Sequence[RoundRe
     height = max(300.0, 130.0 + 39 * min(len(groups), _OVERVIEW_GROUPS))
     figure = paper(height, theme, width=360 * panels)
 
-    def place(number: int, title: str, right: float) -> Axes:
+    def add_axes(number: int, title: str, right: float) -> Axes:
         left, after = 360.0 * number + 46, 360.0 * (panels - number - 1) + right
         axes = panel(figure, theme, left=left, top=78, right=after, bottom=44)
         write(axes, (0, 1), title, theme.ink, FRAME, up=30, right=-30, bold=True)
@@ -386,13 +386,13 @@ def overview(study_name: str, result: RunResult | None, rounds: Sequence[RoundRe
     figure.text(*corner, title, color=theme.ink, fontsize=15, va="center", parse_math=False)
     score, local = kind.headline, kind.local
     points = _scores(rounds, score.name)
-    axes = place(0, f"Test {score.in_text} by round", 60)
+    axes = add_axes(0, f"Test {score.in_text} by round", 60)
     if points:
         twin = _twin(result, score.name) if result else None
         _draw_scores(axes, theme, points, twin, rounds[-1].round, score)
     if terms:
-        _draw_epsilon_rounds(place(1, "ε by round", 92), theme, rounds, terms.budget)
+        _draw_epsilon_rounds(add_axes(1, "ε by round", 92), theme, rounds, terms.budget)
     if result and groups:
-        axes = place(panels - 1, f"{local.title} by {column_label(column)}", 24)
+        axes = add_axes(panels - 1, f"{local.title} by {column_label(column)}", 24)
         draw_scores(axes, theme, column, groups, kind.overall(result), _OVERVIEW_GROUPS, local)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from accord.records.result_parts import FairnessResult, GroupResult
 from accord.reports.charts.drawing import COLUMN, ROW, Theme, height_of, panel, paper, write
-from accord.reports.scoring import ACCURACY, BIAS, Score
+from accord.reports.scoring import ACCURACY, BIAS, ScoreText
 from accord.reports.words import formatting as words
 from accord.reports.words.labels import group_label
 
@@ -16,7 +16,9 @@ MOST_GROUPS = 40
 """Most groups of a column that are drawn. If there are more, the worst are drawn."""
 
 
-def worst_first(groups: Mapping[str, GroupResult], most: int, score: Score = ACCURACY) -> list[tuple[str, GroupResult]]:
+def worst_first(
+    groups: Mapping[str, GroupResult], most: int, score: ScoreText = ACCURACY
+) -> list[tuple[str, GroupResult]]:
     """Returns the `most` worst groups, worst first. Groups without a known score come last."""
     return sorted(groups.items(), key=lambda item: score.ill(item[1].score(score.name)))[:most]
 
@@ -41,7 +43,7 @@ def _draw_groups(
     groups: Mapping[str, GroupResult],
     marks: Mapping[str, tuple[str, str]],
     most: int = MOST_GROUPS,
-    score: Score = ACCURACY,
+    score: ScoreText = ACCURACY,
 ) -> None:
     """Draws one row per group, its label above its dots. `marks` maps measures to (colour, marker), drawn downwards."""
     rows = worst_first(groups, most, score)
@@ -64,7 +66,7 @@ def _draw_groups(
 
 
 def groups_figure(
-    fairness: FairnessResult, column: str, overall: float | None, theme: Theme, score: Score = ACCURACY
+    fairness: FairnessResult, column: str, overall: float | None, theme: Theme, score: ScoreText = ACCURACY
 ) -> Figure:
     """Draws a score of each group of a column with its interval, and a dashed line at the score of all rows."""
     groups = fairness.groups_of(column)
@@ -81,7 +83,7 @@ def draw_scores(
     groups: Mapping[str, GroupResult],
     overall: float | None,
     most: int = MOST_GROUPS,
-    score: Score = ACCURACY,
+    score: ScoreText = ACCURACY,
 ) -> None:
     """Draws the content of `groups_figure` into existing axes, for the `most` worst groups."""
     if overall is not None:
@@ -94,7 +96,7 @@ def _level(axes: Axes, theme: Theme, at: float, name: str) -> None:
     write(axes, (at, 1), name, theme.soft, COLUMN, up=8, side="center")
 
 
-def bias_figure(fairness: FairnessResult, column: str, score: Score, theme: Theme) -> Figure | None:
+def bias_figure(fairness: FairnessResult, column: str, score: ScoreText, theme: Theme) -> Figure | None:
     """Draws the mean error of predictions in each group. Returns None if the target is not a number.
 
     Args:

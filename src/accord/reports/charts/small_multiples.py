@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from accord.records.result_parts import CalibrationResult, FairnessResult, FineTuneResult, GroupResult, OverClients
 from accord.reports.charts.drawing import DATA, FRAME, WIDTH, Drawing, Theme, panel, paper, write
 from accord.reports.charts.group_figures import worst_first
-from accord.reports.scoring import ACCURACY, Score
+from accord.reports.scoring import ACCURACY, ScoreText
 from accord.reports.words import formatting as words
 from accord.reports.words.labels import group_label
 
@@ -34,31 +34,31 @@ def measured(fairness: FairnessResult, column: str, of: str) -> list[Member]:
 
 
 def _tiles(
-    shown: Sequence[Member], column: str, notes: Sequence[str], theme: Theme, across: int, left: float, bottom: float
+    shown: Sequence[Member], column: str, notes: Sequence[str], theme: Theme, columns: int, left: float, bottom: float
 ) -> tuple[Drawing, list[Axes]]:
-    """Creates square axes in rows of `across`, each with its group's name and a note above.
+    """Creates square axes in rows of `columns`, each with its group's name and a note above.
 
     `left` and `bottom` are the points left free beside and below each of them.
     """
-    width = WIDTH / across
+    width = WIDTH / columns
     side = width - left - 8
-    rows = -(-len(shown) // across)  # rounded up
+    rows = -(-len(shown) // columns)  # rounded up
     height = _HEAD + side + bottom
     figure = paper(rows * height, theme)
     found = []
     for i, ((name, group), note) in enumerate(zip(shown, notes, strict=True)):
-        row, place = divmod(i, across)
+        row, column_index = divmod(i, columns)
         axes = panel(
             figure,
             theme,
-            left=place * width + left,
+            left=column_index * width + left,
             top=row * height + _HEAD,
-            right=WIDTH - (place + 1) * width + 8,
+            right=WIDTH - (column_index + 1) * width + 8,
             bottom=(rows - 1 - row) * height + bottom,
         )
         axes.grid(visible=False)
         few = "few, " if group.too_small else ""
-        label = group_label(name, column, 22 if across == 2 else 15)
+        label = group_label(name, column, 22 if columns == 2 else 15)
         write(axes, (0, 1), label, theme.ink, FRAME, up=23, bold=True)
         write(axes, (0, 1), f"{few}{note}", theme.orange if few else theme.soft, FRAME, up=9)
         found.append(axes)
@@ -111,7 +111,7 @@ def reliability_tiles(fairness: FairnessResult, column: str, theme: Theme) -> Fi
     notes = [f"error {words.decimal(each.expected_calibration_error)}" for each in calibrations]
     # One range for all tiles, so that groups can be compared by eye.
     start = min(map(_lowest, calibrations))
-    figure, tiles = _tiles(members, column, notes, theme, across=3, left=30, bottom=30)
+    figure, tiles = _tiles(members, column, notes, theme, columns=3, left=30, bottom=30)
     for axes, each in zip(tiles, calibrations, strict=True):
         _draw_reliability(axes, theme, each, 60.0, start)
         axes.xaxis.set_major_locator(FixedLocator([start, 1.0]))
@@ -139,7 +139,7 @@ def confusion_tiles(fairness: FairnessResult, column: str, theme: Theme) -> Figu
     numbered = len(names) <= MOST_NUMBERED
     notes = [f"n = {words.count(group.n)}" for _, group in members]
     left, bottom = (70.0, 34.0) if numbered else (24.0, 20.0)
-    figure, tiles = _tiles(members, column, notes, theme, across=2 if numbered else 3, left=left, bottom=bottom)
+    figure, tiles = _tiles(members, column, notes, theme, columns=2 if numbered else 3, left=left, bottom=bottom)
     for axes, (_, group) in zip(tiles, members, strict=True):
         _draw_confusion(axes, theme, np.array(group.confusion), names if numbered else ())
     return figure
@@ -174,7 +174,7 @@ def _draw_confusion(axes: Axes, theme: Theme, matrix: Any, names: Sequence[str])
 # --- before and after fine-tuning ---------------------------------------------------------------------
 
 
-def before_after_figure(tuned: FineTuneResult, theme: Theme, score: Score = ACCURACY) -> Figure:
+def before_after_figure(tuned: FineTuneResult, theme: Theme, score: ScoreText = ACCURACY) -> Figure:
     """Draws a score over clients before and after fine-tuning, with range, mean with one deviation, and worst tenth."""
     figure = paper(168, theme)
     axes = panel(figure, theme, left=22, top=8, right=22, bottom=30)

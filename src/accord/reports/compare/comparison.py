@@ -15,7 +15,7 @@ from accord.core.errors import StudyError
 from accord.core.intervals import Interval, t_interval
 from accord.records.round_record import RoundRecord
 from accord.records.run_result import RunResult
-from accord.reports.scoring import Score, Scoring, scoring
+from accord.reports.scoring import ScoreText, Scoring, scoring
 from accord.reports.words import formatting as words
 from accord.reports.words.labels import group_label
 
@@ -207,7 +207,14 @@ def compared(runs: Sequence[FinishedRun], confidence: float = 0.95) -> Compariso
         sides=tuple(sides),
         differing=_differing(sides),
         differences=tuple(each for each in differences if len(each.seeds) >= _FEWEST_PAIRS),
-        notes=(*notes, *_stopped(sides), *_one_label(sides), *_test_sets(sides), *_other_groups(sides), *_seeds(sides)),
+        notes=(
+            *notes,
+            *_stopped(sides),
+            *_constant(sides),
+            *_test_sets(sides),
+            *_other_groups(sides),
+            *_seeds(sides),
+        ),
     )
 
 
@@ -237,14 +244,14 @@ def _named(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
 
 
 def _side(name: str, runs: tuple[FinishedRun, ...], confidence: float) -> Arm:
-    spent = [value for run in runs if (value := run.value("epsilon")) is not None]
+    epsilons = [value for run in runs if (value := run.value("epsilon")) is not None]
     kind = runs[0].scoring
     return Arm(
         label=name,
         runs=runs,
         settings=_settings(runs[0].study),
         measures={of: t_interval([run.value(of) for run in runs], confidence) for of in measures_of(runs[0].scoring)},
-        epsilon=max(spent) if len(spent) == len(runs) else None,  # one run without privacy leaves no bound for the side
+        epsilon=max(epsilons) if len(epsilons) == len(runs) else None,  # a run without privacy leaves no bound
         groups=_groups(runs, kind.local, confidence),
         rates={rate.name: _groups(runs, rate, confidence) for rate in kind.rates},
         small=_small(runs),
@@ -252,7 +259,7 @@ def _side(name: str, runs: tuple[FinishedRun, ...], confidence: float) -> Arm:
     )
 
 
-def _groups(runs: Sequence[FinishedRun], score: Score, confidence: float) -> dict[str, dict[str, Interval]]:
+def _groups(runs: Sequence[FinishedRun], score: ScoreText, confidence: float) -> dict[str, dict[str, Interval]]:
     """Computes a score of each group over the runs, by column."""
     values: dict[str, dict[str, list[float | None]]] = {}
     for fairness in (run.result.fairness for run in runs if run.result.fairness):
@@ -369,10 +376,10 @@ def _stopped(sides: Sequence[Arm]) -> list[str]:
     ]
 
 
-def _one_label(sides: Sequence[Arm]) -> list[str]:
+def _constant(sides: Sequence[Arm]) -> list[str]:
     """Notes models that predict one label for every row. Accuracy is then that label's share, and gaps say nothing."""
     return [
-        f"{side.label}, seed {run.study.seed}: {words.one_label(run.result.test)}"
+        f"{side.label}, seed {run.study.seed}: {words.single_label(run.result.test)}"
         for side in sides
         for run in side.runs
         if run.result.test.predicts_one_label is not None
@@ -381,10 +388,10 @@ def _one_label(sides: Sequence[Arm]) -> list[str]:
 
 def _seeds(sides: Sequence[Arm]) -> list[str]:
     notes = []
-    alone = [side.label for side in sides if len(side.runs) == 1]
-    if alone:
+    single_runs = [side.label for side in sides if len(side.runs) == 1]
+    if single_runs:
         notes.append(
-            f"{', '.join(alone)}: one seed, hence no interval; how much of a difference is chance cannot be told."
+            f"{', '.join(single_runs)}: one seed, hence no interval; how much of a difference is chance cannot be told."
         )
     first = sides[0]
     few = [
@@ -392,7 +399,7 @@ def _seeds(sides: Sequence[Arm]) -> list[str]:
         for side in sides[1:]
         if not _unlike(first, side) and len(set(side.seeds) & set(first.seeds)) < _FEWEST_PAIRS
     ]
-    if few and len(alone) < len(sides):
+    if few and len(single_runs) < len(sides):
         notes.append(
             f"{', '.join(few)}: fewer than two seeds in common with {first.label}, hence no paired difference."
         )

@@ -21,7 +21,7 @@ from accord.reports.charts.drawing import (
 )
 from accord.reports.charts.group_figures import MOST_GROUPS
 from accord.reports.compare.comparison import Arm, Comparison
-from accord.reports.scoring import Score
+from accord.reports.scoring import ScoreText
 from accord.reports.words import formatting as words
 
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 2), (1, 1.5))
@@ -41,7 +41,7 @@ def charted(comparison: Comparison) -> Sequence[Arm]:
     return comparison.sides[:MOST_SIDES]
 
 
-def _limits(axes: Axes, score: Score, known: Sequence[float], ends: Sequence[float], *, across: bool) -> None:
+def _limits(axes: Axes, score: ScoreText, known: Sequence[float], ends: Sequence[float], *, horizontal: bool) -> None:
     """Sets limits from the measured values. A longer interval is cut at the figure's edge."""
     least, most = min(known), max(known)
     # From the means, as two seeds far apart have an interval wider than any axis should be.
@@ -49,8 +49,8 @@ def _limits(axes: Axes, score: Score, known: Sequence[float], ends: Sequence[flo
     lowest, highest = score.range
     low = max(min([least, *ends]), least - room, lowest) - 0.06 * room
     high = min(max([most, *ends]), most + room, highest) + 0.06 * room
-    axis = axes.xaxis if across else axes.yaxis
-    (axes.set_xlim if across else axes.set_ylim)(low, high)
+    axis = axes.xaxis if horizontal else axes.yaxis
+    (axes.set_xlim if horizontal else axes.set_ylim)(low, high)
     axis.set_major_formatter(FuncFormatter(score.tick))
     axis.set_major_locator(MaxNLocator(nbins=5))
 
@@ -75,7 +75,7 @@ def curves_figure(comparison: Comparison, theme: Theme) -> Figure | None:
     figure = paper(270, theme)
     axes = panel(figure, theme, left=44, top=10, right=78, bottom=42)
     last, score = max(side.curve[-1][0] for _, side in sides), comparison.scoring.headline
-    _limits(axes, score, _values(found), _ends(found), across=False)
+    _limits(axes, score, _values(found), _ends(found), horizontal=False)
     ends = []
     for number, side in sides:
         colour, dash, _ = style(number, theme)
@@ -97,8 +97,8 @@ def curves_figure(comparison: Comparison, theme: Theme) -> Figure | None:
 def _name_ends(axes: Axes, named: Sequence[tuple[float, str, str]]) -> None:
     """Writes (value, text, colour) at the right edge, moved apart."""
     low, high = axes.get_ylim()
-    places = spread([value for value, _, _ in named], 14 * (high - low) / height_of(axes))
-    for y, (_, text, colour) in zip(places, named, strict=True):
+    label_ys = spread([value for value, _, _ in named], 14 * (high - low) / height_of(axes))
+    for y, (_, text, colour) in zip(label_ys, named, strict=True):
         write(axes, (1, y), text, colour, ROW, right=6, bold=True)
 
 
@@ -115,7 +115,7 @@ def epsilon_figure(comparison: Comparison, theme: Theme) -> Figure | None:
     figure = paper(270, theme)
     axes = panel(figure, theme, left=44, top=14, right=78, bottom=42)
     found = [side.measures[score.name] for _, side in sides]
-    _limits(axes, score, _values(found), _ends(found), across=False)
+    _limits(axes, score, _values(found), _ends(found), horizontal=False)
     _set_epsilon(axes, sorted({epsilon for _, _, epsilon in private}))
     levels = [
         (mean, f"{side.label}  {score.shown(mean)}", style(number, theme)[0])
@@ -139,16 +139,16 @@ def epsilon_figure(comparison: Comparison, theme: Theme) -> Figure | None:
     return figure
 
 
-def _set_epsilon(axes: Axes, places: Sequence[float]) -> None:
+def _set_epsilon(axes: Axes, label_ys: Sequence[float]) -> None:
     """Makes x logarithmic, with ticks at the existing values where there is room for their text."""
     axes.set_xscale("log")
     # Factors instead of margins, because the axis is logarithmic.
-    axes.set_xlim(places[0] / 1.4, places[-1] * 1.6)
-    kept: list[float] = []
-    for place in places:
-        if not kept or place > 1.25 * kept[-1]:
-            kept.append(place)
-    axes.set_xticks(kept, [words.epsilon(place) for place in kept])
+    axes.set_xlim(label_ys[0] / 1.4, label_ys[-1] * 1.6)
+    ticks: list[float] = []
+    for position in label_ys:
+        if not ticks or position > 1.25 * ticks[-1]:
+            ticks.append(position)
+    axes.set_xticks(ticks, [words.epsilon(position) for position in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
 
@@ -161,7 +161,7 @@ def columns_of(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(column for side in charted(comparison) for column in side.groups))
 
 
-def groups_figure(comparison: Comparison, column: str, theme: Theme, rate: Score | None = None) -> Figure | None:
+def groups_figure(comparison: Comparison, column: str, theme: Theme, rate: ScoreText | None = None) -> Figure | None:
     """Draws a score of each group of a column, with a dot and its interval per side.
 
     The group with the worst score of any side comes first.
@@ -199,10 +199,10 @@ def groups_figure(comparison: Comparison, column: str, theme: Theme, rate: Score
     axes.set_ylim(depth * len(shown), 0)
     axes.set_yticks([])
     axes.grid(axis="x", color=theme.rule, linewidth=0.8)
-    _limits(axes, score, _values(found), _ends(found), across=True)
-    for place, name in enumerate(shown):
-        top = depth * place
-        if place:
+    _limits(axes, score, _values(found), _ends(found), horizontal=True)
+    for position, name in enumerate(shown):
+        top = depth * position
+        if position:
             axes.axhline(top, color=theme.rule, linewidth=0.8)
         write(axes, (0, top + 10), words.plain(name, 40), theme.ink, ROW)
         for row, (number, side, groups) in enumerate(sides):

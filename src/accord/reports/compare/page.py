@@ -66,7 +66,7 @@ def _card(comparison: Comparison, side: Arm) -> Card:
     if found.half is not None:
         about = f"± {score.half(found)} over {about}"
     epsilon = "ε = ∞" if side.epsilon is None else f"ε = {words.epsilon(side.epsilon)}"
-    lines = (f"{about}, {epsilon}", *([told] if (told := cw.told(comparison, side)) else []))
+    lines = (f"{about}, {epsilon}", *([line] if (line := cw.headline(comparison, side)) else []))
     return Card(f"{side.label}: test {score.in_text}", score.middle(found), lines)
 
 
@@ -106,14 +106,14 @@ def _figures(comparison: Comparison, kinds: tuple[str, ...], caption: str, minus
     kinds = tuple(of for of in kinds if cw.has(comparison, of))
     heads = ["", *(cw.title(comparison.scoring, of) for of in kinds)]
     # One more for the column of labels, and one to come after the figure. 0 means that there is no such column.
-    place = kinds.index(minus) + 2 if minus in kinds and comparison.differences else 0
-    if place:
-        heads.insert(place, f"minus {comparison.sides[0].label}")
+    index = kinds.index(minus) + 2 if minus in kinds and comparison.differences else 0
+    if index:
+        heads.insert(index, f"minus {comparison.sides[0].label}")
     rows = []
     for side in comparison.sides:
         row = [Cell(side.label), *(Cell(cw.figure(of, side)) for of in kinds)]
-        if place:
-            row.insert(place, Cell(cw.difference(comparison, side, minus)))
+        if index:
+            row.insert(index, Cell(cw.difference(comparison, side, minus)))
         rows.append(tuple(row))
     return Grid(caption, tuple(heads), tuple(rows), "l" + "r" * (len(heads) - 1))
 

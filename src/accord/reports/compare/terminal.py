@@ -56,7 +56,7 @@ def _settings(comparison: Comparison) -> RenderableType:
         return table
     table = Table.grid(padding=(0, 2))
     for side in sides:
-        table.add_row(side.label, Text(cw.told(comparison, side, most=len(differing))))
+        table.add_row(side.label, Text(cw.headline(comparison, side, most=len(differing))))
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from accord.core.intervals import Interval
 from accord.reports.compare.comparison import Arm, Comparison
-from accord.reports.scoring import Score, Scoring
+from accord.reports.scoring import ScoreText, Scoring
 from accord.reports.words import formatting as words
 
 _PLAIN: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
@@ -19,7 +19,7 @@ _PLAIN: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
 """Titles and formatters of measures that are not scores."""
 
 
-def score_of(kind: Scoring, measure: str) -> Score | None:
+def score_of(kind: Scoring, measure: str) -> ScoreText | None:
     """Returns the score behind a measure, or None for bytes, seconds and the like."""
     if measure == f"worst_decile{kind.tenth}":
         return replace(kind.local, title="Worst tenth of clients" if not kind.tenth else "Worst tenth, MSE")
@@ -55,12 +55,12 @@ def shown(kind: Scoring, measure: str, found: Interval) -> str:
     '10.0'
     """
     score = score_of(kind, measure)
-    alone = found.half is None or not found.deviation
+    single = found.half is None or not found.deviation
     if score is not None:
         # The unit of a gap stands in the column's head.
-        return (score.shown(found.mean) if alone else score.mean(found)).removesuffix(" points")
+        return (score.shown(found.mean) if single else score.mean(found)).removesuffix(" points")
     form = _PLAIN[measure][1]
-    return form(found.mean) if alone else f"{form(found.mean)} ± {form(found.half)}"
+    return form(found.mean) if single else f"{form(found.mean)} ± {form(found.half)}"
 
 
 def figure(measure: str, side: Arm) -> str:
@@ -102,7 +102,7 @@ def level(comparison: Comparison) -> str:
     return f"± is half the {100 * comparison.confidence:.4g}% t-interval over seeds"
 
 
-def told(comparison: Comparison, side: Arm, most: int = 3) -> str:
+def headline(comparison: Comparison, side: Arm, most: int = 3) -> str:
     """Formats the settings that distinguish a side, on one line.
 
     For the first side these are all settings that differ between sides. For a later side they are those that differ

@@ -6,7 +6,7 @@ from accord.records.result_parts import OverClients
 from accord.records.run_result import RunResult
 from accord.reports.charts import small_multiples as tiles
 from accord.reports.layout import Grid, PagePart, PageSection, cells, plot
-from accord.reports.scoring import Score, scoring
+from accord.reports.scoring import ScoreText, scoring
 from accord.reports.words import formatting as words
 
 
@@ -69,7 +69,7 @@ def fine_tuning(result: RunResult) -> PagePart | None:
     return PagePart("Before and after fine-tuning", (text,), plots, (), (grid,))
 
 
-def _over_clients(score: Score, models: Mapping[str, OverClients]) -> Grid:
+def _over_clients(score: ScoreText, models: Mapping[str, OverClients]) -> Grid:
     head = ("", "Mean", "Deviation", "Worst tenth", "Least", "Greatest")
     rows = tuple(
         cells(
@@ -85,31 +85,31 @@ def _over_clients(score: Score, models: Mapping[str, OverClients]) -> Grid:
 
 def personal(result: RunResult) -> PagePart | None:
     """Builds the part on scores over clients of shared and personal models. Returns None if none are personal."""
-    told = result.personal
-    if not told:
+    summary = result.personal
+    if not summary:
         return None
     text = (
         f"The shared model, and each client's own (with the layers or the model that it keeps to itself), on the test "
-        f"rows of {words.count(told.clients, 'client')} that took part. The own model does better at "
-        f"{words.count(told.improved)} and worse at {words.count(told.worsened)} of them."
+        f"rows of {words.count(summary.clients, 'client')} that took part. The own model does better at "
+        f"{words.count(summary.improved)} and worse at {words.count(summary.worsened)} of them."
     )
-    if told.too_small:
-        text += f" {words.count(told.too_small, 'client')} had too few test rows to say much."
-    grid = _over_clients(scoring(result).local, {"Shared": told.shared, "Own": told.own})
+    if summary.too_small:
+        text += f" {words.count(summary.too_small, 'client')} had too few test rows to say much."
+    grid = _over_clients(scoring(result).local, {"Shared": summary.shared, "Own": summary.own})
     return PagePart("Shared and own models", (text,), (), (), (grid,))
 
 
 def early_stopping(result: RunResult) -> str | None:
     """Returns one sentence on when the run ended and which model is kept. Returns None without early stopping."""
-    told = result.early_stopping
-    if not told:
+    summary = result.early_stopping
+    if not summary:
         return None
-    held = words.count(told.n, "test row")
-    kept = f"the model of round {words.count(told.kept_round)} is kept, and judged on the other test rows"
-    if told.stopped:
-        waited = words.count(told.patience, "evaluation")
+    test_rows = words.count(summary.n, "test row")
+    imbalance_text = f"the model of round {words.count(summary.kept_round)} is kept, and judged on the other test rows"
+    if summary.stopped:
+        waited = words.count(summary.patience, "evaluation")
         return (
             f"Ended early, after {words.count(result.rounds)} of {words.count(result.planned_rounds, 'round')}: "
-            f"no better {told.metric} on {held} held out in {waited} in a row; {kept}."
+            f"no better {summary.metric} on {test_rows} held out in {waited} in a row; {imbalance_text}."
         )
-    return f"By {told.metric} on {held} held out, {kept}."
+    return f"By {summary.metric} on {test_rows} held out, {imbalance_text}."

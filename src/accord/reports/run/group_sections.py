@@ -7,7 +7,7 @@ from accord.records.run_result import RunResult
 from accord.reports.charts import group_figures
 from accord.reports.charts import small_multiples as tiles
 from accord.reports.layout import Cell, Grid, PagePart, PageSection, Plot, plot
-from accord.reports.scoring import BIAS, Score, Scoring, scoring
+from accord.reports.scoring import BIAS, ScoreText, Scoring, scoring
 from accord.reports.words import formatting as words
 from accord.reports.words import labels
 
@@ -50,13 +50,13 @@ def _column(fairness: FairnessResult, column: str, number: int, kind: Scoring, o
     lowest = f" {score.worst.capitalize()} of those large enough to say: {words.plain(worst, 60)}." if worst else ""
     few = sum(group.too_small for group in members.values())
     some = f"{words.count(few, 'group')} too small to say." if few else "All groups are large enough to say."
-    cut = ""
+    shortened = ""
     if len(members) > group_figures.MOST_GROUPS:
-        cut = f" Of {len(members)} groups, the {score.worst} {group_figures.MOST_GROUPS} are drawn."
+        shortened = f" Of {len(members)} groups, the {score.worst} {group_figures.MOST_GROUPS} are drawn."
     plots = plot(
         f"groups-{number}",
         f"{score.title} by {title}",
-        f"{kind.of_group}, with its interval; {score.worst} first.{cut}",
+        f"{kind.of_group}, with its interval; {score.worst} first.{shortened}",
         f"{score.title} of each group of {title} with its interval.{lowest} {some}",
         lambda theme: group_figures.groups_figure(fairness, column, overall, theme, score),
     )
@@ -88,7 +88,7 @@ def _column(fairness: FairnessResult, column: str, number: int, kind: Scoring, o
     return PagePart(title, text, plots, (), tables)
 
 
-def _drawn(fairness: FairnessResult, column: str, of: str) -> str:
+def _figure_text(fairness: FairnessResult, column: str, of: str) -> str:
     many = len(tiles.measured(fairness, column, of))
     return f" Of {many} groups, the lowest {tiles.MOST_TILES} are drawn." if many > tiles.MOST_TILES else ""
 
@@ -98,7 +98,7 @@ def _calibrated(fairness: FairnessResult, column: str, title: str, number: int) 
         f"calibration-{number}",
         f"Calibration by {title}",
         "Share of rows that are right (upwards) by how sure the model is (to the right), with the expected calibration "
-        f"error; lowest accuracy first.{_drawn(fairness, column, 'calibration')}",
+        f"error; lowest accuracy first.{_figure_text(fairness, column, 'calibration')}",
         f"Reliability diagram of each group of {title}.",
         lambda theme: tiles.reliability_tiles(fairness, column, theme),
     )
@@ -109,7 +109,7 @@ def _confused(fairness: FairnessResult, column: str, title: str, number: int) ->
         f"confusion-{number}",
         f"Confusion by {title}",
         "Rows by label (downwards) and prediction (to the right), in the order of the labels; the stronger the colour, "
-        f"the larger the share of the label's rows. Blue is right.{_drawn(fairness, column, 'confusion')}",
+        f"the larger the share of the label's rows. Blue is right.{_figure_text(fairness, column, 'confusion')}",
         f"Confusion matrix of each group of {title}.",
         lambda theme: tiles.confusion_tiles(fairness, column, theme),
     )
@@ -151,7 +151,7 @@ def _measures(members: Mapping[str, GroupResult], column: str, title: str, kind:
     return Grid(f"Measures by {title}", head, rows, "l" + "r" * (len(head) - 1))
 
 
-def _score(group: GroupResult, of: Score) -> Cell:
+def _score(group: GroupResult, of: ScoreText) -> Cell:
     # A group that is too small is marked once, not at every score.
     tag = "few" if of.name in group.few and not group.too_small else ""
     return Cell(of.shown(group.score(of.name)), of.span(group.interval(of.name)), tag)

@@ -141,13 +141,15 @@ def _score_card(result: RunResult) -> Card:
     majority = test.score("majority_share")
     if majority is not None and test.majority_label is not None:
         rows += f", {words.percent(majority)} {words.label(test.majority_label)}"
-    one = (words.one_label(test),) if test.predicts_one_label is not None else ()
+    label_note = (words.single_label(test),) if test.predicts_one_label is not None else ()
     if not twin:
         beside = ", ".join(f"{each.in_text} {each.shown(test.score(each.name))}" for each in others)
-        return Card(f"Test {first.in_text}", shown, (*one, rows, beside))
+        return Card(f"Test {first.in_text}", shown, (*label_note, rows, beside))
     other = twin.test.score(first.name)
     cost = first.change(test.score(first.name), other)
-    return Card(f"Test {first.in_text}", shown, (*one, f"{first.shown(other)} without privacy", f"{cost}, {rows}"))
+    return Card(
+        f"Test {first.in_text}", shown, (*label_note, f"{first.shown(other)} without privacy", f"{cost}, {rows}")
+    )
 
 
 def _privacy_card(privacy: PrivacyResult | None) -> Card:

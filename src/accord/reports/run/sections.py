@@ -76,7 +76,7 @@ def _by_round(rounds: Sequence[RoundRecord], kind: Scoring) -> tuple[Grid, ...]:
     return (Grid(caption, head, lines, "r" * len(head), folded=True),)
 
 
-def spent_by_client(ledger: Sequence[Mapping[str, Any]], clients: int) -> NDArray[np.float64] | None:
+def epsilon_by_client(ledger: Sequence[Mapping[str, Any]], clients: int) -> NDArray[np.float64] | None:
     """Returns each client's epsilon at the end, 0 if it never took part. Returns None if all share one account.
 
     On a joint ledger, it is the epsilon of this run alone. The run's records do not have what other runs charged to
@@ -89,9 +89,9 @@ def spent_by_client(ledger: Sequence[Mapping[str, Any]], clients: int) -> NDArra
     # Under client-level privacy all clients share the population's account.
     if not last or "population" in last:
         return None
-    spent = np.zeros(clients)
-    spent[[int(client) for client in last]] = list(last.values())
-    return spent
+    epsilons = np.zeros(clients)
+    epsilons[[int(client) for client in last]] = list(last.values())
+    return epsilons
 
 
 def privacy(
@@ -113,22 +113,22 @@ def privacy(
         f"ε by round, ending at {words.epsilon(terms.epsilon)} for the worst client.",
         lambda theme: figures.epsilon_rounds_figure(rounds, result, theme),
     )
-    held = holders(partition)
-    names = [client["name"] for client in held.listed]
-    spent = spent_by_client(ledger, held.population)
+    summary = holders(partition)
+    names = [client["name"] for client in summary.listed]
+    epsilons = epsilon_by_client(ledger, summary.population)
     budget = None if terms.joint else terms.budget  # a joint budget bounds more than what is drawn
     text: tuple[str, ...] = (meaning(terms),)
     tables: tuple[Grid, ...] = ()
-    if spent is not None:
+    if epsilons is not None:
         plots += plot(
             "epsilon-clients",
             "ε by client, this run by itself" if terms.joint else "ε by client",
-            f"What each has spent at the end of the run, {words.epsilon(max(spent))} at most.",
-            f"ε of each of {words.count(len(spent), 'client')}, from {words.epsilon(min(spent))} to "
-            f"{words.epsilon(max(spent))}.",
-            lambda theme: figures.epsilon_clients_figure(spent, budget, theme, names),
+            f"What each has spent at the end of the run, {words.epsilon(max(epsilons))} at most.",
+            f"ε of each of {words.count(len(epsilons), 'client')}, from {words.epsilon(min(epsilons))} to "
+            f"{words.epsilon(max(epsilons))}.",
+            lambda theme: figures.epsilon_clients_figure(epsilons, budget, theme, names),
         )
-        tables = _by_client(spent, ledger, held, budget)
+        tables = _by_client(epsilons, ledger, summary, budget)
     elif UNITS[terms.unit].shared:
         text += ("The unit is the client, so the population has one account: its ε is every client's ε.",)
     return PageSection("privacy", "Privacy spent", (PagePart("", text, plots, _terms(terms), tables),), "ledger.jsonl")
@@ -176,15 +176,15 @@ def _terms(terms: PrivacyResult) -> tuple[tuple[str, str], ...]:
 
 
 def _by_client(
-    spent: NDArray[np.float64],
+    epsilons: NDArray[np.float64],
     ledger: Sequence[Mapping[str, Any]],
-    held: Holders,
+    summary: Holders,
     budget: float | None,
 ) -> tuple[Grid, ...]:
     # An incomplete partition record lists only its first clients.
-    if len(spent) > MOST_CLIENT_ROWS or not held.complete:
+    if len(epsilons) > MOST_CLIENT_ROWS or not summary.complete:
         return ()
-    took, refused = np.zeros(len(spent), dtype=int), np.zeros(len(spent), dtype=int)
+    took, refused = np.zeros(len(epsilons), dtype=int), np.zeros(len(epsilons), dtype=int)
     for line in ledger:
         np.add.at(took, list(line["clients"]), 1)
         np.add.at(refused, list(line["refused"]), 1)
@@ -194,10 +194,10 @@ def _by_client(
             Cell(words.count(client["rows"])),
             Cell(words.count(took[i])),
             Cell(words.count(refused[i])),
-            Cell(words.epsilon(spent[i])),
-            Cell(words.percent(spent[i] / budget) if budget else words.DASH),
+            Cell(words.epsilon(epsilons[i])),
+            Cell(words.percent(epsilons[i] / budget) if budget else words.DASH),
         )
-        for i, client in enumerate(held.listed)
+        for i, client in enumerate(summary.listed)
     )
     head = ("Client", "Rows", "Rounds", "Refused", "ε", "Of budget")
     return (Grid("Client by client", head, rows, "lrrrrr", folded=True),)
@@ -243,50 +243,50 @@ def _spread(result: RunResult) -> tuple[PagePart, ...]:
 
 def holdings(partition: Mapping[str, Any]) -> PageSection:
     """Builds the section on the rows of each client. Many clients are summarised."""
-    held = holders(partition)
-    many = held.population > figures.MOST_BUBBLES
-    plots = _by_holder(partition, held, many)
+    summary = holders(partition)
+    many = summary.population > figures.MOST_BUBBLES
+    plots = _by_holder(partition, summary, many)
     if many:
         plots += plot(
             "sizes",
             "Rows by client",
             "How many clients hold how many training rows.",
-            f"Histogram of rows held by a client, from {words.count(held.fewest)} to {words.count(held.most)}.",
+            f"Histogram of rows held by a client, from {words.count(summary.fewest)} to {words.count(summary.most)}.",
             lambda theme: figures.sizes_figure(partition, theme),
         )
     facts = (
-        ("Clients", words.count(held.population)),
-        ("Training rows", words.count(held.rows)),
-        ("Fewest", words.count(held.fewest)),
-        ("Median", words.count(held.median)),
-        ("Most", words.count(held.most)),
+        ("Clients", words.count(summary.population)),
+        ("Training rows", words.count(summary.rows)),
+        ("Fewest", words.count(summary.fewest)),
+        ("Median", words.count(summary.median)),
+        ("Most", words.count(summary.most)),
     )
-    tables = _holdings_table(partition, held) if held.complete and held.population <= MOST_CLIENT_ROWS else ()
+    tables = _partition_table(partition, summary) if summary.complete and summary.population <= MOST_CLIENT_ROWS else ()
     text: tuple[str, ...] = ()
-    if not held.complete:
-        first = words.count(len(held.listed), "client")
+    if not summary.complete:
+        first = words.count(len(summary.listed), "client")
         text = (f"The figures are over all clients; the records list the first {first} one by one.",)
     return PageSection("holdings", "Who held what", (PagePart("", text, plots, facts, tables),), "partition.json")
 
 
-def _by_holder(partition: Mapping[str, Any], held: Holders, many: bool) -> tuple[Plot, ...]:
+def _by_holder(partition: Mapping[str, Any], summary: Holders, many: bool) -> tuple[Plot, ...]:
     if not partition["class_names"] and many:
         return ()
     title = "Labels by client" if partition["class_names"] else "Rows by client"
     caption = (
         "Each line is the mean of many clients; the darker, the larger the share of their rows that has the label."
-        if not held.complete
+        if not summary.complete
         else "Each line is a client; the darker, the larger the share of its rows that has the label."
         if many
         else "A bubble's area is the number of training rows with that label."
         if partition["class_names"]
         else "How many training rows each client holds."
     )
-    alt = f"Training rows of {words.count(held.population, 'client')}{' by label' * bool(partition['class_names'])}."
+    alt = f"Training rows of {words.count(summary.population, 'client')}{' by label' * bool(partition['class_names'])}."
     return plot("holdings", title, caption, alt, lambda theme: figures.partition_figure(partition, theme))
 
 
-def _holdings_table(partition: Mapping[str, Any], held: Holders) -> tuple[Grid, ...]:
+def _partition_table(partition: Mapping[str, Any], summary: Holders) -> tuple[Grid, ...]:
     head = ("Client", "Rows", "Test rows", *(words.plain(name, 24) for name in partition["class_names"]))
     rows = tuple(
         cells(
@@ -295,7 +295,7 @@ def _holdings_table(partition: Mapping[str, Any], held: Holders) -> tuple[Grid, 
             words.count(client["test_rows"]),
             *(words.count(n) for n in client["labels"]),
         )
-        for client in held.listed
+        for client in summary.listed
     )
     return (
         Grid(
@@ -324,12 +324,12 @@ def cost(result: RunResult) -> PageSection:
     """Builds the section on seconds by stage, bytes and faults."""
     sent, faults, stages = result.communication, result.faults, result.seconds_by_stage
     # Never 0, because shares are divided by it.
-    whole = max(result.seconds or 0.0, sum(stages.values()), 1e-9)
+    total = max(result.seconds or 0.0, sum(stages.values()), 1e-9)
     rows = tuple(
         (
             Cell(words.plain(stage)),
             Cell(words.duration(seconds)),
-            Cell(words.percent(seconds / whole), bar=seconds / whole),
+            Cell(words.percent(seconds / total), bar=seconds / total),
         )
         for stage, seconds in sorted(stages.items(), key=lambda item: -item[1])
     )

@@ -23,7 +23,7 @@ from accord.records.result_parts import (
 from accord.records.run_result import RunResult
 from accord.reports.scoring import Scoring, scoring
 from accord.reports.words import formatting as words
-from accord.reports.words.imbalance_text import kept
+from accord.reports.words.imbalance_text import imbalance_text
 from accord.reports.words.labels import column_label, group_label
 
 MOST_CLIENTS = 30
@@ -85,12 +85,12 @@ def _score_lines(result: RunResult, kind: Scoring) -> list[tuple[str, str, str]]
     majority = test.score("majority_share")
     if majority is not None and test.majority_label is not None:
         note += f"; {words.percent(majority)} of them are {words.label(test.majority_label)}"
-    one = [("  one label", "", words.one_label(test))] if test.predicts_one_label is not None else []
+    single_label = [("  one label", "", words.single_label(test))] if test.predicts_one_label is not None else []
     known = [each for each in kind.final if each.name != "majority_share" and words.known(test.score(each.name))]
-    further = ", ".join(f"{each.in_text} {each.shown(test.score(each.name))}" for each in known)
-    final = [("", "", further)] if further else []
+    others = ", ".join(f"{each.in_text} {each.shown(test.score(each.name))}" for each in known)
+    final = [("", "", others)] if others else []
     beside = [(f"  {each.title}", each.shown(test.score(each.name)), "") for each in kind.beside]
-    return [(first.title, first.shown(test.score(first.name)), note), *one, *final, *beside]
+    return [(first.title, first.shown(test.score(first.name)), note), *single_label, *final, *beside]
 
 
 def _privacy_lines(privacy: PrivacyResult | None) -> list[tuple[str, str, str]]:
@@ -195,9 +195,9 @@ def partition_table(partition: Mapping[str, Any]) -> RenderableType:
     Args:
         partition: the value of `accord.data.partition_summary`.
     """
-    held = holders(partition)
+    summary = holders(partition)
     # Fewer than fit, because a summary follows.
-    shown = held.listed if held.population <= MOST_CLIENTS else held.listed[: MOST_CLIENTS // 3]
+    shown = summary.listed if summary.population <= MOST_CLIENTS else summary.listed[: MOST_CLIENTS // 3]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", expand=False)
     table.add_column("Client", overflow="ellipsis", no_wrap=True, max_width=18)
     table.add_column("Rows", justify="right", no_wrap=True)
@@ -209,16 +209,18 @@ def partition_table(partition: Mapping[str, Any]) -> RenderableType:
         table.add_row(
             Text(words.plain(client["name"] or str(client["client"]), 40)),
             words.count(client["rows"]),
-            Text(bar(client["rows"] / held.most if held.most else 0.0)),
-            *([Text(_held(client["labels"], names))] if names else []),
+            Text(bar(client["rows"] / summary.most if summary.most else 0.0)),
+            *([Text(_label_counts(client["labels"], names))] if names else []),
         )
-    rows_kept = [Text(said)] if (said := kept(partition)) else []
-    if len(shown) == held.population:
-        return Group(table, *rows_kept)
-    left = f"… and {words.count(held.population - len(shown), 'further client')}"
-    summary = f"{words.count(held.population, 'client')} hold {words.count(held.rows, 'row')}: from "
-    summary += f"{words.count(held.fewest)} to {words.count(held.most)}, {words.count(held.median)} at the median."
-    return Group(table, Text(left, "dim"), Text(summary), *rows_kept)
+    imbalance = [Text(said)] if (said := imbalance_text(partition)) else []
+    if len(shown) == summary.population:
+        return Group(table, *imbalance)
+    left = f"… and {words.count(summary.population - len(shown), 'further client')}"
+    text = f"{words.count(summary.population, 'client')} hold {words.count(summary.rows, 'row')}: from "
+    text += (
+        f"{words.count(summary.fewest)} to {words.count(summary.most)}, {words.count(summary.median)} at the median."
+    )
+    return Group(table, Text(left, "dim"), Text(text), *imbalance)
 
 
 def bar(share: float, width: int = _BAR) -> str:
@@ -228,15 +230,15 @@ def bar(share: float, width: int = _BAR) -> str:
     ('██  ', '██')
     """
     eighths = round(8 * width * min(max(share, 0.0), 1.0))
-    whole, rest = divmod(eighths, 8)
-    return ("█" * whole + (_EIGHTHS[rest] if rest else "")).ljust(width)
+    full_blocks, rest = divmod(eighths, 8)
+    return ("█" * full_blocks + (_EIGHTHS[rest] if rest else "")).ljust(width)
 
 
-def _held(labels: Sequence[int], names: Sequence[str], most: int = 10) -> str:
+def _label_counts(labels: Sequence[int], names: Sequence[str], most: int = 10) -> str:
     # Negative codes, so that labels with equally many rows keep their order under `reverse`.
-    held = sorted(((n, -k) for k, n in enumerate(labels) if n), reverse=True)
-    text = "  ".join(f"{words.plain(names[-k], 14)}:{words.count(n)}" for n, k in held[:most])
-    return f"{text}  … {len(held) - most} more" if len(held) > most else text or words.DASH
+    counts = sorted(((n, -k) for k, n in enumerate(labels) if n), reverse=True)
+    text = "  ".join(f"{words.plain(names[-k], 14)}:{words.count(n)}" for n, k in counts[:most])
+    return f"{text}  … {len(counts) - most} more" if len(counts) > most else text or words.DASH
 
 
 def budget_table(rows: Sequence[tuple[str, str]]) -> RenderableType:

@@ -26,7 +26,7 @@ from accord.reports.charts.drawing import (
     spread,
     write,
 )
-from accord.reports.scoring import ACCURACY, Score
+from accord.reports.scoring import ACCURACY, ScoreText
 from accord.reports.words import formatting as words
 
 MOST_LINES = 3
@@ -56,7 +56,7 @@ Lines = Sequence[tuple[str, Sequence[Mark]]]
 """Name and points of each line."""
 
 
-def _reach(marks: Sequence[Mark], score: Score) -> tuple[float, float]:
+def _reach(marks: Sequence[Mark], score: ScoreText) -> tuple[float, float]:
     """Returns the range of all drawn values, with a margin."""
     known = [value for mark in marks for value in mark.values]
     ends = [end for mark in marks for end in (mark.interval.low, mark.interval.high) if end is not None]
@@ -70,7 +70,7 @@ def _reach(marks: Sequence[Mark], score: Score) -> tuple[float, float]:
 # --- rows ---------------------------------------------------------------------------------------------
 
 
-def rows_figure(marks: Sequence[Mark], theme: Theme, score: Score = ACCURACY) -> Figure:
+def rows_figure(marks: Sequence[Mark], theme: Theme, score: ScoreText = ACCURACY) -> Figure:
     """Draws one row per point, with its runs, their mean and its interval."""
     longest = max(len(mark.label) for mark in marks)
     left = min(190.0, 14 + 6.2 * longest)
@@ -83,15 +83,15 @@ def rows_figure(marks: Sequence[Mark], theme: Theme, score: Score = ACCURACY) ->
     axes.set_xlim(*_reach(marks, score))
     axes.xaxis.set_major_formatter(FuncFormatter(score.tick))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-    for place, mark in enumerate(marks):
-        axes.plot(mark.values, [place] * len(mark.values), "o", color=theme.blue, alpha=0.35, markersize=5, mew=0)
+    for index, mark in enumerate(marks):
+        axes.plot(mark.values, [index] * len(mark.values), "o", color=theme.blue, alpha=0.35, markersize=5, mew=0)
         if mark.interval.mean is None:
             continue
         if mark.interval.low is not None and mark.interval.high is not None:
-            axes.plot([mark.interval.low, mark.interval.high], [place] * 2, color=theme.blue, linewidth=2)
-        axes.plot([mark.interval.mean], [place], "o", color=theme.blue, markersize=8, clip_on=False)
-        write(axes, (0, place), words.plain(mark.label, 27), theme.ink, ROW, right=-left + 6)
-        write(axes, (1, place), score.in_figure(mark.interval.mean), theme.blue, ROW, right=8, bold=True)
+            axes.plot([mark.interval.low, mark.interval.high], [index] * 2, color=theme.blue, linewidth=2)
+        axes.plot([mark.interval.mean], [index], "o", color=theme.blue, markersize=8, clip_on=False)
+        write(axes, (0, index), words.plain(mark.label, 27), theme.ink, ROW, right=-left + 6)
+        write(axes, (1, index), score.in_figure(mark.interval.mean), theme.blue, ROW, right=8, bold=True)
     return figure
 
 
@@ -99,7 +99,7 @@ def rows_figure(marks: Sequence[Mark], theme: Theme, score: Score = ACCURACY) ->
 
 
 def lines_figure(
-    lines: Lines, xlabel: str, theme: Theme, dashed: tuple[str, float] | None = None, score: Score = ACCURACY
+    lines: Lines, xlabel: str, theme: Theme, dashed: tuple[str, float] | None = None, score: ScoreText = ACCURACY
 ) -> Figure:
     """Draws points over a swept number in at most `MOST_LINES` lines, each labelled where it ends.
 
@@ -124,9 +124,9 @@ def lines_figure(
         _draw_line(axes, line, colour)
         last = line[-1].interval.mean
         if last is not None:
-            told = words.plain(name, 16)
-            told = f"({told})" if told and score.form != "share" else told  # which else may read as one number more
-            ends.append((last, f"{score.in_figure(last)} {told}".strip(), colour))
+            text = words.plain(name, 16)
+            text = f"({text})" if text and score.form != "share" else text  # which else may read as one number more
+            ends.append((last, f"{score.in_figure(last)} {text}".strip(), colour))
     if dashed:
         axes.axhline(dashed[1], color=theme.soft, linewidth=1.4, dashes=(4, 3))
         write(axes, (0, dashed[1]), dashed[0], theme.soft, ROW, up=8)
@@ -148,23 +148,23 @@ def _draw_line(axes: Axes, line: Sequence[Mark], colour: str) -> None:
             axes.plot([mark.x] * 2, [mark.interval.low, mark.interval.high], color=colour, linewidth=1.4, alpha=0.8)
 
 
-def _set_x(axes: Axes, places: Sequence[float]) -> None:
+def _set_x(axes: Axes, xs: Sequence[float]) -> None:
     """Sets ticks at the points. The axis is logarithmic where the numbers span more than a factor of five."""
-    if places[0] > 0 and places[-1] > 5 * places[0]:
+    if xs[0] > 0 and xs[-1] > 5 * xs[0]:
         axes.set_xscale("log")
-        axes.set_xlim(places[0] / 1.15, places[-1] * 1.15)
-        spans = np.log(places)
+        axes.set_xlim(xs[0] / 1.15, xs[-1] * 1.15)
+        spans = np.log(xs)
     else:
-        room = 0.05 * ((places[-1] - places[0]) or 1.0)
-        axes.set_xlim(places[0] - room, places[-1] + room)
-        spans = np.array(places)
-    whole = (spans[-1] - spans[0]) or 1.0
-    kept: list[int] = []
-    for i in range(len(places)):
+        room = 0.05 * ((xs[-1] - xs[0]) or 1.0)
+        axes.set_xlim(xs[0] - room, xs[-1] + room)
+        spans = np.array(xs)
+    span = (spans[-1] - spans[0]) or 1.0
+    ticks: list[int] = []
+    for i in range(len(xs)):
         # A tick closer than that to the one before would have its number overlap.
-        if not kept or spans[i] - spans[kept[-1]] > 0.11 * whole:
-            kept.append(i)
-    axes.set_xticks([places[i] for i in kept], [f"{places[i]:.3g}" for i in kept])
+        if not ticks or spans[i] - spans[ticks[-1]] > 0.11 * span:
+            ticks.append(i)
+    axes.set_xticks([xs[i] for i in ticks], [f"{xs[i]:.3g}" for i in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
 
@@ -175,10 +175,10 @@ def _set_x(axes: Axes, places: Sequence[float]) -> None:
 def map_figure(
     cells: Sequence[Sequence[Interval]],
     down: Sequence[str],
-    across: Sequence[str],
+    x_values: Sequence[str],
     titles: tuple[str, str],
     theme: Theme,
-    score: Score = ACCURACY,
+    score: ScoreText = ACCURACY,
 ) -> Figure:
     """Draws a map of means with the mean and half its interval in each cell. Stronger colours are larger means.
 
@@ -187,7 +187,7 @@ def map_figure(
     Args:
         cells: intervals by row and column.
         down: names of the rows.
-        across: names of the columns.
+        x_values: names of the columns.
         titles: titles of the rows and of the columns.
         theme: its colours.
         score: the score of the means.
@@ -206,8 +206,8 @@ def map_figure(
     colours[..., :3] = to_rgba(theme.blue)[:3]
     colours[..., 3] = np.nan_to_num(share)  # no colour where no run has ended
     axes.imshow(colours, aspect="auto", interpolation="nearest")
-    longest = max(4, int((WIDTH - left) / len(across) / 6.2))
-    axes.set_xticks(range(len(across)), [words.plain(name, longest) for name in across])
+    longest = max(4, int((WIDTH - left) / len(x_values) / 6.2))
+    axes.set_xticks(range(len(x_values)), [words.plain(name, longest) for name in x_values])
     axes.set_yticks(range(len(down)), [words.plain(name, 17) for name in down])
     for tick in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
         tick.set_parse_math(False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from accord.records.run_result import RunResult
-from accord.records.sweep_folder import ENDED, Row, SweepFolder, status_of, summary
+from accord.records.sweep_folder import ENDED, SweepFolder, SweepRow, status_of, summary
 from accord.reports.charts.drawing import THEMES
 from accord.reports.run.page import Card, environment
 from accord.reports.scoring import scoring_of
@@ -69,8 +69,8 @@ def _unfinished(sweep: SweepFolder) -> str | None:
     if status_of(sweep) == "done":
         return None
     names = {"stopped": "stopped early", "failed": "failed", "unfinished": "not finished", "waiting": "not begun"}
-    told = [f"{sweep.count(status)} {name}" for status, name in names.items() if sweep.count(status)]
-    text = f"{sweep.count('done')} of {words.count(len(sweep.rows), 'run')} done, {', '.join(told)}."
+    counts = [f"{sweep.count(status)} {name}" for status, name in names.items() if sweep.count(status)]
+    text = f"{sweep.count('done')} of {words.count(len(sweep.rows), 'run')} done, {', '.join(counts)}."
     if sweep.count("stopped"):
         text += " What stopped early is counted with the model it had."
     return f"{text} The table of runs says why."
@@ -87,9 +87,9 @@ def _cards(sweep: SweepFolder) -> list[Card]:
         chosen = "the best of them on the test rows" if len(sweep.points) > 1 else "its one point"
         lines = tuple(line for line in (point_name(best[0]), spread, chosen) if line)
         cards.append(Card(f"Best {score.in_text}", score.middle(found), lines))
-    spent = [row.measures["epsilon"] for row in sweep.rows if row.measures["epsilon"] is not None]
-    if spent:
-        least, most = words.epsilon(min(spent)), words.epsilon(max(spent))
+    epsilons = [row.measures["epsilon"] for row in sweep.rows if row.measures["epsilon"] is not None]
+    if epsilons:
+        least, most = words.epsilon(min(epsilons)), words.epsilon(max(epsilons))
         # On a joint ledger a run's epsilon includes the runs before it, so the largest is that of all runs.
         if sweep.ledger is not None:
             least, lines = most, ("of the worst-off client", "of all runs on the joint ledger together")
@@ -104,7 +104,7 @@ def _cards(sweep: SweepFolder) -> list[Card]:
     return cards
 
 
-def best_point(sweep: SweepFolder) -> tuple[Row, ...] | None:
+def best_point(sweep: SweepFolder) -> tuple[SweepRow, ...] | None:
     """Returns the runs of the point with the best mean headline score, or None if no run has ended."""
     score = scoring_of(sweep).headline
     means = [(summary(rows, score.name).mean, rows) for rows in sweep.points]

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from accord.config.sweep import shown
-from accord.records.sweep_folder import ENDED, Row, SweepFolder, summary
+from accord.records.sweep_folder import ENDED, SweepFolder, SweepRow, summary
 from accord.reports.scoring import scoring_of
 from accord.reports.words import formatting as words
 
@@ -30,13 +30,13 @@ def value(swept: Any, longest: int = 40) -> str:
     return words.plain(shown(swept), longest)
 
 
-def settings(row: Row) -> str:
+def settings(row: SweepRow) -> str:
     """Formats a run's settings and seed on one line."""
     parts = [f"{short(path, list(row.settings))}={value(swept)}" for path, swept in row.settings.items()]
     return " ".join([*parts, f"seed={row.seed}"])
 
 
-def point_name(row: Row, longest: int = 60) -> str:
+def point_name(row: SweepRow, longest: int = 60) -> str:
     """Formats a run's settings without its seed, or `as the study says` if only seeds are swept."""
     parts = [f"{short(path, list(row.settings))} {value(swept)}" for path, swept in row.settings.items()]
     return words.plain(", ".join(parts) or "as the study says", longest)
@@ -71,7 +71,7 @@ def axis_name(axis: Sequence[str], paths: Sequence[str]) -> str:
     return " and ".join(short(path, paths) for path in axis)
 
 
-def axis_value(row: Row, axis: Sequence[str]) -> str:
+def axis_value(row: SweepRow, axis: Sequence[str]) -> str:
     """Returns a run's values on an axis."""
     return ", ".join(value(row.settings[path]) for path in axis)
 

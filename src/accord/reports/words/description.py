@@ -15,7 +15,7 @@ from accord.records.run_result import RunResult
 from accord.reports.scoring import Scoring, scoring
 from accord.reports.words.attack_text import attacked
 from accord.reports.words.formatting import accountant, count, epsilon, known, labelled, plain, power
-from accord.reports.words.imbalance_text import kept
+from accord.reports.words.imbalance_text import imbalance_text
 from accord.reports.words.model_text import model_in_words
 from accord.reports.words.program_text import program_text
 
@@ -36,18 +36,18 @@ def in_words(study: Study, result: RunResult, partition: Mapping[str, Any]) -> t
         result: the run's result.
         partition: the rows of each client.
     """
-    held, kind = holders(partition), scoring(result)
+    summary, kind = holders(partition), scoring(result)
     outside = "Outside the guarantee" if result.privacy else "What that means"
     return (
-        Passage("Data", " ".join(filter(None, [_data(result), _units(study, kind), kept(partition)]))),
-        Passage("Who holds what", _holders(study.partition, held, "target" if kind.numbers else "label")),
+        Passage("Data", " ".join(filter(None, [_data(result), _units(study, kind), imbalance_text(partition)]))),
+        Passage("Who holds what", _holders(study.partition, summary, "target" if kind.numbers else "label")),
         Passage(
             "Model",
             f"{model_in_words(study.model, study.privacy is not None, kind.numbers)} "
             f"It is trained by {_loss(study) or kind.loss}.",
         ),
         Passage("Training", _training(study, result)),
-        Passage("Program", program_text(study.program, held.population)),
+        Passage("Program", program_text(study.program, summary.population)),
         *([Passage("Attack", attacked(study.attack))] if study.attack else []),
         *_evaluation(study.evaluation),
         Passage("Privacy", " ".join(filter(None, [_privacy(result.privacy), _joint(result.privacy)]))),
@@ -82,14 +82,14 @@ def _units(study: Study, kind: Scoring) -> str:
     return f"Errors are fractions of the number's declared range, {low:g} to {high:g}."
 
 
-def _holders(partition: PartitionSection, held: Holders, target: str) -> str:
-    text = plain(partition.describe(count(held.population, "client"), target), 400)
-    if not held.population:
+def _holders(partition: PartitionSection, summary: Holders, target: str) -> str:
+    text = plain(partition.describe(count(summary.population, "client"), target), 400)
+    if not summary.population:
         return text
-    low, high = held.fewest, held.most
+    low, high = summary.fewest, summary.most
     if low == high:
         return f"{text} Each holds {count(low, 'row')}."
-    return f"{text} They hold from {count(low)} to {count(high)} rows, {count(held.median)} at the median."
+    return f"{text} They hold from {count(low)} to {count(high)} rows, {count(summary.median)} at the median."
 
 
 def _loss(study: Study) -> str:
@@ -162,7 +162,7 @@ def _privacy(privacy: PrivacyResult | None) -> str:
     if privacy is None:
         return "None. Nothing in this run is differentially private."
     budget = f" of a budget of {epsilon(privacy.budget)}" if known(privacy.budget) else ""
-    spent = f"ε = {epsilon(privacy.epsilon)}{budget} at δ = {power(privacy.delta)}"
+    guarantee = f"ε = {epsilon(privacy.epsilon)}{budget} at δ = {power(privacy.delta)}"
     by = accountant(privacy.accountant)
     relation = plain(privacy.neighbouring_relation)
     if privacy.unit == "client":
@@ -172,14 +172,14 @@ def _privacy(privacy: PrivacyResult | None) -> str:
         }.get(relation, f"in one whole client ({relation})")
         return (
             f"{_mechanism(privacy)} The models after every round together are (ε, δ)-differentially private, "
-            f"where neighbouring populations differ {change}: {spent}, composed over the rounds by {by}."
+            f"where neighbouring populations differ {change}: {guarantee}, composed over the rounds by {by}."
         )
     if privacy.unit == "local":
         each = privacy.per_client
         return (
             f"{_mechanism(privacy)} What a client sends over the whole run is (ε, δ)-locally private, whatever rows it "
             f"holds: nobody need trust the server. Each client has an ε of its own, composed by {by} over the rounds "
-            f"it really took part in. The worst client spent {spent}, the median {epsilon(each.median)}, the least "
+            f"it really took part in. The worst client spent {guarantee}, the median {epsilon(each.median)}, the least "
             f"{epsilon(each.min)}."
         )
     change = {
@@ -190,7 +190,7 @@ def _privacy(privacy: PrivacyResult | None) -> str:
     return (
         f"{_mechanism(privacy)} What a client sends over the whole run is (ε, δ)-differentially private, "
         f"where neighbouring data sets differ {change}. Each client has an ε of its own, composed by {by} "
-        f"over the rounds it really took part in. The worst client spent {spent}, the median "
+        f"over the rounds it really took part in. The worst client spent {guarantee}, the median "
         f"{epsilon(each.median)}, the least {epsilon(each.min)}."
     )
 

@@ -49,7 +49,7 @@ def points(difference: float | None) -> str:
     return f"{sign}{abs(rounded):.1f} points"
 
 
-def decimal(value: float | None, places: int = 3) -> str:
+def decimal(value: float | None, decimals: int = 3) -> str:
     """Formats a number with a fixed number of decimals.
 
     >>> decimal(0.12345), decimal(-0.5, 1), decimal(None)
@@ -57,7 +57,7 @@ def decimal(value: float | None, places: int = 3) -> str:
     """
     if value is None or math.isnan(value):
         return DASH
-    return "∞" if math.isinf(value) else f"{value:.{places}f}".replace("-", "−")
+    return "∞" if math.isinf(value) else f"{value:.{decimals}f}".replace("-", "−")
 
 
 def number(value: float | None, like: float | None = None, digits: int = 4) -> str:
@@ -74,8 +74,8 @@ def number(value: float | None, like: float | None = None, digits: int = 4) -> s
     # Beyond these a fixed number of decimals would show zeros or more digits than are meant.
     if not 1e-4 <= scale < 1e7:
         return power(value) if value > 0 else f"−{power(-value)}"
-    places = max(0, digits - 1 - math.floor(math.log10(scale)))
-    return f"{value:,.{places}f}".replace("-", "−")
+    decimals = max(0, digits - 1 - math.floor(math.log10(scale)))
+    return f"{value:,.{decimals}f}".replace("-", "−")
 
 
 def epsilon(value: float | None) -> str:
@@ -203,10 +203,10 @@ def label(name: str) -> str:
     return f"“{plain(name, 40)}”"
 
 
-def one_label(test: TestResult) -> str:
+def single_label(test: TestResult) -> str:
     """Says that a model predicts one label for every row. Empty if it predicts several.
 
-    >>> one_label(TestResult.model_validate({"n": 2, "predicts_one_label": "no"}))
+    >>> single_label(TestResult.model_validate({"n": 2, "predicts_one_label": "no"}))
     'predicts “no” for every test row: equal groups here are no sign of fairness'
     """
     if test.predicts_one_label is None:

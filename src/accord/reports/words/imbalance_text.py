@@ -6,27 +6,28 @@ from typing import Any
 from accord.reports.words.formatting import count, percent, plain
 
 
-def kept(partition: Mapping[str, Any]) -> str:
+def imbalance_text(partition: Mapping[str, Any]) -> str:
     """Describes the training and test rows kept by group, from `partition.json`. Empty if a study kept all rows.
 
     >>> each = {"train": {"F": [5, 5], "M": [45, 45]}, "test": {"F": [9, 9], "M": [9, 9]}}
-    >>> kept({"imbalance": {"column": "sex", "train_rows": 900, "test_rows": 300, **each}})
+    >>> imbalance_text({"imbalance": {"column": "sex", "train_rows": 900, "test_rows": 300, **each}})
     'The training rows were drawn without replacement from 900 so that of “sex” 10 are “F” (10.0%) and 90 are “M” \
 (90.0%), with equally many rows of each label in a group. The test rows are 18 of each group, drawn from 300, with \
 equally many rows of each label in a group; the same rows for every share.'
     """
-    told = partition.get("imbalance")
-    if not told:
+    imbalance = partition.get("imbalance")
+    if not imbalance:
         return ""
-    train = {name: sum(labels) for name, labels in told["train"].items()}
+    train = {name: sum(labels) for name, labels in imbalance["train"].items()}
     total = max(1, sum(train.values()))
     parts = [f"{count(rows)} are “{plain(name, 40)}” ({percent(rows / total)})" for name, rows in train.items()]
     listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
-    each = count(max(sum(labels) for labels in told["test"].values()))
+    each = count(max(sum(labels) for labels in imbalance["test"].values()))
     return (
-        f"The training rows were drawn without replacement from {count(told['train_rows'])} so that of "
-        f"“{plain(told['column'], 40)}” {listed}{_balanced(told['train'])}. The test rows are {each} of each group, "
-        f"drawn from {count(told['test_rows'])}{_balanced(told['test'])}; the same rows for every share."
+        f"The training rows were drawn without replacement from {count(imbalance['train_rows'])} so that of "
+        f"“{plain(imbalance['column'], 40)}” {listed}{_balanced(imbalance['train'])}. The test rows are {each} of each "
+        f"group, drawn from {count(imbalance['test_rows'])}{_balanced(imbalance['test'])}; "
+        "the same rows for every share."
     )
 
 

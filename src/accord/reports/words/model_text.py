@@ -17,8 +17,8 @@ def model_in_words(model: ModelSection, private: bool = False, number: bool = Fa
     sentences = [plain(model.describe("the number predicted" if number else "the classes"))]
     if model.pretrained is not None:
         known = "" if model.pretrained_sha256 is None else f" (SHA-256 {plain(model.pretrained_sha256[:12])}…)"
-        drawn = f", but for {_names(model.pretrained_except)}" if model.pretrained_except else ""
-        sentences.append(f"It starts from the weights in {plain(model.pretrained)}{known}{drawn}.")
+        exception = f", but for {_names(model.pretrained_except)}" if model.pretrained_except else ""
+        sentences.append(f"It starts from the weights in {plain(model.pretrained)}{known}{exception}.")
         if private:
             sentences.append("What those weights were trained on is not part of this run's ε.")
     if model.freeze:
