@@ -190,7 +190,14 @@ def test_it_runs_where_nothing_compiled_can_be_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [RuntimeError("no locator"), OSError("disk full"), EOFError(), pickle.UnpicklingError("truncated")]
+    "fault",
+    [
+        RuntimeError("no locator"),
+        OSError("disk full"),
+        EOFError(),
+        pickle.UnpicklingError("truncated"),
+        AttributeError("of another version: Can't get attribute 'Layout'"),
+    ],
 )
 def test_a_kept_kernel_that_cannot_be_read_or_written_is_compiled_for_the_run(
     fault: Exception, monkeypatch: pytest.MonkeyPatch

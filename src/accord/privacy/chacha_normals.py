@@ -40,7 +40,8 @@ def compile_cached(signature: Any, function: Callable[..., None]) -> Callable[..
     """
     try:
         compiled: Callable[..., None] = njit(signature, cache=True, nogil=True, error_model="numpy")(function)
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.PickleError):
+    # A cache that another version wrote may name what this one does not have, which is an AttributeError.
+    except (RuntimeError, OSError, EOFError, ValueError, AttributeError, ImportError, pickle.PickleError):
         compiled = njit(signature, nogil=True, error_model="numpy")(function)
     return compiled
 

@@ -28,6 +28,8 @@ def test_what_is_kept_goes_by_every_file_it_comes_from(monkeypatch: pytest.Monke
         with monkeypatch.context() as patch:
             patch.setattr(module, "__file__", __file__)
             assert training._sources() != before, module
+    # The cache's file has the digest in its name.
+    assert before[:16] in training.train.py_func.__qualname__
 
 
 @pytest.mark.parametrize("name", ["wide", "convolutions"])

@@ -388,14 +388,12 @@ def _compile() -> Any:
         integer,
         integer[::1],
     )
-    sources = _sources()
 
     def train(examples, rows, counts, params, layout, update, memory, part, ticks):  # type: ignore[no-untyped-def]
-        # Numba's cache depends on this file and on the values that a function closes over. Without the digest it would
-        # reuse code compiled before another of the files changed.
-        if sources != "":
-            _train(examples, rows, counts, params, layout, update, memory, part, ticks)
+        _train(examples, rows, counts, params, layout, update, memory, part, ticks)
 
+    # Names the cache's file. Numba looks for changes in this source only, and fails on a stale file's unknown types.
+    train.__qualname__ = f"train_{_sources()[:16]}"
     return chacha_normals.compile_cached(signature, train)
 
 
