@@ -63,7 +63,7 @@ PROGRAMS = ", ".join(SECTIONS["program"].names)
             {"data": {"name": "handed"}},
             "data.name",
             "unknown data 'handed'; it is in_memory (one of: digits, mnist, fashion-mnist, adult, celeba-attributes, "
-            "celeba, occupancy, diabetes, synthetic, text, custom, csv, in_memory)",
+            "celeba, occupancy, diabetes, synthetic, text, custom, csv, sites, in_memory)",
         ),
         (
             {"partition": {"name": "dirichelet"}},

@@ -3,9 +3,11 @@
 import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from accord.config.base import Count, Flag, Fraction, Positive, Real, Section
+from accord.config.sites_data import SitesData
+from accord.config.table_columns import Delimiter, TableColumns, check_target_range
 
 
 class DigitsData(Section):
@@ -31,11 +33,6 @@ class ImageData(Section):
     """Keep only the first so many test rows; null keeps all."""
 
 
-def _check_target_range(bounds: tuple[float, ...] | None) -> None:
-    if bounds is not None and (len(bounds) != 2 or bounds[0] >= bounds[1]):
-        raise ValueError("target_range needs [low, high] with low < high")
-
-
 class DiabetesData(Section):
     """scikit-learn's bundled diabetes patients: 442 real rows, the disease's progression after a year predicted."""
 
@@ -49,7 +46,7 @@ class DiabetesData(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> "DiabetesData":
-        _check_target_range(self.target_range)
+        check_target_range(self.target_range)
         return self
 
 
@@ -265,7 +262,7 @@ class CustomData(Section):
     settings: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
 
 
-class CsvData(Section):
+class CsvData(TableColumns):
     """A table of your own: CSV, or Parquet where `path` ends in .parquet; see docs/data.md."""
 
     name: Literal["csv"]
@@ -275,90 +272,15 @@ class CsvData(Section):
     """A second file of test rows; null keeps a share of the first one's rows for testing."""
     test_fraction: Fraction | None = None
     """Share of the rows kept for testing, the same rows for every seed; null takes 0.2, without `test_path`."""
-    target: str
-    """The column to predict."""
-    target_kind: Literal["class", "number"] = "class"
-    """Whether the target's values are classes, or numbers to predict."""
-    target_range: tuple[Real, ...] | None = None
-    """`[low, high]` of a number to predict, which becomes [0, 1]; null leaves it in its own unit."""
-    features: tuple[str, ...] | None = None
-    """Columns that are features; null takes all but the target and the groups."""
-    groups: tuple[str, ...] = ()
-    """Columns kept aside as sensitive groups."""
-    keep_protected: Flag = False
-    """Whether groups may be features too."""
-    categorical: tuple[str, ...] = ()
-    """Features with categories for values, one-hot; all others are numbers."""
-    categories: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - pydantic copies it
-    """The values of a categorical column, a group or the target, in order; a column named here is categorical."""
-    ranges: dict[str, tuple[Real, ...]] = {}  # noqa: RUF012
-    """`[low, high]` of a column of numbers, which becomes [0, 1]; read off the training rows where none is given."""
-    clamp: Flag = False
-    """Whether a value outside a range given in `ranges` is moved to its nearer end; else it is refused."""
-    dates: dict[str, Literal["year-month-day", "days_since", "cyclic"]] = {}  # noqa: RUF012
-    """Features that are dates, YYYY-MM-DD, and the rule by which they become numbers; `ranges` has their years."""
-    logarithmic: tuple[str, ...] = ()
-    """Columns of numbers from 0 scaled by log(1 + value)."""
-    bins: dict[str, tuple[Real, ...]] = {}  # noqa: RUF012
-    """Cuts that make a column of numbers a group, such as `age: [30, 50]`."""
-    missing: Literal["refuse", "drop", "category", "value"] = "refuse"
-    """What becomes of missing values: refused, their row dropped, a category of their own, or `fill`."""
-    missing_values: tuple[str, ...] = ("", "?", "NA")
-    """What stands for a missing value in the file."""
-    fill: dict[str, Real | str] = {}  # noqa: RUF012
-    """What stands in for a missing value, by column."""
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    delimiter: Delimiter = ","
     """What separates the fields of a line."""
     columns: tuple[str, ...] | None = None
     """Names of the columns of a text file whose first line has none."""
 
-    @field_validator("ranges", "categories", mode="before")
-    @classmethod
-    def _filled_in(cls, given: Any, info: ValidationInfo) -> Any:
-        if isinstance(given, dict):
-            for column, value in given.items():
-                if value is None or (isinstance(value, list | tuple) and (not value or None in value)):
-                    what = "its [low, high]" if info.field_name == "ranges" else "all values that it can have"
-                    raise ValueError(
-                        f"{column!r} is blank; state {what}, from the questionnaire or the schema, not from these rows"
-                    )
-        return given
-
     @model_validator(mode="after")
-    def _possible(self) -> "CsvData":
+    def _one_source_of_test_rows(self) -> "CsvData":
         if self.test_path is not None and self.test_fraction is not None:
             raise ValueError("give test_path or test_fraction, not both")
-        _check_target_range(self.target_range)
-        if self.target_kind == "class" and self.target_range is not None:
-            raise ValueError("target_range belongs to target_kind number; leave it out")
-        if self.target_kind == "number" and (self.target in self.categories or self.target in self.ranges):
-            raise ValueError(
-                f"{self.target!r} is a number to predict, which has neither categories nor ranges; give target_range"
-            )
-        if self.target_kind == "number" and self.target in self.categorical:
-            raise ValueError(
-                f"{self.target!r} is a number to predict, so it is not categorical; set target_kind to class, or take "
-                "it out of categorical"
-            )
-        if self.fill and self.missing not in ("category", "value"):
-            raise ValueError(f"fill belongs to missing value or category, but missing is {self.missing}")
-        for column, bounds in self.ranges.items():
-            if len(bounds) != 2 or bounds[0] >= bounds[1]:
-                raise ValueError(f"ranges: {column!r} needs [low, high] with low < high")
-        for column, cuts in self.bins.items():
-            if not cuts or list(cuts) != sorted(set(cuts)):
-                raise ValueError(f"bins: {column!r} needs one cut or more, in ascending order")
-        for column, values in self.categories.items():
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"categories: {column!r} needs one value or more, each once")
-        years = [value for column in self.dates for value in self.ranges.get(column, ())]
-        if any(value % 1 or not 1 <= value <= 9998 for value in years):
-            raise ValueError(
-                "ranges: a column of dates has its first and last year, whole numbers such as [2015, 2030]"
-            )
-        negative = [column for column in self.logarithmic if self.ranges.get(column, (0.0,))[0] < 0]
-        if negative:
-            raise ValueError(f"logarithmic: {negative[0]!r} needs a range from 0 or more")
         return self
 
 
@@ -383,6 +305,7 @@ Data = Annotated[
     | TextData
     | CustomData
     | CsvData
+    | SitesData
     | InMemoryData,
     Field(discriminator="name"),
 ]

@@ -18,6 +18,7 @@ from accord.config.base import Section
 from accord.config.problems import Problem, got, nearest, problems
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS
+from accord.config.sites_data import SITE
 from accord.config.sweep import Sweep
 from accord.core.errors import StudyError
 
@@ -225,6 +226,10 @@ def _spelled_out(settings: Mapping[str, Any]) -> dict[str, Any]:
             full[name] = {section.tag: value}
         elif not (section and value is None and not section.removable):
             full[name] = value
+    data = full.get("data")
+    if "sites" in (getattr(data, "name", ""), data.get("name") if isinstance(data, dict) else ""):
+        # Who has which rows is settled at the sites, so that the section says it for the reader alone.
+        full.setdefault("partition", {"name": "natural", "partition_by": SITE})
     return full
 
 

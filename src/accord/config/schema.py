@@ -75,6 +75,9 @@ class Study(Section, metaclass=_ShortErrors):
                 f"evaluation.fine_tune trains without noise, and what it tells is no part of what privacy.unit "
                 f"{self.privacy.unit} accounts for; leave one of the two out"
             )
+        by_site = self.partition.name == "natural" and self.partition.partition_by == "site"
+        if self.data.name == "sites" and not by_site:
+            raise ValueError("data sites has one client for each site; leave partition out")
         for refused in (combination(self.program, self.privacy), self.program.refuse_training(self.training)):
             if refused is not None:
                 raise ValueError(refused)

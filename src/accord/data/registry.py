@@ -13,6 +13,7 @@ from accord.data.sources import (
     digits,
     idx,
     occupancy,
+    sites,
     synthetic,
     table,
     text,
@@ -31,6 +32,7 @@ SOURCES = (
     synthetic.SOURCE,
     text.SOURCE,
     table.SOURCE,
+    sites.SOURCE,
     custom.SOURCE,
     in_memory.SOURCE,
 )

@@ -15,7 +15,7 @@ from accord.config.load import dump_study, make_study, parse_study
 from accord.core.errors import DataError, PrivacyError, StudyError
 from accord.data.federated import DataSet
 from accord.data.load import load_data
-from accord.data.sources import table
+from accord.data.sources import table_features
 from accord.data.sources.adult import COLUMNS, SCALES, VOCABULARIES, load_adult
 from accord.data.sources.places import read_bytes
 from accord.data.sources.table import load_csv
@@ -375,7 +375,7 @@ def test_more_refusals(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
         load(PEOPLE.replace("20", "-3"), logarithmic=["age"])
     with pytest.raises(StudyError, match="cannot name a group"):
         load(PEOPLE.replace("sex", "label"), groups=["label"], categorical=["job", "town"])
-    monkeypatch.setattr(table, "MOST_VALUES", 2)
+    monkeypatch.setattr(table_features, "MOST_VALUES", 2)
     with pytest.raises(DataError, match=r"job has 3 values, more than 2; name them in data\.categories"):
         load()
 
@@ -530,7 +530,7 @@ def test_numbers_to_predict_that_are_refused(load: Load, section: dict[str, Any]
 
 
 def test_a_target_of_very_many_values_is_told_to_be_a_number(load: Load) -> None:
-    lines = "".join(f"{row},{row / 7}\n" for row in range(table.MOST_VALUES + 1))
+    lines = "".join(f"{row},{row / 7}\n" for row in range(table_features.MOST_VALUES + 1))
     with pytest.raises(DataError, match=r"1,001 values, more than 1,000; name them in data.categories, or set "):
         load("age,pay\n" + lines, categorical=[])
     assert load("age,pay\n" + lines, categorical=[], target_kind="number").regression
