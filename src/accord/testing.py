@@ -103,10 +103,10 @@ class _Trial:
     def check(self, tolerance: float) -> None:
         where = "without privacy" if self.unit is None else f"under privacy.unit {self.unit}"
         # Fresh engines each time: only the seed may carry over from one run to the next.
-        one, again = list(self._rounds(self._sequential())), list(self._rounds(self._sequential()))
+        first_run, again = list(self._rounds(self._sequential())), list(self._rounds(self._sequential()))
         other = list(self._rounds(self._vectorised()))
         for number, ((state, outcome), (repeated, _), (stacked, counted)) in enumerate(
-            zip(one, again, other, strict=True), 1
+            zip(first_run, again, other, strict=True), 1
         ):
             at = f"{where}, round {number}"
             _require(_same(state, repeated), f"{at}: a second run with the same seed gives other values")
@@ -119,15 +119,15 @@ class _Trial:
     def _rounds(self, engine: Engine) -> Iterator[tuple[ServerState, RoundOutcome]]:
         state = self.program.init(self.prepared.initial)
         for number, clients in enumerate(_COHORTS, 1):
-            before, carried = _copied(state), {client: dict(kept) for client, kept in engine.carried.items()}
+            before, carried = _copied(state), {client: dict(value) for client, value in engine.carried.items()}
             after, outcome = self.program.round(state, Cohort(number, clients), engine, self.prepared.streams)
             _require(p.all_finite(after.params), f"round {number}: parameters are not finite")
             _require(_same(state, before), f"round {number}: the state that went in was changed; return a new one")
             # The round is repeated from the clients' state before it, and then continues from the state after it.
-            kept, engine.carried = engine.carried, carried
+            after_round, engine.carried = engine.carried, carried
             repeated, _ = self.program.round(state, Cohort(number, clients), engine, self.prepared.streams)
             _require(_same(after, repeated), f"round {number}: done again from the same state, it gives other values")
-            engine.carried = kept
+            engine.carried = after_round
             yield after, outcome
             state = after
 
@@ -163,14 +163,14 @@ def _copied(state: ServerState) -> ServerState:
     return ServerState(*copies)
 
 
-def _same(one: ServerState, other: ServerState) -> bool:
-    pairs = ((one.params, other.params), (one.extra, other.extra))
+def _same(first: ServerState, second: ServerState) -> bool:
+    pairs = ((first.params, second.params), (first.extra, second.extra))
     return all(a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) for a, b in pairs)
 
 
-def _close(one: Params, other: Params, tolerance: float, what: str) -> None:
-    _require(one.keys() == other.keys(), f"{what} have other names")
-    for name, value in one.items():
-        apart, largest = float((value - other[name]).abs().max()), float(value.abs().max())
+def _close(first: Params, second: Params, tolerance: float, what: str) -> None:
+    _require(first.keys() == second.keys(), f"{what} have other names")
+    for name, value in first.items():
+        apart, largest = float((value - second[name]).abs().max()), float(value.abs().max())
         # Relative for large parameters, absolute below 1.
         _require(apart <= tolerance * max(1.0, largest), f"{what} lie {apart:.3g} apart in {name!r}")

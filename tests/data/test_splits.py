@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.data.splits import apportion, by_label, cut, even_sizes, owners, shares_of, split_by_class
+from accord.data.splits import apportion, by_label, even_sizes, owners, shares_of, split_by_class, split_rows
 from label_tables import is_whole, table
 
 
@@ -28,7 +28,7 @@ def test_parts_are_cut_in_the_order_given(n: int, parts: int, seed: int) -> None
     assert sizes.max() - sizes.min() <= 1
     assert sorted(sizes, reverse=True) == sizes.tolist()
     order = np.random.default_rng(seed).permutation(n)
-    shares = cut(order, sizes)
+    shares = split_rows(order, sizes)
     assert is_whole(shares, n)
     ends = np.cumsum(sizes)
     for client, end in enumerate(ends):

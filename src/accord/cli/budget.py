@@ -188,10 +188,10 @@ def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
         if values["epochs_left"] is not None:
             rows.append(("epochs left", f"{values['epochs_left']:,.1f}"))
         rows.append(("budget", f"ε = {values['budget']:g}"))
-    spent = "ε spent" if values["asked"] == "left" else "ε"
+    epsilon_label = "ε spent" if values["asked"] == "left" else "ε"
     for name, value in values["epsilons"].items():
         mark = " ←" if name == values["accountant"] else ""
-        label = f"{spent}, {_ACCOUNTANTS[name]}"
+        label = f"{epsilon_label}, {_ACCOUNTANTS[name]}"
         rows.append((label, f"{value:.4g}{mark}" if value is not None else "cannot account this"))
     rows += [
         ("δ", f"{values['delta']:.4g}"),

@@ -9,15 +9,15 @@ def dry_run(path: Path, overrides: list[str], as_json: bool) -> int:
     """Prints what the study would do, with time and memory measured on a few rounds that are discarded."""
     from accord.cli.run import quietly
 
-    told = quietly(_describe, path, overrides)
+    plan = quietly(_describe, path, overrides)
     if as_json:
-        print(json.dumps(told, allow_nan=False))
+        print(json.dumps(plan, allow_nan=False))
         return 0
     from rich.console import Console
 
     from accord.reports.run.terminal import budget_table
 
-    Console().print(budget_table(rows(told)))
+    Console().print(budget_table(rows(plan)))
     return 0
 
 
@@ -30,19 +30,19 @@ def _describe(path: Path, overrides: list[str]) -> dict[str, Any]:
     return describe(prepared, probe(prepared))
 
 
-def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+def rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
     """Formats the description for people."""
-    data, sizes, privacy, probe = told["data"], told["rows_per_client"], told["privacy"], told["probe"]
+    data, sizes, privacy, probe = plan["data"], plan["rows_per_client"], plan["privacy"], plan["probe"]
     spread = f"rows min {sizes['min']:,}, median {sizes['median']:,.0f}, max {sizes['max']:,}"
     found = [
-        ("study", f"{told['study']}: {told['program']}, {told['rounds']:,} rounds of {told['cohort']:,} clients"),
+        ("study", f"{plan['study']}: {plan['program']}, {plan['rounds']:,} rounds of {plan['cohort']:,} clients"),
         ("data", f"{data['name']}, {data['train_rows']:,} training rows, {data['test_rows']:,} test rows"),
         (
             "clients",
-            f"{told['clients']:,}, {spread}",
+            f"{plan['clients']:,}, {spread}",
         ),
-        ("model", f"{told['model']}, {told['parameters']:,} parameters"),
-        ("engine", f"{told['engine']} on {told['device']}"),
+        ("model", f"{plan['model']}, {plan['parameters']:,} parameters"),
+        ("engine", f"{plan['engine']} on {plan['device']}"),
     ]
     if privacy is None:
         found.append(("privacy", "none"))

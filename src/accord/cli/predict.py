@@ -53,8 +53,8 @@ def predict(
     if out is not None:
         _write(out, found)
     if as_json:
-        told = {"run": str(run), "model": which, "rows": len(found), "out": None if out is None else str(out)}
-        print(json.dumps(told | ({} if out is not None else {"predictions": found.columns()}), allow_nan=False))
+        summary = {"run": str(run), "model": which, "rows": len(found), "out": None if out is None else str(out)}
+        print(json.dumps(summary | ({} if out is not None else {"predictions": found.columns()}), allow_nan=False))
     elif out is not None:
         print(f"{out}: {len(found):,} row{'' if len(found) == 1 else 's'}, by {which}")
     else:

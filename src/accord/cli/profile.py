@@ -17,12 +17,12 @@ def show(seconds: Mapping[str, float]) -> None:
     from rich.table import Table
 
     stages = {stage: value for stage, value in seconds.items() if stage != "wall"}
-    whole = sum(stages.values()) or 1.0
+    total = sum(stages.values()) or 1.0
     table = Table("stage", "busy seconds", "share", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for stage, value in sorted(stages.items(), key=lambda item: -item[1]):
-        table.add_row(stage, f"{value:.2f}", f"{value / whole:.0%}")
+        table.add_row(stage, f"{value:.2f}", f"{value / total:.0%}")
     console = Console(stderr=True)
     console.print(table)
-    console.print(f"{whole:.2f} s busy over all threads, {seconds['wall']:.2f} s by the clock from start to report")
+    console.print(f"{total:.2f} s busy over all threads, {seconds['wall']:.2f} s by the clock from start to report")

@@ -65,8 +65,8 @@ def show(
             print(json.dumps(listed.as_json(), allow_nan=False))
             return 0
         _, status, rounds, score, epsilon, when = _cells(listed)
-        told = ", ".join(filter(None, (f"{rounds} rounds", score, epsilon and f"ε {epsilon}", when)))
-        print(f"{run}: {status}, {told}")
+        details = ", ".join(filter(None, (f"{rounds} rounds", score, epsilon and f"ε {epsilon}", when)))
+        print(f"{run}: {status}, {details}")
         if status == "unfinished":
             print(f"go on with: accord run --resume {shlex.quote(str(run))}")
         return 0

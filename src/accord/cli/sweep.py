@@ -13,7 +13,7 @@ from accord.core.errors import StoppedEarly
 if TYPE_CHECKING:
     from accord.records.sweep_folder import SweepFolder
 
-_MOST_TOLD = 5
+_MOST_LINES = 5
 
 
 def sweep(
@@ -91,11 +91,11 @@ def _say(done: "SweepFolder") -> int:
     # The first status that any run has decides the exit code, failures before all others.
     for status, code in (("failed", 1), ("stopped", 3), ("unfinished", 3), ("waiting", 3)):
         rows = [row for row in done.rows if row.status == status]
-        for row in rows[:_MOST_TOLD]:
+        for row in rows[:_MOST_LINES]:
             print(f"accord: {status}: {row.name}: {' '.join(row.reason.split())}", file=sys.stderr)
-        if len(rows) > _MOST_TOLD:
-            told = f"and {len(rows) - _MOST_TOLD} more {status}; see {done.folder / 'table.csv'}"
-            print(f"accord: {told}", file=sys.stderr)
+        if len(rows) > _MOST_LINES:
+            line = f"and {len(rows) - _MOST_LINES} more {status}; see {done.folder / 'table.csv'}"
+            print(f"accord: {line}", file=sys.stderr)
         if rows:
             return code
     return 0

@@ -66,8 +66,8 @@ class SweepProgress:
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._to_do = to_do
-        kept = f", {words.count(done)} there already" if done else ""
-        self._line(f"{words.count(to_do, 'run')} to do{kept}, {jobs} at once")
+        resumed = f", {words.count(done)} there already" if done else ""
+        self._line(f"{words.count(to_do, 'run')} to do{resumed}, {jobs} at once")
         if self._live and to_do:
             self._task = self._bar.add_task("runs", total=to_do)
 

@@ -13,8 +13,8 @@ class RunCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Prints the help. The schema is read only here, not at every start."""
-        told = [f"{section}: {', '.join(names)}" for section, names in varieties().items()]
-        self.epilog = "\n\n".join(["What a study can name (all settings: --print-schema, docs/study-file.md):", *told])
+        lines = [f"{section}: {', '.join(names)}" for section, names in varieties().items()]
+        self.epilog = "\n\n".join(["What a study can name (all settings: --print-schema, docs/study-file.md):", *lines])
         super().format_help(ctx, formatter)
 
 

@@ -137,14 +137,14 @@ def coded_labels(
         # Both parts are coded together: the same text must get the same code in each.
         texts = np.concatenate([train, test])
         known, inverse = np.unique(texts, return_inverse=True)
-        one = spellings(known.tolist(), classes)
-        names = sorted(set(one.values())) if classes is None else list(classes)
+        variants = spellings(known.tolist(), classes)
+        names = sorted(set(variants.values())) if classes is None else list(classes)
         code = {name: index for index, name in enumerate(names)}
         for value in known.tolist():
-            if one[value] not in code:
+            if variants[value] not in code:
                 part = "train" if value in train else "test"
                 raise DataError(f"{where}: {part}: label {value!r} is none of the classes ({', '.join(names)})")
-        codes = np.array([code[one[value]] for value in known.tolist()], dtype=np.int64)[inverse]
+        codes = np.array([code[variants[value]] for value in known.tolist()], dtype=np.int64)[inverse]
     else:
         return (train, test), None
     coded = codes[: len(train)].astype(np.int64), codes[len(train) :].astype(np.int64)

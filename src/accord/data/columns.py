@@ -170,5 +170,5 @@ def _alike(arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
     kinds = {each.dtype.kind for each in arrays}
     if len({each.dtype for each in arrays}) == 1:
         return arrays
-    whole = all(each.dtype.kind in "biu" or (each.dtype.kind == "f" and (each % 1 == 0).all()) for each in arrays)
-    return [each.astype(np.int64) for each in arrays] if kinds & set("biu") and whole else arrays
+    integral = all(each.dtype.kind in "biu" or (each.dtype.kind == "f" and (each % 1 == 0).all()) for each in arrays)
+    return [each.astype(np.int64) for each in arrays] if kinds & set("biu") and integral else arrays

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from accord.config.partition import ContinuousPartition
 from accord.core.errors import DataError, StudyError
 from accord.data.federated import ClientRows, Table, named_column
-from accord.data.splits import cut, even_sizes
+from accord.data.splits import even_sizes, split_rows
 
 _FEATURE = re.compile(r"feature:(\d+)")
 _LEAST_SPREAD = 1e-6
@@ -28,7 +28,7 @@ def continuous(settings: ContinuousPartition, table: Table, rng: np.random.Gener
     # Drawn before any check, so that the noise is the same whatever the strictness.
     noise = rng.standard_normal(len(values))
     if settings.strictness == 0:
-        return cut(np.argsort(noise), even_sizes(len(table), settings.num_partitions))
+        return split_rows(np.argsort(noise), even_sizes(len(table), settings.num_partitions))
     spread = float(values.std())
     if spread < _LEAST_SPREAD:
         raise DataError(
@@ -36,7 +36,7 @@ def continuous(settings: ContinuousPartition, table: Table, rng: np.random.Gener
             f"{spread:g}); choose another partition.partition_by, or set partition.strictness to 0"
         )
     blended = settings.strictness * (values - values.mean()) / spread + (1 - settings.strictness) * noise
-    return cut(np.argsort(blended, kind="stable"), even_sizes(len(table), settings.num_partitions))
+    return split_rows(np.argsort(blended, kind="stable"), even_sizes(len(table), settings.num_partitions))
 
 
 def _numbers(name: str, table: Table) -> NDArray[np.float64]:
@@ -49,11 +49,11 @@ def _numbers(name: str, table: Table) -> NDArray[np.float64]:
                 "numbers"
             )
         return table.y.double().numpy()
-    if place := _FEATURE.fullmatch(name):
+    if match := _FEATURE.fullmatch(name):
         x = table.x.reshape(len(table), -1)
-        if int(place[1]) >= x.shape[1]:
+        if int(match[1]) >= x.shape[1]:
             raise StudyError(f"{setting} {name}: a row has the features 0 to {x.shape[1] - 1}")
-        return x[:, int(place[1])].double().numpy()
+        return x[:, int(match[1])].double().numpy()
     column = named_column(table, name, setting)
     try:
         return np.array([float(value) for value in column.names], dtype=np.float64)[column.codes]

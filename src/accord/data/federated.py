@@ -61,8 +61,8 @@ class Table:
             if len(column.codes) != len(self.y):
                 raise DataError(f"data: group column {name!r} has {len(column.codes)} rows, labels {len(self.y)}")
         # Pixels and tokens are whole numbers, which are all finite.
-        whole = self.x.dtype in (torch.uint8, torch.int64)
-        if not whole and not (self.x.is_floating_point() and bool(self.x.isfinite().all())):
+        exact = self.x.dtype in (torch.uint8, torch.int64)
+        if not exact and not (self.x.is_floating_point() and bool(self.x.isfinite().all())):
             raise DataError("data: features must be finite floating-point numbers, uint8 pixels, or int64 tokens")
         if self.holds_numbers and not (self.y.dtype == torch.float32 and bool(self.y.isfinite().all())):
             raise DataError("data: targets must be int64 labels, or finite float32 numbers")

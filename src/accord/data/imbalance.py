@@ -71,9 +71,9 @@ def imbalanced(data: DataSet, settings: Imbalance, seed: int) -> DataSet:
     weights = _weights(settings, data.train)
     # The test rows first: they follow from column, values, labels and test_seed alone.
     test = _groups(data.test, settings, weights, len(data.class_names), stream(settings.test_seed, "imbalance test"))
-    kept_test = _draw(test, dict.fromkeys(test, _test_size(settings, test)))
+    test_indices = _draw(test, dict.fromkeys(test, _test_size(settings, test)))
     train = _groups(data.train, settings, weights, len(data.class_names), stream(seed, "imbalance"))
-    kept_train = _draw(train, _train_sizes(settings, weights, train))
+    train_indices = _draw(train, _train_sizes(settings, weights, train))
 
     def by_label(rows_of: Mapping[str, Rows], table: Table) -> dict[str, tuple[int, ...]]:
         classes = max(1, len(data.class_names))
@@ -82,12 +82,12 @@ def imbalanced(data: DataSet, settings: Imbalance, seed: int) -> DataSet:
 
     return replace(
         data,
-        train=_take(data.train, kept_train),
-        test=_take(data.test, kept_test),
+        train=_take(data.train, train_indices),
+        test=_take(data.test, test_indices),
         drawn=Drawn(
             settings.group,
-            by_label(kept_train, data.train),
-            by_label(kept_test, data.test),
+            by_label(train_indices, data.train),
+            by_label(test_indices, data.test),
             len(data.train),
             len(data.test),
         ),

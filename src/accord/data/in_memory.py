@@ -87,14 +87,14 @@ def from_datasets(
     if not wanted:
         raise DataError(f"{where}: features names no column")
 
-    def read(source: Any, place: str) -> Columns:
-        columns = {name: _column(source, name, place) for name in dict.fromkeys([*wanted, label, *groups])}
+    def read(source: Any, origin: str) -> Columns:
+        columns = {name: _column(source, name, origin) for name in dict.fromkeys([*wanted, label, *groups])}
         if isinstance(features, str):
-            x: NDArray[Any] = features_of_one_column(columns[features], f"{place}: column {features!r}")
+            x: NDArray[Any] = features_of_one_column(columns[features], f"{origin}: column {features!r}")
         else:
-            x = np.stack([scalars(columns[name], f"{place}: column {name!r}") for name in wanted], axis=1)
-        found: Columns = {"x": x, "y": one_column(columns[label], f"{place}: column {label!r}", classes or ())}
-        return found | {f"group {name}": one_column(columns[name], f"{place}: column {name!r}") for name in groups}
+            x = np.stack([scalars(columns[name], f"{origin}: column {name!r}") for name in wanted], axis=1)
+        found: Columns = {"x": x, "y": one_column(columns[label], f"{origin}: column {label!r}", classes or ())}
+        return found | {f"group {name}": one_column(columns[name], f"{origin}: column {name!r}") for name in groups}
 
     keys = {"y": label, **{f"group {name}": name for name in groups}}
     return _data_set(_HandOver(train, test, read, keys, classes, where, about))
@@ -135,16 +135,16 @@ def from_torch(
     (8, ('north', 'south', '(test)'))
     """
     where = "from_torch"
-    places = dict(groups) if isinstance(groups, Mapping) else {name: name for name in groups}
-    parts = {"x": features, "y": label} | {f"group {name}": key for name, key in places.items()}
+    group_keys = dict(groups) if isinstance(groups, Mapping) else {name: name for name in groups}
+    parts = {"x": features, "y": label} | {f"group {name}": key for name, key in group_keys.items()}
 
-    def read(source: Any, place: str) -> Columns:
-        rows = _items(source, parts, place)
-        found: Columns = {"x": _stack([row["x"] for row in rows], place)}
+    def read(source: Any, origin: str) -> Columns:
+        rows = _items(source, parts, origin)
+        found: Columns = {"x": _stack([row["x"] for row in rows], origin)}
         for name in parts:
             if name != "x":
                 named = classes or () if name == "y" else ()
-                found[name] = one_column([row[name] for row in rows], f"{place}: {name}", named)
+                found[name] = one_column([row[name] for row in rows], f"{origin}: {name}", named)
         return found
 
     keys = {name: key for name, key in parts.items() if name != "x"}
@@ -225,20 +225,20 @@ def _read(given: _HandOver) -> tuple[dict[str, Any], dict[str, list[tuple[str | 
         for part, all_of in (("train", given.train), ("test", given.test))
         for client, source in sources_by_client(all_of, f"{where}: {part}")
     ]
-    read = [given.read(source, place) for _, _, source, place in sources]
+    read = [given.read(source, origin) for _, _, source, origin in sources]
     label_names = None
     for name, key in given.keys.items():
         stored = {
-            place: stored_names(source, key, where)
-            for (*_, source, place), each in zip(sources, read, strict=True)
+            origin: stored_names(source, key, where)
+            for (*_, source, origin), each in zip(sources, read, strict=True)
             if np.asarray(each[name]).dtype.kind != "U"  # texts say what they mean
         }
         names = agreed_names(stored, given.classes if name == "y" else None, where) if stored else None
         if names is None:
             continue
         label_names = union(names) if name == "y" else label_names
-        for (*_, place), each in zip(sources, read, strict=True):
-            each[name] = in_words(np.asarray(each[name]), names.get(place, ()), f"{place}: {name}")
+        for (*_, origin), each in zip(sources, read, strict=True):
+            each[name] = in_words(np.asarray(each[name]), names.get(origin, ()), f"{origin}: {name}")
     columns = {
         f"{name} {part}": joined(
             [each[name] for (of, *_), each in zip(sources, read, strict=True) if of == part], f"{where}: {part}: {name}"
@@ -319,64 +319,64 @@ def _of(client: str | None) -> str:
 # --- columns and items --------------------------------------------------------------------------------
 
 
-def _column(source: Any, name: str, place: str) -> Any:
+def _column(source: Any, name: str, origin: str) -> Any:
     import difflib
 
     there = getattr(source, "column_names", None)
     if there is None:
-        raise DataError(f"{place}: a {type(source).__name__} has no columns; hand torch data sets over by from_torch")
+        raise DataError(f"{origin}: a {type(source).__name__} has no columns; hand torch data sets over by from_torch")
     if name not in there:
         close = difflib.get_close_matches(name, there, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise DataError(f"{place}: no column {name!r}{hint} (it has: {', '.join(there)})")
+        raise DataError(f"{origin}: no column {name!r}{hint} (it has: {', '.join(there)})")
     return source[name][:]
 
 
-def _items(source: Any, parts: Mapping[str, int | str], place: str) -> list[dict[str, Any]]:
+def _items(source: Any, parts: Mapping[str, int | str], origin: str) -> list[dict[str, Any]]:
     """Reads the parts of each item. The first item is read twice, to notice random transforms."""
-    rows = [dict(_parts(_item(source, row, place), parts, f"{place}, row {row}")) for row in range(len(source))]
-    again = dict(_parts(_item(source, 0, place), parts, f"{place}, row 0"))
+    rows = [dict(_parts(_item(source, row, origin), parts, f"{origin}, row {row}")) for row in range(len(source))]
+    again = dict(_parts(_item(source, 0, origin), parts, f"{origin}, row 0"))
     first, second = np.asarray(rows[0]["x"]), np.asarray(again["x"])
     # NaN equals itself here: it is refused by name later on.
     if not np.array_equal(first, second, equal_nan=first.dtype.kind == second.dtype.kind == "f"):
         raise DataError(
-            f"{place}: row 0 differs when it is asked for twice; hand over the data without random transforms"
+            f"{origin}: row 0 differs when it is asked for twice; hand over the data without random transforms"
         )
     return rows
 
 
-def _item(source: Any, row: int, place: str) -> Any:
+def _item(source: Any, row: int, origin: str) -> Any:
     try:
         return source[row]
     except Exception as error:
         # The user's code may raise anything; the cause stays attached for those who want the traceback.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DataError(f"{place}, row {row}: the data set raised {reason}") from error
+        raise DataError(f"{origin}, row {row}: the data set raised {reason}") from error
 
 
-def _parts(item: Any, parts: Mapping[str, int | str], place: str) -> Iterator[tuple[str, Any]]:
+def _parts(item: Any, parts: Mapping[str, int | str], origin: str) -> Iterator[tuple[str, Any]]:
     for name, key in parts.items():
         try:
             value = item[key]
         except (IndexError, KeyError, TypeError) as error:
-            raise DataError(f"{place}: the item has no {key!r}, which {name} was to be") from error
+            raise DataError(f"{origin}: the item has no {key!r}, which {name} was to be") from error
         if isinstance(value, Tensor):
             value = dense(value)
             value = value if value.ndim or name == "x" else value.item()
         yield name, value
 
 
-def _stack(rows: Sequence[Any], place: str) -> Tensor:
+def _stack(rows: Sequence[Any], origin: str) -> Tensor:
     """Stacks features to `[n, ...]` and requires rows of one shape and type."""
     if not all(isinstance(row, Tensor | np.ndarray) for row in rows):
         kind = next(type(row).__name__ for row in rows if not isinstance(row, Tensor | np.ndarray))
-        raise DataError(f"{place}: features are a {kind}; make items of tensors (torchvision: ToTensor())")
+        raise DataError(f"{origin}: features are a {kind}; make items of tensors (torchvision: ToTensor())")
     tensors = [torch.as_tensor(row) for row in rows]
     kinds = {(row.dtype, tuple(row.shape)): number for number, row in reversed(list(enumerate(tensors)))}
     if len(kinds) > 1:
         number = sorted(kinds.values())[1]
         raise DataError(
-            f"{place}, row {number}: {list(tensors[number].shape)} of {tensors[number].dtype}, but row 0 is "
+            f"{origin}, row {number}: {list(tensors[number].shape)} of {tensors[number].dtype}, but row 0 is "
             f"{list(tensors[0].shape)} of {tensors[0].dtype}; hand over one shape and type"
         )
     return torch.stack(tensors)

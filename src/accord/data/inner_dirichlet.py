@@ -96,7 +96,7 @@ def _counts_row_by_row(sizes: Rows, available: Rows, share: Floats, rng: np.rand
     while done < len(client):
         left = np.flatnonzero(stock)
         label = left[_draw_classes(_proportions(share[:, left], stock[left]), client[done:], rng)]
-        taken = _before_one_runs_out(label, stock)
+        taken = _rows_until_exhausted(label, stock)
         # Not `counts[...] += 1`, which counts a repeated (client, class) pair only once.
         np.add.at(counts, (client[done : done + taken], label[:taken]), 1)
         stock -= np.bincount(label[:taken], minlength=len(stock))
@@ -131,7 +131,7 @@ def _draw_classes(share: Floats, client: Rows, rng: np.random.Generator) -> Rows
     return most
 
 
-def _before_one_runs_out(label: Rows, stock: Rows) -> int:
+def _rows_until_exhausted(label: Rows, stock: Rows) -> int:
     """Counts the rows, in order, before the first that draws a class with no rows left."""
     # Sorted by class, stable: a row's rank within its class is how many rows before it drew the same.
     order = np.argsort(label, kind="stable")
@@ -165,9 +165,9 @@ def _counts_in_parallel(sizes: Rows, available: Rows, share: Floats, rng: np.ran
     while missing.any():
         left = np.flatnonzero(stock)
         given = rng.multinomial(missing, _proportions(share[:, left], stock[left]))
-        for place, label in enumerate(left):
-            if given[:, place].sum() > stock[label]:
-                given[:, place] = rng.multivariate_hypergeometric(given[:, place], stock[label], method="marginals")
+        for k, label in enumerate(left):
+            if given[:, k].sum() > stock[label]:
+                given[:, k] = rng.multivariate_hypergeometric(given[:, k], stock[label], method="marginals")
         counts[:, left] += given
         missing -= given.sum(axis=1)
         stock[left] -= given.sum(axis=0)

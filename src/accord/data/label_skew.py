@@ -53,8 +53,8 @@ def _dirichlet_draw(
         if not total > 0:
             return None
         # Cuts are rounded, not truncated: flwr-datasets gives the last client what truncation leaves.
-        cuts = np.rint(np.cumsum(share / total) * len(rows)).astype(np.int64)[:-1]
-        sizes = np.diff(cuts, prepend=0, append=len(rows))
+        boundaries = np.rint(np.cumsum(share / total) * len(rows)).astype(np.int64)[:-1]
+        sizes = np.diff(boundaries, prepend=0, append=len(rows))
         owner[rng.permutation(rows)] = np.repeat(np.arange(clients), sizes)
         rows_so_far += sizes
     return owner

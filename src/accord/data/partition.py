@@ -42,7 +42,7 @@ from accord.data.inner_dirichlet import inner_dirichlet, inner_dirichlet_paralle
 from accord.data.label_skew import dirichlet, pathological
 from accord.data.natural import grouped_natural, natural
 from accord.data.quantity import size, skewed
-from accord.data.splits import apportion, by_label, cut, even_sizes, owners, shares_of
+from accord.data.splits import apportion, by_label, even_sizes, owners, shares_of, split_rows
 
 
 def partition(settings: Partition, table: Table, seed: int) -> ClientRows:
@@ -154,21 +154,21 @@ def _strata(train: Table, test: Table) -> tuple[Rows, Rows]:
         return train.y.numpy(), test.y.numpy()
     # Cut by the training targets alone, for both parts: test targets must not move the strata.
     tenths = np.quantile(train.y.numpy(), np.arange(1, 10) / 10)
-    one, other = (np.searchsorted(tenths, table.y.numpy()) for table in (train, test))
-    return one.astype(np.int64), other.astype(np.int64)
+    train_bins, test_bins = (np.searchsorted(tenths, table.y.numpy()) for table in (train, test))
+    return train_bins.astype(np.int64), test_bins.astype(np.int64)
 
 
 def _iid(settings: IidPartition, table: Table, rng: np.random.Generator) -> ClientRows:
     """Cuts shuffled rows into equal parts. The first n mod num_partitions clients get one row more."""
-    return cut(rng.permutation(len(table)), even_sizes(len(table), settings.num_partitions))
+    return split_rows(rng.permutation(len(table)), even_sizes(len(table), settings.num_partitions))
 
 
 def _contiguous(settings: ContiguousPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    return cut(np.arange(len(table)), even_sizes(len(table), settings.num_partitions))
+    return split_rows(np.arange(len(table)), even_sizes(len(table), settings.num_partitions))
 
 
 def _sorted(settings: SortedPartition, table: Table, rng: np.random.Generator) -> ClientRows:
-    return cut(by_label(table), even_sizes(len(table), settings.num_partitions))
+    return split_rows(by_label(table), even_sizes(len(table), settings.num_partitions))
 
 
 def _shard(settings: ShardPartition, table: Table, rng: np.random.Generator) -> ClientRows:

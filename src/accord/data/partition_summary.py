@@ -37,7 +37,7 @@ def partition_summary(federated: FederatedData) -> dict[str, Any]:
     data, train, test = federated.data, federated.train, federated.test
     names, population = list(data.class_names), len(train)
     if population <= MOST_LISTED:
-        return {"class_names": names, "clients": _listed(federated, population), **_kept(data)}
+        return {"class_names": names, "clients": _listed(federated, population), **_imbalance(data)}
 
     def counts(clients: Rows) -> Rows:
         return label_counts(train, data.train, len(names), clients)
@@ -51,11 +51,11 @@ def partition_summary(federated: FederatedData) -> dict[str, Any]:
         "labels": np.bincount(data.train.labels()[train.order], minlength=len(names))[: len(names)].tolist(),
         "label_shares": label_shares(counts, population).round(4).tolist() if names else [],
         "first_clients": _listed(federated, min(population, FIRST_LISTED)),
-        **_kept(data),
+        **_imbalance(data),
     }
 
 
-def _kept(data: DataSet) -> dict[str, Any]:
+def _imbalance(data: DataSet) -> dict[str, Any]:
     """Returns what the study's imbalance selected, or nothing where there is none."""
     rows = data.drawn
     if rows is None:

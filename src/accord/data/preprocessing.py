@@ -127,12 +127,12 @@ class TensorInput:
         # Tokens are checked below even where the type fits, since a negative one has no place in the embedding.
         if x.dtype == wanted and wanted != torch.int64:
             return x
-        whole = not x.is_floating_point() or bool((x == x.round()).all())
+        integral = not x.is_floating_point() or bool((x == x.round()).all())
         if wanted == torch.uint8 and x.is_floating_point() and bool(((x >= 0) & (x <= 1)).all()):
             return x.to(torch.float32)  # pixels divided by 255 already
         # 2^62 is exact in floating point and far above any vocabulary, while 2^63 - 1 would be rounded up out of int64.
         low, high = (0, 255) if wanted == torch.uint8 else (0, 2**62)
-        if not wanted.is_floating_point and not (whole and bool(((x >= low) & (x <= high)).all())):
+        if not wanted.is_floating_point and not (integral and bool(((x >= low) & (x <= high)).all())):
             what = "pixels are whole numbers from 0 to 255" if wanted == torch.uint8 else "tokens are whole numbers"
             raise DataError(f"{where}: {x.dtype} with other values than the model takes: {what}")
         return x.to(wanted)
@@ -246,8 +246,8 @@ def _column(value: Mapping[str, Any]) -> Column:
         return CategoryColumn(value["name"], tuple(value["values"]), value["missing"])
     if value["kind"] == "date":
         years = value["years"]
-        whole = None if years is None else (int(years[0]), int(years[1]))
-        return DateColumn(value["name"], value["rule"], whole, value["outside"], value["missing"])
+        span = None if years is None else (int(years[0]), int(years[1]))
+        return DateColumn(value["name"], value["rule"], span, value["outside"], value["missing"])
     bounds = value["range"]
     return NumberColumn(
         value["name"],

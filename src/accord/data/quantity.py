@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from accord.config.partition import ExponentialPartition, LinearPartition, SizePartition, SquarePartition
 from accord.core.errors import DataError
 from accord.data.federated import ClientRows, Rows, Table
-from accord.data.splits import cut, even_sizes
+from accord.data.splits import even_sizes, split_rows
 
 _WEIGHTS: Mapping[str, Callable[[int, int], float]] = {
     "linear": lambda k, clients: k,
@@ -20,7 +20,7 @@ _WEIGHTS: Mapping[str, Callable[[int, int], float]] = {
 
 def size(settings: SizePartition, table: Table, rng: np.random.Generator) -> ClientRows:
     """Cuts shuffled rows into parts of the given sizes."""
-    return cut(rng.permutation(len(table)), given_sizes(settings.partition_sizes, len(table)))
+    return split_rows(rng.permutation(len(table)), given_sizes(settings.partition_sizes, len(table)))
 
 
 def skewed(
@@ -29,7 +29,7 @@ def skewed(
     """Cuts shuffled rows into parts that grow with the client's number."""
     order = rng.permutation(len(table))
     name, clients = settings.name, settings.num_partitions
-    return cut(order, quantity_sizes(name, name, clients, settings.min_partition_size, len(table)))
+    return split_rows(order, quantity_sizes(name, name, clients, settings.min_partition_size, len(table)))
 
 
 def given_sizes(partition_sizes: Sequence[int], n: int) -> Rows:
@@ -79,8 +79,8 @@ def quantity_sizes(
     sizes: Rows
     if weights is not None:
         # Rounded running sums add up to `spare` exactly, which rounded sizes would not.
-        cuts = np.rint(np.cumsum(weights / weights.sum()) * spare).astype(np.int64)[:-1]
-        sizes = least + np.diff(cuts, prepend=0, append=spare)
+        boundaries = np.rint(np.cumsum(weights / weights.sum()) * spare).astype(np.int64)[:-1]
+        sizes = least + np.diff(boundaries, prepend=0, append=spare)
     elif quantity == "even":
         sizes = least + even_sizes(spare, clients)
     else:

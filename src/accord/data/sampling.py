@@ -39,8 +39,8 @@ def epochs(n: int, batch: int, epochs_count: int, rng: np.random.Generator) -> R
     a_pass = math.ceil(n / width)
     rows = np.full((epochs_count, a_pass * width), PAD, dtype=np.int64)
     # One permutation a pass, in order: more passes extend the schedule and change none of the earlier ones.
-    for one in rows:
-        one[:n] = rng.permutation(n)
+    for row in rows:
+        row[:n] = rng.permutation(n)
     return rows.reshape(epochs_count * a_pass, width)
 
 

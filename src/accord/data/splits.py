@@ -44,7 +44,7 @@ def even_sizes(n: int, parts: int) -> Rows:
     return sizes
 
 
-def cut(order: Rows, sizes: Rows) -> ClientRows:
+def split_rows(order: Rows, sizes: Rows) -> ClientRows:
     """Cuts the rows in `order` into consecutive parts of `sizes`."""
     owner = np.empty(len(order), dtype=np.int64)
     owner[order] = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)

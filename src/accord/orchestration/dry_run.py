@@ -130,13 +130,13 @@ def probe(prepared: Prepared, seconds: float = _SECONDS) -> Probe:
     evaluations = -(-planned // prepared.study.evaluation.every) + 1
     each = float(np.median(times[1:])) if len(times) > 1 else None
     if len(times) == planned:
-        whole: float | None = sum(times) + evaluations * evaluation
+        total: float | None = sum(times) + evaluations * evaluation
     # The first round is counted as measured: it alone may hold compilation.
     elif len(times) > _FEWEST and each is not None:
-        whole = times[0] + (planned - 1) * each + evaluations * evaluation
+        total = times[0] + (planned - 1) * each + evaluations * evaluation
     else:
-        whole = None
-    return Probe(len(times), whole, times[0], each, evaluation, peak_rss_mb())
+        total = None
+    return Probe(len(times), total, times[0], each, evaluation, peak_rss_mb())
 
 
 def _round(prepared: Prepared, server: ServerState, number: int) -> tuple[ServerState, float]:

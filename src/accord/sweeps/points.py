@@ -21,7 +21,7 @@ from accord.core.errors import RequestError, StudyError
 from accord.models.pretrained import pin
 from accord.orchestration.charging import check_ledger
 
-_MOST_TOLD = 5
+_MOST_LINES = 5
 _LONGEST_NAME = 100
 
 
@@ -134,9 +134,9 @@ def refuse(wrong: Sequence[tuple[Point, str]], points: int) -> None:
     by_fault: dict[str, list[Point]] = {}
     for point, fault in wrong:
         by_fault.setdefault(fault, []).append(point)
-    told = [f"{_points(those, points)}: {fault}" for fault, those in by_fault.items()]
-    more = f"; and {len(told) - _MOST_TOLD} more faults" if len(told) > _MOST_TOLD else ""
-    raise StudyError(f"sweep: {len(wrong)} of {points} points cannot be run: {'; '.join(told[:_MOST_TOLD])}{more}")
+    lines = [f"{_points(those, points)}: {fault}" for fault, those in by_fault.items()]
+    more = f"; and {len(lines) - _MOST_LINES} more faults" if len(lines) > _MOST_LINES else ""
+    raise StudyError(f"sweep: {len(wrong)} of {points} points cannot be run: {'; '.join(lines[:_MOST_LINES])}{more}")
 
 
 def check_accounts(plan: Plan, ledger: Path) -> None:
@@ -186,8 +186,8 @@ def _study(text: str, overrides: Sequence[str], source: str) -> Study:
 def _planned(point: Point, study: Study) -> PlannedRun:
     digest = digest_of(study)
     settings = [f"{key.rpartition('.')[2]}={_plain(value)}" for key, value in point.settings.items()]
-    told = ",".join([*settings, f"seed={study.seed}"])
-    return PlannedRun(f"{told[:_LONGEST_NAME]},{digest[:10]}", point, study.seed, study, digest)
+    name = ",".join([*settings, f"seed={study.seed}"])
+    return PlannedRun(f"{name[:_LONGEST_NAME]},{digest[:10]}", point, study.seed, study, digest)
 
 
 def _plain(value: Any) -> str:

@@ -247,7 +247,7 @@ def _in_order(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     data: dict[str, int] = {}
     for run in runs:
         data.setdefault(run.study.data.model_dump_json(), len(data))
-    seeds = {seed: place for place, seed in enumerate(dict.fromkeys(run.seed for run in runs))}
+    seeds = {seed: index for index, seed in enumerate(dict.fromkeys(run.seed for run in runs))}
     return sorted(runs, key=lambda run: (data[run.study.data.model_dump_json()], seeds[run.seed]))
 
 
@@ -271,5 +271,5 @@ def _interrupted(folder: Path) -> StoppedEarly:
         return StoppedEarly("interrupted before the first run; nothing was written")
     done = read_sweep(folder)
     write_tables(done)
-    told = f"{done.count(*ENDED)} of {len(done.rows)} runs are done and saved in {shlex.quote(str(folder))}"
-    return StoppedEarly(f"interrupted; {told}; the same command goes on with the rest")
+    message = f"{done.count(*ENDED)} of {len(done.rows)} runs are done and saved in {shlex.quote(str(folder))}"
+    return StoppedEarly(f"interrupted; {message}; the same command goes on with the rest")

@@ -144,14 +144,14 @@ def run(task: SweepTask, pipe: Connection) -> None:
     """
     from accord.orchestration import runs
 
-    study, told = parse_study(task.study), [0.0]
+    study, last_report = parse_study(task.study), [0.0]
     stages = 2 if study.evaluation.twin and study.privacy is not None else 1
 
     def on_round(stage: str, record: RoundRecord, planned: int) -> None:
         now = time.monotonic()
         # Short rounds would flood the pipe.
-        if now - told[0] > 0.2:
-            told[0] = now
+        if now - last_report[0] > 0.2:
+            last_report[0] = now
             pipe.send(Rounds((record.round / planned + (stage == "twin")) / stages))
 
     if task.ledger is not None:

@@ -175,7 +175,7 @@ def _table(path: Path, keep_protected: bool) -> Table:
     codes = {column: _encode(path, column, columns[column]) for column in VOCABULARIES}
     # adult.test ends its labels with a period, adult.data does not.
     income = [value.removesuffix(".") for value in columns["income"]]
-    parts = [SCALES[column](_whole(path, column, columns[column]))[:, None] for column in SCALES]
+    parts = [SCALES[column](_integers(path, column, columns[column]))[:, None] for column in SCALES]
     for column, vocabulary in VOCABULARIES.items():
         if keep_protected or column not in PROTECTED:
             parts.append(np.eye(len(vocabulary), dtype=np.float32)[codes[column]])
@@ -228,7 +228,7 @@ def _encode(path: Path, column: str, values: list[str]) -> NDArray[np.int64]:
         ) from None
 
 
-def _whole(path: Path, column: str, values: list[str]) -> NDArray[np.int64]:
+def _integers(path: Path, column: str, values: list[str]) -> NDArray[np.int64]:
     low, high = SCALES[column].low, SCALES[column].high
     for row, value in enumerate(values):
         # isdecimal refuses signs and blanks, which int() would take; no value has more than 5 digits.

@@ -236,13 +236,13 @@ def _groups(parts: Mapping[str, Any], y: Mapping[str, Tensor], where: str) -> di
                 f"{values['test'].dtype} in groups_test; give texts or whole numbers in both"
             ) from None
         found, codes = np.unique(both, return_inverse=True)
-        one = spellings(map(str, found.tolist()))
+        variants = spellings(map(str, found.tolist()))
         # Spellings of one value share its code, so codes are numbered after they are merged.
-        ordered = list(dict.fromkeys(one.values()))
-        codes = np.array([ordered.index(one[str(value)]) for value in found.tolist()], dtype=np.int64)[codes]
-        cut = len(values["train"])
-        out["train"][name] = GroupColumn(codes[:cut], tuple(ordered))
-        out["test"][name] = GroupColumn(codes[cut:], tuple(ordered))
+        ordered = list(dict.fromkeys(variants.values()))
+        codes = np.array([ordered.index(variants[str(value)]) for value in found.tolist()], dtype=np.int64)[codes]
+        num_train = len(values["train"])
+        out["train"][name] = GroupColumn(codes[:num_train], tuple(ordered))
+        out["test"][name] = GroupColumn(codes[num_train:], tuple(ordered))
     return out
 
 

@@ -66,7 +66,7 @@ def find(origin: Origin, path: str | None) -> dict[str, Path]:
     """
     if path is not None:
         folder = Path(path).expanduser()
-        found = _held(origin, folder)
+        found = _cached(origin, folder)
         if missing := _missing(origin, found):
             state = f"has no {missing[0]} (or {missing[0]}.gz)" if folder.is_dir() else "is not a folder"
             raise DataError(f"data.path: {folder} {state}; it must hold {', '.join(origin.files)}")
@@ -74,7 +74,7 @@ def find(origin: Origin, path: str | None) -> dict[str, Path]:
     folders = usual_folders(origin)
     partial = ""
     for folder in folders:
-        found = _held(origin, folder)
+        found = _cached(origin, folder)
         missing = _missing(origin, found)
         if not missing:
             return found
@@ -94,7 +94,7 @@ def how_to_get(origin: Origin) -> str:
     )
 
 
-def _held(origin: Origin, folder: Path) -> dict[str, Path]:
+def _cached(origin: Origin, folder: Path) -> dict[str, Path]:
     found = {}
     for file in origin.files:
         # The plain file first: it needs no unpacking.

@@ -24,7 +24,7 @@ from accord.data.sources.places import read_bytes
 _AT_ONCE = 50_000  # rows that are Python objects at one time
 _INDEX = re.compile(r"Unnamed: \d+(\.\d+)?|__index_level_\d+__")
 """The names that pandas gives a frame's index without a name, when read from text and in Parquet."""
-_WHOLE = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?\d+")
 MOST_EXACT = 2**53
 """Up to this whole number, float64 represents every whole number exactly."""
 
@@ -195,7 +195,7 @@ class TextTable:
                 raise DataError(no_number(self.place(before + row), name, fields[row].strip()))
         for row in np.flatnonzero(np.abs(values) >= MOST_EXACT).tolist():
             field = fields[row].strip()
-            if _WHOLE.fullmatch(field) and int(field) != int(values[row]):
+            if _INTEGER.fullmatch(field) and int(field) != int(values[row]):
                 raise DataError(_not_exact(self.place(before + row), name, field))
         return values
 

@@ -47,9 +47,9 @@ def load_text(settings: TextData) -> DataSet:
     for text in texts.values():
         tokens = encode(text, alphabet)
         # Cut before windows are taken: a window over the cut would put test characters into training.
-        cut = round(len(tokens) * (1 - settings.test_fraction))
-        parts["training"].append(windows(tokens[:cut], length, stride))
-        parts["test"].append(windows(tokens[cut:], length, stride))
+        num_train = round(len(tokens) * (1 - settings.test_fraction))
+        parts["training"].append(windows(tokens[:num_train], length, stride))
+        parts["test"].append(windows(tokens[num_train:], length, stride))
     for part, found in parts.items():
         if not sum(map(len, found)):
             raise DataError(
@@ -66,8 +66,8 @@ def encode(text: str, alphabet: str) -> Rows:
     >>> encode("cab?", "abc").tolist()
     [2, 0, 1, 3]
     """
-    place = {character: token for token, character in enumerate(alphabet)}
-    return np.array([place.get(character, len(alphabet)) for character in text], dtype=np.int64)
+    token_of = {character: token for token, character in enumerate(alphabet)}
+    return np.array([token_of.get(character, len(alphabet)) for character in text], dtype=np.int64)
 
 
 def windows(tokens: Rows, length: int, stride: int) -> Rows:

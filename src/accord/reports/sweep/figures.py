@@ -131,17 +131,17 @@ def lines_figure(
         axes.axhline(dashed[1], color=theme.soft, linewidth=1.4, dashes=(4, 3))
         write(axes, (0, dashed[1]), dashed[0], theme.soft, ROW, up=8)
     low, high = axes.get_ylim()
-    places = spread([value for value, _, _ in ends], 14 * (high - low) / height_of(axes))
-    for y, (_, text, colour) in zip(places, ends, strict=True):
+    label_ys = spread([value for value, _, _ in ends], 14 * (high - low) / height_of(axes))
+    for y, (_, text, colour) in zip(label_ys, ends, strict=True):
         write(axes, (1, y), text, colour, ROW, right=8, bold=True)
     write(axes, (1, 0), xlabel, theme.soft, FRAME, up=-31, side="right")
     return figure
 
 
 def _draw_line(axes: Axes, line: Sequence[Mark], colour: str) -> None:
-    places = [(mark.x, mark.interval.mean) for mark in line if mark.interval.mean is not None]
-    axes.plot([x for x, _ in places], [mean for _, mean in places], color=colour, linewidth=2)
-    axes.plot([x for x, _ in places], [mean for _, mean in places], "o", color=colour, markersize=6)
+    label_ys = [(mark.x, mark.interval.mean) for mark in line if mark.interval.mean is not None]
+    axes.plot([x for x, _ in label_ys], [mean for _, mean in label_ys], color=colour, linewidth=2)
+    axes.plot([x for x, _ in label_ys], [mean for _, mean in label_ys], "o", color=colour, markersize=6)
     for mark in line:
         axes.plot([mark.x] * len(mark.values), mark.values, "o", color=colour, alpha=0.3, markersize=4, mew=0)
         if mark.interval.low is not None and mark.interval.high is not None:
