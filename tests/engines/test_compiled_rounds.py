@@ -30,7 +30,7 @@ def data(federation: Callable[..., FederatedData]) -> FederatedData:
 
 
 def compiles(engine: Vectorised, work: ClientWork, shared: Params) -> bool:
-    kernels = engine._kernels(work, shared, 3)
+    kernels = engine._forms.kernels(work, shared, 3)
     return kernels is not None and kernels.compiled is not None
 
 
@@ -118,4 +118,4 @@ def test_what_is_kept_of_a_work_does_not_grow(data: FederatedData, task: Callabl
     for _ in range(20):
         work = make_work(made, "client", **FLOAT)
         engine.sum_cohort(work, [0, 1], made.init(work.dtype), 1, [1.0, 1.0])
-    assert len(engine._forms) <= 4
+    assert len(engine._forms.made) <= 4

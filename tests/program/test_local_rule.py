@@ -80,7 +80,7 @@ def test_built_in_rules_are_stacked_in_kernels(
     engine = Vectorised(federation(SIZES), bind(3))
     for rule, stacked in ((PLAIN, True), (LocalRule(0.3), True), (ControlVariates(), True), (Sparse(), False)):
         work = ClientWork(task(), sgd(0.1), 8, 1, None, None, torch.float64, rule)
-        assert (engine._form(work, work.task.init(torch.float64), 3) is not None) is stacked
+        assert (engine._forms.form(work, work.task.init(torch.float64), 3) is not None) is stacked
 
 
 @pytest.mark.parametrize("rule", [Counted(), Sparse(), Counted(proximal=0.3)])

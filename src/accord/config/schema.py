@@ -5,12 +5,9 @@ What can be checked from the file alone is checked here. What needs the data (an
 checked where the data is known.
 """
 
-from typing import Any
-
 from pydantic import Field, model_validator
 
 from accord.config.attack import Attack
-from accord.config.base import NonNegativeInt, Section
 from accord.config.compose import combination
 from accord.config.data import Data
 from accord.config.engine import Engine, VectorisedEngine
@@ -20,26 +17,13 @@ from accord.config.model import MlpModel, Model
 from accord.config.partition import IidPartition, Partition
 from accord.config.privacy import Privacy
 from accord.config.programs import FedAvgProgram, Program
-from accord.config.sweep import Sweep
+from accord.config.study_base import StudyBase
+from accord.config.sweep import Seed, Sweep
 from accord.config.tracking import TensorBoardTracking, Trackers
 from accord.config.training import Training
 
 
-class _ShortErrors(type(Section)):  # type: ignore[misc]
-    """Gives `Study(...)` the errors of a study file, one line with what is wrong, where, and the nearest valid name."""
-
-    def __call__(cls, **sections: Any) -> Any:
-        """Builds the study of these sections. Short forms such as `data="digits"` are accepted.
-
-        Raises:
-            StudyError: says in one line what is wrong.
-        """
-        from accord.config.load import make_study  # which needs the class that is being made here
-
-        return make_study(sections)
-
-
-class Study(Section, metaclass=_ShortErrors):
+class Study(StudyBase):  # type: ignore[metaclass] # mypy takes the metaclass to be pydantic's own
     """A study: what to run. `accord run --print-schema` prints this as JSON Schema.
 
     >>> study = Study(data={"name": "digits"}, partition={"name": "iid", "num_partitions": 5})
@@ -59,7 +43,7 @@ class Study(Section, metaclass=_ShortErrors):
     evaluation: Evaluation = Evaluation()
     engine: Engine = VectorisedEngine(name="vectorised")
     trackers: Trackers = (TensorBoardTracking(name="tensorboard"),)
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     # Never dumped: a run is what it is whichever sweep asked for it, so no digest may depend on this.
     sweep: Sweep | None = Field(default=None, exclude=True)
 

@@ -12,6 +12,9 @@ from accord.config.base import Count, NonNegativeInt, Section
 Values = Annotated[tuple[Any, ...], Field(min_length=1)]
 MOST_RUNS = 10_000
 
+Seed = NonNegativeInt
+"""The seed of a run."""
+
 
 class Sweep(Section):
     """Runs of one study under several settings and seeds; `accord sweep` runs them, `accord run` refuses them."""
@@ -20,7 +23,7 @@ class Sweep(Section):
     """Settings by dotted path, as after `--set`, each with a list of values: every combination is a point."""
     zip: dict[str, Values] = {}  # noqa: RUF012
     """Settings that change together: the first values of all lists, then the second; lists of one length."""
-    seeds: Count | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
+    seeds: Count | Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
     """Seeds that each point is run under, or how many, counted up from the study's; null takes the study's."""
 
     @model_validator(mode="before")

@@ -24,7 +24,6 @@ from accord.orchestration.rounds import OnRound, train_rounds
 from accord.orchestration.run_folder import Run, make_default_folder, open_run, write_report
 from accord.orchestration.run_state import RunState, Stop, begin, begun, last_checkpoint, resume_from, rollback, save
 from accord.records import ledger_file, store
-from accord.records.ledger_file import JointLedger
 
 
 def run(
@@ -93,7 +92,7 @@ def _study_of(given: Study | Mapping[str, Any] | Path | str, name: str | None) -
 
 def _held(
     file: Path | str | None, run: str | None = None, head: str | None = None
-) -> AbstractContextManager[JointLedger | None]:
+) -> AbstractContextManager[ledger_file.JointLedger | None]:
     """Opens and locks the joint ledger for this process, or gives None where the run has none."""
     return nullcontext() if file is None else ledger_file.locked(Path(file), run, head)
 

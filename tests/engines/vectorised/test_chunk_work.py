@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,13 +10,14 @@ from torch import Tensor, nn
 from accord.core.errors import ClientError
 from accord.core.timing import untimed
 from accord.data.federated import FederatedData
-from accord.engines.vectorised.chunk_work import RoundContext, mapped_chunk, stacked_chunk, sums_packed
-from accord.engines.vectorised.chunks import draw
+from accord.engines.vectorised.chunk_work import ChunkResult, RoundContext
+from accord.engines.vectorised.chunks import Chunk, draw
 from accord.engines.vectorised.engine import Vectorised
-from accord.program.local_rule import LocalRule
+from accord.engines.vectorised.kernel_chunks import stacked_chunk
+from accord.engines.vectorised.mapped_chunks import mapped_chunk
 from accord.program.optimizers import sgd
 from accord.tasks.task import Task
-from engines.contract import SIZES, STREAMS, close, make_plan, make_work, reference_update
+from engines.contract import SIZES, STREAMS, close, make_work, reference_update
 
 CPU = torch.device("cpu")
 
@@ -65,7 +67,7 @@ def test_kernels_and_mapping_agree(
 ) -> None:
     data, work = federation(SIZES), make_work(task(), unit, optimizer=sgd(0.1))
     shared = work.task.init(work.dtype)
-    kernels = Vectorised(data, STREAMS)._kernels(work, shared, 3)
+    kernels = Vectorised(data, STREAMS)._forms.kernels(work, shared, 3)
     assert kernels is not None
     round = RoundContext(work, shared, 2, data, STREAMS, CPU, {}, untimed)
     chunk = draw(work, data, STREAMS, [5, 1, 3], 2)
@@ -76,9 +78,11 @@ def test_kernels_and_mapping_agree(
     close({name: updates[name] for name in slow.updates}, slow.updates)
 
 
-def test_what_is_summed_in_the_kernels_layout(task: Callable[..., Task]) -> None:
-    made = task()
-    assert all(sums_packed(make_work(made, unit)) for unit in (None, "sample", "batch", "client"))
-    assert not sums_packed(make_work(made, "local"))
-    assert not sums_packed(make_work(made, "client", plan=make_plan("client", per_layer=True)))
-    assert not sums_packed(make_work(made, None, rule=LocalRule(own=made.trainable[:1])))
+def test_an_update_of_factor_0_adds_nothing_whatever_it_is() -> None:
+    chunk = Chunk((7, 8), (1, 1), np.zeros((1, 2, 1), np.int64), np.ones((1, 2), np.int64), np.ones(2, np.int64))
+    done = ChunkResult(chunk, {"w": torch.tensor([[torch.nan], [3.0]])}, False, [0.0, 0.5], [False, False])
+    partial = {"w": torch.tensor([1.0])}
+    done.add_to(partial, 0, 2.0)
+    done.add_to(partial, 1, 2.0)
+    assert partial["w"].tolist() == [4.0]
+    assert (done.update(0)["w"].tolist(), done.update(1)["w"].tolist()) == ([0.0], [1.5])
