@@ -1,24 +1,7 @@
 """The parts of a result: groups, intervals, classes."""
 
-from typing import Any
-
 from accord.records.result_parts import DataResult, FairnessResult, GroupResult
-from reports.results import column
-
-GROUP = {"n": 9, "accuracy": 0.5, "intervals": {"accuracy": [0.1, 0.2], "tpr": None}, "too_small": True}
-
-
-def fairness_json() -> dict[str, Any]:
-    columns = {"a": column(), "a=b": column(accuracy_gap=0.25)}
-    groups = {"a=x": GROUP, "a=b=c": GROUP, "a=b=empty": {**GROUP, "n": 0}}
-    return {
-        "groups": groups,
-        "columns": columns,
-        "accuracy_gap": 0.25,
-        "headline_column": "a",
-        "worst_group": None,
-        "confidence": 0.95,
-    }
+from reports.results import GROUP, fairness_json
 
 
 def test_groups_belong_to_the_longest_column_that_their_name_starts_with() -> None:

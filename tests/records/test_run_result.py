@@ -13,9 +13,7 @@ from accord.config.schema import Study
 from accord.core.errors import RunFolderError
 from accord.records.run_result import RunResult, read_result
 from reports.examples import EXAMPLES
-from reports.results import column, result, result_json
-
-GROUP = {"n": 9, "accuracy": 0.5, "intervals": {"accuracy": [0.1, 0.2], "tpr": None}, "too_small": True}
+from reports.results import fairness_json, result, result_json
 
 
 @pytest.mark.parametrize("kind", sorted(EXAMPLES))
@@ -57,19 +55,6 @@ def test_figures_are_found_by_their_keys() -> None:
     assert found.figure("privacy", "epsilon") is None
     assert found.figure("test", "unheard_of") is None
     assert found.figure("study") is None
-
-
-def fairness_json() -> dict[str, Any]:
-    columns = {"a": column(), "a=b": column(accuracy_gap=0.25)}
-    groups = {"a=x": GROUP, "a=b=c": GROUP, "a=b=empty": {**GROUP, "n": 0}}
-    return {
-        "groups": groups,
-        "columns": columns,
-        "accuracy_gap": 0.25,
-        "headline_column": "a",
-        "worst_group": None,
-        "confidence": 0.95,
-    }
 
 
 def test_a_result_is_frozen() -> None:

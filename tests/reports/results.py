@@ -67,3 +67,19 @@ def privacy(epsilon: float, **changes: Any) -> dict[str, Any]:
 def column(**changes: Any) -> dict[str, Any]:
     """A column of groups without gaps."""
     return {"worst_group": None, "intervals": {}, "too_small_groups": [], **changes}
+
+
+GROUP = {"n": 9, "accuracy": 0.5, "intervals": {"accuracy": [0.1, 0.2], "tpr": None}, "too_small": True}
+
+
+def fairness_json() -> dict[str, Any]:
+    columns = {"a": column(), "a=b": column(accuracy_gap=0.25)}
+    groups = {"a=x": GROUP, "a=b=c": GROUP, "a=b=empty": {**GROUP, "n": 0}}
+    return {
+        "groups": groups,
+        "columns": columns,
+        "accuracy_gap": 0.25,
+        "headline_column": "a",
+        "worst_group": None,
+        "confidence": 0.95,
+    }
