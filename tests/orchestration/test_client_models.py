@@ -8,13 +8,12 @@ import numpy as np
 import accord
 from accord.config.schema import Study
 from accord.fairness.audit import ClientSpread, client_spread
-from accord.orchestration.client_models import spread_json
 from accord.tasks.kinds import KINDS
 
 
 def test_a_spread_names_its_score() -> None:
     spread: ClientSpread = client_spread(np.array([5, 9, 10]), np.array([10, 10, 10]), lower_is_better=False)
-    written = spread_json(spread, KINDS["classification"])
+    written = KINDS["classification"].spread_json(spread)
     assert written["measure"] == "accuracy"
     assert (written["min"], written["max"]) == (0.5, 1.0)
 

@@ -11,7 +11,6 @@ import torch
 
 import accord
 import regressions
-from accord.orchestration.client_models import spread_json
 from accord.orchestration.group_measures import QUANTILES, client_measures, client_quantiles, fairness_report
 from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared
@@ -71,7 +70,7 @@ def test_predictions_that_are_not_finite_are_told_as_unknown(value: float) -> No
         fairness_report(prepared, evaluated),
         client_measures(prepared, evaluated),
         client_quantiles(prepared, evaluated),
-        spread_json(evaluated.kind.spread(np.array([np.inf, 1.0]), np.array([5, 5])), evaluated.kind),
+        evaluated.kind.spread_json(evaluated.kind.spread(np.array([np.inf, 1.0]), np.array([5, 5]))),
     ]
     json.dumps(told, allow_nan=False)
     assert told[0] == {"accuracy": None, "loss": None, "n": 120, "rmse": None, "mae": None, "r2": None}

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from accord.config.base import Count, Flag, Section
+from accord.config.base import Count, Flag, Positive, Section
 
 
 class EngineSection(Section):
@@ -34,4 +34,17 @@ class VectorisedEngine(EngineSection):
     """Train by compiled code where network and optimiser allow; changes time and last bits. Null: in long runs."""
 
 
-Engine = Annotated[SequentialEngine | VectorisedEngine, Field(discriminator="name")]
+class FederationEngine(EngineSection):
+    """Real sites: each organisation works on its own rows, and a coordinator passes messages on."""
+
+    name: Literal["federation"]
+    identity: str | None = None
+    """Folder with the requester's key and the coordinator's address; null takes $ACCORD_FEDERATION, else
+    ~/.config/accord/federation."""
+    deadline_s: Positive = 600.0
+    """Seconds that a site has to answer; a round goes on without those that are late."""
+    purpose: str = ""
+    """Why the rows are needed, in one sentence, for those who decide at the sites."""
+
+
+Engine = Annotated[SequentialEngine | VectorisedEngine | FederationEngine, Field(discriminator="name")]

@@ -2,6 +2,7 @@
 
 from accord.orchestration.charging import paid
 from accord.orchestration.prepared import Prepared
+from accord.orchestration.round_attempt import quorum
 from accord.orchestration.run_state import Stop
 from accord.privacy.ledger import Ledger
 
@@ -27,10 +28,7 @@ def admit(
         return charged, None
     admitted = ledger.admit(steps)
     spent = ledger.plan.mechanism.shared and ledger.exhausted()
-    program = prepared.study.program
-    # The default quorum is half the cohort, rounded up. With fewer than `fewest` clients a robust rule is undefined.
-    quorum = max(program.min_clients or -(-len(steps) // 2), program.fewest())
-    few = len(admitted) < min(quorum, len(steps))
+    few = len(admitted) < quorum(prepared, len(steps))
     if not spent and not few:
         return admitted, None
     left = "the population's" if spent else f"{len(steps) - len(admitted)} of {len(steps)} clients'"

@@ -6,18 +6,12 @@ from typing import Any
 import numpy as np
 
 from accord.core.params import Params
-from accord.fairness.audit import ClientSpread
 from accord.orchestration.prepared import Prepared
 from accord.program.client_work import make_optimizer
 from accord.program.evaluate import evaluate
 from accord.program.fine_tuning import draw_clients, fine_tune
 from accord.program.local import ClientWork
-from accord.tasks.base import Evaluated, TaskKind
-
-
-def spread_json(spread: ClientSpread, kind: TaskKind) -> dict[str, Any]:
-    """Returns the spread of a score over clients under the names of `result.json`, where `measure` names the score."""
-    return {"measure": kind.local.name, **spread.as_json()}
+from accord.tasks.base import Evaluated
 
 
 def fine_tuned(prepared: Prepared, params: Params, evaluated: Evaluated) -> dict[str, Any] | None:
@@ -53,8 +47,8 @@ def fine_tuned(prepared: Prepared, params: Params, evaluated: Evaluated) -> dict
         "epochs": epochs,
         "steps": section.steps,
         "learning_rate": rate,
-        "before": spread_json(before, evaluated.kind),
-        "after": spread_json(after, evaluated.kind),
+        "before": evaluated.kind.spread_json(before),
+        "after": evaluated.kind.spread_json(after),
         "improved": int(evaluated.kind.better(tuned.after, tuned.before).sum()),
         "worsened": int(evaluated.kind.better(tuned.before, tuned.after).sum()),
         "diverged": int((~tuned.finite).sum()),
@@ -91,8 +85,8 @@ def personal(
     own_spread = evaluated.kind.spread(owned, rows_of)
     return {
         "clients": len(n),
-        "shared": spread_json(evaluated.kind.spread(shared, rows_of), evaluated.kind),
-        "own": spread_json(own_spread, evaluated.kind),
+        "shared": evaluated.kind.spread_json(evaluated.kind.spread(shared, rows_of)),
+        "own": evaluated.kind.spread_json(own_spread),
         "improved": int(evaluated.kind.better(owned, shared).sum()),
         "worsened": int(evaluated.kind.better(shared, owned).sum()),
         "too_small": own_spread.too_small,

@@ -122,7 +122,7 @@ def probe(prepared: Prepared, seconds: float = _SECONDS) -> Probe:
             if time.perf_counter() - began > seconds:
                 break
         start = time.perf_counter()
-        score_model(prepared, server.params)
+        score_model(prepared, server.params, len(times))
         evaluation = time.perf_counter() - start
     # A run after the probe must start from the clients' state before it.
     prepared.engine.carried = carried

@@ -15,7 +15,6 @@ from accord.fairness.calibration import calibration
 from accord.fairness.confusion import MOST_CLASSES, confusion
 from accord.fairness.groups import Grouping
 from accord.fairness.ranking import Ranking
-from accord.orchestration.client_models import spread_json
 from accord.orchestration.early_stopping import kept_round, watched
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.run_state import RunState, Stop
@@ -133,7 +132,7 @@ def clients_spread(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:
     return {
         "population": prepared.population,
         "evaluated": spread.clients,
-        **spread_json(spread, evaluated.kind),
+        **evaluated.kind.spread_json(spread),
         "too_small": spread.too_small,
     }
 

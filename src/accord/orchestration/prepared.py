@@ -8,6 +8,7 @@ from accord.core.params import Params
 from accord.core.streams import Streams
 from accord.data.federated import FederatedData
 from accord.fairness.groups import Grouping
+from accord.orchestration.site_run import SiteRun
 from accord.privacy.ledger import Ledger
 from accord.program.base import Engine, Program
 from accord.program.local import ClientWork
@@ -35,6 +36,7 @@ class Prepared:
             the same.
         entry: the run's entry in a joint ledger, or None where it has none.
         metrics: user-defined scores.
+        sites: the run as its sites see it, or None where all clients are in this process.
     """
 
     study: Study
@@ -51,6 +53,7 @@ class Prepared:
     fingerprint: str
     entry: Entry | None = None
     metrics: tuple[Score, ...] = ()
+    sites: SiteRun | None = None
 
     @property
     def population(self) -> int:

@@ -31,13 +31,21 @@ def check_outcome(server: ServerState, outcome: RoundOutcome, charged: dict[int,
         )
 
 
+def spread_of(ledger: Ledger | None) -> EpsilonSpread | None:
+    """Returns the spread of epsilon over the accounts, or None without privacy."""
+    if ledger is None:
+        return None
+    spent = ledger.epsilons()
+    return EpsilonSpread(float(spent.min()), float(np.median(spent)), float(spent.max()))
+
+
 def make_record(
     number: int,
     cohort: tuple[int, ...],
     admitted: tuple[int, ...],
     outcome: RoundOutcome,
     padding: int | None,
-    ledger: Ledger | None,
+    epsilon: EpsilonSpread | None,
     test: TestScores | None,
     groups: dict[str, dict[str, float]] | None,
     seconds: dict[str, float],
@@ -50,15 +58,11 @@ def make_record(
         admitted: those of them that took part.
         outcome: what they did.
         padding: computed rows of weight 0, or None where their number would reveal how many rows were drawn.
-        ledger: the accounts after the round, or None without privacy.
+        epsilon: spread over the clients after the round, or None without privacy.
         test: scores on the test set, or None where the round was not evaluated.
         groups: scores by sensitive group, or None as for `test`.
         seconds: time of each stage.
     """
-    spread = None
-    if ledger is not None:
-        spent = ledger.epsilons()
-        spread = EpsilonSpread(float(spent.min()), float(np.median(spent)), float(spent.max()))
     taking = set(admitted)
     return RoundRecord(
         round=number,
@@ -69,7 +73,7 @@ def make_record(
         steps=sum(outcome.steps.values()),
         test=test,
         groups=groups,
-        epsilon=spread,
+        epsilon=epsilon,
         uplink_bytes=outcome.uplink_bytes,
         downlink_bytes=outcome.downlink_bytes,
         messages=outcome.messages,

@@ -13,9 +13,11 @@ from accord.orchestration.admission import admit
 from accord.orchestration.charging import charge
 from accord.orchestration.early_stopping import best_params, validate, why_end
 from accord.orchestration.prepared import Prepared
-from accord.orchestration.round_outcome import check_outcome, make_record
+from accord.orchestration.round_attempt import run_round
+from accord.orchestration.round_outcome import check_outcome, make_record, spread_of
 from accord.orchestration.run_state import EARLY_STOPPING, RunState, Stop, save
 from accord.orchestration.scoring import score_model
+from accord.orchestration.site_records import store_statements
 from accord.program.base import Cohort
 from accord.program.cohorts import draw_cohort, due_steps
 from accord.records import store
@@ -70,26 +72,29 @@ def train_rounds(
                 # Charged on disk before training, so that a kill in the round leaves no released value uncharged.
                 ledger = charge(prepared.entry, folder, before.ledger, cohort, {c: steps[c] for c in admitted}, number)
             began = time.perf_counter()
-            server, outcome = prepared.program.round(
-                before.server, Cohort(number, admitted), prepared.engine, prepared.streams
-            )
+            ran = run_round(prepared, before.server, Cohort(number, admitted), len(cohort))
+            if isinstance(ran, Stop):
+                return ran
+            server, outcome, admitted = ran
             check_outcome(server, outcome, steps, number)
             trained = time.perf_counter()
             due = number % study.evaluation.every == 0 or number == planned
             with timed("evaluation"):
-                test, groups = score_model(prepared, server.params) if due else (None, None)
+                test, groups = score_model(prepared, server.params, number) if due else (None, None)
                 validation = validate(prepared, server.params) if due else None
             judged = time.perf_counter()
             seconds = {"train": trained - began, "evaluate": judged - trained, "records": writing}
             # With a local plan, batches are Poisson samples: padding would reveal their size.
             padding = outcome.padding if prepared.work.local_plan is None else None
-            record = make_record(number, cohort, admitted, outcome, padding, ledger, test, groups, seconds)
+            epsilon = spread_of(ledger) if prepared.sites is None else prepared.sites.epsilons()
+            record = make_record(number, cohort, admitted, outcome, padding, epsilon, test, groups, seconds)
             records = (*before.records, replace(record, validation=validation))
             best = best_params(prepared, records, server.params, before.best)
             # A copy: the next round changes the engine's own, and an interrupt must not see half of that.
             carried = dict(prepared.engine.carried)
             after = RunState(number, server, ledger, records, before.resumes, best, carried)
             with timed("records"):
+                store_statements(prepared.sites, folder)
                 # The record first: a resumed run drops records after its checkpoint, but cannot restore missing ones.
                 store.append_line(folder / "rounds.jsonl", records[-1].as_json())
                 tracker.round(records[-1])

@@ -21,6 +21,7 @@ from accord.core.versions import versions
 from accord.data.partition_summary import partition_summary
 from accord.orchestration.charging import check_taken_up
 from accord.orchestration.prepared import Prepared
+from accord.orchestration.site_records import begin_statements, restore_statements
 from accord.orchestration.trained_model import write_preprocessing
 from accord.privacy.ledger import Ledger
 from accord.program.base import ServerState
@@ -85,7 +86,10 @@ def begin(prepared: Prepared, folder: Path) -> RunState:
     """
     store.write_text(folder / "study.yaml", dump_study(prepared.study))
     write_preprocessing(folder, prepared.federated.data)
-    store.write_json(folder / "partition.json", partition_summary(prepared.federated))
+    if prepared.sites is None:
+        store.write_json(folder / "partition.json", partition_summary(prepared.federated))
+    else:
+        begin_statements(prepared.sites, folder)
     if prepared.entry is not None:
         prepared.entry.begin()  # before there is a checkpoint from which the run could be resumed
     progress = RunState(0, prepared.program.init(prepared.initial), prepared.ledger, (), 0)
@@ -154,6 +158,7 @@ def resume_from(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint)
     if ledger is not None:
         ledger = replace(ledger, steps=saved.tensors["ledger/steps"].numpy())
         check_taken_up(prepared.entry, saved.round, ledger.steps)
+    restore_statements(prepared.sites, folder)
     device = next(iter(prepared.initial.values())).device
     server = ServerState(
         {name: value.to(device) for name, value in saved_params(saved.tensors).items()},

@@ -15,7 +15,6 @@ from torch import Tensor
 from accord.config.evaluation import Fairness
 from accord.fairness.audit import audit
 from accord.fairness.measures import GroupSums
-from accord.orchestration.client_models import spread_json
 from accord.orchestration.evaluation_sums import add_sums, calibration_counts
 from accord.records.round_record import TestScores, finite
 from accord.tasks.base import TaskKind
@@ -189,6 +188,6 @@ def sites_spread(measured: Measured, sites: Sequence[str]) -> dict[str, Any]:
     return {
         "population": len(sites),
         "evaluated": spread.clients,
-        **spread_json(spread, measured.kind),
+        **measured.kind.spread_json(spread),
         "too_small": spread.too_small,
     }

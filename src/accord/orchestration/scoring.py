@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from accord.core.params import Params
 from accord.fairness.groups import Grouping
 from accord.orchestration.prepared import Prepared
+from accord.orchestration.scores_from_sums import group_scores as by_group
+from accord.orchestration.scores_from_sums import measured_scores
 from accord.program.evaluate import evaluate
 from accord.records.round_record import TestScores
 from accord.tasks.base import Evaluated
@@ -40,13 +42,22 @@ def group_scores(groups: Mapping[str, Grouping], row_scores: NDArray[np.generic]
     return found
 
 
-def score_model(prepared: Prepared, params: Params) -> tuple[TestScores, dict[str, dict[str, float]] | None]:
+def score_model(
+    prepared: Prepared, params: Params, number: int
+) -> tuple[TestScores | None, dict[str, dict[str, float]] | None]:
     """Scores the model on the test set, and by sensitive group where the study names any.
 
     Args:
         prepared: the prepared study.
         params: the model's parameters.
+        number: the round after which it is scored.
+
+    Returns:
+        The scores, or None where test rows are at sites and none of them sends any.
     """
+    if prepared.sites is not None:
+        found = prepared.sites.measure(params, number, final=False)
+        return (None, None) if found is None else (measured_scores(found, final=False), by_group(found))
     table = prepared.federated.data.test
     evaluated = evaluate(prepared.work.task, params, table, prepared.study.evaluation.batch_size)
     return scores_of(evaluated), group_scores(prepared.groups, evaluated.row_scores) if prepared.groups else None

@@ -81,6 +81,7 @@ def released(
     predictions: bool = False,
     metrics: Sequence[str] = (),
     words: Words = CLASSIFICATION.words,
+    at_sites: bool = False,
 ) -> list[dict[str, str]]:
     """Lists what left the clients or was computed from their data, and under which terms.
 
@@ -95,6 +96,7 @@ def released(
         predictions: whether predictions for single test rows were written.
         metrics: names of the study's own metrics.
         words: the task kind's words for what was computed.
+        at_sites: whether clients are real sites, each with its own noise and its own account.
     """
     score, sums = words.released_score, words.released_sums
     if plan is None:
@@ -115,11 +117,21 @@ def released(
     if plan is not None:
         grid = "whole steps of about 2^-12 of the noise's standard deviation, whatever the data: no lower bits are left"
         rows.append(("noised sums, gradients, updates and counts", grid))
-        rows.append(("number of clients and of training rows of each", "taken as public: rates and weights use them"))
+        stated = "stated by each site, rounded as its policy says" if at_sites else "taken as public"
+        rows.append(("number of clients and of training rows of each", f"{stated}: rates and weights use them"))
         sampling_note = "in this simulation's records; ε assumes that who and what was drawn stays secret"
-        rows.append(("who was in each cohort, rows really drawn, bytes and times by round", sampling_note))
+        if at_sites:
+            rows.append(
+                ("who was in each cohort, bytes and times by round", "seen by the requester and the coordinator")
+            )
+        else:
+            rows.append(("who was in each cohort, rows really drawn, bytes and times by round", sampling_note))
         rows.append(("the model's code", "trusted to depend on its input and parameters alone; tried, not proven"))
-        rows.append(("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off"))
+        rows.append(
+            ("noise", "drawn at each site from its operating system's entropy; no seed of it is stored anywhere")
+            if at_sites
+            else ("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off")
+        )
     rows.append((words.released_test, "computed on test rows, which no client trains on; outside the guarantee"))
     if metrics:
         rows.append((f"metrics of one's own: {', '.join(metrics)}", "computed on test rows; outside the guarantee"))
@@ -133,25 +145,29 @@ def released(
         rows.append((words.released_groups, "sums over test rows; outside the guarantee"))
     if per_client:
         dealt = f"{sums} over test rows, dealt to look like what the client trains on; outside the guarantee"
-        rows.append(("figures on each client's share of the test rows", dealt))
+        held_there = f"{sums} over its own test rows, which it does not train on; outside the guarantee"
+        rows.append(("figures on each client's share of the test rows", held_there if at_sites else dealt))
     if personal:
         own = f"{sums} over test rows, of what each client keeps to itself; outside the guarantee"
         rows.append((f"{score} of clients' own models over clients", own))
     if fine_tune:
         tuned = f"each trained on its client's rows without noise, which keeps it; its {score} there is told"
         rows.append((f"{score} of fine-tuned models over clients", tuned))
-    rows.append(("who held what", "known because this is a simulation; a real client would not tell"))
+    if not at_sites:
+        rows.append(("who held what", "known because this is a simulation; a real client would not tell"))
     if twin:
         rows.append((f"the twin's model and {score}", "trained without privacy: covered by no guarantee"))
     return [{"what": what, "how": how} for what, how in rows]
 
 
-def totals(rounds: Sequence[RoundRecord], recovered: int) -> dict[str, Any]:
+def totals(rounds: Sequence[RoundRecord], recovered: int, dropped: int = 0, timed_out: int = 0) -> dict[str, Any]:
     """Sums communication, faults, time and throughput over the rounds.
 
     Args:
         rounds: the run's records.
-        recovered: how often the run was resumed. Clients of one process neither drop out nor time out.
+        recovered: how often the run was resumed.
+        dropped: tasks that sites refused. Clients of one process neither drop out nor time out.
+        timed_out: tasks that sites did not answer in time.
     """
     stages: dict[str, float] = {}
     for record in rounds:
@@ -165,7 +181,7 @@ def totals(rounds: Sequence[RoundRecord], recovered: int) -> dict[str, Any]:
             "downlink_bytes": sum(record.downlink_bytes for record in rounds),
             "messages": sum(record.messages for record in rounds),
         },
-        "faults": {"dropped": 0, "timed_out": 0, "recovered": recovered},
+        "faults": {"dropped": dropped, "timed_out": timed_out, "recovered": recovered},
         "seconds": sum(stages.values()),
         "seconds_by_stage": stages,
         "samples": samples,

@@ -226,6 +226,10 @@ class TaskKind:
         # The upper end of the range lets the check find sums that no rows could give.
         return client_spread(sums, n, lower_is_better=self.local.lower_is_better, most=self.local.range[1])
 
+    def spread_json(self, spread: ClientSpread) -> dict[str, Any]:
+        """Returns a spread under the names of `result.json`, where `measure` names the score."""
+        return {"measure": self.local.name, **spread.as_json()}
+
     def better(self, values: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.bool_]:
         """Marks where the sums of `row_scores` in `values` are better than those in `reference`, for the same rows."""
         return np.asarray(values < reference if self.local.lower_is_better else values > reference)

@@ -1,0 +1,59 @@
+"""What a run across sites keeps in its folder: the job, who takes part, and every signed statement.
+
+`job.json` is the run as it was submitted, under which a resumed run asks again. `sites.jsonl` is append-only and has a
+line for each task: the task, and the site's signed answer or refusal as it came. `partition.json` has what sites stated
+of their rows, which is their rounded number and nothing else.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from accord.core.errors import RunFolderError
+from accord.orchestration.site_run import SitePlan, SiteRun
+from accord.records import store
+from accord.transport.messages import Job, Signed, from_json
+
+STATEMENTS = "sites.jsonl"
+JOB = "job.json"
+
+
+def begin_statements(sites: SiteRun, folder: Path) -> None:
+    """Writes the job, what each site stated before training, and the answers so far."""
+    store.write_json(folder / JOB, Signed(sites.job, sites.job.requester, "").as_json())
+    store.write_json(folder / "partition.json", partition_stated(sites.plans))
+    store_statements(sites, folder)
+
+
+def partition_stated(plans: tuple[SitePlan, ...]) -> dict[str, Any]:
+    """Returns what `partition.json` holds of sites. Labels are unknown, and so are test rows."""
+    return {
+        "class_names": [],
+        "clients": [
+            {"client": client, "name": plan.site, "rows": plan.rows, "test_rows": 0, "labels": []}
+            for client, plan in enumerate(plans)
+        ],
+    }
+
+
+def store_statements(sites: SiteRun | None, folder: Path) -> None:
+    """Appends what sites answered since the last call. Does nothing where all clients are in this process."""
+    for line in sites.statements.take() if sites is not None else ():
+        store.append_line(folder / STATEMENTS, line)
+
+
+def restore_statements(sites: SiteRun | None, folder: Path) -> None:
+    """Takes up what an earlier process of the run wrote, so that totals cover the whole run."""
+    if sites is not None:
+        sites.statements.restore(store.read_lines(folder / STATEMENTS))
+
+
+def stored_job(folder: Path) -> Job:
+    """Reads the job of a run that was begun.
+
+    Raises:
+        RunFolderError: there is none.
+    """
+    path = folder / JOB
+    if not path.is_file():
+        raise RunFolderError(f"{path}: missing, so the sites would not know the run; restore the file")
+    return from_json(store.read_json(path), Job).message
