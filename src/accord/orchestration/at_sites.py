@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from accord.config.engine import FederationEngine
 from accord.config.schema import Study
 from accord.core.errors import FederationError, MessageError, StudyError
 from accord.core.streams import bind
@@ -64,13 +63,16 @@ def prepare_at_sites(
         RequestError: the study, or what the coordinator says.
         Fault: the coordinator cannot be reached.
     """
-    engine = check_for_sites(study)
+    engine, section = check_for_sites(study)
     check_trackers(study)
     study = study.model_copy(update={"model": study_task.pin_weights(study.model)})
-    job = exchange.submit(_job(study, exchange, who, engine) if folder is None else stored_job(folder)).message
+    if folder is None:
+        job = exchange.submit(_job(study, section.data_set, exchange, who, engine.purpose)).message
+    else:
+        job = exchange.submit(stored_job(folder)).message
     if job.study != sent_study(study):
         raise StudyError("the study is not the one the run was submitted with; run it into another folder")
-    data = stand_in(study.data)
+    data = stand_in(section)
     groups, positive = sensitive_groups(study.fairness, data)
     task = study_task.make_task(study.model, data, study.seed, study.training)
     statements = Statements()
@@ -119,18 +121,18 @@ def prepare_at_sites(
     )
 
 
-def _job(study: Study, exchange: RequesterExchange, who: tuple[str, str], engine: FederationEngine) -> Job:
+def _job(study: Study, data_set: str, exchange: RequesterExchange, who: tuple[str, str], purpose: str) -> Job:
     """Makes the job of a new run, for the sites that offer the study's data set.
 
     Raises:
         StudyError: no site offers it.
     """
     there = exchange.sites()
-    sites = tuple(sorted(site.name for site in there if study.data.data_set in site.data_sets))
+    sites = tuple(sorted(site.name for site in there if data_set in site.data_sets))
     if not sites:
         known = sorted({name for site in there for name in site.data_sets})
         offered = f"the sites offer {', '.join(known)}" if known else "no site offers any data yet"
-        raise StudyError(f"data.data_set {study.data.data_set!r}: no site has it; {offered}")
+        raise StudyError(f"data.data_set {data_set!r}: no site has it; {offered}")
     functions = sorted(functions_in(study.model_dump(mode="json")))
     return Job(
         run=secrets.token_hex(16),
@@ -138,7 +140,7 @@ def _job(study: Study, exchange: RequesterExchange, who: tuple[str, str], engine
         code={function: read_code([function]).digest for function in functions},
         requester=who[0],
         organisation=who[1],
-        purpose=engine.purpose,
+        purpose=purpose,
         sites=sites,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )

@@ -18,11 +18,13 @@ from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet
 from accord.engines.registry import reproducible_arithmetic
 from accord.orchestration.finish import conclude, save_model
+from accord.orchestration.make_ready import Reach, make_ready
 from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.rounds import OnRound, train_rounds
 from accord.orchestration.run_folder import Run, make_default_folder, open_run, write_report
 from accord.orchestration.run_state import RunState, Stop, begin, begun, last_checkpoint, resume_from, rollback, save
+from accord.orchestration.site_records import store_statements
 from accord.records import ledger_file, store
 
 
@@ -35,6 +37,7 @@ def run(
     name: str | None = None,
     on_round: OnRound | None = None,
     timed: Timed = untimed,
+    reach: Reach | None = None,
 ) -> Run:
     """Runs a study and writes its run folder.
 
@@ -48,6 +51,7 @@ def run(
         name: the study's name in reports. None takes a study file's name, or else `study`.
         on_round: called after every round.
         timed: a stopwatch, such as `accord.core.timing.Stopwatch()`, which measures where the time goes.
+        reach: how to reach the sites of engine `federation`. None opens the identity that the study names.
 
     Returns:
         The finished run. If it stopped early (budget, interrupt), `outcome.status` says so.
@@ -62,7 +66,7 @@ def run(
         store.check_folder(Path(out))
     with _held(ledger) as joint:
         try:
-            prepared = prepare(study, name, timed=timed, rows=data, joint=joint)
+            prepared = make_ready(study, name, timed=timed, rows=data, joint=joint, reach=reach)
         except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise StudyError(
@@ -97,13 +101,16 @@ def _held(
     return nullcontext() if file is None else ledger_file.locked(Path(file), run, head)
 
 
-def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound | None = None) -> Run:
+def resume(
+    folder: Path | str, *, data: DataSet | None = None, on_round: OnRound | None = None, reach: Reach | None = None
+) -> Run:
     """Resumes a run from its last checkpoint. It ends bit for bit where it would have ended uninterrupted.
 
     Args:
         folder: the run folder. A finished run is returned as it is.
         data: the same rows again, for a run on rows in memory.
         on_round: called after every further round.
+        reach: as for `run`.
 
     Raises:
         RunFolderError: it is not a run folder, or it has no checkpoint that loads.
@@ -117,7 +124,7 @@ def resume(folder: Path | str, *, data: DataSet | None = None, on_round: OnRound
     saved = last_checkpoint(folder)
     noted = saved.state.get("joint_ledger", {})
     with _held(noted.get("file"), noted.get("run"), noted.get("head")) as joint:
-        prepared = prepare(done.study, str(saved.state["name"]), rows=data, joint=joint)
+        prepared = make_ready(done.study, str(saved.state["name"]), rows=data, joint=joint, folder=folder, reach=reach)
         with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
             # Read again under the lock, since another process may have saved a later checkpoint meanwhile.
             saved = last_checkpoint(folder)
@@ -190,10 +197,14 @@ def _end(
     """Evaluates the model, and writes the model, the result and the report."""
     params = {name: value.cpu() for name, value in progress.final.items()}
     save_model(prepared, folder, progress)
-    if prepared.entry is not None and (stop is None or not stop.resumable):
+    over = stop is None or not stop.resumable
+    if prepared.entry is not None and over:
         prepared.entry.close()
     with timed("evaluation"):
         outcome = conclude(prepared, folder, progress, stop, twin.outcome if twin else None)
+    if prepared.sites is not None and over:
+        prepared.sites.end(progress.round)
+        store_statements(prepared.sites, folder)
     with timed("records"):
         # The result is written after the model: a run counts as finished once its result is there.
         store.write_json(folder / "result.json", outcome.as_json())

@@ -3,6 +3,7 @@
 from accord.config.engine import FederationEngine
 from accord.config.load import make_study
 from accord.config.schema import Study
+from accord.config.sites_data import SitesData
 from accord.core.errors import StudyError
 from accord.transport.messages import canonical
 
@@ -41,18 +42,18 @@ def received_study(text: str) -> Study:
     return study
 
 
-def check_for_sites(study: Study) -> FederationEngine:
-    """Refuses what cannot run between organisations, and returns the engine's section.
+def check_for_sites(study: Study) -> tuple[FederationEngine, SitesData]:
+    """Refuses what cannot run between organisations, and returns the sections of the engine and the data.
 
     Raises:
         StudyError: names the setting and the mend.
     """
-    engine, evaluation = study.engine, study.evaluation
+    engine, data, evaluation = study.engine, study.data, study.evaluation
     if not isinstance(engine, FederationEngine):
         raise StudyError(f"engine {engine.name} runs in one place; between organisations it is engine=federation")
-    if study.data.name != "sites":
+    if not isinstance(data, SitesData):
         raise StudyError(
-            f"data {study.data.name} is read in one place; engine federation needs data: {{name: sites, data_set: ..., "
+            f"data {data.name} is read in one place; engine federation needs data: {{name: sites, data_set: ..., "
             "schema: ...}, which names rows at the sites"
         )
     refused = {
@@ -63,9 +64,8 @@ def check_for_sites(study: Study) -> FederationEngine:
         "evaluation.early_stopping": evaluation.early_stopping is not None and "test rows stay at the sites",
         "evaluation.predictions": evaluation.predictions and "test rows stay at the sites",
         "evaluation.metrics": bool(evaluation.metrics) and "sites send sums of their own, no function of yours",
-        "partition": study.partition.name not in ("iid", "natural") and "who holds which rows is a fact, not a choice",
     }
     for setting, reason in refused.items():
         if reason:
             raise StudyError(f"{setting} does not go with engine federation: {reason}; leave it out")
-    return engine
+    return engine, data

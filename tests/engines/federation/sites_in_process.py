@@ -1,15 +1,19 @@
 """Sites in this process: an exchange whose sites train by the reference engine, each on its own rows alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from accord.core.errors import FederationError
+from accord.core.params import Params
 from accord.core.streams import Streams
 from accord.data.federated import FederatedData
 from accord.engines.federation.encoding import decode, encode
 from accord.engines.federation.works import Works
 from accord.engines.sequential import Sequential
+from accord.fairness.groups import Grouping
+from accord.orchestration.evaluation_sums import evaluation_sums
+from accord.program.evaluate import evaluate
 from accord.transport.exchange import Outcome, SiteState
 from accord.transport.messages import Answer, Job, Refusal, Signed, Task
 
@@ -37,12 +41,16 @@ class SitesInProcess:
     digests: dict[tuple[str, int, int], str] = field(default_factory=dict)
     worked: list[tuple[str, int, int]] = field(default_factory=list)
 
+    groups: Mapping[str, Grouping] = field(default_factory=dict)
+    positive: int | None = None
+    data_sets: tuple[str, ...] = ("rows",)
+
     def __post_init__(self) -> None:
         # An engine each: what a site's client keeps is known to that site alone.
         self._engines = {name: Sequential(self.federated, self.streams) for name in self.names}
 
     def sites(self) -> Sequence[SiteState]:
-        return [SiteState(name, ("rows",), 0.0, "") for name in self.names]
+        return [SiteState(name, self.data_sets, 0.0, "") for name in self.names]
 
     def submit(self, job: Job) -> Signed[Job]:
         return Signed(job, job.requester, "")
@@ -77,13 +85,29 @@ class SitesInProcess:
         if task.round >= self.refuses.get(task.site, task.round + 1):
             return Signed(Refusal(*head, "budget", "the budget of this data set is spent", 1, ""), task.site, "")
         client, engine = self.names.index(task.site), self._engines[task.site]
-        work, shared = self.works.works[task.work], decode(self.artefacts[task.inputs])
-        if task.kind == "losses":
-            values = {"loss": engine.client_losses(work, [client], shared)[0]}
+        if task.kind in ("plan", "end"):
+            values = {"rows": self.federated.train.size(client)} if task.kind == "plan" else {}
             return Signed(Answer(*head, task.kind, "", values, None, 1, ""), task.site, "")
+        if task.kind == "evaluate":
+            content = encode(self._sums(client, decode(self.artefacts[task.inputs])))
+            digest = sha256(content).hexdigest()
+            self.artefacts[digest] = content
+            return Signed(Answer(*head, task.kind, digest, {}, None, 1, ""), task.site, "")
+        if task.kind == "losses":
+            work, shared = self.works.works[task.work], decode(self.artefacts[task.inputs])
+            loss: dict[str, float] = {"loss": engine.client_losses(work, [client], shared)[0]}
+            return Signed(Answer(*head, task.kind, "", loss, None, 1, ""), task.site, "")
+        work, shared = self.works.works[task.work], decode(self.artefacts[task.inputs])
         result = next(iter(engine.run_cohort(work, [client], shared, task.round)))
         content = encode(result.update)
         digest = sha256(content).hexdigest()
         self.artefacts[digest] = content
         counts = {"steps": result.steps, "samples": result.samples, "unclipped": result.unclipped}
         return Signed(Answer(*head, task.kind, digest, counts, None, 1, ""), task.site, "")
+
+    def _sums(self, client: int, params: Params) -> Params:
+        rows = self.federated.test.rows(client)
+        table = self.federated.data.test.take(rows)
+        evaluated = replace(evaluate(self.works.works[0].task, params, table, 100), positive=self.positive)
+        groups = {name: Grouping(each.column, each.names, each.codes[rows]) for name, each in self.groups.items()}
+        return evaluation_sums(evaluated, groups, len(self.federated.data.class_names), 15)

@@ -120,7 +120,7 @@ def test_a_round_run_again_without_missing_sites_asks_nobody_twice() -> None:
 
 def test_noise_at_the_server_is_refused() -> None:
     privacy = {"unit": "client", "noise_multiplier": 1.0, "delta": 0.01}
-    prepared = prepare(study_of("median", privacy=privacy))
+    prepared = prepare(study_of("fedsgd", privacy=privacy))
     with pytest.raises(PrivacyError, match="use unit local"):
         works_of(prepared.program, prepared.initial, 7)
 

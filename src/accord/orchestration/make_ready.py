@@ -1,0 +1,91 @@
+"""Makes a study ready to run where it names: in this process, or across sites."""
+
+import importlib
+import os
+from pathlib import Path
+
+from accord.config.engine import FederationEngine
+from accord.config.schema import Study
+from accord.core.errors import FederationError, StudyError
+from accord.core.timing import Timed, untimed
+from accord.data.federated import DataSet
+from accord.orchestration.at_sites import check_quorum, prepare_at_sites
+from accord.orchestration.prepare import prepare
+from accord.orchestration.prepared import Prepared
+from accord.records.ledger_file import JointLedger
+from accord.transport.exchange import RequesterExchange
+
+Reach = tuple[RequesterExchange, tuple[str, str]]
+"""An exchange with the requester's name and organisation."""
+
+
+def make_ready(
+    study: Study,
+    name: str = "study",
+    timed: Timed = untimed,
+    *,
+    rows: DataSet | None = None,
+    joint: JointLedger | None = None,
+    folder: Path | None = None,
+    reach: Reach | None = None,
+    willing: bool = True,
+) -> Prepared:
+    """Builds everything that a run needs.
+
+    Args:
+        study: what to run.
+        name: the study's name.
+        timed: a stopwatch.
+        rows: rows in memory, for a study whose `data.name` is `in_memory`.
+        joint: an open joint ledger that the run is to charge.
+        folder: the folder of a run across sites that is resumed. None begins one.
+        reach: how to reach the sites. None opens the identity that the study's engine names.
+        willing: whether to refuse where too few sites are willing.
+
+    Raises:
+        RequestError: anything wrong with the study, the data, or their combination; or too few sites take part.
+        Fault: the coordinator cannot be reached.
+    """
+    engine = study.engine
+    if not isinstance(engine, FederationEngine):
+        return prepare(study, name, timed=timed, rows=rows, joint=joint)
+    if joint is not None or rows is not None:
+        raise StudyError("--ledger and data= are of one place; each site has a ledger and rows of its own")
+    exchange, who = open_exchange(engine) if reach is None else reach
+    prepared = prepare_at_sites(study, name, exchange, who, folder, timed)
+    if willing:
+        check_quorum(prepared)
+    return prepared
+
+
+def identity_folder(engine: FederationEngine) -> Path:
+    """Returns the folder with the requester's key: the study's, else $ACCORD_FEDERATION, else in the home folder.
+
+    Raises:
+        FederationError: there is none.
+    """
+    named = engine.identity or os.environ.get("ACCORD_FEDERATION")
+    folder = Path(named).expanduser() if named else Path.home() / ".config" / "accord" / "federation"
+    if not (folder / "identity.json").is_file():
+        raise FederationError(
+            f"{folder}: no identity to ask sites with; name its folder in engine.identity or $ACCORD_FEDERATION "
+            "(accord federation init makes one)"
+        )
+    return folder
+
+
+def open_exchange(engine: FederationEngine) -> Reach:
+    """Opens the exchange of an `engine` section.
+
+    Raises:
+        FederationError: there is no identity, or the extra `federation` is not installed.
+    """
+    folder = identity_folder(engine)
+    try:
+        https = importlib.import_module("accord.transport.https_exchange")
+    except ImportError as error:
+        raise FederationError(
+            f"engine federation needs a package that is not installed ({error.name}); pip install 'accord[federation]'"
+        ) from error
+    reach: Reach = https.open_requester(folder)
+    return reach
