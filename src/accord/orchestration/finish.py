@@ -115,6 +115,17 @@ def evaluate_here(prepared: Prepared, folder: Path, progress: RunState, stop: St
     }
 
 
+def close_accounts(prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None) -> None:
+    """Closes a run that will not be resumed, in the joint ledger that it charged, or at its sites."""
+    if stop is not None and stop.resumable:
+        return
+    if prepared.entry is not None:
+        prepared.entry.close()
+    if prepared.sites is not None:
+        prepared.sites.end(progress.round)
+        store_statements(prepared.sites, folder)
+
+
 def save_model(prepared: Prepared, folder: Path, progress: RunState) -> None:
     """Writes the final parameters to `model.safetensors`, together with the round they belong to.
 

@@ -8,10 +8,11 @@ from accord.config.engine import FederationEngine
 from accord.config.schema import Study
 from accord.core.errors import FederationError, StudyError
 from accord.core.timing import Timed, untimed
-from accord.data.federated import DataSet
-from accord.orchestration.at_sites import check_quorum, prepare_at_sites
+from accord.data.federated import DataSet, FederatedData
+from accord.orchestration.at_sites import prepare_at_sites
 from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared
+from accord.orchestration.round_attempt import quorum
 from accord.records.ledger_file import JointLedger
 from accord.transport.exchange import RequesterExchange
 
@@ -24,6 +25,7 @@ def make_ready(
     name: str = "study",
     timed: Timed = untimed,
     *,
+    federated: FederatedData | None = None,
     rows: DataSet | None = None,
     joint: JointLedger | None = None,
     folder: Path | None = None,
@@ -36,6 +38,7 @@ def make_ready(
         study: what to run.
         name: the study's name.
         timed: a stopwatch.
+        federated: data already loaded and assigned for this study.
         rows: rows in memory, for a study whose `data.name` is `in_memory`.
         joint: an open joint ledger that the run is to charge.
         folder: the folder of a run across sites that is resumed. None begins one.
@@ -48,7 +51,7 @@ def make_ready(
     """
     engine = study.engine
     if not isinstance(engine, FederationEngine):
-        return prepare(study, name, timed=timed, rows=rows, joint=joint)
+        return prepare(study, name, federated, timed, rows=rows, joint=joint)
     if joint is not None or rows is not None:
         raise StudyError("--ledger and data= are of one place; each site has a ledger and rows of its own")
     exchange, who = open_exchange(engine) if reach is None else reach
@@ -56,6 +59,22 @@ def make_ready(
     if willing:
         check_quorum(prepared)
     return prepared
+
+
+def check_quorum(prepared: Prepared) -> None:
+    """Refuses to begin where fewer sites are willing than the study's rounds need.
+
+    Raises:
+        FederationError: names each refusal.
+    """
+    sites = prepared.sites
+    if sites is None:
+        return
+    population = prepared.population
+    need = quorum(prepared, prepared.study.program.cohort_size or population)
+    if len(sites.willing) < need:
+        reasons = "; ".join(plan.refused for plan in sites.plans if plan.refused)
+        raise FederationError(f"{len(sites.willing)} of {population} sites take part, {need} needed: {reasons}")
 
 
 def identity_folder(engine: FederationEngine) -> Path:

@@ -17,7 +17,6 @@ from accord.orchestration.round_attempt import run_round
 from accord.orchestration.round_outcome import check_outcome, make_record, spread_of
 from accord.orchestration.run_state import EARLY_STOPPING, RunState, Stop, save
 from accord.orchestration.scoring import score_model
-from accord.orchestration.site_records import store_statements
 from accord.program.base import Cohort
 from accord.program.cohorts import draw_cohort, due_steps
 from accord.records import store
@@ -94,7 +93,6 @@ def train_rounds(
             carried = dict(prepared.engine.carried)
             after = RunState(number, server, ledger, records, before.resumes, best, carried)
             with timed("records"):
-                store_statements(prepared.sites, folder)
                 # The record first: a resumed run drops records after its checkpoint, but cannot restore missing ones.
                 store.append_line(folder / "rounds.jsonl", records[-1].as_json())
                 tracker.round(records[-1])

@@ -18,10 +18,9 @@ from accord.core.errors import RunFolderError
 from accord.core.params import Params
 from accord.core.user_code import functions_in, read_code
 from accord.core.versions import versions
-from accord.data.partition_summary import partition_summary
 from accord.orchestration.charging import check_taken_up
 from accord.orchestration.prepared import Prepared
-from accord.orchestration.site_records import begin_statements, restore_statements
+from accord.orchestration.site_records import restore_statements, store_statements, write_clients
 from accord.orchestration.trained_model import write_preprocessing
 from accord.privacy.ledger import Ledger
 from accord.program.base import ServerState
@@ -86,10 +85,7 @@ def begin(prepared: Prepared, folder: Path) -> RunState:
     """
     store.write_text(folder / "study.yaml", dump_study(prepared.study))
     write_preprocessing(folder, prepared.federated.data)
-    if prepared.sites is None:
-        store.write_json(folder / "partition.json", partition_summary(prepared.federated))
-    else:
-        begin_statements(prepared.sites, folder)
+    write_clients(prepared.federated, prepared.sites, folder)
     if prepared.entry is not None:
         prepared.entry.begin()  # before there is a checkpoint from which the run could be resumed
     progress = RunState(0, prepared.program.init(prepared.initial), prepared.ledger, (), 0)
@@ -98,7 +94,8 @@ def begin(prepared: Prepared, folder: Path) -> RunState:
 
 
 def save(prepared: Prepared, folder: Path, progress: RunState) -> None:
-    """Writes a checkpoint."""
+    """Writes a checkpoint, after what sites stated up to it."""
+    store_statements(prepared.sites, folder)
     tensors = {f"params/{name}": value for name, value in progress.server.params.items()}
     tensors |= {f"server/{name}": value for name, value in progress.server.extra.items()}
     for client, carried in progress.carried.items():

@@ -17,14 +17,12 @@ from accord.core.errors import StoppedEarly, StudyError
 from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet
 from accord.engines.registry import reproducible_arithmetic
-from accord.orchestration.finish import conclude, save_model
+from accord.orchestration.finish import close_accounts, conclude, save_model
 from accord.orchestration.make_ready import Reach, make_ready
-from accord.orchestration.prepare import prepare
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.rounds import OnRound, train_rounds
 from accord.orchestration.run_folder import Run, make_default_folder, open_run, write_report
 from accord.orchestration.run_state import RunState, Stop, begin, begun, last_checkpoint, resume_from, rollback, save
-from accord.orchestration.site_records import store_statements
 from accord.records import ledger_file, store
 
 
@@ -176,7 +174,7 @@ def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Tim
     """Trains the same study without privacy, in a folder of its own inside the run's folder."""
     evaluation = prepared.study.evaluation.model_copy(update={"twin": False})
     study = prepared.study.model_copy(update={"privacy": None, "evaluation": evaluation})
-    twin = prepare(study, f"{prepared.name} without privacy", prepared.federated, timed)
+    twin = make_ready(study, f"{prepared.name} without privacy", timed, federated=prepared.federated)
     if begun(folder):
         done = open_run(folder)
         if done.outcome is not None and done.outcome.done:
@@ -197,14 +195,9 @@ def _end(
     """Evaluates the model, and writes the model, the result and the report."""
     params = {name: value.cpu() for name, value in progress.final.items()}
     save_model(prepared, folder, progress)
-    over = stop is None or not stop.resumable
-    if prepared.entry is not None and over:
-        prepared.entry.close()
     with timed("evaluation"):
         outcome = conclude(prepared, folder, progress, stop, twin.outcome if twin else None)
-    if prepared.sites is not None and over:
-        prepared.sites.end(progress.round)
-        store_statements(prepared.sites, folder)
+    close_accounts(prepared, folder, progress, stop)
     with timed("records"):
         # The result is written after the model: a run counts as finished once its result is there.
         store.write_json(folder / "result.json", outcome.as_json())

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from accord.core.errors import RunFolderError
+from accord.data.federated import FederatedData
+from accord.data.partition_summary import partition_summary
 from accord.orchestration.site_run import SitePlan, SiteRun
 from accord.records import store
 from accord.transport.messages import Job, Signed, from_json
@@ -17,11 +19,16 @@ STATEMENTS = "sites.jsonl"
 JOB = "job.json"
 
 
-def begin_statements(sites: SiteRun, folder: Path) -> None:
-    """Writes the job, what each site stated before training, and the answers so far."""
+def write_clients(federated: FederatedData, sites: SiteRun | None, folder: Path) -> None:
+    """Writes what is known of each client to `partition.json`: its rows, or what its site stated of them.
+
+    Of a run across sites the job is also written, under which a resumed run asks again.
+    """
+    if sites is None:
+        store.write_json(folder / "partition.json", partition_summary(federated))
+        return
     store.write_json(folder / JOB, Signed(sites.job, sites.job.requester, "").as_json())
     store.write_json(folder / "partition.json", partition_stated(sites.plans))
-    store_statements(sites, folder)
 
 
 def partition_stated(plans: tuple[SitePlan, ...]) -> dict[str, Any]:
