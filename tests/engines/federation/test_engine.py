@@ -37,7 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 COVERED = [section for section in PROGRAMS if section.model_fields["name"].annotation.__args__[0] != "custom"]  # type: ignore[union-attr]
 
 
-def study_of(name: str, rounds: int = 3, **sections: Any) -> Study:
+def study_of(name: str, rounds: int = 3, program: dict[str, Any] | None = None, **sections: Any) -> Study:
     """A small study over seven sites of unlike sizes."""
     given = SETTINGS.get(name, {})
     return Study(
@@ -45,7 +45,7 @@ def study_of(name: str, rounds: int = 3, **sections: Any) -> Study:
         partition={"name": "linear", "num_partitions": 7},
         model={"name": "mlp", "hidden": [5]},
         training={"batch_size": 10, "learning_rate": 0.1} | given.get("training", {}),
-        program={"name": name, "rounds": rounds} | given.get("program", {}),
+        program={"name": name, "rounds": rounds} | given.get("program", {}) | (program or {}),
         engine={"name": "sequential"},
         **sections,
     )
@@ -120,7 +120,7 @@ def test_a_round_run_again_without_missing_sites_asks_nobody_twice() -> None:
 
 def test_noise_at_the_server_is_refused() -> None:
     privacy = {"unit": "client", "noise_multiplier": 1.0, "delta": 0.01}
-    prepared = prepare(study_of("fedsgd", privacy=privacy))
+    prepared = prepare(study_of("fedavg", program={"weights": "uniform"}, privacy=privacy))
     with pytest.raises(PrivacyError, match="use unit local"):
         works_of(prepared.program, prepared.initial, 7)
 
