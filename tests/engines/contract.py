@@ -239,6 +239,14 @@ class EngineContract(ABC):
             if result.client != 0:
                 assert all(torch.equal(result.update[name], clean[result.client][name]) for name in shared)
 
+    @pytest.mark.parametrize("weights", [[0.5, 0.25], [0.5, 0.25, 0.125, 0.125]])
+    def test_every_client_has_one_weight(
+        self, data: FederatedData, task: Callable[..., Task], weights: list[float]
+    ) -> None:
+        work = make_work(task(), None)
+        with pytest.raises(ValueError, match=r"zip\(\) argument 2 is (shorter|longer)"):
+            self.make(data).sum_cohort(work, [0, 2, 5], work.task.init(work.dtype), 1, weights)
+
     def test_an_empty_cohort_sums_to_zero(self, data: FederatedData, task: Callable[..., Task]) -> None:
         work = make_work(task(), "client")
         summed = self.make(data).sum_cohort(work, [], work.task.init(work.dtype), 1, [])

@@ -30,11 +30,21 @@ def test_device() -> None:
             pick_device("cuda")
 
 
+@pytest.mark.parametrize(("name", "kind"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
+def test_device_of_a_machine_with_cuda(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device(name).type == kind
+
+
 def test_threads_are_put_back() -> None:
     before = torch.get_num_threads()
-    with reproducible_arithmetic():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(3)  # a machine with one core has one from the start
+    try:
+        with reproducible_arithmetic():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_cudnn_is_deterministic_meanwhile() -> None:

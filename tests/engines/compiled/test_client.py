@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 from torch import Tensor, nn
 
 from accord.core.errors import PrivacyError
@@ -15,6 +16,7 @@ from accord.core.params import Params
 from accord.core.streams import NOISE, bind, stream
 from accord.core.timing import Stopwatch, Timed, untimed
 from accord.data.federated import DataSet, FederatedData, Table
+from accord.engines.compiled import client
 from accord.engines.compiled.client import Trainer, single_threaded_blas
 from accord.engines.compiled.network import FLAT, CompiledNetwork, compile_network
 from accord.engines.stacked.network import stack_network
@@ -205,6 +207,28 @@ def test_time_is_told_by_stage() -> None:
     seconds = watch.seconds
     assert set(seconds) == {"data", "clipping", "noise", "local training"}
     assert all(value >= 0 for value in seconds.values())
+
+
+def test_a_machine_without_a_tick_counter_divides_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "train", lambda *arguments: None)  # leaves every count of ticks at 0
+    work, watch = make_work("softmax", plan=plan()), Stopwatch()
+    with watch("local training"):
+        trained(work, make_data((37,)), work.task.init(), timed=watch)
+    assert [watch.seconds[stage] for stage in ("data", "clipping", "noise")] == [0, 0, 0]
+
+
+def test_a_clip_norm_that_vanishes_in_float32_is_refused() -> None:
+    """The compiled loop would take it for no clipping."""
+    private = plan()
+    object.__setattr__(private, "clip_norm", 1e-60)  # past the plan's own check
+    work = make_work("softmax", plan=private)
+    with pytest.raises(PrivacyError, match="1e-60 is 0 in float32"):
+        trained(work, make_data((37,)), work.task.init())
+
+
+def test_products_take_one_thread_meanwhile() -> None:
+    with single_threaded_blas():
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
 
 
 @pytest.mark.parametrize(

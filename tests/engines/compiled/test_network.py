@@ -78,3 +78,11 @@ def test_memory_is_bounded_by_the_rows_at_once() -> None:
     network = form(nn.Sequential(nn.Linear(1000, 500), nn.ReLU(), nn.Linear(500, 3)), (1000,))
     assert network is not None
     assert 1 < network.micro * network.sizes[0] * 4 <= 2**24
+
+
+def test_a_convolutions_product_stays_within_a_million_multiplications() -> None:
+    """Two convolutions, of 576 patches of 25 by 8 and of 100 patches of 72 by 12. The larger product counts."""
+    layers = (nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3), nn.Flatten(), nn.Linear(1200, 3))
+    network = form(nn.Sequential(*layers), (1, 28, 28))
+    assert network is not None
+    assert network.micro == 1_000_000 // max(24 * 24 * 25 * 8, 10 * 10 * 72 * 12)
