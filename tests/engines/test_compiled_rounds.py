@@ -71,6 +71,21 @@ def test_the_same_bits_at_any_thread_count_and_chunk_size(
     assert {summed.padding for summed in sums} == {0}
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("unit", [None, "sample"])
+def test_a_lone_client_whose_batch_is_shared_agrees_with_the_reference(
+    data: FederatedData, task: Callable[..., Task], unit: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "_SHARED_FLOPS", 0.0)
+    work = make_work(task(), unit, **FLOAT)
+    shared, engine = work.task.init(work.dtype), Vectorised(data, STREAMS, speed=Speed(threads=threads))
+    kernels = engine._kernels(work, shared, 1)
+    assert kernels is not None
+    assert kernels.step.pieces == 2
+    (result,) = engine.run_cohort(work, [4], shared, 3)
+    close(result.update, reference_update(work, data, 4, shared, 3), relative=2e-4)
+
+
 def test_a_huge_row_reaches_no_other_client(data: FederatedData, task: Callable[..., Task]) -> None:
     work = make_work(task(), "sample", **FLOAT)
     shared, table = work.task.init(work.dtype), data.data.train

@@ -21,6 +21,8 @@ def by_size(sizes: list[int]) -> dict[str, Any]:
 def test_both_forms_read_alike(rows: list[int]) -> None:
     clients = [{"client": c, "name": "", "rows": n, "test_rows": 0, "labels": [n]} for c, n in enumerate(rows)]
     partition = {"class_names": ["a"], "clients": clients}
+    assert holders(partition).complete
+    assert not holders(by_size(rows)).complete
     for read in (holders(partition), holders(by_size(rows))):
         assert (read.population, read.rows) == (len(rows), sum(rows))
         assert (read.fewest, read.median, read.most) == (min(rows), median(rows), max(rows))

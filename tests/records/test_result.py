@@ -1,10 +1,13 @@
 """What a run says of itself is taken from its records."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
@@ -12,6 +15,7 @@ from accord.records import ledger_file as joint_ledger
 from accord.records.ledger_file import locked
 from accord.records.result import peak_rss_mb, privacy_summary, released, totals
 from accord.records.round_record import RoundRecord
+from accord.tasks.classification import CLASSIFICATION
 
 
 def record(number: int) -> RoundRecord:
@@ -88,6 +92,38 @@ PLANS = {
     "batch": PrivacyPlan("batch", 1.0, 1.0, 1e-4, expected_size=10),
     "client": PrivacyPlan("client", 1.0, 1.0, 1e-4, sampling="everyone"),
 }
+
+
+def test_each_option_adds_the_row_of_what_it_releases() -> None:
+    def told(**options: bool) -> list[str]:
+        asked = {"groups": False, "per_client": False, "twin": False} | options
+        return [row["what"] for row in released(None, **asked)]  # type: ignore[arg-type]
+
+    words, base = CLASSIFICATION.words, told()
+    rows = {
+        "groups": words.released_groups,
+        "per_client": "figures on each client's share of the test rows",
+        "twin": f"the twin's model and {words.released_score}",
+        "early_stopping": "when to stop, and which round's model is kept",
+        "predictions": "label, prediction, probabilities and groups of each test row",
+        "personal": f"{words.released_score} of clients' own models over clients",
+        "fine_tune": f"{words.released_score} of fine-tuned models over clients",
+    }
+    assert base == ["client updates", words.released_test, "who held what"]
+    for option, row in rows.items():
+        assert [what for what in told(**{option: True}) if what not in base] == [row]
+    assert set(told(**dict.fromkeys(rows, True))) == {*base, *rows.values()}
+
+
+@pytest.mark.parametrize(("platform", "megabytes"), [("darwin", 3.0), ("freebsd14", 3 * 2**10), ("win32", 3 * 2**10)])
+def test_peak_memory_where_the_system_tells_it_otherwise(
+    platform: str, megabytes: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS counts bytes, other systems kilobytes."""
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=3 * 2**20))
+    assert peak_rss_mb() == megabytes
 
 
 def test_metrics_of_ones_own_are_listed_among_what_is_released() -> None:

@@ -1,7 +1,14 @@
 """The parts of a result: groups, intervals, classes."""
 
-from accord.records.result_parts import DataResult, FairnessResult, GroupResult
-from reports.results import GROUP, fairness_json
+from accord.records.result_parts import (
+    CalibrationResult,
+    DataResult,
+    FairnessResult,
+    FaultsResult,
+    GroupResult,
+    JointResult,
+)
+from reports.results import GROUP, fairness_json, result
 
 
 def test_groups_belong_to_the_longest_column_that_their_name_starts_with() -> None:
@@ -29,3 +36,21 @@ def test_classes_of_an_earlier_version_are_counted() -> None:
     about = {"name": "digits", "about": "", "train_rows": 1, "test_rows": 1}
     assert DataResult.model_validate({**about, "classes": ["a", "b"]}).num_classes == 2
     assert DataResult.model_validate({**about, "classes": 10}).num_classes == 10
+
+
+def test_what_an_earlier_version_did_not_write_reads_as_nothing() -> None:
+    spread = {"min": 0.1, "median": 0.2, "max": 0.3}
+    joint = JointResult.model_validate({"ledger": "j", "run": "a", "runs": 1, "own": spread})
+    assert (joint.head, joint.lines) == ("", 0)
+    group = GroupResult.model_validate(GROUP)
+    assert (group.one_class, group.confusion, group.calibration) == (False, None, None)
+    bins = {"n": [1], "confidence": [0.5], "accuracy": [1.0]}
+    errors = dict.fromkeys(("expected_calibration_error", "maximum_calibration_error", "brier", "log_loss"), 0.5)
+    assert CalibrationResult.model_validate({**errors, "reliability": bins}).bins == 0
+    made = result()
+    assert (made.seed, made.samples, made.task) == (0, 0, "classification")
+
+
+def test_faults_are_counted_by_kind() -> None:
+    faults = FaultsResult.model_validate({"dropped": 1, "timed_out": 2, "recovered": 3})
+    assert faults.counts == {"dropped": 1, "timed out": 2, "recovered": 3}

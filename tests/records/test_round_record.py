@@ -46,3 +46,6 @@ def test_lines_of_a_classification_keep_their_keys_and_a_regression_has_its_own(
     assert line["test"] == {"accuracy": None, "loss": 4.0, "n": 40, "rmse": 2.0, "mae": 1.5, "r2": None}
     assert RoundRecord.from_json(line) == numbers
     assert numbers.by_group == "mse"
+    assert numbers.test is not None
+    assert (scores.kind.name, numbers.test.kind.name) == ("classification", "regression")
+    assert (scores["accuracy"], scores["loss"], scores["rmse"]) == (0.75, None, None)

@@ -57,6 +57,21 @@ def test_figures_are_found_by_their_keys() -> None:
     assert found.figure("study") is None
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "interrupted"),
+    [
+        ("stopped", "interrupted", True),
+        ("stopped", "budget", False),
+        ("stopped", "quorum", False),
+        ("done", None, False),
+        ("done", "interrupted", False),
+    ],
+)
+def test_only_a_run_that_was_interrupted_can_go_on(status: str, reason: str | None, interrupted: bool) -> None:
+    found = result(status=status, reason=reason)
+    assert (found.interrupted, found.done) == (interrupted, status == "done")
+
+
 def test_a_result_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         result().rounds = 4  # type: ignore[misc]
@@ -83,4 +98,5 @@ def test_a_damaged_file_is_refused_in_one_line(damage: Callable[[Any], None], to
     with pytest.raises(RunFolderError, match=told) as caught:
         read_result(tmp_path)
     assert "\n" not in str(caught.value)
+    assert ("more)" in str(caught.value)) == ("more" in told)
     assert str(tmp_path / "result.json") in str(caught.value)

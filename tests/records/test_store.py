@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,26 @@ def test_a_new_name_is_on_the_disk_with_its_folder(tmp_path: Path, monkeypatch: 
     synced.clear()
     store.keep_lines(tmp_path / "rounds.jsonl", lambda line: line["round"] < 2)
     assert synced[-2:] == ["renamed", str(tmp_path)]
+
+
+def test_what_is_synced_is_in_the_file_by_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that waits in a buffer would be synced without its bytes."""
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        about = os.fstat(descriptor)
+        if stat.S_ISREG(about.st_mode):
+            synced.append(about.st_size)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    store.append_bytes(tmp_path / "events", b"123")
+    store.append_bytes(tmp_path / "events", b"4567")
+    store.append_line(tmp_path / "rounds.jsonl", {"a": 1})
+    store.write_bytes(tmp_path / "model", b"12345")
+    assert synced == [3, 7, len(b'{"a":1}\n'), 5]
+    assert (tmp_path / "events").read_bytes() == b"1234567"
 
 
 def test_a_file_system_that_cannot_sync_folders_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,6 +218,7 @@ REFUSED: list[tuple[Any, int]] = [
     (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Tanh()), 1),
     (nn.Sequential(nn.Conv2d(1, 2, 3, groups=1, dilation=2), nn.Flatten()), 3),
     (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2), nn.Flatten()), 3),
+    (nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), nn.Flatten(), nn.Linear(18, 2)), 3),
     (nn.Sequential(nn.Linear(4, 3)), 3),
     (nn.Sequential(nn.Conv2d(1, 2, 3)), 3),
     (nn.Sequential(nn.MaxPool2d(2, padding=1), nn.Flatten(), nn.Linear(4, 2)), 3),

@@ -1,6 +1,6 @@
 """A kernel step is the mapped step, plain and private, fused or not, with padding and poison; and what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from accord.core import params as p
 from accord.core.errors import PrivacyError
 from accord.core.params import Params
+from accord.engines.stacked import step as stacked_step
+from accord.engines.stacked.layer_gradients import BySample, Lookup, Product, Stack
 from accord.engines.stacked.network import StackedNetwork, stack_network
 from accord.engines.stacked.step import Draw, KernelStep, StackedBatch, mapped_step
 from accord.privacy import rounding
@@ -122,6 +124,36 @@ def test_cutting_a_batch_changes_nothing(micro: int, pieces: int) -> None:
     for name, value in mapped.items():
         torch.testing.assert_close(fused[name], value, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(by_hand[name], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("micro", "pieces", "expected"),
+    [(15, 1, None), (14, 1, 2), (8, 1, 2), (7, 1, 3), (4, 1, 4), (1, 1, 5), (15, 2, 2), (15, 9, 5)],
+)
+def test_a_batch_is_cut_into_the_fewest_pieces_that_memory_holds(micro: int, pieces: int, expected: int | None) -> None:
+    """Three clients of five rows each; a piece has at least one row of every client."""
+    seen: list[int] = []
+
+    def each(run: Callable[[Any], Stack], cut: list[Any]) -> Iterable[Stack]:
+        seen.append(len(cut))
+        return map(run, cut)
+
+    work = work_of("sample")
+    network = network_of(work)
+    stack = network.enter({k: v.expand(3, *v.shape) for k, v in work.task.init(torch.float64).items()})
+    KernelStep(work, network, micro, pieces, each).fused(stack, batches(), [8.0] * 3, nothing)
+    assert seen == ([] if expected is None else [expected])
+
+
+def test_only_what_has_a_better_form_for_clipping_changes_it() -> None:
+    several = Product("w", None, torch.ones(2, 12, 5), torch.ones(2, 12, 6), places=3)
+    formed = stacked_step._reused(several)
+    assert isinstance(formed, BySample)
+    assert stacked_step._reused(formed) is formed
+    twice = Lookup("w", 4, torch.tensor([[[1, 1]]]), torch.ones(1, 1, 2, 3))
+    merged = stacked_step._reused(twice)
+    assert isinstance(merged, Lookup)
+    assert merged.g[0, 0].tolist() == [[2.0] * 3, [0.0] * 3]
 
 
 @pytest.mark.parametrize("micro", [2, 2**31])

@@ -4,22 +4,27 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.data.federated import FederatedData
 from accord.engines.stacked.network import stack_network
+from accord.engines.vectorised import chunks
 from accord.engines.vectorised.chunks import (
     CHUNK_BYTES,
     BatchLoader,
     Chunk,
     Cost,
     chunk_size,
+    compiled_chunk_size,
     cost_of,
     draw,
     even_shards,
+    mapped_chunk_size,
     shards,
+    worth_sharing,
 )
 from accord.tasks.task import Task
 from engines.contract import SIZES, STREAMS, make_work
@@ -80,6 +85,40 @@ def test_a_large_network_is_stacked_a_few_clients_at_a_time(task: Callable[..., 
     heavy = CHUNK_BYTES // (8 * 8 * 3)
     assert chunk_size(work, network, Cost(heavy, 0), 20) == 3
     assert chunk_size(work, network, Cost(100 * heavy, 0), 20) == 1
+
+
+def test_a_whole_batch_counts_as_1024_rows(task: Callable[..., Task]) -> None:
+    work = make_work(task(), None, batch_size=None)
+    network = stack_network(work.task.model, 1)
+    assert network is not None
+    heavy = CHUNK_BYTES // (8 * 1024 * 3)
+    assert chunk_size(work, network, Cost(heavy, 0), 20) == 3
+    assert not worth_sharing(work, Cost(0, 8137), clients=1)  # 6 * 8,138 * 1,024 is 50 million
+    assert worth_sharing(work, Cost(0, 8139), clients=1)
+
+
+def test_mapped_clients_fit_the_memory(task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = 5 * 6 + 6 + 6 * 3 + 3
+    plain = make_work(task(), None)
+    assert mapped_chunk_size(plain, 16) == 16
+    for room, expected in ((4 * numbers, 4), (4 * numbers - 1, 3), (numbers - 1, 1)):
+        monkeypatch.setattr(chunks, "_MAPPED_NUMBERS", room)
+        assert mapped_chunk_size(plain, 16) == expected
+        assert mapped_chunk_size(make_work(task(), "sample"), 16) == 1
+        assert mapped_chunk_size(make_work(task(), "batch"), 16) == expected
+
+
+def test_compiled_clients_are_handed_over_by_their_arithmetic(task: Callable[..., Task]) -> None:
+    """200 MFLOP a thread, of six operations a multiplication; at most 64 clients."""
+    sizes, cohort = np.array([12, 30, 7, 30]), [0, 1, 2, 3]
+    work = make_work(task(), None)  # two passes in batches of 8
+    rows = 2 * (2 * 8 + 4 * 8 + 1 * 7 + 4 * 8)
+    for products in (100_000, 1_000_000):
+        expected = int(4 * 2e8 / (6 * products * rows))
+        assert compiled_chunk_size(work, Cost(0, products), sizes, cohort) == max(1, expected)
+    assert compiled_chunk_size(work, Cost(0, 1), sizes, cohort) == 64
+    whole = make_work(task(), None, batch_size=None, local_epochs=1)
+    assert compiled_chunk_size(whole, Cost(0, 100_000), sizes, cohort) == int(4 * 2e8 / (6 * 100_000 * 79))
 
 
 def test_only_work_worth_a_second_thread_is_shared(task: Callable[..., Task]) -> None:
