@@ -127,6 +127,18 @@ def test_short_runs_do_not_wait_for_the_compiler(data: FederatedData, task: Call
     assert not compiles(Vectorised(data, STREAMS, speed=Speed(compile=False)), work, shared)
 
 
+def test_works_that_take_turns_keep_their_forms(data: FederatedData, task: Callable[..., Task]) -> None:
+    """Such as training and fine-tuning: a form costs a trial step and, of a compiled network, its layout."""
+    engine, made = Vectorised(data, STREAMS), task()
+    shared = made.init(torch.float32)
+    works = [make_work(made, unit, **FLOAT) for unit in (None, "sample", "client", None)]
+    first, again = ([engine._kernels(work, shared, 3) for work in works] for _ in range(2))
+    for one, other in zip(first, again, strict=True):
+        assert one is not None
+        assert other is not None
+        assert one.step is other.step
+
+
 def test_what_is_kept_of_a_work_does_not_grow(data: FederatedData, task: Callable[..., Task]) -> None:
     """Adaptive clipping makes new work in every round."""
     engine, made = Vectorised(data, STREAMS), task()

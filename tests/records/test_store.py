@@ -319,6 +319,13 @@ def test_a_lock_that_cannot_be_had_says_so(tmp_path: Path, monkeypatch: pytest.M
         pass
 
 
+def test_a_lock_is_seen_while_it_is_held(tmp_path: Path) -> None:
+    assert not store.is_locked(tmp_path)
+    with store.lock(tmp_path):
+        assert store.is_locked(tmp_path)
+    assert not store.is_locked(tmp_path)
+
+
 def test_a_lock_file_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / ".lock").mkdir()
     with pytest.raises(RunFolderError, match="cannot be locked"), store.lock(tmp_path):

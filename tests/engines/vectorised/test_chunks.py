@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from accord.data.federated import FederatedData
 from accord.engines.stacked.network import stack_network
@@ -137,3 +138,14 @@ def test_what_a_sample_holds_is_found_by_trial(task: Callable[..., Task]) -> Non
     stack = network.enter({name: value.unsqueeze(0) for name, value in work.task.init(work.dtype).items()})
     x = torch.zeros(1, 1, 5, dtype=work.dtype)
     assert cost_of(network, stack, x, by_sample=False) == Cost(activations=5 + 6 + 6, products=5 * 6 + 6 * 3)
+
+
+def test_clipping_by_sample_also_holds_the_gradients_that_have_no_cheaper_norm() -> None:
+    """A convolution of two kernels of four numbers each, at four places; of the dense layer only factors are held."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(8, 3))
+    network = stack_network(model, 3, by_sample=True)
+    assert network is not None
+    stack = network.enter({name: value.detach().unsqueeze(0) for name, value in model.named_parameters()})
+    plain, private = (cost_of(network, stack, torch.zeros(1, 1, 1, 3, 3), by_sample=flag) for flag in (False, True))
+    assert private.activations - plain.activations == 2 * 4
+    assert private.products == plain.products == 4 * (2 * 4) + 8 * 3

@@ -107,6 +107,7 @@ class MlflowRun:
     name: str
     params: dict[str, str] = field(default_factory=dict)
     metrics: list[tuple[int, str, float]] = field(default_factory=list)
+    times: set[int] = field(default_factory=set)
     status: str = "RUNNING"
 
 
@@ -160,6 +161,7 @@ def stand_in_for_mlflow(monkeypatch: pytest.MonkeyPatch) -> MlflowStores:
             assert all(allowed.fullmatch(each[0]) for each in (*metrics, *params))
             assert all(len(value) <= 500 for _, value in params)
             self.runs[run_id].metrics += [(step, key, value) for key, value, _, step in metrics]
+            self.runs[run_id].times |= {time for _, _, time, _ in metrics}
             self.runs[run_id].params |= dict(params)
 
         def set_terminated(self, run_id: str) -> None:

@@ -88,3 +88,24 @@ def test_one_that_hangs_delays_neither_a_round_nor_the_end(capsys: pytest.Captur
     finally:
         free.set()
     assert capsys.readouterr().err == "accord: tracker x is not done after 0.05 s; the run goes on without it\n"
+
+
+def test_a_failed_start_is_told_at_the_next_round(capsys: pytest.CaptureFixture[str]) -> None:
+    def start() -> Listener:
+        raise OSError("no " + "x" * 400)
+
+    tracker = Aside("x", start)
+    tracker._tracker.exception(20)
+    tracker.round(record_of(1))
+    message = "no " + "x" * 297
+    assert capsys.readouterr().err == f"accord: tracker x failed (OSError: {message}); the run goes on without it\n"
+    tracker.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_an_error_without_a_text_is_told_by_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    def start() -> Listener:
+        raise TimeoutError
+
+    Aside("x", start).close()
+    assert capsys.readouterr().err == "accord: tracker x failed (TimeoutError); the run goes on without it\n"

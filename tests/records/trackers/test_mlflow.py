@@ -1,5 +1,7 @@
 """Against a stand-in, and against MLflow itself where it is installed."""
 
+import os
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,28 @@ def test_online_takes_the_server_from_the_environment(tmp_path: Path, mlflow_sto
     MlflowTracker(OFFLINE.model_copy(update={"online": True}), tmp_path / "mlflow", "r", {}, 0).close()
     assert list(mlflow_stores.runs) == ["the environment's"]
     assert [path.name for path in (tmp_path / "mlflow").iterdir()] == ["run-id"]
+
+
+def test_rounds_carry_the_time_in_milliseconds(
+    tmp_path: Path, mlflow_stores: MlflowStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1.5)
+    MlflowTracker(OFFLINE, tmp_path / "mlflow", "r", {}, 0).round(record_of(1))
+    ((run,),) = [runs.values() for runs in mlflow_stores.runs.values()]
+    assert run.times == {1500}
+
+
+def test_mlflow_may_use_its_file_store_and_gives_a_dead_server_up_soon(
+    tmp_path: Path, mlflow_stores: MlflowStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("MLFLOW_ALLOW_FILE_STORE", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    for name in names:
+        monkeypatch.delenv(name)
+    MlflowTracker(OFFLINE, tmp_path / "mlflow", "r", {}, 0)
+    assert [os.environ[name] for name in names] == ["true", "3"]
+    monkeypatch.setenv(names[1], "9")  # the user's own
+    MlflowTracker(OFFLINE, tmp_path / "mlflow", "r", {}, 0)
+    assert os.environ[names[1]] == "9"
 
 
 @given(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"])))

@@ -1,5 +1,6 @@
 """Against a stand-in, and against Weights & Biases itself where it is installed."""
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +35,24 @@ def test_rounds_are_steps_of_one_offline_run(tmp_path: Path, wandb_runs: list[Wa
     assert {path.name for path in (tmp_path / "wandb").iterdir()} == {"run-id", "offline-run-0-id0"}
 
 
+def test_nothing_of_the_machine_and_its_user_is_asked_for(tmp_path: Path, wandb_runs: list[WandbRun]) -> None:
+    WandbTracker(OFFLINE, tmp_path / "wandb", "r", {}, 0)
+    (run,) = wandb_runs
+    assert vars(run.asked["settings"]) == {
+        "mode": "offline",
+        "root_dir": str(tmp_path),
+        "silent": True,
+        "console": "off",
+        "disable_code": True,
+        "disable_git": True,
+        "x_disable_meta": True,
+        "x_disable_machine_info": True,
+        "x_disable_stats": True,
+        "x_save_requirements": False,
+    }
+    assert (run.asked["reinit"], run.asked["resume"]) == ("create_new", None)
+
+
 def test_a_resumed_run_goes_on_under_its_id(tmp_path: Path, wandb_runs: list[WandbRun]) -> None:
     for _ in range(3):
         WandbTracker(OFFLINE, tmp_path / "wandb", "r", {}, 0).close()
@@ -50,6 +69,13 @@ def test_online_leaves_nothing_but_the_id_in_the_run_folder(tmp_path: Path, wand
     tracker.close()
     assert not scratch.exists()
     assert [path.name for path in (tmp_path / "wandb").iterdir()] == ["run-id"]
+
+
+def test_scratch_that_is_gone_already_is_no_fault(tmp_path: Path, wandb_runs: list[WandbRun]) -> None:
+    tracker = WandbTracker(OFFLINE.model_copy(update={"online": True}), tmp_path / "wandb", "r", {}, 0)
+    shutil.rmtree(wandb_runs[0].asked["settings"].root_dir)
+    tracker.close()
+    assert wandb_runs[0].finished
 
 
 def test_what_the_study_leaves_open_is_taken_from_the_environment(
