@@ -118,6 +118,19 @@ def test_other_work_is_done_by_the_stacked_step(
     assert not compiles(Vectorised(data, STREAMS), work, work.task.init(work.dtype))
 
 
+@pytest.mark.parametrize("strided", ["x", "y"])
+def test_rows_that_lie_apart_are_not_for_compiled_code(
+    data: FederatedData, task: Callable[..., Task], strided: str
+) -> None:
+    """It reads memory row after row."""
+    work, table = make_work(task(), None, **FLOAT), data.data.train
+    value = getattr(table, strided)
+    apart = torch.stack([value, value], dim=-1)[..., 0]
+    assert torch.equal(apart, value)
+    other = replace(data, data=replace(data.data, train=replace(table, **{strided: apart})))
+    assert not compiles(Vectorised(other, STREAMS), work, work.task.init(work.dtype))
+
+
 def test_short_runs_do_not_wait_for_the_compiler(data: FederatedData, task: Callable[..., Task]) -> None:
     work = make_work(task(), None, **FLOAT)
     shared = work.task.init(work.dtype)

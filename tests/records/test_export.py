@@ -165,6 +165,23 @@ def test_groups_gaps_and_clients_are_the_records(folders: dict[str, Path], tmp_p
     assert not any(key.startswith(("released", "fairness.groups", "fairness.columns")) for key in summary)
 
 
+def test_a_client_that_was_never_charged_has_spent_nothing(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("")
+    members = [{"client": number, "rows": 5, "labels": [2, 3]} for number in range(3)]
+    store.write_json(tmp_path / "partition.json", {"class_names": ["a", "b"], "clients": members})
+    charge = {"clients": [1], "refused": [2], "steps": [4]}
+    for number, epsilon in ((1, 0.25), (2, 0.5)):
+        store.append_line(tmp_path / "ledger.jsonl", {"round": number, **charge, "epsilon": {"1": epsilon}})
+    for joint, column in ((None, "epsilon"), ({"run": "a"}, "own")):
+        store.write_json(tmp_path / "result.json", {"privacy": {"joint": joint}})
+        made = {table.name: table.rows for table in tables(tmp_path)}
+        assert [row[column] for row in made["clients"]] == [0.0, 0.5, 0.0]
+        assert [(row["label.a"], row["label.b"]) for row in made["clients"]] == [(2, 3)] * 3
+    assert [(row["client"], row["steps"], row["refused"], row["epsilon"]) for row in made["ledger"]] == [
+        (1, 4, False, 0.25), (2, None, True, None), (1, 4, False, 0.5), (2, None, True, None),
+    ]  # fmt: skip
+
+
 def test_pandas_reads_the_same_numbers(folders: dict[str, Path], tmp_path: Path) -> None:
     write_tables(tables(folders["none"]), tmp_path, "csv")
     frame = pd.read_csv(tmp_path / "rounds.csv")

@@ -12,9 +12,9 @@ from accord.core.errors import PrivacyError, RequestError, RunFolderError, Stora
 from accord.privacy.ledger import Ledger
 from accord.privacy.ledger_chain import START, digest, follow
 from accord.privacy.plan import PrivacyPlan
+from accord.records import checkpoints, store
 from accord.records import ledger_file as joint_ledger
-from accord.records import store
-from accord.records.ledger_file import Entry, check_heads, locked, noted_head, read
+from accord.records.ledger_file import Entry, check_heads, check_runs, locked, noted_head, read
 
 PLAN = PrivacyPlan("sample", 1.0, 1.5, 1e-3, expected_size=10)
 SIZES = np.array([60, 200, 75], dtype=np.int64)
@@ -309,9 +309,33 @@ def test_a_folder_that_notes_no_ledger_is_refused(tmp_path: Path) -> None:
 def test_what_runs_on_other_data_charged_is_refused(holdings: str, population: int, told: str, tmp_path: Path) -> None:
     file = tmp_path / "j"
     enter(file).charge(1, {0: 3})
-    with held(file) as opened, pytest.raises(PrivacyError, match=f"the ledger of another data set .*{told}") as caught:
+    with locked(file) as opened, pytest.raises(PrivacyError, match=f"the ledger of another data set .*{told}") as caught:
         opened.before(1e-3, "rdp", holdings, population)
     assert str(caught.value).startswith(str(file))
+
+
+def test_a_ledger_is_checked_against_what_run_folders_noted(tmp_path: Path) -> None:
+    file = tmp_path / "j"
+    ended, killed, fresh = (tmp_path / name for name in ("ended", "killed", "fresh"))
+    for folder in (ended, killed, fresh):
+        folder.mkdir()
+    check_runs(file, [fresh])  # notes nothing, and so asks for no file
+    one = enter(file)
+    one.charge(1, {0: 3})
+    store.write_json(ended / "result.json", {"privacy": {"joint": {"ledger": str(file), "head": one.tail.head}}})
+    two = enter(file)
+    checkpoints.save(killed, 1, {}, {"joint_ledger": {"ledger": str(file), "run": two.run, "head": two.tail.head}})
+    check_runs(file, [ended, killed, fresh])
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-1]))
+    check_runs(file, [ended, fresh])
+    with pytest.raises(PrivacyError, match=f"was its last when run {killed} noted it"):
+        check_runs(file, [ended, killed])
+    file.unlink()
+    with pytest.raises(PrivacyError, match=f"no such file, but run {ended} charged it"):
+        check_runs(file, [fresh, ended])
+    store.write_json(fresh / "result.json", {"privacy": None})
+    check_runs(file, [fresh])
 
 
 def test_all_other_runs_count_whatever_their_mechanism(tmp_path: Path) -> None:
