@@ -11,11 +11,11 @@ BUILT_UP = {"config/overrides.py", "engines/compiled/network.py", "sweeps/pool.p
 def thawed(path: Path) -> list[str]:
     """The classes of a module whose decorator `dataclass` does not say `frozen=True`."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else ():
-            words = ast.unparse(decorator)
+    classes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)]
+    for each in classes:
+        for words in map(ast.unparse, each.decorator_list):
             if words.split("(")[0] == "dataclass" and "frozen=True" not in words:
-                found.append(node.name)
+                found.append(each.name)
     return found
 
 

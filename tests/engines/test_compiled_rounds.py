@@ -124,10 +124,10 @@ def test_rows_that_lie_apart_are_not_for_compiled_code(
 ) -> None:
     """It reads memory row after row."""
     work, table = make_work(task(), None, **FLOAT), data.data.train
-    value = getattr(table, strided)
-    apart = torch.stack([value, value], dim=-1)[..., 0]
-    assert torch.equal(apart, value)
-    other = replace(data, data=replace(data.data, train=replace(table, **{strided: apart})))
+    x, y = (torch.stack([value, value], dim=-1)[..., 0] for value in (table.x, table.y))
+    assert torch.equal(x, table.x)
+    apart = replace(table, x=x) if strided == "x" else replace(table, y=y)
+    other = replace(data, data=replace(data.data, train=apart))
     assert not compiles(Vectorised(other, STREAMS), work, work.task.init(work.dtype))
 
 

@@ -309,7 +309,10 @@ def test_a_folder_that_notes_no_ledger_is_refused(tmp_path: Path) -> None:
 def test_what_runs_on_other_data_charged_is_refused(holdings: str, population: int, told: str, tmp_path: Path) -> None:
     file = tmp_path / "j"
     enter(file).charge(1, {0: 3})
-    with locked(file) as opened, pytest.raises(PrivacyError, match=f"the ledger of another data set .*{told}") as caught:
+    with (
+        locked(file) as opened,
+        pytest.raises(PrivacyError, match=f"the ledger of another data set .*{told}") as caught,
+    ):
         opened.before(1e-3, "rdp", holdings, population)
     assert str(caught.value).startswith(str(file))
 

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
+from accord.privacy.units import Unit
 from accord.records import ledger_file as joint_ledger
 from accord.records.ledger_file import locked
 from accord.records.result import peak_rss_mb, privacy_summary, released, totals
@@ -124,6 +126,30 @@ def test_peak_memory_where_the_system_tells_it_otherwise(
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=3 * 2**20))
     assert peak_rss_mb() == megabytes
+
+
+@pytest.mark.parametrize("unit", ["sample", "batch", "client", "local"])
+def test_under_privacy_it_is_told_what_else_is_known(unit: Unit) -> None:
+    sampling: dict[str, Any] = {"expected_size": 10} if unit in ("sample", "batch") else {"sampling": "everyone"}
+    plan = PrivacyPlan(unit, 1.0, 1.0, 1e-4, **sampling)
+    without, private = (
+        [row["what"] for row in released(each, groups=False, per_client=False, twin=False)] for each in (None, plan)
+    )
+    assert [what for what in private if what not in without] == [
+        *(["sum of clipped client updates", "client updates on their way to the server"] if unit == "client" else []),
+        "noised sums, gradients, updates and counts",
+        "number of clients and of training rows of each",
+        "who was in each cohort, rows really drawn, bytes and times by round",
+        "the model's code",
+        "noise",
+    ]
+
+
+def test_peak_memory_is_what_linux_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    told = "Name:\tpython\nVmPeak:\t 9216 kB\nVmHWM:\t 3072 kB\nVmRSS:\t 1024 kB\n"
+    monkeypatch.setattr(Path, "read_text", lambda path: told)
+    assert peak_rss_mb() == 3.0
 
 
 def test_metrics_of_ones_own_are_listed_among_what_is_released() -> None:

@@ -29,6 +29,14 @@ def test_round_trip(private: bool, judged: bool) -> None:
     assert RoundRecord.from_json(json.loads(json.dumps(record.as_json()))) == record
 
 
+def test_lines_of_an_earlier_version_had_no_padding_and_no_measures() -> None:
+    line = RoundRecord(1, (0,), (0,), (), 1, 1, None, None, None, 1, 1, 1, padding=5).as_json()
+    for name in ("padding", "validation", "measures", "seconds"):
+        del line[name]
+    record = RoundRecord.from_json(line)
+    assert (record.padding, record.validation, record.measures, record.seconds) == (0, None, {}, {})
+
+
 def test_finite() -> None:
     assert finite(1.5) == 1.5
     assert finite(float("inf")) is None

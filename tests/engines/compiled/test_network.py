@@ -86,3 +86,15 @@ def test_a_convolutions_product_stays_within_a_million_multiplications() -> None
     network = form(nn.Sequential(*layers), (1, 28, 28))
     assert network is not None
     assert network.micro == 1_000_000 // max(24 * 24 * 25 * 8, 10 * 10 * 72 * 12)
+
+
+def test_each_region_has_the_room_it_needs() -> None:
+    """Of a sample, counted by hand: a region that is too small would run over into the next."""
+    layers = (nn.Conv2d(2, 3, (3, 2), padding=(1, 2)), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 3))
+    network = form(nn.Sequential(*layers), (2, 5, 6))
+    assert network is not None
+    places, depth = 5 * 9, 2 * 3 * 2
+    images = 2 * (2 * 5 * 6) + 2 * (places * 3) + 2 * (2 * 4 * 3)  # each with its gradient
+    convolution = places * depth + (5 + 2) * (6 + 4) * 2 + (depth + 1) * 3  # patches, padded input, gradient
+    flat = 2 * 24 + 2 * 3
+    assert network.sizes.tolist() == [images + convolution + flat, 2 * 4 * 3]

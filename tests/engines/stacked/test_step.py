@@ -146,7 +146,7 @@ def test_a_batch_is_cut_into_the_fewest_pieces_that_memory_holds(micro: int, pie
 
 
 def test_only_what_has_a_better_form_for_clipping_changes_it() -> None:
-    several = Product("w", None, torch.ones(2, 12, 5), torch.ones(2, 12, 6), places=3)
+    several = Product("w", None, torch.ones(2, 12, 5), torch.ones(2, 12, 6), 3)
     formed = stacked_step._reused(several)
     assert isinstance(formed, BySample)
     assert stacked_step._reused(formed) is formed
