@@ -79,7 +79,7 @@ def test_a_lone_client_whose_batch_is_shared_agrees_with_the_reference(
     monkeypatch.setattr(chunks, "_SHARED_FLOPS", 0.0)
     work = make_work(task(), unit, **FLOAT)
     shared, engine = work.task.init(work.dtype), Vectorised(data, STREAMS, speed=Speed(threads=threads))
-    kernels = engine._kernels(work, shared, 1)
+    kernels = engine._forms.kernels(work, shared, 1)
     assert kernels is not None
     assert kernels.step.pieces == 2
     (result,) = engine.run_cohort(work, [4], shared, 3)
@@ -145,7 +145,7 @@ def test_works_that_take_turns_keep_their_forms(data: FederatedData, task: Calla
     engine, made = Vectorised(data, STREAMS), task()
     shared = made.init(torch.float32)
     works = [make_work(made, unit, **FLOAT) for unit in (None, "sample", "client", None)]
-    first, again = ([engine._kernels(work, shared, 3) for work in works] for _ in range(2))
+    first, again = ([engine._forms.kernels(work, shared, 3) for work in works] for _ in range(2))
     for one, other in zip(first, again, strict=True):
         assert one is not None
         assert other is not None

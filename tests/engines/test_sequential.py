@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from accord.core import params as p
@@ -77,3 +79,13 @@ def test_poisson_batches_may_be_empty(federation: Callable[..., FederatedData], 
 def test_a_shard_holds_at_least_one_client(federation: Callable[..., FederatedData]) -> None:
     with pytest.raises(ValueError, match="shard_size must be > 0"):
         Sequential(federation(SIZES), STREAMS, shard_size=0)
+
+
+def test_batches_are_on_the_engines_device(federation: Callable[..., FederatedData], task: Callable[..., Task]) -> None:
+    """`meta` stands for a device that is not the CPU."""
+    engine, work = Sequential(federation(SIZES), STREAMS, device=torch.device("meta")), make_work(task(), None)
+    for rows in ([3, 5], []):
+        batch = engine._batch(work, np.array(rows, dtype=np.int64))
+        assert {part.device.type for part in batch} == {"meta"}
+        assert {len(part) for part in batch} == {max(1, len(rows))}
+    assert Sequential(federation(SIZES), STREAMS)._device.type == "cpu"

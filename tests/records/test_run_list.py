@@ -60,6 +60,7 @@ def made(folder: Path) -> Path:
 def test_runs_are_looked_for_three_folders_down(tmp_path: Path) -> None:
     found = made(tmp_path / "sweeps" / "study" / "run")
     made(tmp_path / "one" / "two" / "three" / "run")
+    (tmp_path / "sweeps" / "study" / "study.yaml").write_text("")  # a sweep's own, which is no run
     made(tmp_path / ".hidden" / "run")
     assert [run.folder for run in list_runs(tmp_path)] == [str(found)]
 

@@ -109,3 +109,30 @@ def test_an_error_without_a_text_is_told_by_its_kind(capsys: pytest.CaptureFixtu
 
     Aside("x", start).close()
     assert capsys.readouterr().err == "accord: tracker x failed (TimeoutError); the run goes on without it\n"
+
+
+def test_a_round_waits_for_the_one_before() -> None:
+    later = threading.Event()
+
+    class Slow(Listener):
+        def round(self, record: RoundRecord) -> None:
+            later.wait(0.3) if record.round == 1 else later.set()
+            super().round(record)
+
+    listener = Slow()
+    tracker = Aside("x", lambda: listener)
+    tracker.round(record_of(1))
+    tracker.round(record_of(2))
+    tracker.close()
+    assert listener.told == [1, 2]
+
+
+@pytest.mark.parametrize("fails_in", [0, 1])
+def test_its_thread_ends_with_the_run(fails_in: int) -> None:
+    tracker = Aside("ending", lambda: Listener(fails_in))
+    tracker.round(record_of(1))
+    tracker.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("tracker-ending"):
+            thread.join(20)
+            assert not thread.is_alive()
