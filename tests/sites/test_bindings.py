@@ -1,0 +1,157 @@
+"""A site's rows read by a study's schema; what is wrong with them is its owner's to know, and not the requester's."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from accord.config.load import make_study
+from accord.config.sites_data import SitesData
+from accord.core.errors import DataError, FederationError
+from accord.sites.bindings import bound_rows, read_binding, site_rows
+from accord.sites.refused import RefusedError
+from sites.hospitals import SCHEMA, SITES, Hospitals
+
+
+def asked(schema: dict[str, Any], data_set: str = "stays") -> SitesData:
+    made = make_study({"data": {"name": "sites", "data_set": data_set, "schema": schema}}).data
+    assert isinstance(made, SitesData)
+    return made
+
+
+def changed(path: Path, folder: Path, pattern: str, by: str, rows: str | None = None) -> Path:
+    """A description like the one at `path`, with something else in it or in its rows."""
+    folder.mkdir(exist_ok=True)
+    described, found = re.subn(pattern, by, path.read_text(encoding="utf-8"))
+    assert found or rows is not None
+    (folder / "site-data.yaml").write_text(described, encoding="utf-8")
+    own = (path.parent / "export.csv").read_text(encoding="utf-8") if rows is None else rows
+    (folder / "export.csv").write_text(own, encoding="utf-8")
+    return folder / "site-data.yaml"
+
+
+def test_columns_have_the_schemas_names(hospitals: Hospitals) -> None:
+    rows = site_rows(read_binding(hospitals.bindings["north"]), asked(SCHEMA), "north", SITES)
+    assert rows.train.names == SITES
+    assert rows.train.sizes().tolist() == [0, 48, 0]
+    assert rows.test.sizes().tolist() == [0, 12, 0]
+    lines = (hospitals.bindings["north"].parent / "export.csv").read_text().splitlines()[1:]
+    ages = sorted((float(line.split(";")[0]) - 18) / 82 for line in lines)
+    both = torch.cat([rows.data.train.x[:, 0], rows.data.test.x[:, 0]])
+    np.testing.assert_allclose(sorted(both.tolist()), ages, rtol=1e-6)
+
+
+def test_parquet_rows_are_those_of_the_text(hospitals: Hospitals, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    path = hospitals.bindings["north"]
+    pd.read_csv(path.parent / "export.csv", sep=";").to_parquet(tmp_path / "export.parquet")
+    described = changed(
+        path, tmp_path, r"name: csv\n  path: export.csv\n  delimiter: ';'", "name: parquet\n  path: export.parquet"
+    )
+    one, other = (site_rows(read_binding(each), asked(SCHEMA), "north", SITES) for each in (path, described))
+    assert torch.equal(one.data.train.x, other.data.train.x)
+    assert torch.equal(one.data.test.y, other.data.test.y)
+
+
+def test_a_study_may_use_fewer_columns_and_ask_another_class(hospitals: Hospitals) -> None:
+    fewer = {
+        "target": "ward",
+        "ranges": {"age": [18, 100]},
+        "categories": {"ward": ["a", "b"], "sex": ["f", "m"]},
+        "groups": ["sex"],
+    }
+    rows = site_rows(read_binding(hospitals.bindings["north"]), asked(fewer), "north", SITES)
+    assert rows.data.train.x.shape[1] == 1
+    assert rows.data.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"ranges": {"age": [0, 100], "stay": [0, 60]}}, "schema.ranges.age is another here"),
+        ({"ranges": {"age": [18, 100], "weight": [0, 60]}}, "no 'weight' is declared here"),
+        ({"categories": {**SCHEMA["categories"], "sex": ["m", "f"]}}, "schema.categories.sex is another here"),
+        ({"test_fraction": 0.5}, "schema.test_fraction is 0.2 here"),
+        ({"missing": "drop"}, "schema.missing is refuse here"),
+        ({"clamp": True}, "schema.clamp is False here"),
+        ({"target": "age", "target_kind": "number", "ranges": {"stay": [0, 60]}}, "no number to predict here"),
+        ({"groups": ["sex", "ward"]}, "'ward' is no group here"),
+        ({"bins": {"age": [40]}}, "schema.bins: no 'age' is declared"),
+    ],
+)
+def test_another_schema_is_refused(change: dict[str, Any], told: str, hospitals: Hospitals) -> None:
+    with pytest.raises(RefusedError, match=re.escape(told)) as refused:
+        site_rows(read_binding(hospitals.bindings["north"]), asked({**SCHEMA, **change}), "north", SITES)
+    assert refused.value.code == "schema"
+
+
+def test_another_data_set_is_refused(hospitals: Hospitals) -> None:
+    with pytest.raises(RefusedError, match="no data set 'bills'") as refused:
+        site_rows(read_binding(hospitals.bindings["north"]), asked(SCHEMA, "bills"), "north", SITES)
+    assert refused.value.code == "data_set"
+
+
+def test_a_wrong_row_is_named_to_its_owner_and_to_nobody_else(hospitals: Hospitals, tmp_path: Path) -> None:
+    rows = "Alter;Tage;ward;sex;back\n30;4;a;f;no\n950;4;a;f;no\n40;5;b;m;yes\n"
+    binding = read_binding(changed(hospitals.bindings["north"], tmp_path, "x^", "", rows))
+    with pytest.raises(DataError, match=r"export.csv: line 3: age 950 is outside"):
+        bound_rows(binding, "north")
+    with pytest.raises(RefusedError) as refused:
+        site_rows(binding, asked(SCHEMA), "north", SITES)
+    assert refused.value.code == "data_set"
+    assert refused.value.reason == "the rows of stays cannot be read; north knows why"
+    assert "950" in str(refused.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "by", "told"),
+    [
+        ("name: csv", "name: excel", "source"),
+        ("delimiter: ';'", "delimitr: ';'", "source.csv.delimitr"),
+        ("data_set: stays", "data_set: ../stays", "data_set"),
+        (r"ranges: \{age: \[18, 100\], stay: \[0, 60\]\}", "ranges: {age: [100, 18]}", "'age' needs"),
+        ("data_set: stays", "data_set: [", "site-data.yaml"),
+    ],
+)
+def test_a_wrong_description_is_told_in_a_line(
+    pattern: str, by: str, told: str, hospitals: Hospitals, tmp_path: Path
+) -> None:
+    with pytest.raises(FederationError, match=re.escape(told)) as error:
+        read_binding(changed(hospitals.bindings["north"], tmp_path, pattern, by))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "by", "told"),
+    [("Alter: age", "Aler: age", "no column 'Aler'"), ("Tage: stay", "Tage: age", "two columns are called 'age'")],
+)
+def test_columns_are_renamed_one_to_one(pattern: str, by: str, told: str, hospitals: Hospitals, tmp_path: Path) -> None:
+    with pytest.raises(FederationError, match=told):
+        bound_rows(read_binding(changed(hospitals.bindings["north"], tmp_path, pattern, by)), "north")
+
+
+def test_a_function_of_the_sites_own_gives_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_pictures.py").write_text(
+        "import numpy as np\n"
+        "def rows(n):\n"
+        "    x = np.random.default_rng(0).random((n, 1, 2, 2), dtype=np.float32)\n"
+        "    y = np.arange(n) % 2\n"
+        "    return {'x_train': x[4:], 'y_train': y[4:], 'x_test': x[:4], 'y_test': y[:4]}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "site-data.yaml").write_text(
+        "data_set: scans\n"
+        "schema: {target: ill, shape: [1, 2, 2], categories: {ill: ['no', 'yes']}}\n"
+        "source: {name: function, function: 'own_pictures:rows', settings: {n: 10}, paths: ['.']}\n"
+    )
+    binding = read_binding(tmp_path / "site-data.yaml")
+    assert binding.function == "own_pictures:rows"
+    assert binding.paths == (tmp_path.resolve(),)
+    schema = {"target": "ill", "shape": [1, 2, 2], "categories": {"ill": ["no", "yes"]}}
+    rows = site_rows(binding, asked(schema, "scans"), "b", ("a", "b"))
+    assert rows.train.sizes().tolist() == [0, 6]
+    assert rows.data.class_names == ("no", "yes")
