@@ -164,9 +164,15 @@ def test_scores_of_the_final_model_are_scikit_learns(run: accord.Run) -> None:
         assert group["roc_auc"] == pytest.approx(roc_auc_score(labels[rows], scores[rows]))
         assert group["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels[rows], predicted[rows]))
         assert group["one_class"] is False
+        for measure in ("roc_auc", "balanced_accuracy"):
+            low, high = group["intervals"][measure]
+            assert low < group[measure] < high
+        few = bool(min(np.bincount(labels[rows])) < 30)  # the study's min_group_size
+        assert ({"roc_auc", "balanced_accuracy", "average_precision"} <= set(group["too_small_rates"])) is few
     for name in ("label=0", "label=1"):  # a group by label has one class: nothing to rank
         group = run.result["fairness"]["groups"][name]
         assert (group["roc_auc"], group["average_precision"], group["one_class"]) == (None, None, True)
+        assert group["intervals"]["roc_auc"] is group["intervals"]["balanced_accuracy"] is None
 
 
 def test_without_fairness_there_are_no_groups(small_study: Callable[..., Study], tmp_path: Path) -> None:

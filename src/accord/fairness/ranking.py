@@ -14,20 +14,41 @@ the probability of the positive class. With more than two classes, or no positiv
 positive one against the rest, and the mean over classes is taken (one-vs-rest, macro). A class that is all of the
 rows, or none, has no curve and is left out. Values are those of scikit-learn's `balanced_accuracy_score`,
 `roc_auc_score` and `average_precision_score` where these have one.
+
+Both of the first two have intervals that are never of zero width:
+
+    R. G. Newcombe. Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2:
+    asymptotic methods and evaluation. Statistics in Medicine 25(4), 2006, method 5.
+    G. Y. Zou, A. Donner. Construction of confidence limits about effect measures. Statistics in Medicine 27(10), 2008.
+
+The area's interval holds each A with |A - a| <= z sqrt(V(A)), as Wilson's holds each rate. V is Hanley and McNeil's
+variance for exponential scores, with the mean of both numbers of rows in the place of each:
+
+    V(A) = A (1 - A) (1 + ((P + N) / 2 - 1) ((1 - A) / (2 - A) + A / (1 + A))) / (P N)
+
+DeLong's variance (1988) is 0 where all positive rows are ranked above all others, whatever their number.
+
+Balanced accuracy is a mean of recalls of separate rows. Their Wilson intervals are combined as in Zou and Donner: with
+recalls p_k in (l_k, u_k) of K classes, the ends are p - sqrt(sum (p_k - l_k)^2) / K and, upwards,
+p + sqrt(sum (u_k - p_k)^2) / K.
 """
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from accord.core import checks
 from accord.core.errors import DataError
 from accord.fairness.groups import Integers
-from accord.fairness.measures import Floats
+from accord.fairness.measures import Floats, Interval
+from accord.fairness.rates import wilson
 
 MOST_CLASSES = 100
 """With more classes than this, probabilities are not kept, since their memory grows with rows times classes."""
+_HALVINGS = 60  # of the unit interval, more than a float64 has bits
 
 
 @dataclass(frozen=True)
@@ -124,3 +145,85 @@ def average_precision(condition: NDArray[np.bool_], scores: Floats) -> float:
     precision = true_positives / (last + 1)
     steps = np.diff(true_positives, prepend=0) / true_positives[-1]
     return float((steps * precision).sum())
+
+
+def auc_interval(area: float, positives: int, negatives: int, confidence: float) -> Interval | None:
+    """Computes the interval of an area under the ROC curve (Newcombe 2006), None where there is no area.
+
+    Args:
+        area: in [0, 1], or NaN.
+        positives: number of positive rows.
+        negatives: number of the other rows.
+        confidence: in (0, 1).
+
+    >>> low, high = auc_interval(0.8, 50, 50, 0.95)
+    >>> round(low, 3), round(high, 3)
+    (0.697, 0.871)
+    """
+    checks.open_unit(confidence=confidence)
+    if not math.isfinite(area) or positives < 1 or negatives < 1:
+        return None
+    # The variance is the same for A and 1 - A, so the upper end is the lower one of the other ranking.
+    low, other = (_lower(each, positives, negatives, confidence) for each in (area, 1 - area))
+    return low, 1 - other
+
+
+def _lower(area: float, positives: int, negatives: int, confidence: float) -> float:
+    z, mean = NormalDist().inv_cdf((1 + confidence) / 2), (positives + negatives) / 2 - 1
+    low, high = 0.0, area
+    # Invariant: `low` is outside of the interval, or 0, and `high` inside of it, or the area itself.
+    for _ in range(_HALVINGS):
+        a = (low + high) / 2
+        variance = a * (1 - a) * (1 + mean * ((1 - a) / (2 - a) + a / (1 + a))) / (positives * negatives)
+        if area - a > z * math.sqrt(variance):
+            low = a
+        else:
+            high = a
+    return low
+
+
+def balanced_accuracy_interval(correct: Integers, rows: Integers, confidence: float) -> Interval | None:
+    """Computes the interval of the mean recall of the classes that have rows. None with fewer than two such classes.
+
+    Args:
+        correct: rows of each class that are predicted as it, shape `[classes]`.
+        rows: rows of each class, shape `[classes]`.
+        confidence: in (0, 1).
+
+    >>> low, high = balanced_accuracy_interval(np.array([40, 30]), np.array([50, 50]), 0.95)
+    >>> round(low, 3), round(high, 3)
+    (0.605, 0.776)
+    """
+    right, n = correct[rows > 0], rows[rows > 0]
+    if len(n) < 2:
+        return None
+    recalls, (low, high) = right / n, wilson(right, n, confidence)
+    mean = float(recalls.mean())
+    below, above = (math.sqrt(float(((end - recalls) ** 2).sum())) / len(n) for end in (low, high))
+    return max(0.0, mean - below), min(1.0, mean + above)
+
+
+def ranking_intervals(
+    area: float, correct: Integers, rows: Integers, positive: int | None, confidence: float
+) -> dict[str, Interval | None]:
+    """Computes the intervals of a group's `balanced_accuracy` and `roc_auc`.
+
+    With more than two classes, or no positive one, the area is the mean over classes, each taken against the rest. The
+    interval's ends are then the means of theirs at the mean area, as if the classes' areas were fully correlated,
+    which is wide enough whatever their correlation.
+
+    Args:
+        area: the group's `roc_auc`, or NaN.
+        correct: its rows of each class that are predicted as it, shape `[classes]`.
+        rows: its rows of each class, shape `[classes]`.
+        positive: the class that counts as positive.
+        confidence: in (0, 1).
+    """
+    total, present = int(rows.sum()), np.flatnonzero(rows)
+    classes = [positive] if positive is not None and len(rows) == 2 else present.tolist()
+    ends = [auc_interval(area, int(rows[k]), total - int(rows[k]), confidence) for k in classes]
+    known = [each for each in ends if each is not None]
+    mean_ends: Interval | None = None
+    if known and len(known) == len(ends):
+        mean_ends = float(np.mean([low for low, _ in known])), float(np.mean([high for _, high in known]))
+    return {"balanced_accuracy": balanced_accuracy_interval(correct, rows, confidence), "roc_auc": mean_ends}

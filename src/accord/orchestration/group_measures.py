@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accord.config.evaluation import Fairness
 from accord.fairness.audit import audit, group_reports
 from accord.fairness.gaps import gap_values
 from accord.fairness.groups import Grouping, Integers
 from accord.fairness.measures import Floats, GroupSums
 from accord.orchestration.evaluation import class_measures, positive_label
+from accord.orchestration.group_ranking import add_ranking_intervals, ranking_of_group
 from accord.orchestration.prepared import Prepared
 from accord.tasks.base import Evaluated
+from accord.tasks.classification import ROC_AUC
 
 MOST_CLIENTS = 1000
 """With more clients than this, their groups are written as quantiles and not one by one."""
@@ -34,7 +37,23 @@ def fairness_report(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any] 
     by_group, about = class_measures(prepared, evaluated)
     for name, group in report["groups"].items():
         group |= by_group.get(name, {})
+    if evaluated.kind.classes:
+        _rank_groups(prepared, evaluated, report["groups"], section)
     return report | {"positive_label": positive_label(prepared), "confusion": about}
+
+
+def _rank_groups(prepared: Prepared, evaluated: Evaluated, groups: dict[str, Any], section: Fairness) -> None:
+    """Adds the intervals of each group's ranking to the groups of a report."""
+    classes = len(prepared.federated.data.class_names)
+    right = evaluated.predictions == evaluated.targets
+    for column, grouping in prepared.groups.items():
+        for code, name in enumerate(grouping.names):
+            own = grouping.codes == code
+            rows = np.bincount(evaluated.targets[own], minlength=classes)
+            correct = np.bincount(evaluated.targets[own & right], minlength=classes)
+            group = groups[f"{column}={name}"]
+            found = ranking_of_group(group[ROC_AUC.result_key], correct, rows, evaluated.positive, section)
+            add_ranking_intervals(group, found, evaluated.kind)
 
 
 def groups_by_client(prepared: Prepared, evaluated: Evaluated) -> dict[str, Any]:

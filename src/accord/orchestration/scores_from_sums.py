@@ -16,6 +16,7 @@ from accord.config.evaluation import Fairness
 from accord.fairness.audit import audit
 from accord.fairness.measures import GroupSums
 from accord.orchestration.evaluation_sums import add_sums, calibration_counts
+from accord.orchestration.group_ranking import add_ranking_intervals, ranking_of_group
 from accord.records.round_record import TestScores, finite
 from accord.tasks.base import TaskKind
 
@@ -154,12 +155,18 @@ def fairness_report(measured: Measured, section: Fairness | None) -> dict[str, A
             if matrix is None:
                 about = {"class_names": [], "note": f"left out: {len(names)} classes are too many"}
             for i, name in enumerate(groups):
-                report["groups"][f"{column}={name}"] |= {
+                group = report["groups"][f"{column}={name}"]
+                group |= {
                     "roc_auc": None,
                     "average_precision": None,
                     "calibration": bins.measures(i),
                     **_matrix_measures(None if matrix is None else matrix[i].numpy()),
                 }
+                if matrix is not None:
+                    counts = np.rint(matrix[i].numpy()).astype(np.int64)
+                    rows, correct = counts.sum(1), counts.diagonal()
+                    found = ranking_of_group(None, correct, rows, measured.positive, section)
+                    add_ranking_intervals(group, found, measured.kind)
     label = None if measured.positive is None else names[measured.positive]
     return report | {"positive_label": label, "confusion": about}
 

@@ -161,6 +161,7 @@ class TaskKind:
         groups: what is measured of groups.
         group_sums: computes the sums behind those measures, over some of the rows and their grouping.
         group_scores: the columns of the table of groups, which are names of `groups`.
+        group_ranking: further columns of that table, measured of each group's rows and not of sums.
         gap_scores: the gaps between groups. The first is the headline.
         gap: the first of them as cards and sweeps show it.
         worst_group: the worst group's measure as cards and sweeps show it.
@@ -186,6 +187,7 @@ class TaskKind:
     compared_gaps: tuple[str, ...]
     classes: bool
     words: Words
+    group_ranking: tuple[Score, ...] = ()
 
     @property
     def headline(self) -> Score:

@@ -6,6 +6,7 @@ at most 100 classes.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -201,4 +202,5 @@ CLASSIFICATION = TaskKind(
         released_test="test accuracy, loss and calibration, areas under curves, the commonest label and its share",
         released_groups="group counts, calibration and confusion",
     ),
+    group_ranking=(replace(BALANCED_ACCURACY, charted=True), replace(ROC_AUC, charted=True), AVERAGE_PRECISION),
 )

@@ -192,13 +192,16 @@ def test_sides_judged_on_other_rows_are_said_of_numbers_too() -> None:
 
 def test_a_rate_of_a_group_is_its_own_mean_over_seeds() -> None:
     def judged(rate: float) -> dict[str, Any]:
-        rates = {"selection_rate": rate, "tpr": rate + 0.1, "fpr": rate - 0.1}
+        rates = {"selection_rate": rate, "tpr": rate + 0.1, "fpr": rate - 0.1, "roc_auc": rate + 0.3}
         return fairness({"sex=F": group(0.8) | rates, "sex=M": group(0.9) | rates}, 0.1)
 
     (side,) = compared([ran(0.9, 1, judged=judged(0.3)), ran(0.9, 2, judged=judged(0.5))]).sides
-    assert {rate: round(groups["sex"]["F"].mean or 0.0, 9) for rate, groups in side.rates.items()} == {
+    means = {rate: groups["sex"]["F"].mean for rate, groups in side.rates.items()}
+    assert {rate: round(mean, 9) for rate, mean in means.items() if mean is not None} == {
         "selection_rate": 0.4,
         "tpr": 0.5,
         "fpr": 0.3,
+        "roc_auc": 0.7,
     }
+    assert means["balanced_accuracy"] is None  # not measured in these runs
     assert side.groups["sex"]["F"].mean == 0.8

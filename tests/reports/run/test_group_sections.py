@@ -24,6 +24,19 @@ def test_every_column_has_figures_measures_and_gaps(make: Make) -> None:
     assert crossed.title == "sex × race"
 
 
+def test_how_well_a_groups_rows_are_told_apart_stands_in_its_table(make: Make) -> None:
+    example = make("private")
+    for group in example["result"]["fairness"]["groups"].values():
+        group |= {"balanced_accuracy": 0.7, "roc_auc": 0.8, "average_precision": 0.6}
+        group["intervals"] |= {"balanced_accuracy": [0.65, 0.75], "roc_auc": [0.75, 0.85]}
+    section = groups(result_of(example))
+    assert section is not None
+    measures = section.parts[1].tables[0]
+    assert measures.head[-3:] == ("Balanced accuracy", "ROC AUC", "PR AUC")
+    assert [cell.text for cell in measures.rows[0][-3:]] == ["70.0%", "0.800", "0.600"]
+    assert [cell.small for cell in measures.rows[0][-3:]] == ["65.0–75.0%", "0.750 to 0.850", "–"]
+
+
 def test_small_groups_are_tagged_and_empty_ones_named(make: Make) -> None:
     section = groups(result_of(make("private")))
     assert section is not None
