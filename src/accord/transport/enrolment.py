@@ -1,0 +1,94 @@
+"""How an organisation becomes a member: its request, and what the coordinator hands back."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from accord.core.errors import FederationError
+from accord.transport.keys import public_hex, valid
+from accord.transport.messages import PROTOCOL, canonical
+
+Role = Literal["site", "requester"]
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+"""What members may be called: lower-case letters, digits and hyphens, so that a name is a file name and a host name."""
+
+
+@dataclass(frozen=True)
+class EnrolmentRequest:
+    """What a member-to-be sends to the coordinator. It holds nothing secret.
+
+    Attributes:
+        name: how it will be known.
+        organisation: whose it is.
+        role: `site` for a data owner's agent, `requester` for a person who asks for training.
+        public_key: 32 bytes in hexadecimal.
+        protocol: the version of messages that it speaks.
+        signature: by the key itself, which shows that the sender has it.
+    """
+
+    name: str
+    organisation: str
+    role: Role
+    public_key: str
+    protocol: int
+    signature: str
+
+
+def make_request(key: Ed25519PrivateKey, name: str, organisation: str, role: Role) -> EnrolmentRequest:
+    """Makes a request.
+
+    Raises:
+        FederationError: the name is none.
+    """
+    check_name(name)
+    content = _covered(name, organisation, role, public_hex(key), PROTOCOL)
+    return EnrolmentRequest(name, organisation, role, public_hex(key), PROTOCOL, key.sign(content).hex())
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot be a member's name.
+
+    Raises:
+        FederationError: says what may.
+    """
+    if not NAME.fullmatch(name) or name == "coordinator":
+        raise FederationError(f"name {name!r}: use lower-case letters, digits and hyphens, such as hospital-a")
+
+
+def write_request(request: EnrolmentRequest, path: Path) -> None:
+    """Writes a request to a file."""
+    path.write_text(json.dumps(asdict(request), indent=1) + "\n")
+
+
+def read_request(path: Path) -> EnrolmentRequest:
+    """Reads a request and checks its signature.
+
+    Raises:
+        FederationError: it is missing, damaged or not signed by its own key, or of another version.
+    """
+    try:
+        values = json.loads(path.read_text())
+        request = EnrolmentRequest(**values)
+    except OSError as error:
+        raise FederationError(f"{path}: {error.strerror}; name the file that the member sent") from error
+    except (ValueError, TypeError) as error:
+        raise FederationError(f"{path}: no enrolment request; name the file that the member sent") from error
+    check_name(request.name)
+    if request.protocol != PROTOCOL:
+        raise FederationError(
+            f"{path}: {request.name} speaks protocol {request.protocol}, this is {PROTOCOL}; update the older one"
+        )
+    if request.role not in ("site", "requester"):
+        raise FederationError(f"{path}: role {request.role!r} is neither site nor requester")
+    content = _covered(request.name, request.organisation, request.role, request.public_key, request.protocol)
+    if not valid(request.public_key, request.signature, content):
+        raise FederationError(f"{path}: the request was changed since it was made; have the member send it again")
+    return request
+
+
+def _covered(name: str, organisation: str, role: str, public: str, protocol: int) -> bytes:
+    return b"accord enrolment\n" + canonical([name, organisation, role, public, protocol])

@@ -1,0 +1,182 @@
+"""The exchange over HTTPS: both sides as clients of the coordinator's service."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accord.core.errors import Fault, FederationError, MessageError
+from accord.transport.exchange import Lease, Outcome, RequesterExchange, SiteState
+from accord.transport.https_client import Client
+from accord.transport.identity import Identity, load_identity
+from accord.transport.keys import sign, verify
+from accord.transport.messages import Answer, Job, Receipt, Refusal, Signed, Task, from_json
+from accord.transport.service_limits import MOST_WAIT_S
+
+
+class HttpsRequester:
+    """A requester's side, see `RequesterExchange`."""
+
+    def __init__(self, identity: Identity, patience_s: float = 600.0) -> None:
+        self._client = Client(identity, patience_s)
+        self._identity = identity
+        self._keys: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._client.close()
+
+    def sites(self) -> Sequence[SiteState]:
+        """See `RequesterExchange.sites`."""
+        found = self._client.call("GET", "/v1/sites").json()
+        states = [
+            SiteState(each["name"], tuple(each["data_sets"]), each["seen_s"], each["public_key"]) for each in found
+        ]
+        self._keys = {state.name: state.public_key for state in states}
+        return states
+
+    def submit(self, job: Job) -> Signed[Job]:
+        """See `RequesterExchange.submit`."""
+        signed = sign(self._identity.key, self._identity.name, job)
+        self._client.post("/v1/jobs", signed.as_json())
+        return signed
+
+    def offer(self, tasks: Sequence[Task], inputs: bytes = b"") -> None:
+        """See `RequesterExchange.offer`."""
+        if inputs:
+            self._client.upload(inputs)
+        self._client.post("/v1/tasks", {"tasks": self._signed(tasks)})
+
+    def wait(self, tasks: Sequence[Task], quorum: int, deadline_s: float) -> Mapping[str, Outcome]:
+        """See `RequesterExchange.wait`."""
+        end, signed = time.monotonic() + deadline_s, self._signed(tasks)
+        while True:
+            left = end - time.monotonic()
+            asked = {"tasks": signed, "wait_s": min(MOST_WAIT_S, max(0.0, left))}
+            found = self._client.post("/v1/outcomes", asked)["outcomes"]
+            if len(found) == len(tasks):
+                break
+            if left <= 0:
+                late = [each for each, task in zip(signed, tasks, strict=True) if task.site not in found]
+                self._client.post("/v1/withdrawals", {"tasks": late})
+                # An answer may have come between the two requests, and would be lost.
+                found = self._client.post("/v1/outcomes", asked | {"wait_s": 0.0})["outcomes"]
+                break
+        return {task.site: self._outcome(task, found[task.site]) for task in tasks if task.site in found}
+
+    def fetch(self, digest: str) -> bytes:
+        """See `RequesterExchange.fetch`."""
+        return self._client.download(digest)
+
+    def collect(self, run: str, through_round: int) -> None:
+        """See `RequesterExchange.collect`."""
+        self._client.post("/v1/collections", {"run": run, "through_round": through_round})
+
+    def _signed(self, tasks: Sequence[Task]) -> list[object]:
+        return [sign(self._identity.key, self._identity.name, task).as_json() for task in tasks]
+
+    def _outcome(self, task: Task, value: Mapping[str, object]) -> Outcome:
+        """Reads what a site sent, and checks that the site signed it for this very task."""
+        return read_outcome(task, value, self._key_of(task.site))
+
+    def _key_of(self, site: str) -> str:
+        if site not in self._keys:
+            self.sites()
+        if site not in self._keys:
+            raise FederationError(f"{site} is no site of this federation any more")
+        return self._keys[site]
+
+
+def read_outcome(task: Task, value: object, public: str) -> Outcome:
+    """Reads what a site sent for a task.
+
+    Raises:
+        FederationError: the coordinator handed over what the site did not sign, or not for this task.
+    """
+    try:
+        message = value["message"] if isinstance(value, dict) else {}
+        refused = isinstance(message, dict) and message.get("type") == "refusal"
+        outcome: Any = from_json(value, Refusal) if refused else from_json(value, Answer)
+        found: Answer | Refusal = verify(outcome, public, task.site)
+    except MessageError as error:
+        raise FederationError(f"what came for {task.site} was not sent by it: {error}") from error
+    if found.task != task.digest():
+        raise FederationError(f"what came for {task.site} is of another task")
+    sent: Outcome = outcome
+    return sent
+
+
+class HttpsSite:
+    """A site's side, see `SiteExchange`."""
+
+    def __init__(self, identity: Identity, patience_s: float = 5.0) -> None:
+        self._client = Client(identity, patience_s)
+        self._through = 0
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._client.close()
+
+    def offer_data(self, names: Sequence[str]) -> None:
+        """Tells the coordinator which data sets this site offers, by name alone."""
+        self._client.post("/v1/data-sets", {"names": list(names)})
+
+    def lease(self, wait_s: float) -> Lease | None:
+        """See `SiteExchange.lease`."""
+        found = self._client.post("/v1/leases", {"wait_s": wait_s})
+        if found is None:
+            return None
+        return Lease(from_json(found["task"], Task), from_json(found["job"], Job), found["fence"], found["expires_s"])
+
+    def renew(self, lease: Lease) -> bool:
+        """See `SiteExchange.renew`."""
+        return bool(self._client.post("/v1/renewals", _of(lease))["held"])
+
+    def fetch(self, digest: str) -> bytes:
+        """See `SiteExchange.fetch`."""
+        return self._client.download(digest)
+
+    def answer(self, lease: Lease, answer: Signed[Answer], result: bytes) -> Signed[Receipt] | None:
+        """See `SiteExchange.answer`."""
+        if result:
+            self._client.upload(result)
+        return self._finish("/v1/answers", lease, answer.as_json())
+
+    def refuse(self, lease: Lease, refusal: Signed[Refusal]) -> Signed[Receipt] | None:
+        """See `SiteExchange.refuse`."""
+        return self._finish("/v1/refusals", lease, refusal.as_json())
+
+    def relay(self, to: str, body: bytes) -> None:
+        """See `SiteExchange.relay`."""
+        self._client.call("POST", f"/v1/mail/{to}", body)
+
+    def collect_mail(self) -> Sequence[tuple[str, bytes]]:
+        """See `SiteExchange.collect_mail`."""
+        found = self._client.call("GET", f"/v1/mail?through={self._through}").json()
+        if found:
+            # Acknowledged by the next call, so that a reply that is lost loses no message.
+            self._through = int(found[-1]["number"])
+        return [(each["sender"], bytes.fromhex(each["body"])) for each in found]
+
+    def _finish(self, target: str, lease: Lease, outcome: object) -> Signed[Receipt] | None:
+        receipt = self._client.post(target, _of(lease) | {"outcome": outcome})["receipt"]
+        return None if receipt is None else from_json(receipt, Receipt)
+
+
+def _of(lease: Lease) -> dict[str, object]:
+    return {"task": lease.task.as_json(), "fence": lease.fence}
+
+
+def open_requester(folder: Path) -> tuple[RequesterExchange, tuple[str, str]]:
+    """Opens the exchange of a requester's identity folder, with its name and organisation.
+
+    Raises:
+        FederationError: there is no identity, or it is a site's.
+    """
+    identity = load_identity(folder)
+    if identity.role != "requester":
+        raise FederationError(f"{folder}: the identity of a {identity.role}; a study is run by a requester")
+    try:
+        return HttpsRequester(identity), (identity.name, identity.organisation)
+    except OSError as error:
+        raise Fault(f"{folder}: {error}") from error

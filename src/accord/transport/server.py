@@ -1,0 +1,180 @@
+"""Runs a coordinator's service: in this process, or in one of its own that is started and stopped by command.
+
+`python -m accord.transport.server FOLDER` serves until it is ended.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from accord.core.errors import FederationError
+from accord.transport.coordinator import Coordinator
+from accord.transport.federation_folder import open_coordinator, read_settings
+from accord.transport.keys import Authority
+from accord.transport.service import make_app
+
+_START_S = 30.0
+_STOP_S = 10.0
+
+
+class _WithPeer(H11Protocol):
+    """Puts the name in the peer's certificate into each request's scope, which uvicorn does not."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        subject = (transport.get_extra_info("peercert") or {}).get("subject", ())
+        names = [value for part in subject for key, value in part if key == "commonName"]
+        inner = self.app
+
+        async def with_name(scope: Any, receive: Any, send: Any) -> None:
+            if names:
+                scope["peer_name"] = names[0]
+            await inner(scope, receive, send)
+
+        self.app = with_name
+
+
+def serve(folder: Path) -> None:
+    """Serves until the process is told to end.
+
+    Raises:
+        FederationError: it is no coordinator's folder, or its port is taken.
+    """
+    settings = read_settings(folder)
+    coordinator, authority = open_coordinator(folder)
+    try:
+        server = uvicorn.Server(config_of(folder, coordinator, authority))
+        asyncio.run(server.serve())
+        if not server.started:
+            raise FederationError(f"port {settings.port} is taken; end what listens there, or set another port")
+    finally:
+        coordinator.tables.close()
+
+
+def config_of(folder: Path, coordinator: Coordinator, authority: Authority) -> uvicorn.Config:
+    """Returns how uvicorn serves a coordinator's folder: one TLS port, TLS 1.3, members' certificates checked."""
+    settings = read_settings(folder)
+    config = uvicorn.Config(
+        make_app(coordinator, authority),
+        # On loopback alone where it is reached by loopback alone; else sites call in from outside.
+        host=settings.hosts[0] if _is_loopback(settings.hosts[0]) else "0.0.0.0",
+        port=settings.port,
+        http=_WithPeer,
+        ws="none",
+        log_level="warning",
+        ssl_certfile=str(folder / "certificate.pem"),
+        ssl_keyfile=str(folder / "key.pem"),
+        ssl_ca_certs=str(folder / "ca" / "certificate.pem"),
+        ssl_cert_reqs=ssl.CERT_REQUIRED if settings.require_certificates else ssl.CERT_OPTIONAL,
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=75,
+        h11_max_incomplete_event_size=2**16,
+    )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    return config
+
+
+def start(folder: Path) -> int:
+    """Starts a coordinator in a process of its own, and waits until it answers. Returns the process id.
+
+    Raises:
+        FederationError: it runs already, or did not come up; the message has its last words.
+    """
+    settings = read_settings(folder)
+    running = process_of(folder)
+    if running is not None:
+        raise FederationError(f"{folder}: its coordinator runs already, as process {running}")
+    log = folder / "coordinator.log"
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "accord.transport.server", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    (folder / "coordinator.pid").write_text(json.dumps({"pid": process.pid, "began": _began(process.pid)}) + "\n")
+    end = time.monotonic() + _START_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            words = log.read_text(errors="replace").strip().splitlines()
+            raise FederationError(f"the coordinator did not start: {words[-1] if words else 'no word of why'}")
+        if answers(folder, settings.url):
+            return process.pid
+        time.sleep(0.05)
+    stop(folder)
+    raise FederationError(f"the coordinator did not answer within {_START_S:g} s; {log} has its words")
+
+
+def stop(folder: Path) -> bool:
+    """Ends a coordinator that `start` began. Returns whether one ran."""
+    pid = process_of(folder)
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + _STOP_S
+    while process_of(folder) is not None:
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    (folder / "coordinator.pid").unlink(missing_ok=True)
+    return True
+
+
+def process_of(folder: Path) -> int | None:
+    """Returns the process of a coordinator that `start` began and that still runs, or None.
+
+    A process id is used again after its process ends, so the time at which the process began must fit, too.
+    """
+    try:
+        noted = json.loads((folder / "coordinator.pid").read_text())
+        pid = int(noted["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    # A child of this process that ended is still listed until it is waited for.
+    with contextlib.suppress(OSError):
+        os.waitpid(pid, os.WNOHANG)
+    began = _began(pid)
+    return pid if began is not None and began == noted.get("began") else None
+
+
+def answers(folder: Path, url: str) -> bool:
+    """Whether a coordinator answers at a URL, with a certificate of this folder's authority."""
+    context = ssl.create_default_context(cafile=str(folder / "ca" / "certificate.pem"))
+    try:
+        context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+        return httpx.get(f"{url}/v1/authority", verify=context, trust_env=False, timeout=2.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _began(pid: int) -> str | None:
+    """Returns when a process began, in the kernel's ticks since boot, or None where it does not run."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    # A zombie has ended, though nobody has asked how.
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "127.0.0.1", "::1")
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))

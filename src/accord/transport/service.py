@@ -1,0 +1,335 @@
+"""The coordinator as an HTTPS service. Sites and requesters call it; it calls nobody.
+
+Every request is signed (`requests`). Its signature is verified before its body is read, its nonce is used once, and its
+size and rate are bounded. Whoever waits for work or for answers holds a request open, for 20 seconds at most.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+
+from accord.core.errors import AccordError
+from accord.transport import requests
+from accord.transport.coordinator import Coordinator, status_of
+from accord.transport.keys import Authority, valid
+from accord.transport.membership import Member
+from accord.transport.messages import PROTOCOL, Answer, Job, Refusal, Task, from_json
+from accord.transport.service_limits import BODY_S, MOST_JSON, MOST_WAIT_S, PIECE
+
+RATE = 200.0
+BURST = 1000.0
+"""Requests of one member: so many a second, and so many at once."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request, and what.
+
+    Attributes:
+        member: the sender, whose signature was verified.
+        body: the request's body.
+    """
+
+    member: Member
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """Returns the body as a JSON object."""
+        try:
+            value = json.loads(self.body or b"{}")
+        except ValueError as error:
+            raise HTTPException(400, "the body is not JSON") from error
+        if not isinstance(value, dict):
+            raise HTTPException(400, "the body is no JSON object")
+        return value
+
+    def must_be(self, role: str) -> None:
+        """Refuses members of another role."""
+        if self.member.role != role:
+            raise HTTPException(403, f"{self.member.name} is a {self.member.role}; only a {role} may ask this")
+
+
+class Wake:
+    """Wakes everyone who waits for a change. Changes come from the event loop's own thread."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def __call__(self) -> None:
+        """Tells of a change."""
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Waits for the next change, or so many seconds."""
+        event = self._event
+        try:
+            await asyncio.wait_for(event.wait(), max(0.001, seconds))
+        except TimeoutError:
+            return
+
+
+class Limiter:
+    """A token bucket for each member."""
+
+    def __init__(self, rate: float = RATE, burst: float = BURST) -> None:
+        self._rate, self._burst = rate, burst
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def allows(self, member: str) -> bool:
+        """Whether one more request of the member is within its rate."""
+        now = time.monotonic()
+        left, at = self._left.get(member, (self._burst, now))
+        left = min(self._burst, left + (now - at) * self._rate)
+        self._left[member] = (max(0.0, left - 1), now)
+        return left >= 1
+
+
+def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | None = None) -> FastAPI:
+    """Builds the service of a coordinator.
+
+    Args:
+        coordinator: keeps the books. Its `changed` is replaced by one that wakes those that wait here.
+        authority: issues members' certificates.
+        limiter: bounds the rate of each member's requests.
+    """
+    app = FastAPI(title="Accord coordinator", docs_url=None, redoc_url=None, openapi_url=None)
+    wake, limits = Wake(), limiter or Limiter()
+    coordinator.changed = wake
+
+    @app.exception_handler(AccordError)
+    async def refused(request: Request, error: AccordError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 400)
+
+    @app.exception_handler(HTTPException)
+    async def known(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": str(error.detail)}, error.status_code)
+
+    async def signed(request: Request, most: int) -> Caller:
+        member = _authenticate(coordinator, request)
+        if not limits.allows(member.name):
+            raise HTTPException(429, f"{member.name} asks too often; slow down")
+        body = await _body(request, most)
+        if sha256(body).hexdigest() != request.headers[requests.DIGEST]:
+            raise HTTPException(401, "the body is not the one that was signed")
+        return Caller(member, body)
+
+    async def small(request: Request) -> Caller:
+        return await signed(request, MOST_JSON)
+
+    async def piece(request: Request) -> Caller:
+        return await signed(request, PIECE)
+
+    Small = Annotated[Caller, Depends(small)]  # noqa: N806 - a type
+    Piece = Annotated[Caller, Depends(piece)]  # noqa: N806 - a type
+
+    @app.get("/v1/authority")
+    async def certificate_of_authority() -> dict[str, Any]:
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        text = authority.certificate.public_bytes(Encoding.PEM).decode()
+        return {"authority": text, "coordinator": coordinator.public_key, "protocol": PROTOCOL}
+
+    @app.get("/v1/certificate")
+    async def own_certificate(caller: Small) -> Response:
+        return Response(authority.issue(caller.member.name, caller.member.public_key), media_type="text/plain")
+
+    @app.get("/v1/status")
+    async def status(caller: Small) -> Any:
+        return dict(status_of(coordinator))
+
+    @app.get("/v1/sites")
+    async def sites(caller: Small) -> Any:
+        return [vars(site) for site in coordinator.members.sites()]
+
+    @app.post("/v1/data-sets")
+    async def data_sets(caller: Small) -> Any:
+        caller.must_be("site")
+        names = caller.json().get("names")
+        if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= 100 for name in names):
+            raise HTTPException(400, "names must be a list of short texts")
+        coordinator.members.offer_data(caller.member.name, names)
+        return {}
+
+    @app.post("/v1/jobs")
+    async def submit(caller: Small) -> Any:
+        caller.must_be("requester")
+        coordinator.submit(caller.member.name, from_json(caller.json(), Job))
+        return {}
+
+    @app.post("/v1/tasks")
+    async def offer(caller: Small) -> Any:
+        caller.must_be("requester")
+        coordinator.offer(caller.member.name, [from_json(each, Task) for each in _list(caller.json(), "tasks")])
+        return {}
+
+    @app.post("/v1/outcomes")
+    async def outcomes(caller: Small) -> Any:
+        caller.must_be("requester")
+        asked = caller.json()
+        tasks = [from_json(each, Task).message for each in _list(asked, "tasks")]
+        wanted = len(tasks)
+
+        async def all_there() -> dict[str, Any] | None:
+            found = coordinator.outcomes(caller.member.name, tasks)
+            return found if len(found) == wanted else None
+
+        done = await _wait(wake, _seconds(asked), all_there)
+        return {"outcomes": done or coordinator.outcomes(caller.member.name, tasks)}
+
+    @app.post("/v1/withdrawals")
+    async def withdraw(caller: Small) -> Any:
+        caller.must_be("requester")
+        tasks = [from_json(each, Task).message for each in _list(caller.json(), "tasks")]
+        coordinator.withdraw(caller.member.name, tasks)
+        return {}
+
+    @app.post("/v1/collections")
+    async def collect(caller: Small) -> Any:
+        caller.must_be("requester")
+        asked = caller.json()
+        return {"deleted": coordinator.collect(caller.member.name, str(asked["run"]), int(asked["through_round"]))}
+
+    @app.post("/v1/leases")
+    async def lease(caller: Small) -> Any:
+        caller.must_be("site")
+        site = caller.member.name
+        coordinator.members.seen(site)
+
+        async def next_task() -> dict[str, Any] | None:
+            return coordinator.lease(site)
+
+        found = await _wait(wake, _seconds(caller.json()), next_task)
+        return Response(status_code=204) if found is None else found
+
+    @app.post("/v1/renewals")
+    async def renew(caller: Small) -> Any:
+        caller.must_be("site")
+        asked = caller.json()
+        task = from_json(asked.get("task"), Task).message
+        return {"held": coordinator.renew(caller.member.name, task, int(asked["fence"]))}
+
+    @app.post("/v1/answers")
+    async def answer(caller: Small) -> Any:
+        return _finish(coordinator, caller, Answer)
+
+    @app.post("/v1/refusals")
+    async def refuse(caller: Small) -> Any:
+        return _finish(coordinator, caller, Refusal)
+
+    @app.post("/v1/mail/{recipient}")
+    async def relay(recipient: str, caller: Small) -> Any:
+        caller.must_be("site")
+        coordinator.relay(caller.member.name, recipient, caller.body)
+        return {}
+
+    @app.get("/v1/mail")
+    async def mail(caller: Small, through: int = 0) -> Any:
+        caller.must_be("site")
+        found = coordinator.mail(caller.member.name, through)
+        return [{"number": number, "sender": sender, "body": body.hex()} for number, sender, body in found]
+
+    @app.get("/v1/artefacts/{digest}/received")
+    async def received(digest: str, caller: Small) -> Any:
+        return {"bytes": coordinator.artefacts.received(digest), "whole": digest in coordinator.artefacts}
+
+    @app.put("/v1/artefacts/{digest}")
+    async def upload(digest: str, offset: int, total: int, caller: Piece) -> Any:
+        return {"whole": coordinator.artefacts.append(digest, offset, caller.body, total)}
+
+    @app.get("/v1/artefacts/{digest}")
+    async def download(digest: str, caller: Small) -> Response:
+        # One answer for both, so that nobody learns which artefacts exist.
+        if not coordinator.may_read(caller.member.name, digest) or digest not in coordinator.artefacts:
+            raise HTTPException(404, "no such artefact for this member")
+        return FileResponse(coordinator.artefacts.path(digest), media_type="application/octet-stream")
+
+    return app
+
+
+def _authenticate(coordinator: Coordinator, request: Request) -> Member:
+    """Verifies who sends a request, by its headers alone."""
+    headers = request.headers
+    version = headers.get(requests.VERSION, "")
+    if version != str(PROTOCOL):
+        raise HTTPException(400, f"you speak protocol {version or 'none'}, this coordinator {PROTOCOL}; update one")
+    name = headers.get(requests.MEMBER, "")
+    member = coordinator.members.member(name)
+    if member is None or member.state != "admitted":
+        raise HTTPException(401, f"{name[:70]!r} is no member of this federation, or was revoked")
+    query = f"?{request.url.query}" if request.url.query else ""
+    content = requests.covered(request.method, request.url.path + query, headers)
+    if not valid(member.public_key, headers.get(requests.SIGNATURE, ""), content):
+        raise HTTPException(401, f"the request is not signed by the key of {member.name}")
+    presented = request.scope.get("peer_name")
+    if presented is not None and presented != member.name:
+        raise HTTPException(401, f"the connection's certificate is of {presented!r}, the request of {member.name!r}")
+    now = coordinator.clock()
+    try:
+        behind = now - float(headers.get(requests.TIME, ""))
+    except ValueError as error:
+        raise HTTPException(401, "the request has no time") from error
+    if not abs(behind) <= requests.SKEW_S:
+        way = "behind" if behind > 0 else "ahead"
+        raise HTTPException(401, f"your clock is {abs(behind):,.0f} s {way} of the coordinator's; set it (NTP)")
+    # Last, so that only signed requests take up room.
+    if not coordinator.tables.fresh(member.name, headers.get(requests.NONCE, "")[:64], now, 2 * requests.SKEW_S + 1):
+        raise HTTPException(401, "this request was sent before; sign each one anew")
+    return member
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """Reads a body of bounded size in bounded time."""
+    found = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                found += chunk
+                if len(found) > most:
+                    raise HTTPException(413, f"a body of more than {most:,} bytes; send it in pieces")
+    except TimeoutError as error:
+        raise HTTPException(408, f"the body did not arrive within {BODY_S:g} s") from error
+    return bytes(found)
+
+
+async def _wait(
+    wake: Wake, seconds: float, attempt: Callable[[], Awaitable[dict[str, Any] | None]]
+) -> dict[str, Any] | None:
+    """Tries until something is there, at each change, for so many seconds."""
+    end = time.monotonic() + seconds
+    while True:
+        found = await attempt()
+        if found is not None or time.monotonic() >= end:
+            return found
+        # Every second too: a command in another process may have changed a table.
+        await wake.wait(min(1.0, end - time.monotonic()))
+
+
+def _finish(coordinator: Coordinator, caller: Caller, kind: type[Answer] | type[Refusal]) -> Any:
+    caller.must_be("site")
+    asked = caller.json()
+    task = from_json(asked.get("task"), Task).message
+    outcome: Any = from_json(asked.get("outcome"), kind)
+    receipt = coordinator.finish(caller.member.name, task, int(asked["fence"]), outcome)
+    return {"receipt": None if receipt is None else receipt.as_json()}
+
+
+def _seconds(asked: dict[str, Any]) -> float:
+    value = asked.get("wait_s", 0.0)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
+        raise HTTPException(400, "wait_s must be a number of seconds")
+    return min(float(value), MOST_WAIT_S)
+
+
+def _list(asked: dict[str, Any], name: str) -> list[Any]:
+    value = asked.get(name)
+    if not isinstance(value, list) or len(value) > 10_000:
+        raise HTTPException(400, f"{name} must be a list")
+    return value
