@@ -182,6 +182,19 @@ def test_a_client_that_was_never_charged_has_spent_nothing(tmp_path: Path) -> No
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("privacy", [None, {"joint": None}])
+def test_a_client_has_an_epsilon_only_where_each_has_an_account(privacy: Any, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("")
+    members = [{"client": 0, "rows": 5, "labels": [5]}]
+    store.write_json(tmp_path / "partition.json", {"class_names": ["a"], "clients": members})
+    store.write_json(tmp_path / "result.json", {"privacy": privacy})
+    if privacy is not None:
+        charge = {"round": 1, "clients": [0], "refused": [], "steps": [1], "epsilon": {"population": 0.5}}
+        store.append_line(tmp_path / "ledger.jsonl", charge)
+    made = {table.name: table.rows for table in tables(tmp_path)}
+    assert made["clients"] == ({"client": 0, "rows": 5, "label.a": 5},)
+
+
 def test_pandas_reads_the_same_numbers(folders: dict[str, Path], tmp_path: Path) -> None:
     write_tables(tables(folders["none"]), tmp_path, "csv")
     frame = pd.read_csv(tmp_path / "rounds.csv")

@@ -205,6 +205,14 @@ def two_runs(file: Path) -> tuple[Entry, list[bytes]]:
     return two, file.read_bytes().splitlines(keepends=True)
 
 
+def test_a_run_counts_its_own_steps_alone(tmp_path: Path) -> None:
+    two, _ = two_runs(tmp_path / "j")
+    assert two.steps().tolist() == [0, 0, 9]
+    assert two.charged(Ledger.open(PLAN, SIZES)).steps.tolist() == [0, 0, 9]
+    two.close()
+    assert [charged.closed for charged in read(tmp_path / "j")] == [True, True]
+
+
 def test_every_line_follows_on_all_before_it(tmp_path: Path) -> None:
     file = tmp_path / "j"
     two, _ = two_runs(file)
