@@ -278,7 +278,7 @@ class CsvData(TableColumns):
     """Names of the columns of a text file whose first line has none."""
 
     @model_validator(mode="after")
-    def _one_source_of_test_rows(self) -> "CsvData":
+    def _check_test_source(self) -> "CsvData":
         if self.test_path is not None and self.test_fraction is not None:
             raise ValueError("give test_path or test_fraction, not both")
         return self

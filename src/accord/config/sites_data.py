@@ -80,7 +80,7 @@ class SitesSimulation(Section):
     """Keyword arguments for the function."""
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
+    def _check_source(self) -> Self:
         if (self.path is None) == (self.function is None):
             raise ValueError("give path or function")
         return self
@@ -102,7 +102,7 @@ with warnings.catch_warnings():
         """Rows for engines that simulate; null where there are none."""
 
         @model_validator(mode="after")
-        def _one_kind(self) -> Self:
+        def _check_kind(self) -> Self:
             given = self.simulation
             if given is not None and (given.path is None) != (self.schema.shape is not None):
                 raise ValueError("simulation: a table has a path, and rows of a shape come from a function")

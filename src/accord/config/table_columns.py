@@ -86,8 +86,8 @@ class TableColumns(Section):
         for column, bounds in self.ranges.items():
             if len(bounds) != 2 or bounds[0] >= bounds[1]:
                 raise ValueError(f"ranges: {column!r} needs [low, high] with low < high")
-        for column, cuts in self.bins.items():
-            if not cuts or list(cuts) != sorted(set(cuts)):
+        for column, edges in self.bins.items():
+            if not edges or list(edges) != sorted(set(edges)):
                 raise ValueError(f"bins: {column!r} needs one cut or more, in ascending order")
         for column, values in self.categories.items():
             if not values or len(set(values)) < len(values):

@@ -61,11 +61,11 @@ class DateColumn:
         codes = codes if self.missing is None else np.where(codes < 0, len(column.values), codes)
         if (codes < 0).any():
             row = int(rows[int((codes < 0).argmax())])
-            raise DataError(f"{frame.place(row)}: {self.name} is missing; give it a date")
-        days = ordinals(Coded(codes, values), lambda at: frame.place(int(rows[at])), self.name)
-        return self._of_days(days, lambda at: frame.place(int(rows[at])))
+            raise DataError(f"{frame.locate(row)}: {self.name} is missing; give it a date")
+        days = ordinals(Coded(codes, values), lambda at: frame.locate(int(rows[at])), self.name)
+        return self._of_days(days, lambda at: frame.locate(int(rows[at])))
 
-    def _of_days(self, days: NDArray[np.int64], row_name: Callable[[int], str]) -> NDArray[np.float64]:
+    def _of_days(self, days: NDArray[np.int64], locate: Callable[[int], str]) -> NDArray[np.float64]:
         """Computes the features of days, counted as `date.toordinal` does."""
         distinct, where = np.unique(days, return_inverse=True)
         if self.years is not None:
@@ -76,7 +76,7 @@ class DateColumn:
             if self.outside == "refuse" and strange.any():
                 row = int(strange[where].argmax())
                 raise DataError(
-                    f"{row_name(row)}: {self.name} {date.fromordinal(int(days[row]))} is outside of its years "
+                    f"{locate(row)}: {self.name} {date.fromordinal(int(days[row]))} is outside of its years "
                     f"{self.years[0]} to {self.years[1]}; mend it, widen data.ranges.{self.name}, or set data.clamp"
                 )
         # Few days are distinct, so each is worked out once.
@@ -108,12 +108,12 @@ class DateColumn:
         }
 
 
-def ordinals(column: Coded, row_name: Callable[[int], str], name: str) -> NDArray[np.int64]:
+def ordinals(column: Coded, locate: Callable[[int], str], name: str) -> NDArray[np.int64]:
     """Returns each row's day, counted as `date.toordinal` does, shape `[n]`. A time of day is ignored.
 
     Args:
         column: texts, none of them missing.
-        row_name: maps a row to its place for messages.
+        locate: maps a row to its place for messages.
         name: of the column.
 
     Raises:
@@ -124,7 +124,7 @@ def ordinals(column: Coded, row_name: Callable[[int], str], name: str) -> NDArra
     if (days == _UNREAD).any():
         row = int((days == _UNREAD).argmax())
         value = column.values[int(column.codes[row])]
-        raise DataError(f"{row_name(row)}: {name} {value!r} is no date; write it as YYYY-MM-DD, such as 2024-12-31")
+        raise DataError(f"{locate(row)}: {name} {value!r} is no date; write it as YYYY-MM-DD, such as 2024-12-31")
     return days
 
 

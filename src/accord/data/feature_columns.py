@@ -53,7 +53,7 @@ class NumberColumn:
         if self.missing is not None:
             values = np.where(gaps, self.missing, values)
         elif gaps.any():
-            raise DataError(f"{frame.place(int(gaps.argmax()))}: {self.name} is missing; give it a number")
+            raise DataError(f"{frame.locate(int(gaps.argmax()))}: {self.name} is missing; give it a number")
         return self._scaled(values, frame)[:, None]
 
     def _scaled(self, values: Numbers, frame: Frame) -> Numbers:
@@ -66,14 +66,14 @@ class NumberColumn:
         if self.outside == "refuse" and strange.any():
             row = int(strange.argmax())
             raise DataError(
-                f"{frame.place(row)}: {self.name} {values[row]:g} is outside of the range {low:g} to {high:g} that the "
-                "model was trained for"
+                f"{frame.locate(row)}: {self.name} {values[row]:g} is outside of the range {low:g} to {high:g} that "
+                "the model was trained for"
             )
         # After the clamp, so that a clamped value has a logarithm.
         if self.logarithmic:
             if (values < 0).any():
                 row = int((values < 0).argmax())
-                raise DataError(f"{frame.place(row)}: {self.name} {values[row]:g} is below 0, so it has no logarithm")
+                raise DataError(f"{frame.locate(row)}: {self.name} {values[row]:g} is below 0, so it has no logarithm")
             low, high, values = float(np.log1p(low)), float(np.log1p(high)), np.log1p(values)
         # A range of one value gives 0, not NaN.
         share = (values - low) / ((high - low) or 1.0)
@@ -126,12 +126,12 @@ class CategoryColumn:
         code_of = np.array([known.get(spelled[value], -2) for value in column.values] + [gap], dtype=np.int64)
         codes = code_of[column.codes]
         if (codes == -1).any():
-            raise DataError(f"{frame.place(int((codes == -1).argmax()))}: {self.name} is missing; give it a value")
+            raise DataError(f"{frame.locate(int((codes == -1).argmax()))}: {self.name} is missing; give it a value")
         if (codes == -2).any():
             row = int((codes == -2).argmax())
             value = column.values[int(column.codes[row])]
             raise DataError(
-                f"{frame.place(row)}: {self.name} {value!r} is none of the values that the model knows"
+                f"{frame.locate(row)}: {self.name} {value!r} is none of the values that the model knows"
                 f"{nearest_of(value, self.values)}"
             )
         one_hot = np.zeros((frame.rows, self.width))

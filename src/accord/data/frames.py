@@ -31,15 +31,15 @@ def frame_of(columns: Mapping[str, Any], wanted: TableInput, where: str) -> Fram
     if len(lengths) > 1 or lengths == {0}:
         raise DataError(f"{where}: columns of {' and '.join(map(str, sorted(lengths)))} rows; give one or more of each")
 
-    def row_name(row: int) -> str:
+    def locate(row: int) -> str:
         return f"{where}, row {row}"
 
-    numbers = {name: _numbers(values[name], name, wanted, row_name) for name in wanted.number_names()}
+    numbers = {name: _numbers(values[name], name, wanted, locate) for name in wanted.number_names()}
     texts = {name: _coded(values[name]) for name in wanted.category_names()}
-    return Frame(lengths.pop(), numbers, texts, row_name)
+    return Frame(lengths.pop(), numbers, texts, locate)
 
 
-def _numbers(values: NDArray[Any], name: str, wanted: TableInput, row_name: Callable[[int], str]) -> Numbers:
+def _numbers(values: NDArray[Any], name: str, wanted: TableInput, locate: Callable[[int], str]) -> Numbers:
     found = np.empty(len(values), dtype=np.float64)
     for row, value in enumerate(values.tolist()):
         text = value.strip() if isinstance(value, str) else value
@@ -47,9 +47,9 @@ def _numbers(values: NDArray[Any], name: str, wanted: TableInput, row_name: Call
             missing = is_missing(text) or text in wanted.missing_values
             found[row] = np.nan if missing else float(text)
         except (TypeError, ValueError) as error:
-            raise DataError(f"{row_name(row)}: {name} {value!r} is no number") from error
+            raise DataError(f"{locate(row)}: {name} {value!r} is no number") from error
         if np.isinf(found[row]):
-            raise DataError(f"{row_name(row)}: {name} {value!r} is no finite number")
+            raise DataError(f"{locate(row)}: {name} {value!r} is no finite number")
     return found
 
 

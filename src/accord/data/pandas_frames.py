@@ -140,9 +140,9 @@ class PandasTable:
         """See `TableFile.read`."""
         found = {name: self._numbers(name, missing) for name in numbers}
         coded = {name: self._coded(name) for name in texts}
-        return Frame(sum(self._sizes), found, coded, self.place)
+        return Frame(sum(self._sizes), found, coded, self.locate)
 
-    def place(self, row: int) -> str:
+    def locate(self, row: int) -> str:
         """Returns the client and the row in its frame, counted from 0."""
         for (client, _), size in zip(self._frames, self._sizes, strict=True):
             if row < size:
@@ -181,14 +181,14 @@ class PandasTable:
                 found[row] = np.nan if is_missing(text) or (isinstance(text, str) and text in missing) else float(text)
             except (TypeError, ValueError) as error:
                 raise DataError(
-                    f"{self.place(row)}: {name} {value!r} is no number; mend it, or name {name!r} in categorical"
+                    f"{self.locate(row)}: {name} {value!r} is no number; mend it, or name {name!r} in categorical"
                 ) from error
             if np.isinf(found[row]):
-                raise DataError(f"{self.place(row)}: {name} {value!r} is no finite number")
+                raise DataError(f"{self.locate(row)}: {name} {value!r} is no finite number")
             # A Python integer is compared, as the float is rounded already.
             if isinstance(text, int) and abs(text) >= MOST_EXACT and int(found[row]) != text:
                 raise DataError(
-                    f"{self.place(row)}: {name} {value} is above 2^53, so as a number it would be rounded; name "
+                    f"{self.locate(row)}: {name} {value} is above 2^53, so as a number it would be rounded; name "
                     f"{name!r} in categorical, or leave it out of features"
                 )
         return found

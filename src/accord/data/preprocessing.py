@@ -80,7 +80,7 @@ class TableInput:
         """
         # The same marks as in training: a "?" must not become an unknown category here.
         marked = {name: _without_marks(column, self, name) for name, column in frame.texts.items()}
-        frame = Frame(frame.rows, frame.numbers, marked, frame.place)
+        frame = Frame(frame.rows, frame.numbers, marked, frame.locate)
         # Each column is worked out in float64 and rounded once, as the training rows were.
         parts = [column.features(frame).astype(np.float32) for column in self.columns]
         return torch.from_numpy(np.concatenate(parts, axis=1))

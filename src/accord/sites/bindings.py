@@ -252,7 +252,7 @@ class RenamedTable:
         own = self._own
         frame = self._file.read([own[name] for name in numbers], [own[name] for name in texts], missing)
         found = {name: frame.numbers[own[name]] for name in numbers}
-        return Frame(frame.rows, found, {name: frame.texts[own[name]] for name in texts}, frame.place)
+        return Frame(frame.rows, found, {name: frame.texts[own[name]] for name in texts}, frame.locate)
 
 
 def _with_tuples(value: Any) -> Any:

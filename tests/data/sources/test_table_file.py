@@ -38,7 +38,7 @@ def test_columns_of_a_text_file(tmp_path: Path, packed: bool, mark: str) -> None
     assert np.isnan(frame.numbers["age"][2])
     assert values(frame, "job") == ["clerk", "cook", "clerk"]
     assert values(frame, "town") == ["Bonn", "Köln, Deutz", "Bonn"]
-    assert frame.place(1).endswith("people.csv: line 4")
+    assert frame.locate(1).endswith("people.csv: line 4")
 
 
 def test_names_may_come_from_the_study_and_fields_be_apart_by_other_than_commas(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_names_may_come_from_the_study_and_fields_be_apart_by_other_than_commas(
     assert frame.numbers["n"].tolist() == [1, 2]
     assert values(frame, "letter") == ["a", "b"]
     assert values(frame, "n") == ["1", "2"]
-    assert frame.place(1).endswith("line 2")
+    assert frame.locate(1).endswith("line 2")
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_rows_of_two_files_share_their_codes(tmp_path: Path) -> None:
     assert both.numbers["n"].tolist() == [1, 2, 3, 4]
     assert values(both, "t") == ["a", "b", "c", "b"]
     assert both.texts["t"].values == ("a", "b", "c")
-    assert both.place(0).endswith("one.csv: line 2")
-    assert both.place(3).endswith("two.csv: line 3")
+    assert both.locate(0).endswith("one.csv: line 2")
+    assert both.locate(3).endswith("two.csv: line 3")
 
 
 def test_parquet_is_read_as_the_same_table(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_parquet_is_read_as_the_same_table(tmp_path: Path) -> None:
     assert values(frame, "job") == ["clerk", None, "clerk"]
     assert values(frame, "code") == ["3", None, "2"]
     assert values(frame, "member") == ["true", "false", None]
-    assert frame.place(2).endswith("people.parquet: row 3")
+    assert frame.locate(2).endswith("people.parquet: row 3")
     with pytest.raises(DataError, match=r"column 'born' holds date32\[day\], no numbers"):
         file.read(["born"], [], [])
     path.write_bytes(b"PAR1 but not really")

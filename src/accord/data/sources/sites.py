@@ -81,15 +81,20 @@ def stand_in(section: SitesData) -> DataSet:
 
     Networks are built for it where there are no rows to look at.
     """
-    told = schema_shape(section)
-    x = torch.zeros((1, *told.shape))
-    if told.tokens is not None:
-        x = torch.full((1, *told.shape), told.tokens - 1, dtype=torch.int64)
-    y = torch.zeros(1, dtype=torch.float32 if told.regression else torch.int64)
+    expected = schema_shape(section)
+    x = torch.zeros((1, *expected.shape))
+    if expected.tokens is not None:
+        x = torch.full((1, *expected.shape), expected.tokens - 1, dtype=torch.int64)
+    y = torch.zeros(1, dtype=torch.float32 if expected.regression else torch.int64)
     code = np.zeros(1, dtype=np.int64)
-    table = Table(x, y, {name: GroupColumn(code, names) for name, names in told.groups.items()})
+    table = Table(x, y, {name: GroupColumn(code, names) for name, names in expected.groups.items()})
     return DataSet(
-        section.name, table, table, told.class_names, _about(section, told.shape), preprocessing=told.preprocessing
+        section.name,
+        table,
+        table,
+        expected.class_names,
+        _about(section, expected.shape),
+        preprocessing=expected.preprocessing,
     )
 
 
@@ -144,26 +149,28 @@ def conform(data: DataSet, section: SitesData, where: str) -> DataSet:
     Raises:
         DataError: shape, type, classes or a group's values differ from what the schema states.
     """
-    told = schema_shape(section)
+    expected = schema_shape(section)
     for part, table in (("train", data.train), ("test", data.test)):
         shape = tuple(table.x.shape[1:])
-        if shape != told.shape:
-            raise DataError(f"{where}: a row of x_{part} is {list(shape)}, but schema.shape is {list(told.shape)}")
-        if table.holds_tokens != (told.tokens is not None):
+        if shape != expected.shape:
+            raise DataError(f"{where}: a row of x_{part} is {list(shape)}, but schema.shape is {list(expected.shape)}")
+        if table.holds_tokens != (expected.tokens is not None):
             raise DataError(f"{where}: x_{part} is {table.x.dtype}; schema.tokens says whether rows are tokens")
-        if told.tokens is not None and int(table.x.max()) >= told.tokens:
-            raise DataError(f"{where}: x_{part} has token {int(table.x.max())}, but schema.tokens is {told.tokens}")
-        if table.holds_numbers != told.regression:
+        if expected.tokens is not None and int(table.x.max()) >= expected.tokens:
+            raise DataError(f"{where}: x_{part} has token {int(table.x.max())}, but schema.tokens is {expected.tokens}")
+        if table.holds_numbers != expected.regression:
             raise DataError(f"{where}: y_{part} is {table.y.dtype}, but schema.target_kind says otherwise")
-        if not told.regression and int(table.y.max()) >= len(told.class_names):
-            raise DataError(f"{where}: y_{part} has label {int(table.y.max())}; the schema names {told.class_names}")
-    if "class_names" not in data.derived and data.class_names != told.class_names:
-        raise DataError(f"{where}: class_names {data.class_names} differ from the schema's {told.class_names}")
+        if not expected.regression and int(table.y.max()) >= len(expected.class_names):
+            raise DataError(
+                f"{where}: y_{part} has label {int(table.y.max())}; the schema names {expected.class_names}"
+            )
+    if "class_names" not in data.derived and data.class_names != expected.class_names:
+        raise DataError(f"{where}: class_names {data.class_names} differ from the schema's {expected.class_names}")
 
     def coded(table: Table) -> Table:
-        if lost := [name for name in told.groups if name not in table.groups]:
+        if lost := [name for name in expected.groups if name not in table.groups]:
             raise DataError(f"{where}: no group column {lost[0]!r}{nearest_column(lost[0], table.groups)}")
-        columns = {name: _recoded(table.groups[name], names, where, name) for name, names in told.groups.items()}
+        columns = {name: _recoded(table.groups[name], names, where, name) for name, names in expected.groups.items()}
         return Table(table.x, table.y, columns)
 
     return replace(
@@ -171,8 +178,8 @@ def conform(data: DataSet, section: SitesData, where: str) -> DataSet:
         name=section.name,
         train=coded(data.train),
         test=coded(data.test),
-        class_names=told.class_names,
-        about=_about(section, told.shape),
+        class_names=expected.class_names,
+        about=_about(section, expected.shape),
         derived=(),
         preprocessing=None,
     )
@@ -222,12 +229,12 @@ def _of_table(section: SitesData, given: SitesSimulation, path: str) -> DataSet:
         stated = {"groups": (*schema.groups, by), "categories": {**schema.categories, by: names}}
         settings = settings.model_copy(update=stated)
 
-    def cut(frame: Frame, kept: Rows) -> tuple[Rows, Rows]:
+    def cut(frame: Frame, valid: Rows) -> tuple[Rows, Rows]:
         column, test = frame.texts[by], np.zeros(frame.rows, dtype=np.bool_)
-        for code in np.unique(column.codes[kept]).tolist():
-            rows = kept[column.codes[kept] == code]
+        for code in np.unique(column.codes[valid]).tolist():
+            rows = valid[column.codes[valid] == code]
             test[rows] = cut_rows(section.data_set, column.values[code], len(rows), schema.test_fraction)
-        return kept[~test[kept]], kept[test[kept]]
+        return valid[~test[valid]], valid[test[valid]]
 
     data = table_data_set(settings, [file], [path], section.name, f"Rows by site, {Path(path).name}", cut)
     return _with_sites(data, section, by, path)
@@ -248,11 +255,11 @@ def _of_function(section: SitesData, given: SitesSimulation) -> DataSet:
 
 def _with_sites(data: DataSet, section: SitesData, by: str, where: str) -> DataSet:
     """Names the column of sites `site`, with the sites in sorted order."""
-    kept = section.schema.groups
+    group_columns = section.schema.groups
 
     def named(table: Table) -> Table:
         column = table.groups[by]
-        groups = {name: one for name, one in table.groups.items() if name != by or name in kept}
+        groups = {name: one for name, one in table.groups.items() if name != by or name in group_columns}
         groups[SITE] = _recoded(column, tuple(sorted(column.names)), where, SITE)
         return Table(table.x, table.y, groups)
 

@@ -28,7 +28,7 @@ Cut = Callable[[Frame, Rows], tuple[Rows, Rows]]
 """Maps a table and its rows to be used, ascending, to training and test rows, both ascending."""
 
 _TEST_FRACTION = 0.2
-_TOLD = {
+_ABOUT_MISSING = {
     "drop": " Rows with missing values are left out.",
     "category": " Missing values are a category of their own.",
     "value": " Missing values are filled in.",
@@ -81,15 +81,17 @@ def table_data_set(
     # Both files become one frame, so that a value has one code in training and test rows.
     frames = [file.read(numbers, texts, marks) for file in files]
     frame = frames[0] if len(frames) == 1 else joined(frames[0], frames[1])
-    frame, kept = _without_missing(settings, layout, frame, marks)
-    train, test = _cut(settings, kept, frames[0].rows) if cut is None else cut(frame, kept)
+    frame, valid = _without_missing(settings, layout, frame, marks)
+    train, test = _split(settings, valid, frames[0].rows) if cut is None else cut(frame, valid)
     derived: list[str] = []
     x = table_features(settings, layout, frame, train, test, derived)
-    y, names = _numeric_target(settings, frame, kept) if layout.regression else _target(settings, frame, kept, derived)
+    y, names = (
+        _numeric_target(settings, frame, valid) if layout.regression else _target(settings, frame, valid, derived)
+    )
     if not layout.regression and settings.target not in settings.categories:
         mend = f"name them in data.categories.{settings.target} where this is meant"
         check_test_labels(y[train], y[test], names, f"{paths[-1]}: {settings.target}", mend)
-    groups = {name: group_of(settings, layout, name, frame, kept, derived) for name in layout.groups}
+    groups = {name: group_of(settings, layout, name, frame, valid, derived) for name in layout.groups}
 
     def table(part: NDArray[np.float32], rows: Rows) -> Table:
         columns = {name: GroupColumn(column.codes[rows], column.names) for name, column in groups.items()}
@@ -99,7 +101,7 @@ def table_data_set(
     about = f"{what}: {settings.target} from {width} features."
     if index := [name for name in files[0].index if settings.features is None and name != settings.target]:
         about += f" The frame's index ({', '.join(index)}) is no feature."
-    about += _TOLD.get(settings.missing, "")
+    about += _ABOUT_MISSING.get(settings.missing, "")
     preprocessing = table_preprocessing(settings, layout, files[0].names, frame, train, test, names)
     return DataSet(
         name,
@@ -128,19 +130,19 @@ def _without_missing(settings: CsvData, layout: Layout, frame: Frame, marks: fro
     absent: dict[str, NDArray[np.bool_]] = {name: np.isnan(values) for name, values in frame.numbers.items()}
     absent |= {name: (texts[name].codes < 0) | absent.get(name, False) for name in texts}
     if settings.missing == "drop":
-        kept = ~np.any(list(absent.values()), axis=0)
-        return frame, np.flatnonzero(kept)
+        valid = ~np.any(list(absent.values()), axis=0)
+        return frame, np.flatnonzero(valid)
     if settings.missing != "refuse":
         frame = _filled(settings, frame)
-        whole = settings.missing == "category"
-        number_gap = {*layout.numbers, settings.target} & set(frame.numbers) if whole else set(frame.numbers)
-        text_gap = {settings.target, *layout.dates} & set(frame.texts) if whole else set(frame.texts)
+        by_category = settings.missing == "category"
+        number_gap = {*layout.numbers, settings.target} & set(frame.numbers) if by_category else set(frame.numbers)
+        text_gap = {settings.target, *layout.dates} & set(frame.texts) if by_category else set(frame.texts)
         absent = {name: np.isnan(frame.numbers[name]) for name in number_gap}
         absent |= {name: (frame.texts[name].codes < 0) | absent.get(name, False) for name in text_gap}
     first = {name: int(where.argmax()) for name, where in absent.items() if where.any()}
     if first:
         worst = min(first, key=lambda name: first[name])
-        raise DataError(f"{frame.place(first[worst])}: {worst} is missing; {_mend(settings, worst, worst in texts)}")
+        raise DataError(f"{frame.locate(first[worst])}: {worst} is missing; {_mend(settings, worst, worst in texts)}")
     return frame, np.arange(frame.rows)
 
 
@@ -169,35 +171,37 @@ def _filled(settings: CsvData, frame: Frame) -> Frame:
     return replace(frame, numbers=numbers, texts=texts)
 
 
-def _cut(settings: CsvData, kept: Rows, first_file: int) -> tuple[Rows, Rows]:
+def _split(settings: CsvData, valid: Rows, first_file: int) -> tuple[Rows, Rows]:
     """Returns the training and test rows, ascending."""
     if settings.test_path is not None:
-        train, test = kept[kept < first_file], kept[kept >= first_file]
+        train, test = valid[valid < first_file], valid[valid >= first_file]
     else:
         # A stream of its own, of no study's seed: every study that reads this table tests on the same rows.
         share = _TEST_FRACTION if settings.test_fraction is None else settings.test_fraction
-        drawn = stream(0, "csv test rows").permutation(len(kept)) < round(len(kept) * share)
-        train, test = kept[~drawn], kept[drawn]
+        in_test = stream(0, "csv test rows").permutation(len(valid)) < round(len(valid) * share)
+        train, test = valid[~in_test], valid[in_test]
     if not len(train) or not len(test):
         raise DataError(
-            f"{settings.path}: {len(kept)} rows without missing values leave {len(train)} to train on and "
+            f"{settings.path}: {len(valid)} rows without missing values leave {len(train)} to train on and "
             f"{len(test)} to test on; choose data.test_fraction or data.test_path so that both have rows"
         )
     return train, test
 
 
-def _target(settings: CsvData, frame: Frame, kept: Rows, derived: list[str]) -> tuple[Rows, tuple[str, ...]]:
+def _target(settings: CsvData, frame: Frame, valid: Rows, derived: list[str]) -> tuple[Rows, tuple[str, ...]]:
     """Returns the labels of all rows and what each means. Labels of dropped rows are there too but never read."""
-    column = coded_values(settings, settings.target, frame, kept, derived, "target")
+    column = coded_values(settings, settings.target, frame, valid, derived, "target")
     if len(column.names) < 2:
         raise DataError(f"{settings.path}: {settings.target} has one value only, so there is nothing to tell apart")
     return column.codes, column.names
 
 
-def _numeric_target(settings: CsvData, frame: Frame, kept: Rows) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def _numeric_target(settings: CsvData, frame: Frame, valid: Rows) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Returns the number to predict of all rows, NaN in dropped rows, and no class names."""
     values = frame.numbers[settings.target]
-    return scaled_target(values, settings.target_range, kept, lambda row: f"{frame.place(row)}: {settings.target}"), ()
+    return scaled_target(
+        values, settings.target_range, valid, lambda row: f"{frame.locate(row)}: {settings.target}"
+    ), ()
 
 
 SOURCE = Source(

@@ -64,7 +64,7 @@ def _date_column(settings: CsvData, name: str, frame: Frame, train: Rows, derive
         )
     derived.append(f"the years of {name}")
     column = frame.texts[name]
-    days = ordinals(Coded(column.codes[train], column.values), lambda at: frame.place(int(train[at])), name)
+    days = ordinals(Coded(column.codes[train], column.values), lambda at: frame.locate(int(train[at])), name)
     years = date.fromordinal(int(days.min())).year, date.fromordinal(int(days.max())).year
     return DateColumn(name, rule, years, "extend", missing)
 
@@ -83,14 +83,14 @@ def _scaled(settings: CsvData, name: str, frame: Frame, rows: Rows, train: Rows,
         if len(strange):
             row = int(strange.min())
             raise DataError(
-                f"{frame.place(row)}: {name} {values[row]:g} is outside of its range {low:g} to {high:g}; mend it, or "
+                f"{frame.locate(row)}: {name} {values[row]:g} is outside of its range {low:g} to {high:g}; mend it, or "
                 f"widen data.ranges.{name}, or set data.clamp"
             )
     if logarithmic:
         negative = rows[values[rows] < 0]
         if len(negative):
             row = int(negative.min())
-            raise DataError(f"{frame.place(row)}: {name} {values[row]:g} is below 0, so it has no log(1 + value)")
+            raise DataError(f"{frame.locate(row)}: {name} {values[row]:g} is below 0, so it has no log(1 + value)")
         low, high, values = np.log1p(low), np.log1p(high), np.log1p(values)
     # A column with one value has an empty range: it becomes 0, not NaN.
     return (values[rows] - low) / ((high - low) or 1.0)
@@ -164,7 +164,7 @@ def coded_values(
         if column.values[code] not in known:
             row = int(rows[column.codes[rows] == code].min())
             raise DataError(
-                f"{frame.place(row)}: {name} {column.values[code]!r} is none of data.categories.{name}"
+                f"{frame.locate(row)}: {name} {column.values[code]!r} is none of data.categories.{name}"
                 f"{nearest_column(column.values[code], names)}"
             )
     if settings.missing == "category" and name != settings.target:
@@ -189,14 +189,16 @@ def _by_number_then_text(value: str) -> tuple[float, str]:
     return (number if math.isfinite(number) else math.inf), value
 
 
-def group_of(settings: CsvData, layout: Layout, name: str, frame: Frame, kept: Rows, derived: list[str]) -> GroupColumn:
+def group_of(
+    settings: CsvData, layout: Layout, name: str, frame: Frame, valid: Rows, derived: list[str]
+) -> GroupColumn:
     """Returns a sensitive group of all rows, from its texts or cut from its numbers."""
     if name not in layout.bins:
-        return coded_values(settings, name, frame, kept, derived, "groups")
-    cuts, values = settings.bins[name], frame.numbers[name]
-    between = [f"[{low:g}, {high:g})" for low, high in pairwise(cuts)]
-    names = (f"<{cuts[0]:g}", *between, f">={cuts[-1]:g}")
-    codes = np.digitize(values, cuts).astype(np.int64)
+        return coded_values(settings, name, frame, valid, derived, "groups")
+    edges, values = settings.bins[name], frame.numbers[name]
+    between = [f"[{low:g}, {high:g})" for low, high in pairwise(edges)]
+    names = (f"<{edges[0]:g}", *between, f">={edges[-1]:g}")
+    codes = np.digitize(values, edges).astype(np.int64)
     if settings.missing == "category":
         names = (*names, MISSING)
-    return GroupColumn(np.where(np.isnan(values), len(cuts) + 1, codes), names)
+    return GroupColumn(np.where(np.isnan(values), len(edges) + 1, codes), names)

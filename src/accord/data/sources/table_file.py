@@ -52,13 +52,13 @@ class Frame:
         rows: how many rows, n.
         numbers: column to float64 values of shape `[n]`, NaN where missing.
         texts: column to codes of shape `[n]`.
-        place: maps a row to its place for messages, such as `clinics.csv: line 17`.
+        locate: maps a row to its place for messages, such as `clinics.csv: line 17`.
     """
 
     rows: int
     numbers: Mapping[str, Numbers]
     texts: Mapping[str, Coded]
-    place: Callable[[int], str]
+    locate: Callable[[int], str]
 
 
 class TableFile(Protocol):
@@ -139,7 +139,7 @@ class TextTable:
         if not done:
             raise DataError(f"{self.path}: holds no rows")
         coded = {name: _stripped(np.concatenate(codes[name]), tuple(known[name])) for name in texts}
-        return Frame(done, {name: np.concatenate(found[name]) for name in numbers}, coded, self.place)
+        return Frame(done, {name: np.concatenate(found[name]) for name in numbers}, coded, self.locate)
 
     def _check_widths(self, rows: Sequence[Sequence[str]], surplus: int, before: int) -> None:
         """Refuses a row with too few or too many fields, or with a value outside of every column."""
@@ -147,16 +147,16 @@ class TextTable:
         for index, row in enumerate(rows):
             if len(row) != width + surplus:
                 raise DataError(
-                    f"{self.place(before + index)} has {len(row)} fields, expected {width + surplus}; mend the line, "
+                    f"{self.locate(before + index)} has {len(row)} fields, expected {width + surplus}; mend the line, "
                     "or set data.delimiter to what separates its fields"
                 )
             if surplus and any(map(str.strip, row[width:])):
                 raise DataError(
-                    f"{self.place(before + index)} has {row[width]!r} in a column without a name; give the column a "
+                    f"{self.locate(before + index)} has {row[width]!r} in a column without a name; give the column a "
                     "name in the first line"
                 )
 
-    def place(self, row: int) -> str:
+    def locate(self, row: int) -> str:
         """Returns the file and the line that a row ends on. Parses the text again, as only errors need it."""
         reader = self._reader()
         wanted = row + (1 if self._headed else 0)
@@ -192,11 +192,11 @@ class TextTable:
         strange = np.flatnonzero(~np.isfinite(values))
         for row in strange.tolist():
             if fields[row].strip() not in missing:
-                raise DataError(no_number(self.place(before + row), name, fields[row].strip()))
+                raise DataError(no_number(self.locate(before + row), name, fields[row].strip()))
         for row in np.flatnonzero(np.abs(values) >= MOST_EXACT).tolist():
             field = fields[row].strip()
             if _INTEGER.fullmatch(field) and int(field) != int(values[row]):
-                raise DataError(_not_exact(self.place(before + row), name, field))
+                raise DataError(_not_exact(self.locate(before + row), name, field))
         return values
 
 
@@ -256,9 +256,9 @@ class ParquetTable:
             raise DataError(f"{self.path}: holds no rows")
         found = {name: self._numbers(name, table.column(name)) for name in numbers}
         coded = {name: self._coded(name, table.column(name)) for name in texts}
-        return Frame(table.num_rows, found, coded, self.place)
+        return Frame(table.num_rows, found, coded, self.locate)
 
-    def place(self, row: int) -> str:
+    def locate(self, row: int) -> str:
         """Returns the file and the row, counted from 1."""
         return f"{self.path}: row {row + 1}"
 
@@ -274,9 +274,9 @@ class ParquetTable:
             for row in np.flatnonzero(np.abs(values) >= MOST_EXACT).tolist():
                 exact = column[row].as_py()
                 if exact != int(values[row]):
-                    raise DataError(_not_exact(self.place(row), name, str(exact)))
+                    raise DataError(_not_exact(self.locate(row), name, str(exact)))
         if np.isinf(values).any():
-            raise DataError(no_number(self.place(int(np.isinf(values).argmax())), name, "inf"))
+            raise DataError(no_number(self.locate(int(np.isinf(values).argmax())), name, "inf"))
         return values
 
     def _coded(self, name: str, column: Any) -> Coded:
@@ -293,18 +293,18 @@ class ParquetTable:
         return _stripped(codes, tuple(texts.dictionary.to_pylist()))
 
 
-def no_number(place: str, column: str, value: str) -> str:
+def no_number(locate: str, column: str, value: str) -> str:
     """Returns the error message for a text where a number is needed."""
     return (
-        f"{place}: {column} {value!r} is no finite number; mend it, add it to data.missing_values, or "
+        f"{locate}: {column} {value!r} is no finite number; mend it, add it to data.missing_values, or "
         f"{column!r} to data.categorical"
     )
 
 
-def _not_exact(place: str, column: str, value: str) -> str:
+def _not_exact(locate: str, column: str, value: str) -> str:
     """Returns the error message for a whole number that float64 cannot represent."""
     return (
-        f"{place}: {column} {value} is above 2^53, so as a number it would be rounded; add {column!r} to "
+        f"{locate}: {column} {value} is above 2^53, so as a number it would be rounded; add {column!r} to "
         "data.categorical, or leave it out of data.features"
     )
 
@@ -352,7 +352,7 @@ def joined(first: Frame, second: Frame) -> Frame:
         texts[name] = recoded(Coded(np.concatenate([column.codes, shifted]), values), values)
     numbers = {name: np.concatenate([values, second.numbers[name]]) for name, values in first.numbers.items()}
 
-    def place(row: int) -> str:
-        return first.place(row) if row < first.rows else second.place(row - first.rows)
+    def locate(row: int) -> str:
+        return first.locate(row) if row < first.rows else second.locate(row - first.rows)
 
-    return Frame(first.rows + second.rows, numbers, texts, place)
+    return Frame(first.rows + second.rows, numbers, texts, locate)

@@ -12,7 +12,7 @@ Range = tuple[float, ...]
 
 
 def scaled_target(
-    values: NDArray[np.float64], bounds: Range | None, rows: Rows, row_name: Callable[[int], str]
+    values: NDArray[np.float64], bounds: Range | None, rows: Rows, locate: Callable[[int], str]
 ) -> NDArray[np.float32]:
     """Maps numbers to predict from `[low, high]` to [0, 1], or leaves them unchanged where there is no range.
 
@@ -20,7 +20,7 @@ def scaled_target(
         values: shape `[n]`.
         bounds: low and high.
         rows: which of them are used. Only these are checked.
-        row_name: maps a row to its place in messages, with the name of its number.
+        locate: maps a row to its place in messages, with the name of its number.
 
     Raises:
         DataError: a number is outside of its range, or too large for a float32.
@@ -33,7 +33,7 @@ def scaled_target(
     if len(strange):
         row = int(strange.min())
         raise DataError(
-            f"{row_name(row)} {values[row]:g} is outside of its range {low:g} to {high:g}; mend it, or widen "
+            f"{locate(row)} {values[row]:g} is outside of its range {low:g} to {high:g}; mend it, or widen "
             "data.target_range"
         )
     scaled = values if bounds is None else (values - low) / (high - low)
@@ -42,5 +42,5 @@ def scaled_target(
     huge = rows[~np.isfinite(found[rows])]
     if len(huge):
         row = int(huge.min())
-        raise DataError(f"{row_name(row)} {values[row]:g} is too large a number; give data.target_range")
+        raise DataError(f"{locate(row)} {values[row]:g} is too large a number; give data.target_range")
     return found
