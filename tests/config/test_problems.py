@@ -274,3 +274,16 @@ def test_nearest_looks_past_capitals_and_stays_silent_when_nothing_is_near() -> 
     assert nearest("FedAVG", ["fedavg", "cyclic"]) == "; did you mean 'fedavg'?"
     assert nearest("zzz", ["fedavg", "cyclic"]) == ""
     assert nearest("x", []) == ""
+
+
+def test_without_a_variety_the_other_keys_are_told_too() -> None:
+    told = {".".join(map(str, problem.path)): problem.text for problem in found(privacy={"max_grad_norm": 1.0})}
+    assert told["privacy"].startswith("'unit' is missing")
+    assert told["privacy.max_grad_norm"].startswith("unknown key; it is privacy.clip_norm here")
+    assert told["privacy.delta"].startswith("missing;")
+    assert told.keys() == {"privacy", "privacy.max_grad_norm", "privacy.delta"}
+    assert {".".join(map(str, problem.path)) for problem in found(partition={"name": "iidd", "alpa": 1})} == {
+        "partition.name",
+        "partition.alpa",
+    }
+    assert len(found(partition={"name": "iidd", "alpha": 1})) == 1  # a key that some partition takes

@@ -59,3 +59,22 @@ def test_refused_clients_are_those_of_the_cohort_that_did_not_take_part(
     for record in run.rounds:
         assert record.refused == tuple(client for client in record.cohort if client not in record.clients)
     assert any(record.refused for record in run.rounds)
+
+
+@pytest.mark.parametrize("privacy", [None, SAMPLE])
+@pytest.mark.parametrize("what", ["samples", "steps"])
+def test_a_client_outside_of_the_cohort_is_a_fault_in_one_line(
+    small_study: Callable[..., Study], tmp_path: Path, privacy: dict[str, Any] | None, what: str
+) -> None:
+    prepared = prepare(small_study(privacy=privacy))
+
+    def strange(state: Any, cohort: Any, engine: Any, streams: Any) -> Any:
+        after, outcome = prepared.program.round(state, cohort, engine, streams)
+        counts = {"samples": dict(outcome.samples), "steps": dict(outcome.steps)}
+        counts[what][99] = 1
+        return after, RoundOutcome(counts["samples"], counts["steps"], 0, 0, 0)
+
+    watched = replace(prepared, program=Program(prepared.program.init, strange))
+    with pytest.raises(Fault, match="round 1: the program's outcome names client 99, who is not in the") as caught:
+        train_rounds(watched, tmp_path, [begin(watched, tmp_path)], None, "train")
+    assert "\n" not in str(caught.value)

@@ -75,3 +75,19 @@ def test_a_copied_run_folder_tells_its_own_name(run: accord.Run, tmp_path: Path)
     page = write_report(tmp_path / "copy").read_text()
     assert str(tmp_path / "copy") in page
     assert str(run.folder) not in page
+
+
+def test_a_run_is_shown_in_one_line_without_its_weights(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    run = accord.run(small_study(privacy={"unit": "sample", "epsilon": 3.0, "delta": 1e-4}), tmp_path / "run")
+    assert run.outcome is not None
+    assert run.outcome.privacy is not None
+    score, epsilon = run.outcome.test.score("accuracy"), run.outcome.privacy.epsilon
+    shown = repr(run)
+    for part in (str(tmp_path / "run"), "study, done", f"accuracy {score:.4g}", f"epsilon {epsilon:.4g} (sample)"):
+        assert part in shown
+    for each in (run, run.outcome, run.rounds[0]):
+        assert len(repr(each)) < 300
+        assert not any(word in repr(each) for word in ("\n", "tensor"))
+    assert "epsilon" in repr(run.rounds[0])
+    (tmp_path / "run" / "result.json").unlink()
+    assert "unfinished, " in repr(accord.open_run(tmp_path / "run"))

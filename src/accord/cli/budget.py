@@ -100,11 +100,10 @@ def budget(
     if as_json:
         print(json.dumps(values, allow_nan=False))
     else:
-        from rich.console import Console
-
+        from accord.cli.console import console
         from accord.reports.run.terminal import budget_table
 
-        Console().print(budget_table(_rows(values)))
+        console().print(budget_table(_rows(values)))
     return 0
 
 
@@ -126,11 +125,10 @@ def _show_ledger(
     if as_json:
         print(json.dumps(values, allow_nan=False))
     else:
-        from rich.console import Console
-
+        from accord.cli.console import console
         from accord.reports.run.terminal import budget_table
 
-        Console().print(budget_table(_ledger_rows(values)))
+        console().print(budget_table(_ledger_rows(values)))
     return 0
 
 

@@ -37,11 +37,10 @@ def compare(
     if as_json:
         print(json.dumps(comparison.as_json(), allow_nan=False))
         return 0
-    from rich.console import Console
-
+    from accord.cli.console import console
     from accord.reports.compare.terminal import comparison_table
 
-    Console().print(comparison_table(comparison))
+    console().print(comparison_table(comparison))
     if html is not None:
         print(f"page: {html}")
     return 0

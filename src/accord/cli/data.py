@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accord.cli.commands import Command, Commands
 from accord.cli.completion import complete_data
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from accord.data.federated import Table
     from accord.data.sources.base import Facts
 
-app = typer.Typer(help="Find data, and look at a study's before training.", no_args_is_help=True)
+app = typer.Typer(cls=Commands, help="Find data, and look at a study's before training.", no_args_is_help=True)
 
 _MOST_SHOWN = 12  # values of a column; a text has a hundred classes
 
@@ -28,7 +29,7 @@ def _group() -> None:
     """Find data, and look at a study's before training."""
 
 
-@app.command("partition")
+@app.command("partition", cls=Command)
 def partition(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")],
     set_: Annotated[
@@ -49,8 +50,7 @@ def partition(
 ) -> int:
     """Print and plot which client holds what."""
 
-    from rich.console import Console
-
+    from accord.cli.console import console
     from accord.config.load import load_study
     from accord.core.errors import StudyError
     from accord.data.load import deal, load_data
@@ -72,7 +72,7 @@ def partition(
     if as_json:
         print(json.dumps(summary))
     else:
-        Console().print(partition_table(summary))
+        console().print(partition_table(summary))
     if target is not None:
         try:
             with target.open("xb") as file:  # never over a file that came meanwhile
@@ -94,15 +94,15 @@ def _unused(path: Path) -> Path:
     return path if not path.exists() else next(each for each in numbered if not each.exists())
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> int:
     """List the data sets that a study can name."""
 
-    from rich.console import Console
     from rich.table import Table
 
+    from accord.cli.console import console
     from accord.data.catalogue import CATALOGUE, is_found
 
     found = {entry.name: is_found(entry) for entry in CATALOGUE.values()}
@@ -115,12 +115,12 @@ def list_(
     for entry in CATALOGUE.values():
         here = "-" if entry.origin is None else "yes" if found[entry.name] else "no"
         table.add_row(entry.name, entry.rows, entry.features, entry.classes, entry.groups, entry.licence, here)
-    Console(width=min(80, Console().width)).print(table)
+    console(width=min(80, console().width)).print(table)
     print("More of one, and how to get it: accord data show NAME")
     return 0
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show(
     what: Annotated[
         str,

@@ -22,8 +22,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> int:
     """Say what this installation has, and how to get what it lacks."""
-    from rich.console import Console
-
+    from accord.cli.console import console
     from accord.core.versions import versions
     from accord.reports.run.terminal import budget_table
 
@@ -39,7 +38,7 @@ def doctor(
     rows = [*values["versions"].items(), ("engines", ", ".join(values["engines"]))]
     rows += [(f"data {name}", note) for name, note in values["data"].items()]
     rows += [(f"extra {name}", note) for name, note in values["extras"].items()]
-    Console().print(budget_table(rows))
+    console().print(budget_table(rows))
     return 0
 
 

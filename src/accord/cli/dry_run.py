@@ -13,11 +13,10 @@ def dry_run(path: Path, overrides: list[str], as_json: bool) -> int:
     if as_json:
         print(json.dumps(plan, allow_nan=False))
         return 0
-    from rich.console import Console
-
+    from accord.cli.console import console
     from accord.reports.run.terminal import budget_table
 
-    Console().print(budget_table(rows(plan)))
+    console().print(budget_table(rows(plan)))
     return 0
 
 

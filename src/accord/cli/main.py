@@ -13,30 +13,32 @@ from typing import Annotated
 import typer
 
 from accord.cli import budget, compare, data, doctor, export, init, predict, report, run, runs, sweep
+from accord.cli.commands import Command, Commands
 from accord.cli.varieties import RunCommand
 from accord.core.errors import AccordError, StudyError
 from accord.core.output import lost_output, make_lenient, say
 
 app = typer.Typer(
     name="accord",
+    cls=Commands,
     help="Train one model over data that stays with its holders, under differential privacy, and see what it cost.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("init")(init.init)
+app.command("init", cls=Command)(init.init)
 app.command("run", cls=RunCommand)(run.run)
-app.command("sweep")(sweep.sweep)
-app.command("report")(report.report)
-app.command("compare")(compare.compare)
-app.command("list")(runs.list_)
-app.command("show")(runs.show)
-app.command("predict")(predict.predict)
-app.command("export")(export.export)
-app.command("budget")(budget.budget)
+app.command("sweep", cls=Command)(sweep.sweep)
+app.command("report", cls=Command)(report.report)
+app.command("compare", cls=Command)(compare.compare)
+app.command("list", cls=Command)(runs.list_)
+app.command("show", cls=Command)(runs.show)
+app.command("predict", cls=Command)(predict.predict)
+app.command("export", cls=Command)(export.export)
+app.command("budget", cls=Command)(budget.budget)
 app.add_typer(data.app, name="data")
-app.command("doctor")(doctor.doctor)
+app.command("doctor", cls=Command)(doctor.doctor)
 
 
 def _version(asked: bool) -> None:

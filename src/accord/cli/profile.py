@@ -13,8 +13,9 @@ def profile(busy: Mapping[str, float], began: float) -> dict[str, float]:
 
 def show(seconds: Mapping[str, float]) -> None:
     """Prints the table to stderr."""
-    from rich.console import Console
     from rich.table import Table
+
+    from accord.cli.console import console
 
     stages = {stage: value for stage, value in seconds.items() if stage != "wall"}
     total = sum(stages.values()) or 1.0
@@ -23,6 +24,6 @@ def show(seconds: Mapping[str, float]) -> None:
         column.justify = "right"
     for stage, value in sorted(stages.items(), key=lambda item: -item[1]):
         table.add_row(stage, f"{value:.2f}", f"{value / total:.0%}")
-    console = Console(stderr=True)
-    console.print(table)
-    console.print(f"{total:.2f} s busy over all threads, {seconds['wall']:.2f} s by the clock from start to report")
+    shown = console(stderr=True)
+    shown.print(table)
+    shown.print(f"{total:.2f} s busy over all threads, {seconds['wall']:.2f} s by the clock from start to report")

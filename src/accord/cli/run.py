@@ -185,12 +185,11 @@ def _show(result: dict[str, Any], as_json: bool) -> int:
     if as_json:
         print(json.dumps(result, allow_nan=False))
     else:
-        from rich.console import Console
-
+        from accord.cli.console import console
         from accord.records.run_result import RunResult
         from accord.reports.run.terminal import result_table
 
-        Console().print(result_table(RunResult.from_json(result)))
+        console().print(result_table(RunResult.from_json(result)))
         # Flushed, so that in a log what is said on stderr of a run that stopped stands last.
         print(f"report: {Path(result['run']) / 'report.html'}", flush=True)
     if result["status"] == "stopped":

@@ -26,8 +26,9 @@ def list_(
     if not found:
         print(f"no runs in {folder}")
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from accord.cli.console import console
 
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
@@ -35,7 +36,7 @@ def list_(
         table.add_column(column, no_wrap=True, justify="right" if column in ("rounds", "ε") else "left")
     for run in found:
         table.add_row(*_cells(run), style="dim" if run.status == "damaged" else None)
-    Console().print(table, markup=False)
+    console().print(table, markup=False)
     return 0
 
 
@@ -74,11 +75,10 @@ def show(
     if as_json:
         print(json.dumps(result, allow_nan=False))
         return 0
-    from rich.console import Console
-
+    from accord.cli.console import console
     from accord.records.run_result import RunResult
     from accord.reports.run.terminal import result_table
 
-    Console().print(result_table(RunResult.from_json(result, str(ended))))
+    console().print(result_table(RunResult.from_json(result, str(ended))))
     print(f"report: {run / 'report.html'}")
     return 0

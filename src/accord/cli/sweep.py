@@ -65,11 +65,10 @@ def sweep(
     if as_json:
         _print_json(done)
     else:
-        from rich.console import Console
-
+        from accord.cli.console import console
         from accord.reports.sweep.text import points_table
 
-        Console().print(points_table(done))
+        console().print(points_table(done))
         print(f"table: {folder / 'table.csv'}\nreport: {folder / 'report.html'}")
     return _say(done)
 

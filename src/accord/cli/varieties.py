@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from typer.core import TyperCommand
+from accord.cli.commands import Command
 
 _SECTIONS = ("data", "partition", "model", "program", "privacy", "attack", "engine", "trackers")
 
 
-class RunCommand(TyperCommand):
+class RunCommand(Command):
     """A command whose help ends with the names that a study can use."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -206,12 +206,11 @@ def _study(settings: Mapping[str, Any], origin: _Origin, found: Sequence[Problem
 
 
 def _refusal(found: Sequence[Problem], origin: _Origin) -> StudyError:
-    """Builds one error of all problems, a line each, in reading order. The first is the message."""
+    """Builds one error of all problems, a line each, in reading order."""
     # One problem a path: pydantic may find a key that `--set` found already.
     ordered = sorted({problem.path: problem for problem in found}.values(), key=origin.order)
     lines = tuple(" ".join(origin.message(problem).splitlines()) for problem in ordered)
-    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-    return StudyError(f"{lines[0]}{more}", lines)
+    return StudyError("\n".join(lines), lines)
 
 
 def _spelled_out(settings: Mapping[str, Any]) -> dict[str, Any]:

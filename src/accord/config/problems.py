@@ -85,7 +85,9 @@ def problems(errors: Iterable[ErrorDetails]) -> list[Problem]:
     for error in errors:
         spot = _spot(error["loc"])
         by_path.setdefault(spot.path, []).append((spot, error))
-    return [_problem(found[0][0], [error for _, error in found]) for found in by_path.values()]
+    told = [_problem(found[0][0], [error for _, error in found]) for found in by_path.values()]
+    # Of a section without a variety pydantic checks no other key.
+    return told + [problem for found in by_path.values() for problem in _beside_variety(*found[0])]
 
 
 def unknown_key(path: Sequence[str | int], owner: type[Section]) -> Problem:
@@ -188,11 +190,43 @@ def _wrong_variety(path: tuple[str | int, ...], section: Shape, value: Any) -> P
             text = f"expected one of {choices}, got {got(word)}"
         return Problem((*path, tag), text)
     keys = [str(key) for key in value] if isinstance(value, dict) else []
-    # Words that name a variety in some section or library, though not in this section.
-    slip = next((key for key in keys if key in {"name", "unit", "type", "kind"}), "")
-    slip = slip or next(iter(difflib.get_close_matches(tag, keys, n=1)), "")
+    slip = _tag_slip(tag, keys)
     hint = f" (is {slip!r} meant to be it?)" if slip else ""
     return Problem(path, f"{tag!r} is missing{hint}; give one of: {choices}", missing=True)
+
+
+def _beside_variety(spot: _Spot, error: ErrorDetails) -> list[Problem]:
+    """Returns the problems of a section's other keys, where its variety is missing or unknown.
+
+    They are keys that no variety takes, and keys left out that every variety needs.
+    """
+    section = shape(spot.field) if spot.field else None
+    given = error["input"]
+    unknown = error["type"] in {"union_tag_invalid", "union_tag_not_found"}
+    if section is None or not unknown or not isinstance(given, dict):
+        return []
+    # What seems meant as the variety is in the problem of the variety already.
+    slip = _tag_slip(str(section.tag), list(map(str, given))) if section.tag not in given else ""
+    known = list(dict.fromkeys(name for cls in section.classes for name in settings(cls)))
+    found = []
+    for key in map(str, given):
+        if key not in (section.tag, slip, *known):
+            here = ELSEWHERE.get(key.lower())
+            hint = f"; {here}" if here else nearest(key, known)
+            found.append(Problem((*spot.path, key), f"unknown key{hint} ({spot.path[0]} takes: {', '.join(known)})"))
+    for name in known:
+        fields = [cls.model_fields.get(name) for cls in section.classes]
+        if name not in given and all(field is not None and field.is_required() for field in fields):
+            text = f"missing; every {section.tag} of {spot.path[0]} needs it"
+            found.append(Problem((*spot.path, name), text, missing=True))
+    return found
+
+
+def _tag_slip(tag: str, keys: Sequence[str]) -> str:
+    """Returns the key that seems meant to name the variety, or an empty text."""
+    # Words that name a variety in some section or library, though not in this section.
+    slip = next((key for key in keys if key in {"name", "unit", "type", "kind"}), "")
+    return slip or next(iter(difflib.get_close_matches(tag, keys, n=1)), "")
 
 
 def _missing(spot: _Spot, inner: Shape | None) -> Problem:

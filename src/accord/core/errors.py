@@ -14,7 +14,8 @@
         ├── DivergedError       the model's parameters are no longer finite
         └── StorageError        the disk is full or refuses; the records so far are whole
 
-Each message is one line that says what is wrong, where, and how to fix it.
+Each message is one line that says what is wrong, where, and how to fix it. Only a `StudyError` of several problems has
+a line for each.
 """
 
 from functools import partial
@@ -37,7 +38,7 @@ class StudyError(RequestError):
     """The study file or a `--set` is wrong.
 
     Attributes:
-        problems: every problem, one line each. The message has the first one and the number of others.
+        problems: every problem, one line each. The message is these lines.
     """
 
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:

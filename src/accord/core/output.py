@@ -86,6 +86,19 @@ def lost_output() -> str | None:
     return failure.strerror or str(failure)
 
 
+def encodable(text: str, encoding: str) -> str:
+    """Replaces the characters that an encoding lacks by similar ASCII, as `make_lenient` does.
+
+    >>> encodable("ε ≤ 2²⁰", "ascii"), encodable("ε ≤ 2²⁰", "utf-8")
+    ('eps <= 2^20', 'ε ≤ 2²⁰')
+    """
+    codecs.register_error(_HANDLER, _in_ascii)
+    try:
+        return text.encode(encoding, _HANDLER).decode(encoding)
+    except LookupError:
+        return text  # an encoding that Python does not know
+
+
 def say(line: str) -> None:
     """Prints one line on standard error and never raises, whatever program calls it.
 

@@ -10,18 +10,24 @@ from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
 
 
 def check_outcome(server: ServerState, outcome: RoundOutcome, charged: dict[int, int], number: int) -> None:
-    """Checks that no client did more than was charged, and that the model is still finite.
+    """Checks that only the cohort's clients worked, none more than was charged, and that the model is still finite.
 
     Args:
         server: the program's state after the round.
         outcome: what its clients did.
-        charged: local steps that were charged to each client.
+        charged: local steps that were charged to each client of the cohort.
         number: the round's number.
 
     Raises:
         DivergedError: a parameter is infinite or NaN.
-        Fault: a client took more steps than were charged.
+        Fault: a client is not of the cohort, or took more steps than were charged.
     """
+    for client in (*outcome.steps, *outcome.samples):
+        if client not in charged:
+            raise Fault(
+                f"round {number}: the program's outcome names client {client}, who is not in the round's cohort; "
+                "report steps and samples of the cohort's clients only"
+            )
     for client, steps in outcome.steps.items():
         if steps > charged[client]:
             raise Fault(f"round {number}: client {client} took {steps} local steps, but {charged[client]} were charged")

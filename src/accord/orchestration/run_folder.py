@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """An execution of a study and its records.
 
@@ -53,6 +53,12 @@ class Run:
             RunFolderError: the run is of an earlier version, which has no `model.json`.
         """
         return make_model(self.study, self.params, read_preprocessing(self.folder))
+
+    def __repr__(self) -> str:
+        """Returns one line without parameters: folder, name, status, rounds, headline score and epsilon."""
+        if self.outcome is None:
+            return f"<Run {str(self.folder)!r}: unfinished, {len(self.rounds)} of {self.study.program.rounds} rounds>"
+        return f"<Run {str(self.folder)!r}: {self.outcome.summary}>"
 
     def _repr_html_(self) -> str:
         """Returns what `accord show` prints, as HTML for a notebook."""

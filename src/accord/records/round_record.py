@@ -56,7 +56,7 @@ class EpsilonSpread:
     max: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RoundRecord:
     """One finished round.
 
@@ -98,6 +98,16 @@ class RoundRecord:
     padding: int | None = 0
     validation: TestScores | None = None
     measures: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Returns one line without lists of clients: round, clients, headline score and epsilon."""
+        parts = [f"<RoundRecord {self.round}: {len(self.clients)} of {len(self.cohort)} sampled clients"]
+        if self.test is not None:
+            key = self.test.kind.headline.result_key
+            score = self.test[key]
+            parts.append(f"test {key} {'unknown' if score is None else f'{score:.4g}'}")
+        parts += [] if self.epsilon is None else [f"epsilon {self.epsilon.max:.4g}"]
+        return ", ".join(parts) + ">"
 
     @property
     def by_group(self) -> str:

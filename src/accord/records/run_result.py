@@ -89,6 +89,22 @@ class RunResult(ResultPart):
         """Whether the run was interrupted and can be resumed."""
         return self.status == "stopped" and self.reason == "interrupted"
 
+    @property
+    def summary(self) -> str:
+        """The study's name, status, rounds, headline score and epsilon, in one line."""
+        key = KINDS[self.task].headline.result_key
+        score = self.figure("test", key)
+        parts = [
+            f"{self.study}, {self.status}, {self.rounds} of {self.planned_rounds} rounds",
+            f"test {key} {'unknown' if score is None else f'{score:.4g}'}",
+            "no privacy" if self.privacy is None else f"epsilon {self.privacy.epsilon:.4g} ({self.privacy.unit})",
+        ]
+        return ", ".join(parts)
+
+    def __repr__(self) -> str:
+        """Returns `summary`. All of it is in `as_json`."""
+        return f"<RunResult {self.summary}>"
+
     def figure(self, *path: str) -> float | None:
         """Looks up the number under these keys, such as `"test", "accuracy"`. Returns None where there is none."""
         found: object = self

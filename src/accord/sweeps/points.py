@@ -107,7 +107,7 @@ def plan_sweep(path: Path, overrides: Sequence[str] = ()) -> Plan:
         try:
             studies.append(_study(text, [*overrides, *values], source))
         except RequestError as error:
-            wrong.append((point, _untyped(str(error), values)))
+            wrong.append((point, _untyped(error, values)))
     refuse(wrong, len(points))
     seeds = sweep.seeds_from(studies[0].seed)
     runs = tuple(
@@ -195,11 +195,12 @@ def _plain(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", shown(value)).strip("-.")[:40]
 
 
-def _untyped(message: str, values: Sequence[str]) -> str:
-    """Removes `--set` and the count of further errors from a message, as users do not type points after `--set`."""
+def _untyped(error: RequestError, values: Sequence[str]) -> str:
+    """Returns the first problem without `--set`, as users do not type points after `--set`."""
+    message = error.problems[0] if isinstance(error, StudyError) else str(error)
     for value in (" ".join(each.split()) for each in values):
         message = message.removeprefix(f"--set {value}: ").replace(f"--set {value}", value)
-    return re.sub(r" \(and \d+ more\)$", "", message)
+    return message
 
 
 def _points(those: Sequence[Point], points: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from accord.core.errors import Fault
 from accord.fairness.audit import ClientSpread, client_spread
 from accord.fairness.groups import Grouping, Integers
 from accord.fairness.measures import Floats, GroupMeasures, GroupSums
@@ -51,12 +52,20 @@ class Evaluated:
         return self.kind.local.of_rows(self)
 
     def value(self, name: str) -> float | None:
-        """Returns one of the kind's scores over all rows, by name, or None where it is undefined."""
-        return next(score for score in self.kind.all_scores if score.name == name).of(self)
+        """Returns one of the kind's scores over all rows, by name, or None where it is undefined.
+
+        Raises:
+            Fault: the kind has no such score.
+        """
+        for score in self.kind.all_scores:
+            if score.name == name:
+                return score.of(self)
+        known = ", ".join(score.name for score in self.kind.all_scores)
+        raise Fault(f"{self.kind.name} has no score {name!r}; it has: {known}")
 
 
 def _undefined(evaluated: Evaluated) -> NDArray[Any]:
-    raise NotImplementedError("this score is not a mean over rows")
+    raise Fault("a score without of_rows is no mean over rows; give the Score of_rows, or ask for another score")
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ class Score:
         short: its title where there is little room, or empty if it is left out there.
         key: its key under `test` in `result.json`, if not its name.
         charted: whether comparisons draw it by group.
+        bounds: the smallest and the largest possible value, where they do not follow from `form`, see `range`.
         of_rows: the part of each row, shape `[n]`.
         of_all: the score itself where it is not a mean over rows, NaN where it is undefined.
     """
@@ -89,6 +99,7 @@ class Score:
     charted: bool = False
     of_rows: Callable[[Evaluated], NDArray[Any]] = _undefined
     of_all: Callable[[Evaluated], float] | None = None
+    bounds: tuple[float, float] | None = None
 
     @property
     def result_key(self) -> str:
@@ -99,13 +110,21 @@ class Score:
     def range(self) -> tuple[float, float]:
         """The smallest and the largest possible value.
 
-        A share and a gap of shares are from 0 to 1. A number in the data's own unit is at least 0, and a plain one
-        unbounded.
+        Without `bounds`, a share and a gap of shares are from 0 to 1. A number in the data's own unit is at least 0,
+        and a plain one unbounded.
         """
+        if self.bounds is not None:
+            return self.bounds
         return (0.0, 1.0) if self.form in ("share", "points") else (0.0 if self.form == "own" else -math.inf, math.inf)
 
     def of(self, evaluated: Evaluated) -> float | None:
-        """Computes the score over all rows, or returns None where it is not finite."""
+        """Computes the score over all rows, or returns None where it is not finite.
+
+        Raises:
+            Fault: it is a score of groups only.
+        """
+        if self.of_all is None and self.of_rows is _undefined:
+            raise Fault(f"score {self.name!r} is of groups only; ask for it by group, or give it of_rows or of_all")
         value = float(self.of_rows(evaluated).mean()) if self.of_all is None else self.of_all(evaluated)
         # JSON has no NaN or infinity.
         return value if math.isfinite(value) else None

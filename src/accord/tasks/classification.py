@@ -5,6 +5,7 @@ probabilities to the label's, both of shape `[n]`. On request it also has all `p
 at most 100 classes.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -97,13 +98,15 @@ def _rate(name: str, title: str, about: str = "", charted: bool = False) -> Scor
 
 
 def _gap(name: str, title: str, about: str, short: str = "") -> Score:
-    return Score(name, title, about, "plain" if name.endswith("ratio") else "points", short=short)
+    if name.endswith("ratio"):
+        return Score(name, title, about, "plain", short=short, bounds=(0.0, 1.0))
+    return Score(name, title, about, "points", short=short)
 
 
 ACCURACY = Score(
     "accuracy", "Accuracy", "Share of test rows that are right", "share", False, short="acc", of_rows=correct
 )
-LOSS = Score("loss", "Loss", "Mean cross-entropy in nats", "plain", of_rows=_losses)
+LOSS = Score("loss", "Loss", "Mean cross-entropy in nats", "plain", of_rows=_losses, bounds=(0.0, math.inf))
 MAJORITY_SHARE = Score(
     "majority_share",
     "Commonest class",
@@ -127,6 +130,7 @@ ROC_AUC = Score(
     "plain",
     False,
     of_all=_roc_auc,
+    bounds=(0.0, 1.0),
 )
 AVERAGE_PRECISION = Score(
     "average_precision",
@@ -135,6 +139,7 @@ AVERAGE_PRECISION = Score(
     "plain",
     False,
     of_all=_average_precision,
+    bounds=(0.0, 1.0),
 )
 
 CLASSIFICATION = TaskKind(

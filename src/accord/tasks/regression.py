@@ -1,5 +1,6 @@
 """Regression: predicts a number by the network's single output, trained by squared error."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +65,17 @@ def _sums(grouping: Grouping, evaluated: Evaluated, rows: Integers | slice) -> E
 
 RMSE = Score("rmse", "RMSE", "Root of the mean squared error (less is better)", short="rmse", of_all=_rmse)
 MAE = Score("mae", "MAE", "Mean absolute error (less is better)", of_rows=_distances)
-R2 = Score("r2", "R²", "Share of the target's variance that is explained", "plain", lower_is_better=False, of_all=_r2)
+R2 = Score(
+    "r2",
+    "R²",
+    "Share of the target's variance that is explained",
+    "plain",
+    lower_is_better=False,
+    of_all=_r2,
+    bounds=(-math.inf, 1.0),
+)
 MSE = Score("mse", "Mean squared error", "Mean of the squared error", key="loss", of_rows=_squared)
-BIAS = Score("bias", "Bias", "Mean of prediction less target")
+BIAS = Score("bias", "Bias", "Mean of prediction less target", bounds=(-math.inf, math.inf))
 
 REGRESSION = TaskKind(
     name="regression",
