@@ -155,13 +155,9 @@ def _facts(entry: "Facts") -> dict[str, Any]:
 
 
 def _entry_values(name: str) -> dict[str, Any]:
-    from accord.config.problems import nearest
-    from accord.core.errors import StudyError
-    from accord.data.catalogue import CATALOGUE, found_files, is_found
+    from accord.data.catalogue import entry_named, found_files, is_found
 
-    entry = CATALOGUE.get(name)
-    if entry is None:
-        raise StudyError(f"unknown data {name!r}{nearest(name, CATALOGUE)} (one of: {', '.join(CATALOGUE)})")
+    entry = entry_named(name)
     files = [_file(file) for file in found_files(entry)] if is_found(entry) else []
     return _facts(entry) | {"found": is_found(entry), "files": files}
 

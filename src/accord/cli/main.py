@@ -13,8 +13,7 @@ from typing import Annotated
 import typer
 
 from accord.cli import budget, compare, data, doctor, export, init, predict, report, run, runs, sweep
-from accord.cli.commands import Command, Commands
-from accord.cli.varieties import RunCommand
+from accord.cli.commands import Command, Commands, RunCommand
 from accord.core.errors import AccordError, StudyError
 from accord.core.output import lost_output, make_lenient, say
 

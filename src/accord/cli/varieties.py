@@ -3,19 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from accord.cli.commands import Command
-
 _SECTIONS = ("data", "partition", "model", "program", "privacy", "attack", "engine", "trackers")
-
-
-class RunCommand(Command):
-    """A command whose help ends with the names that a study can use."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Prints the help. The schema is read only here, not at every start."""
-        lines = [f"{section}: {', '.join(names)}" for section, names in varieties().items()]
-        self.epilog = "\n\n".join(["What a study can name (all settings: --print-schema, docs/study-file.md):", *lines])
-        super().format_help(ctx, formatter)
 
 
 def varieties() -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from accord.core.errors import DataError
+from accord.config.problems import nearest
+from accord.core.errors import DataError, StudyError
 from accord.data.registry import SOURCES
 from accord.data.sources.base import Facts
 from accord.data.sources.places import find, read_bytes
@@ -67,3 +68,14 @@ def checksum(path: Path) -> str:
         DataError: the file cannot be read.
     """
     return hashlib.sha256(read_bytes(path)).hexdigest()
+
+
+def entry_named(name: str) -> Facts:
+    """Returns the entry of a data set.
+
+    Raises:
+        StudyError: there is none of that name. The message has the nearest.
+    """
+    if name not in CATALOGUE:
+        raise StudyError(f"unknown data {name!r}{nearest(name, CATALOGUE)} (one of: {', '.join(CATALOGUE)})")
+    return CATALOGUE[name]
