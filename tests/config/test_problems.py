@@ -92,9 +92,9 @@ PROGRAMS = ", ".join(SECTIONS["program"].names)
         (
             {"engine": {"name": "sequentiel"}},
             "engine.name",
-            "unknown engine 'sequentiel'; did you mean 'sequential'? (one of: sequential, vectorised)",
+            "unknown engine 'sequentiel'; did you mean 'sequential'? (one of: sequential, vectorised, federation)",
         ),
-        ({"engine": {"shard_size": 3}}, "engine", "'name' is missing; give one of: sequential, vectorised"),
+        ({"engine": {"shard_size": 3}}, "engine", "'name' is missing; give one of: sequential, vectorised, federation"),
         # missing
         ({"partition": {"name": "natural"}}, "partition.partition_by", "missing; natural needs it"),
         (
