@@ -8,7 +8,7 @@ from accord.records.result_parts import (
     GroupResult,
     JointResult,
 )
-from reports.results import GROUP, fairness_json, result
+from reports.results import GROUP, fairness_json
 
 
 def test_groups_belong_to_the_longest_column_that_their_name_starts_with() -> None:
@@ -47,8 +47,6 @@ def test_what_an_earlier_version_did_not_write_reads_as_nothing() -> None:
     bins = {"n": [1], "confidence": [0.5], "accuracy": [1.0]}
     errors = dict.fromkeys(("expected_calibration_error", "maximum_calibration_error", "brier", "log_loss"), 0.5)
     assert CalibrationResult.model_validate({**errors, "reliability": bins}).bins == 0
-    made = result()
-    assert (made.seed, made.samples, made.task) == (0, 0, "classification")
 
 
 def test_faults_are_counted_by_kind() -> None:

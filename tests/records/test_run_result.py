@@ -30,6 +30,11 @@ def test_keys_of_a_newer_version_stay_in_their_place() -> None:
     assert RunResult.from_json(newer).test.score("balanced_accuracy") == 0.5
 
 
+def test_what_an_earlier_version_did_not_write_reads_as_nothing() -> None:
+    made = result()
+    assert (made.seed, made.samples, made.task, made.calibration) == (0, 0, "classification", None)
+
+
 def test_whole_numbers_stay_whole() -> None:
     text = json.dumps(RunResult.from_json(result_json(seconds=2, peak_rss_mb=2.0)).as_json())
     assert '"seconds": 2,' in text
