@@ -13,6 +13,7 @@ from accord.core.streams import NOISE, SAMPLING, Streams, bind, stream
 from accord.privacy.ledger import Ledger
 from accord.privacy.plan import PrivacyPlan
 from accord.program.build import make_plan
+from accord.program.client_work import batch_size
 from accord.sites.refused import RefusedError
 
 
@@ -49,6 +50,14 @@ def site_plan(study: Study, n: int, population: int) -> PrivacyPlan | None:
         what = "delta" if "delta" in str(error) else "noise"
         raise RefusedError(what, f"privacy.{what} does not go with the rows at this site") from error
     return plan
+
+
+def task_steps(study: Study, n: int) -> int:
+    """Returns the local steps of one task over `n` rows, as `ClientWork.steps` has them."""
+    training = study.training
+    if training.local_steps is not None:
+        return training.local_steps
+    return (training.local_epochs or 1) * -(-n // min(n, batch_size(training) or n))
 
 
 def site_streams(study: Study) -> Streams:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ Log = Callable[[str], None]
 """Takes lines for the owner's own log."""
 
 _PIECE = 2**20
+_LOOK_S = 1.0
 
 
 class WorkerDiedError(RefusedError):
@@ -70,9 +72,22 @@ class Worker:
         return self.pid is not None
 
     def call(
-        self, header: Mapping[str, Any], parts: Sequence[bytes] = (), deadline_s: float = 600.0
+        self,
+        header: Mapping[str, Any],
+        parts: Sequence[bytes] = (),
+        deadline_s: float = 600.0,
+        *,
+        ends: float | None = None,
+        alive: Callable[[], bool] = lambda: True,
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Sends a request and waits for its answer. A `read` starts the process where it does not run.
+
+        Args:
+            header: what is asked.
+            parts: bytes that go with it.
+            deadline_s: seconds that it may take.
+            ends: the monotonic time by which it must be done, in place of `deadline_s`.
+            alive: asked every second or so. Where it says no, the process is ended.
 
         Returns:
             The answer's values and its parts.
@@ -86,17 +101,16 @@ class Worker:
             self.close()
             raise WorkerDiedError("fault", "the work was ended before it was done")
         process = self._started()
-        ends = time.monotonic() + deadline_s
+        wait = _Wait(time.monotonic() + deadline_s if ends is None else ends, alive)
         try:
             # A pipe takes 64 KB at a time, so a large request is written while nothing is read: the process reads all
             # of a request before it answers.
-            self._write(process, pack(header, parts), ends)
-            reply = unpack(lambda size: self._read_exactly(process, size, ends))
+            self._write(process, pack(header, parts), wait)
+            reply = unpack(lambda size: self._read_exactly(process, size, wait))
         except (BrokenPipeError, MessageError, TimeoutError) as error:
-            late = isinstance(error, TimeoutError)
             self.close()
-            what = f"the work took longer than {deadline_s:g} s" if late else "the work was ended before it was done"
-            raise WorkerDiedError("fault", what) from error
+            late = isinstance(error, TimeoutError)
+            raise WorkerDiedError("fault", str(error) if late else "the work was ended before it was done") from error
         if reply is None:
             self.close()
             raise WorkerDiedError("fault", "the work was ended before it was done")
@@ -140,18 +154,18 @@ class Worker:
             os.set_blocking(stream.fileno(), False)  # type: ignore[union-attr]
         return self._process
 
-    def _write(self, process: subprocess.Popen[bytes], pieces: Sequence[bytes], ends: float) -> None:
+    def _write(self, process: subprocess.Popen[bytes], pieces: Sequence[bytes], wait: "_Wait") -> None:
         pipe = process.stdin.fileno()  # type: ignore[union-attr]
         for piece in pieces:
             view = memoryview(piece)
             while view:
-                _wait(pipe, selectors.EVENT_WRITE, ends)
+                wait.until_ready(pipe, selectors.EVENT_WRITE)
                 view = view[os.write(pipe, view[:_PIECE]) :]
 
-    def _read_exactly(self, process: subprocess.Popen[bytes], size: int, ends: float) -> bytes:
+    def _read_exactly(self, process: subprocess.Popen[bytes], size: int, wait: "_Wait") -> bytes:
         pipe, found = process.stdout.fileno(), bytearray()  # type: ignore[union-attr]
         while len(found) < size:
-            _wait(pipe, selectors.EVENT_READ, ends)
+            wait.until_ready(pipe, selectors.EVENT_READ)
             piece = os.read(pipe, min(_PIECE, size - len(found)))
             if not piece:
                 break
@@ -159,13 +173,28 @@ class Worker:
         return bytes(found)
 
 
-def _wait(pipe: int, event: int, ends: float) -> None:
-    """Waits until a pipe is ready.
+@dataclass(frozen=True)
+class _Wait:
+    """How long a request may take.
 
-    Raises:
-        TimeoutError: the deadline passed first.
+    Attributes:
+        ends: the monotonic time at which its time is over.
+        alive: whether it is still wanted.
     """
-    with selectors.DefaultSelector() as ready:
-        ready.register(pipe, event)
-        if not ready.select(max(0.0, ends - time.monotonic())):
-            raise TimeoutError
+
+    ends: float
+    alive: Callable[[], bool]
+
+    def until_ready(self, pipe: int, event: int) -> None:
+        """Waits until a pipe is ready.
+
+        Raises:
+            TimeoutError: the time is over, or the request is no longer wanted.
+        """
+        with selectors.DefaultSelector() as ready:
+            ready.register(pipe, event)
+            while not ready.select(min(_LOOK_S, max(0.0, self.ends - time.monotonic()))):
+                if time.monotonic() >= self.ends:
+                    raise TimeoutError("the work took longer than it may")
+                if not self.alive():
+                    raise TimeoutError("the work is no longer asked for")

@@ -1,0 +1,226 @@
+"""A site's agent: it leases tasks, judges each, has the work done, and answers. The site only calls out.
+
+For each task, in this order: the messages are checked, the policy is asked (read anew), the charge is on the disk, the
+work is done, the answer is on the disk, the answer is sent. So a kill at any place loses nothing and charges nothing
+twice. Begun work is done again under its charge, since nothing of it has left. An answer is sent again as it is.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from accord.config.schema import Study
+from accord.config.sites_data import SitesData
+from accord.core.errors import Fault
+from accord.sites.bindings import Binding
+from accord.sites.checks import check_code, check_messages, check_order, check_study
+from accord.sites.contracts import Charge, Facts, Judge, Known, Outgoing, Records, Terms
+from accord.sites.refused import RefusedError
+from accord.sites.run_work import RunWork, open_run
+from accord.sites.worker import Log, WorkerDiedError
+from accord.transport.exchange import Lease, SiteExchange
+from accord.transport.messages import Answer, Job, Refusal, Task
+
+_TRIES = 3
+"""How often work is begun whose process ends in the middle."""
+_WAIT_S = 20.0
+_PAUSE_S = (1.0, 30.0)
+"""The first and the longest pause while the coordinator cannot be reached."""
+_WARM = 4
+"""Runs whose process is kept."""
+
+
+@dataclass
+class Agent:
+    """A site's agent.
+
+    Attributes:
+        name: the site.
+        exchange: reaches the coordinator.
+        judge: the policy and the approvals.
+        records: the ledger, the journal and the outbox.
+        bindings: returns the data sets bound here, by name, read anew.
+        sign: signs an answer or a refusal with the site's key.
+        log: takes lines for the owner.
+    """
+
+    name: str
+    exchange: SiteExchange
+    judge: Judge
+    records: Records
+    bindings: Callable[[], Mapping[str, Binding]]
+    sign: Callable[[Answer | Refusal], Outgoing]
+    log: Log = lambda line: None
+    _runs: dict[str, RunWork] = field(default_factory=dict)
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Works until `stop` says so, whatever fails at the coordinator."""
+        pause = _PAUSE_S[0]
+        try:
+            while not stop():
+                try:
+                    lease = self.exchange.lease(_WAIT_S)
+                    pause = _PAUSE_S[0]
+                    if lease is not None:
+                        self.handle(lease)
+                except Fault as error:
+                    self.log(f"the coordinator cannot be reached, again in {pause:g} s: {error}")
+                    time.sleep(pause)
+                    pause = min(2 * pause, _PAUSE_S[1])
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Ends all work's processes."""
+        while self._runs:
+            self._runs.popitem()[1].close()
+
+    def handle(self, lease: Lease) -> None:
+        """Does what a lease asks, or refuses it. Either is on the disk here before it is sent.
+
+        Raises:
+            Fault: the coordinator cannot be reached. What was to be sent is sent when the task is leased again.
+        """
+        task = lease.task.message
+        try:
+            job, task = check_messages(lease, self.name, self.judge)
+            known = self.records.known(task.run, task.round, task.call)
+            if known is not None and known.task != task.digest():
+                raise RefusedError("replay", "another task was asked under this run, round and call")
+            if known is not None and known.outgoing is not None:
+                self._send(lease, known.outgoing, known.result)
+                return
+            outgoing, result = self._judged(lease, job, task, known)
+        except RefusedError as refused:
+            if refused.__cause__ is not None:
+                self.log(f"{refused.code}: {refused.reason}: {refused.__cause__}")
+            outgoing, result = self._refused(task, refused), b""
+        self._send(lease, outgoing, result)
+
+    def _judged(self, lease: Lease, job: Job, task: Task, known: Known | None) -> tuple[Outgoing, bytes]:
+        if known is None:
+            check_order(task, self.records)
+        study, data = check_study(job)
+        if task.kind == "end":
+            self._end(task.run)
+            return self._answered(task, {}, None, b"", None), b""
+        code = check_code(job, study)
+        terms = self.judge.admit(job, study, task)
+        binding = self.bindings().get(data.data_set)
+        if binding is None:
+            raise RefusedError("data_set", f"{self.name} has no data set {data.data_set!r}")
+        run = self._opened(job, binding, (study, data), bool(code), terms)
+        run.alive = _renewed(self.exchange, lease)
+        facts = run.facts()
+        self.judge.weigh(job, study, facts)
+        charge = _charge(data.data_set, facts)
+        if task.kind == "plan":
+            return self._plan(task, run, facts, terms, charge), b""
+        # Only training changes what the rows have told; statistics and sums over test rows have no plan of their own.
+        charged = charge if task.kind == "train" else None
+        inputs = self.exchange.fetch(task.inputs) if task.inputs else b""
+        epsilon = known.epsilon if known is not None else self.records.begin(task, job, charged)
+        values, result, carried = self._worked(run, task, inputs, terms)
+        return self._answered(task, values, epsilon, result, carried), result
+
+    def _worked(
+        self, run: RunWork, task: Task, inputs: bytes, terms: Terms
+    ) -> tuple[dict[str, Any], bytes, bytes | None]:
+        """Has the work done, again where its process ends in the middle. Nothing of that has left, so nothing is
+        charged again.
+        """
+        ends = time.monotonic() + min(terms.deadline_s, task.deadline_s)
+        for left in reversed(range(_TRIES)):
+            try:
+                return run.work(task, inputs, self.records.carried(task.run), terms, ends)
+            except WorkerDiedError as died:
+                self.log(f"round {task.round}: {died.reason}")
+                if not left or time.monotonic() >= ends or not run.alive():
+                    raise
+        raise AssertionError
+
+    def _plan(self, task: Task, run: RunWork, facts: Facts, terms: Terms, charge: Charge | None) -> Outgoing:
+        """States what the site would do, after everything that could refuse it has been tried."""
+        run.prepare()
+        before, after = (None, None) if charge is None else self.records.epsilons(_all_rounds(charge, facts))
+        each = terms.rows_rounded_to
+        values = {
+            "rows": max(1, round(facts.rows / each) * each),
+            "rows_rounded_to": each,
+            "noise_multiplier": None if facts.plan is None else facts.plan.noise_multiplier,
+            "epsilon_before": before,
+            "epsilon_after": after,
+            "allowed": True,
+        }
+        return self._answered(task, values, before, b"", None)
+
+    def _opened(
+        self, job: Job, binding: Binding, study: tuple[Study, SitesData], custom: bool, terms: Terms
+    ) -> RunWork:
+        if job.run not in self._runs:
+            while len(self._runs) >= _WARM:
+                self._runs.pop(next(iter(self._runs))).close()
+            self._runs[job.run] = open_run(job, study, binding, self.name, custom, terms, self.log)
+        return self._runs[job.run]
+
+    def _end(self, run: str) -> None:
+        if run in self._runs:
+            self._runs.pop(run).close()
+
+    def _answered(
+        self, task: Task, values: dict[str, Any], epsilon: float | None, result: bytes, carried: bytes | None
+    ) -> Outgoing:
+        digest = sha256(result).hexdigest() if result else ""
+
+        def make(line: int, head: str) -> Outgoing:
+            about = (task.digest(), self.name, task.run, task.round, task.call, task.kind)
+            return self.sign(Answer(*about, digest, values, epsilon, line, head))
+
+        entry = {"what": "answer", "kind": task.kind, "result": digest, "values": values, "epsilon": epsilon}
+        return self.records.finish(task, entry, make, result, carried)
+
+    def _refused(self, task: Task, refused: RefusedError) -> Outgoing:
+        def make(line: int, head: str) -> Outgoing:
+            about = (task.digest(), self.name, task.run, task.round, task.call)
+            return self.sign(Refusal(*about, refused.code, refused.reason, line, head))
+
+        entry = {"what": "refusal", "kind": task.kind, "code": refused.code, "reason": refused.reason}
+        return self.records.finish(task, entry, make)
+
+    def _send(self, lease: Lease, outgoing: Outgoing, result: bytes) -> None:
+        if isinstance(outgoing.message, Answer):
+            receipt = self.exchange.answer(lease, outgoing, result)
+        else:
+            receipt = self.exchange.refuse(lease, outgoing)
+        self.records.acknowledge(lease.task.message, receipt)
+
+
+def _charge(data_set: str, facts: Facts) -> Charge | None:
+    if facts.plan is None:
+        return None
+    return Charge(data_set, facts.plan, facts.rows, facts.plan.charge(facts.steps))
+
+
+def _all_rounds(charge: Charge, facts: Facts) -> Charge:
+    return Charge(charge.data_set, charge.plan, charge.rows, charge.steps * facts.rounds)
+
+
+def _renewed(exchange: SiteExchange, lease: Lease) -> Callable[[], bool]:
+    """Returns a function that keeps a lease while it is called now and then, and says whether the task is wanted."""
+    every = lease.expires_s / 3
+    last = time.monotonic()
+
+    def alive() -> bool:
+        nonlocal last
+        if time.monotonic() - last < every:
+            return True
+        last = time.monotonic()
+        try:
+            return exchange.renew(lease)
+        except Fault:
+            # Nobody can say. The answer will be kept, and sent when the task is leased again.
+            return True
+
+    return alive

@@ -1,0 +1,159 @@
+"""What the agent asks of the site's judge and of its records, without saying how these are kept.
+
+The judge reads the policy and the approvals anew for every message. The records are the ledger, the journal and the
+outbox, in one database: each method is one transaction, and is on the disk when it returns.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from accord.config.schema import Study
+from accord.privacy.plan import PrivacyPlan
+from accord.transport.messages import Answer, Job, Receipt, Refusal, Signed, Task
+
+Outgoing = Signed[Answer] | Signed[Refusal]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the site knows of a run by itself, for the judge. Nothing of it is taken from a message.
+
+    Attributes:
+        rows: training rows of the data set here.
+        plan: the site's own mechanism, or None without privacy.
+        steps: applications of the mechanism that one task charges.
+        rounds: rounds that the study plans.
+    """
+
+    rows: int
+    plan: PrivacyPlan | None
+    steps: int
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the policy lets leave, in a run that it allows.
+
+    Attributes:
+        rows_rounded_to: the stated number of rows is rounded to a multiple of this.
+        evaluation: whether sums over test rows may leave.
+        least_group: columns with a group of fewer test rows are withheld.
+        memory_mb: memory of the work's process.
+        deadline_s: seconds that a task may take, whatever the requester waits.
+    """
+
+    rows_rounded_to: int = 1
+    evaluation: bool = True
+    least_group: int = 1
+    memory_mb: int = 16_384
+    deadline_s: float = 3600.0
+
+
+class Judge(Protocol):
+    """The policy and the approvals. Each method raises `RefusedError` where they do not allow what is asked."""
+
+    def public_key(self, requester: str) -> str:
+        """Returns a requester's Ed25519 key, 32 bytes in hexadecimal. Refuses one that the policy does not name."""
+        ...
+
+    def admit(self, job: Job, study: Study, task: Task) -> Terms:
+        """Allows a task by what is asked, before a row is read: who, what, which data set, bounds, approval, expiry."""
+        ...
+
+    def weigh(self, job: Job, study: Study, facts: Facts) -> None:
+        """Allows a run by what it would do to this site's rows: noise, delta, least contributors, budgets."""
+        ...
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a task costs the rows of a data set.
+
+    Attributes:
+        data_set: whose rows.
+        plan: the mechanism.
+        rows: training rows.
+        steps: applications of the mechanism.
+    """
+
+    data_set: str
+    plan: PrivacyPlan
+    rows: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the records have of a task.
+
+    Attributes:
+        task: digest of the task, or of the one before it under the same run, round and call.
+        outgoing: the answer, or None where the work was begun and not finished.
+        result: the artefact's bytes.
+        epsilon: epsilon after the task's charge, or None without privacy.
+    """
+
+    task: str
+    outgoing: Outgoing | None
+    result: bytes
+    epsilon: float | None
+
+
+class Records(Protocol):
+    """The ledger, the journal and the outbox."""
+
+    def known(self, run: str, round_number: int, call: int) -> Known | None:
+        """Returns what was begun or answered under this run, round and call.
+
+        A refusal is neither: else anyone's wrong message could take the place of the requester's.
+        """
+        ...
+
+    def newest(self, run: str) -> tuple[int, int] | None:
+        """Returns round and call of the newest training that was begun in a run."""
+        ...
+
+    def ended(self, run: str) -> bool:
+        """Whether a task of kind `end` was answered."""
+        ...
+
+    def carried(self, run: str) -> bytes:
+        """Returns what this site's client kept after its last answer in a run, as safetensors, or empty."""
+        ...
+
+    def epsilons(self, charge: Charge) -> tuple[float, float]:
+        """Returns epsilon of the data set's rows at the plan's delta, now and with this charge on top."""
+        ...
+
+    def begin(self, task: Task, job: Job, charge: Charge | None) -> float | None:
+        """Notes that a task is begun and charges it, once. Returns epsilon after it, or None without privacy.
+
+        Raises:
+            RefusedError: a budget does not allow the charge. Nothing was charged then.
+        """
+        ...
+
+    def finish(
+        self,
+        task: Task,
+        entry: dict[str, Any],
+        make: Callable[[int, str], Outgoing],
+        result: bytes = b"",
+        carried: bytes | None = None,
+    ) -> Outgoing:
+        """Writes the journal's line on an answer or a refusal, and keeps what is sent until it is acknowledged.
+
+        Args:
+            task: the task.
+            entry: what the journal has of it.
+            make: maps the line's sequence number and hash to what is sent.
+            result: the artefact's bytes.
+            carried: what the client keeps, or None to leave what it has.
+        """
+        ...
+
+    def acknowledge(self, task: Task, receipt: Signed[Receipt] | None) -> None:
+        """Notes that the coordinator has what was sent, with its countersignature."""
+        ...
