@@ -1,0 +1,218 @@
+"""A data owner's terms: one YAML file, signed with the site's key, read anew for every message.
+
+What the file does not allow is refused. There is no rule of its own that allows anything: without a file, or with one
+that was changed and not signed, the site does nothing for anyone.
+"""
+
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import Field, ValidationError, model_validator
+
+from accord.config import yaml_text
+from accord.config.base import Count, Flag, FunctionName, Positive, Section
+from accord.core.errors import AccordError, FederationError
+from accord.privacy.units import Unit
+from accord.transport.identity import write_durably
+from accord.transport.keys import public_hex, valid
+
+Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class Requester(Section):
+    """A person who may ask."""
+
+    name: Name
+    organisation: str
+    key: Hex64
+    """The person's Ed25519 key; compare its fingerprint by telephone."""
+
+
+class PrivacyTerms(Section):
+    """Which mechanisms are allowed. All bounds are the owner's; a study can only stay within them."""
+
+    units: Annotated[tuple[Unit, ...], Field(min_length=1)] = ("sample",)
+    least_noise: Positive
+    """Least noise multiplier."""
+    most_delta: Annotated[float, Field(strict=True, gt=0, lt=1)]
+    most_clip_norm: Positive = 100.0
+
+
+class Budget(Section):
+    """Epsilon that may be spent on the data set's rows, composed over all that was charged in each scope."""
+
+    delta: Annotated[float, Field(strict=True, gt=0, lt=1)]
+    """The delta at which these epsilons are meant."""
+    study: Positive | None = None
+    """By one study, however often it is run."""
+    requester: Positive | None = None
+    """By all studies of one requester."""
+    month: Positive | None = None
+    """Within a calendar month (UTC), by everyone."""
+    total: Positive
+    """For ever, by everyone."""
+
+
+class Bounds(Section):
+    """Largest and least settings of a study's training."""
+
+    rounds: Count = 1000
+    local_epochs: Count = 5
+    local_steps: Count = 1000
+    least_batch: Count = 8
+    """Least rows of a local step; `full` is always enough."""
+    learning_rate: Positive = 10.0
+    memory_mb: Count = 16_384
+    deadline_s: Positive = 3600.0
+
+
+class Leaves(Section):
+    """What may leave the site, besides updates."""
+
+    updates: Flag = True
+    losses: Flag = False
+    """The mean loss on the training rows, which no noise covers; some programs without privacy need it."""
+    evaluation: Flag = True
+    """Sums over the site's test rows."""
+    least_group: Count = 20
+    """Groups of fewer test rows are withheld."""
+    rows_rounded_to: Count = 100
+    """The number of training rows is stated as a multiple of this."""
+
+
+class Rule(Section):
+    """What is allowed on one data set."""
+
+    data_set: str
+    requesters: tuple[Name, ...] = ()
+    organisations: tuple[str, ...] = ()
+    """Requesters of these organisations, besides those named."""
+    programs: Annotated[tuple[str, ...], Field(min_length=1)]
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    optimizers: tuple[str, ...] = ("sgd",)
+    code: dict[FunctionName, Hex64 | str] = {}  # noqa: RUF012 - pydantic copies it
+    """Functions of a study's own that may run here, installed by the owner, with the digest of their code."""
+    privacy: PrivacyTerms | None = None
+    """Null allows studies without privacy alone, and only with `unprotected`."""
+    unprotected: Flag = False
+    """Whether studies without privacy are allowed: their updates can reveal rows."""
+    budget: Budget | None = None
+    bounds: Bounds = Bounds()
+    contributors: Annotated[int, Field(strict=True, ge=2)] = 3
+    """Fewest sites of a study, this one included."""
+    leaves: Leaves = Leaves()
+    approval: Literal["hand", "rule"] = "hand"
+    """`hand`: each study waits for a decision; `rule`: what is within these terms runs."""
+    expires: date | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Rule":
+        if self.privacy is not None and self.budget is None:
+            raise ValueError("give budget: what may be spent on these rows is the owner's to say")
+        if self.privacy is None and not self.unprotected:
+            raise ValueError("give privacy, or set unprotected: the rule would allow nothing")
+        if not self.requesters and not self.organisations:
+            raise ValueError("give requesters or organisations: the rule would allow nobody")
+        return self
+
+
+class Policy(Section):
+    """A data owner's terms."""
+
+    requesters: tuple[Requester, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "Policy":
+        for what, names in (
+            ("requesters", [each.name for each in self.requesters]),
+            ("rules", [each.data_set for each in self.rules]),
+        ):
+            if twice := [name for index, name in enumerate(names) if name in names[:index]]:
+                raise ValueError(f"{what}: {twice[0]!r} is there twice; which one counts would be a guess")
+        return self
+
+
+def parse_policy(text: str, source: str) -> Policy:
+    """Reads a policy.
+
+    Raises:
+        FederationError: a line that says which setting is wrong.
+    """
+    try:
+        return Policy.model_validate(_plain(yaml_text.read(text, source).value or {}))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the policy"
+        raise FederationError(f"{source}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+    except AccordError as error:
+        raise FederationError(str(error)) from error
+
+
+def signature_path(path: Path) -> Path:
+    """Returns where a policy's signature is."""
+    return path.with_name(path.name + ".signature")
+
+
+def sign_policy(path: Path, key: Ed25519PrivateKey) -> Policy:
+    """Checks a policy's file and signs it, from which moment on it holds.
+
+    Raises:
+        FederationError: the file is no policy. The signature of before stays, and no longer fits.
+    """
+    text = path.read_text(encoding="utf-8")
+    policy = parse_policy(text, str(path))
+    write_durably(signature_path(path), key.sign(_covered(text)).hex().encode() + b"\n")
+    return policy
+
+
+class PolicyFile:
+    """A policy's file, read anew each time it is asked.
+
+    Args:
+        path: the file.
+        public: the site's own key, which must have signed it.
+    """
+
+    def __init__(self, path: Path, public: str) -> None:
+        self.path = path
+        self._public = public
+        self._parsed: tuple[str, Policy] | None = None
+
+    def read(self) -> Policy:
+        """Returns the policy as it is now.
+
+        Raises:
+            FederationError: there is none, it is damaged, or it is not signed as it stands.
+        """
+        try:
+            text = self.path.read_text(encoding="utf-8")
+            signature = signature_path(self.path).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise FederationError(f"{self.path}: no signed policy; write one: accord site policy edit") from error
+        if not valid(self._public, signature, _covered(text)):
+            raise FederationError(f"{self.path}: changed since it was signed; sign it: accord site policy edit")
+        digest = sha256(text.encode()).hexdigest()
+        # Parsing is what takes time; the file itself is read and its signature checked each time.
+        if self._parsed is None or self._parsed[0] != digest:
+            self._parsed = (digest, parse_policy(text, str(self.path)))
+        return self._parsed[1]
+
+
+def signer_of(key: Ed25519PrivateKey) -> str:
+    """Returns the public key that a site's policy is checked against."""
+    return public_hex(key)
+
+
+def _covered(text: str) -> bytes:
+    return b"accord policy\n" + text.encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_plain, value))
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
