@@ -93,7 +93,8 @@ def test_patches_are_unfolded_and_folded(kernel: int, step: int, pad: int) -> No
     layer = row(**shape, **{"in": size, "from": 0}, in_features=depth, positions=places, patches=size,
                 patch_grads=size + places * depth, grad_from=size + 2 * places * depth,
                 padded=2 * size + 2 * places * depth if pad else -1)  # fmt: skip
-    space = np.full(MICRO * (2 * size + 2 * places * depth + padded), np.nan, np.float32)
+    end = MICRO * (2 * size + 2 * places * depth + padded)
+    space = np.full(end + 50, np.nan, np.float32)
     images = torch.randn(ROWS, channels, high, across, generator=torch.Generator().manual_seed(1))
     region(space, 0, size)[:] = images.permute(0, 2, 3, 1).reshape(ROWS, -1)
     patches(layer, ROWS, space, MICRO, False)
@@ -111,6 +112,7 @@ def test_patches_are_unfolded_and_folded(kernel: int, step: int, pad: int) -> No
     patches(layer, ROWS, space, MICRO, True)
     folded = F.fold(slopes, (high, across), kernel, padding=pad, stride=step).permute(0, 2, 3, 1).reshape(ROWS, -1)
     np.testing.assert_allclose(region(space, size + 2 * places * depth, size), folded, atol=1e-5)
+    assert np.isnan(space[end:]).all()  # nothing is written past the last region
 
 
 @pytest.mark.parametrize(("kind", "function"), [(at.RELU, torch.relu), (at.TANH, torch.tanh)])
