@@ -6,6 +6,7 @@ twice. Begun work is done again under its charge, since nothing of it has left. 
 """
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,7 +14,7 @@ from typing import Any
 
 from accord.config.schema import Study
 from accord.config.sites_data import SitesData
-from accord.core.errors import Fault
+from accord.core.errors import AccordError, Fault
 from accord.sites.bindings import Binding
 from accord.sites.checks import check_code, check_messages, check_order, check_study
 from accord.sites.contracts import Charge, Facts, Judge, Known, Outgoing, Records, Terms
@@ -65,8 +66,9 @@ class Agent:
                     pause = _PAUSE_S[0]
                     if lease is not None:
                         self.handle(lease)
-                except Fault as error:
-                    self.log(f"the coordinator cannot be reached, again in {pause:g} s: {error}")
+                except AccordError as error:
+                    # Also where the coordinator refuses, as after a lease that has ended. Nothing is lost by waiting.
+                    self.log(f"the coordinator cannot be reached or refuses, again in {pause:g} s: {error}")
                     time.sleep(pause)
                     pause = min(2 * pause, _PAUSE_S[1])
         finally:
@@ -97,6 +99,12 @@ class Agent:
             if refused.__cause__ is not None:
                 self.log(f"{refused.code}: {refused.reason}: {refused.__cause__}")
             outgoing, result = self._refused(task, refused), b""
+        except Fault:
+            raise
+        except Exception:  # noqa: BLE001 - whatever a message brings about, the agent serves the next one
+            self.log(traceback.format_exc())
+            failed = RefusedError("fault", "this site failed at the task, and its own log has the cause")
+            outgoing, result = self._refused(task, failed), b""
         self._send(lease, outgoing, result)
 
     def _judged(self, lease: Lease, job: Job, task: Task, known: Known | None) -> tuple[Outgoing, bytes]:

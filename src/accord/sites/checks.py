@@ -2,19 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from accord.config.engine import FederationEngine
 from accord.config.schema import Study
 from accord.config.sites_data import SitesData
-from accord.core.errors import AccordError
+from accord.core.errors import AccordError, MessageError
 from accord.core.user_code import functions_in, read_code
 from accord.orchestration.site_study import check_for_sites, received_study
 from accord.sites.contracts import Judge, Records
 from accord.sites.refused import RefusedError
 from accord.transport.exchange import Lease
-from accord.transport.messages import PROTOCOL, Job, Signed, Task
+from accord.transport.keys import verify
+from accord.transport.messages import PROTOCOL, Job, Task
 
 MOST_AHEAD = timedelta(minutes=5)
 """How far ahead of this clock a job may have been made."""
@@ -38,8 +36,11 @@ def check_messages(lease: Lease, site: str, judge: Judge, now: datetime | None =
     if not lease.job.signer == lease.task.signer == job.requester:
         raise RefusedError("signature", "job and task are not signed by the requester that the job names")
     key = judge.public_key(job.requester)
-    for signed in (lease.job, lease.task):
-        _check_signature(signed, key)
+    try:
+        verify(lease.job, key, job.requester)
+        verify(lease.task, key, job.requester)
+    except MessageError as error:
+        raise RefusedError("signature", str(error)) from error
     if task.job != job.digest() or task.run != job.run:
         raise RefusedError("signature", "the task belongs to another job")
     if task.site != site or job.sites.count(site) != 1:
@@ -48,13 +49,6 @@ def check_messages(lease: Lease, site: str, judge: Judge, now: datetime | None =
         raise RefusedError("program", "the job's sites are not sorted, each once")
     _check_clock(job, now or datetime.now(UTC))
     return job, task
-
-
-def _check_signature(signed: Signed[Job] | Signed[Task], key: str) -> None:
-    try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(bytes.fromhex(signed.signature), signed.covered())
-    except (InvalidSignature, ValueError) as error:
-        raise RefusedError("signature", f"a message is not signed with {signed.signer}'s key") from error
 
 
 def _check_clock(job: Job, now: datetime) -> None:

@@ -3,6 +3,8 @@
 Nothing that the process does, dying included, ends the run: the agent learns of it as a refusal with code `fault`.
 """
 
+import contextlib
+import fcntl
 import os
 import selectors
 import subprocess
@@ -152,6 +154,9 @@ class Worker:
             raise FederationError(f"the work's process cannot be started: {error.strerror}") from error
         for stream in (self._process.stdin, self._process.stdout):
             os.set_blocking(stream.fileno(), False)  # type: ignore[union-attr]
+            # A pipe holds 64 KB by default, of which 8 MB of parameters fill many. Without the right it stays so.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _PIECE)  # type: ignore[union-attr]
         return self._process
 
     def _write(self, process: subprocess.Popen[bytes], pieces: Sequence[bytes], wait: "_Wait") -> None:
