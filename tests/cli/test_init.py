@@ -49,6 +49,20 @@ def test_a_private_study_names_each_blank_on_a_line_of_its_own(cli: Cli, tmp_pat
     said = cli("run", "people.yaml")
     assert said.code == 2
     lines = said.err.strip().splitlines()
-    assert len(lines) == 2
-    assert "data.ranges: 'x' is blank" in lines[0]
-    assert "data.categories: 'ill' is blank" in lines[1]
+    told = ["data.ranges.x: 'x' is blank", "data.categories.ill: 'ill' is blank", "data.categories.sex: 'sex' is blank"]
+    assert len(lines) == 3
+    assert all(part in line for part, line in zip(told, lines, strict=True))
+    written = (tmp_path / "people.yaml").read_text().splitlines()
+    numbers = [int(line.split(":")[2]) for line in lines]
+    assert [written[number - 1].strip() for number in numbers] == ["x:", "ill:", "sex:"]
+
+
+def test_a_private_regression_names_the_target_range_with_the_others(cli: Cli, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=90), "sex": rng.choice(["f", "m"], 90), "pay": rng.normal(size=90)})
+    frame.to_csv(tmp_path / "pay.csv", index=False)
+    said = cli("init", "pay.csv", "--private", "--label", "pay")
+    blanks = said.out.partition("fill in first: ")[2].splitlines()[0].split(", ")
+    assert "data.target_range" in blanks
+    lines = cli("run", "pay.yaml").err.strip().splitlines()
+    assert sorted(line.split(": ")[2] for line in lines) == sorted(blanks)

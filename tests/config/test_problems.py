@@ -287,3 +287,24 @@ def test_without_a_variety_the_other_keys_are_told_too() -> None:
         "partition.alpa",
     }
     assert len(found(partition={"name": "iidd", "alpha": 1})) == 1  # a key that some partition takes
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "said"),
+    [
+        ({"dates": ["signup"]}, "data.dates", "got a list; write {signup: year-month-day}"),
+        ({"dates": "signup"}, "data.dates", "got the text 'signup'; write {signup: year-month-day}"),
+        ({"ranges": ["age", "pay"]}, "data.ranges", "got a list; write {age: [0, 120], pay: [0, 120]}"),
+        ({"fill": 3}, "data.fill", "got 3; write {age: 40}"),
+        (
+            {"dates": {"signup": "days-since"}},
+            "data.dates.signup",
+            "expected 'year-month-day', 'days_since' or 'cyclic', got the text 'days-since'; did you mean 'days_since'?",
+        ),
+        ({"bins": {"age": 3}}, "data.bins.age", "expected a list, got 3; write [3]"),
+    ],
+)
+def test_a_mapping_names_its_form_its_key_and_its_values(given: dict[str, Any], path: str, said: str) -> None:
+    (problem,) = found(data={"name": "csv", "path": "t.csv", "target": "y"} | given)
+    assert ".".join(map(str, problem.path)) == path
+    assert problem.text.endswith(said)

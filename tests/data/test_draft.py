@@ -72,8 +72,8 @@ def test_of_private_rows_nothing_but_names_and_types_is_written(table: Path, lab
     with pytest.raises(StudyError) as refused:
         parse_study(made.text)
     said = " ".join(refused.value.problems)
-    assert "data.ranges: 'age' is blank; state its [low, high]" in said
-    assert "data.categories: " in said
+    assert "data.ranges.age: 'age' is blank; state its [low, high]" in said
+    assert all(f"{blank}: " in said for blank in made.blanks)
     assert {"data.ranges.age", "data.categories.sex"} <= set(made.blanks)
     filled = made.text
     for name, value in (("age", "[0, 120]"), ("small", "[-1, 1]"), ("pay", "[0, 1e6]"), ('"y"', "[bad, good]")):

@@ -1,11 +1,13 @@
 """The data of a run: read or in memory, dealt, and what privacy asks to be stated."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from accord.config.data import InMemoryData, SyntheticData
+from accord.config.data import CsvData, InMemoryData, SyntheticData
+from accord.config.imbalance import Imbalance
 from accord.config.partition import IidPartition, NaturalPartition
 from accord.core.errors import PrivacyError, StudyError
 from accord.data.federated import DataSet
@@ -57,3 +59,20 @@ def test_what_is_read_off_training_rows_is_refused() -> None:
     check_stated(rows())
     with pytest.raises(PrivacyError, match="class_names would be read off the training rows"):
         check_stated(replace(rows(), derived=("class_names",)))
+
+
+def test_columns_of_all_sections_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("age,sex,site,ill\n" + "1,f,a,0\n2,m,b,1\n" * 20)
+    csv = {"name": "csv", "path": str(path), "target": "ill", "groups": ("sex", "site")}
+    natural = NaturalPartition(name="natural", partition_by="sitte")
+    imbalance = Imbalance(group="sx", value="f", share=0.5)
+    with pytest.raises(StudyError) as caught:
+        prepare_data(CsvData(**csv | {"features": ("aeg",)}), natural, imbalance, 0, groups=("sex*sitee",))  # type: ignore[arg-type]
+    told = [line.split(": ")[0] for line in caught.value.problems]
+    assert told == ["data.features", "partition.partition_by", "imbalance.group", "fairness.groups"]
+    for word, line in zip(["age", "site", "sex", "site"], caught.value.problems, strict=True):
+        assert f"did you mean {word!r}?" in line
+    with pytest.raises(StudyError) as caught:
+        prepare_data(CsvData(**csv), natural, None, 0, groups=("label", "sitee"))  # type: ignore[arg-type]
+    assert [line.split(": ")[0] for line in caught.value.problems] == ["partition.partition_by", "fairness.groups"]

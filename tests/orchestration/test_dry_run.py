@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 import accord
+from accord.cli.dry_run import rows
 from accord.config.schema import Study
 from accord.orchestration.dry_run import describe, probe
+from accord.orchestration.make_ready import make_twin_ready
 from accord.orchestration.prepare import prepare
 
 PLANS: list[dict[str, Any]] = [
@@ -60,3 +62,19 @@ def test_what_would_run(small_study: Callable[..., Study]) -> None:
     assert (told["study"], told["clients"], told["rounds"], told["parameters"]) == ("mine", 6, 4, 21)
     assert told["rows_per_client"] == {"min": 50, "median": 50.0, "max": 50}
     assert told["privacy"] is None
+
+
+@pytest.mark.parametrize(("twin", "privacy"), [(True, PLANS[0]["privacy"]), (False, PLANS[0]["privacy"]), (True, None)])
+def test_a_twin_is_told_with_its_time(
+    small_study: Callable[..., Study], twin: bool, privacy: dict[str, Any] | None
+) -> None:
+    prepared = prepare(small_study(privacy=privacy, evaluation={"twin": twin}), "mine")
+    assert prepared.has_twin == (twin and privacy is not None)
+    measured = probe(make_twin_ready(prepared)) if prepared.has_twin else None
+    told = describe(prepared, probe(prepared), measured)
+    assert (told["twin"] is not None) == prepared.has_twin
+    shown = dict(rows(told))
+    assert ("twin" in shown) == ("both" in shown) == prepared.has_twin
+    if told["twin"] is not None:
+        assert told["twin"]["seconds"] > 0
+        assert "without privacy" in shown["twin"]

@@ -23,10 +23,12 @@ def dry_run(path: Path, overrides: list[str], as_json: bool) -> int:
 def _describe(path: Path, overrides: list[str]) -> dict[str, Any]:
     from accord.cli.run import load
     from accord.orchestration.dry_run import describe, probe
+    from accord.orchestration.make_ready import make_twin_ready
     from accord.orchestration.prepare import prepare
 
     prepared = prepare(load(path, overrides), path.stem)
-    return describe(prepared, probe(prepared))
+    twin = probe(make_twin_ready(prepared)) if prepared.has_twin else None
+    return describe(prepared, probe(prepared), twin)
 
 
 def rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
@@ -53,6 +55,10 @@ def rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
             ("δ, accountant", f"{privacy['delta']:.4g}, {privacy['accountant']}"),
         ]
     found.append(("time", _time(probe)))
+    if (twin := plan["twin"]) is not None:
+        found.append(("twin", f"then the same without privacy, saved beside the run: {_time(twin)}"))
+        if None not in (probe["seconds"], twin["seconds"]):
+            found.append(("both", f"about {duration(probe['seconds'] + twin['seconds'])}"))
     found.append(("memory", f"{probe['peak_mb']:,.0f} MB at most so far; MB = 2²⁰ bytes"))
     found.append(("probe", f"{probe['rounds']} rounds trained and thrown away; nothing written, charged or released"))
     return found
@@ -62,7 +68,7 @@ def _time(probe: dict[str, Any]) -> str:
     if probe["seconds"] is None:
         return f"not estimated: {probe['rounds']} rounds took {probe['first']:.0f} s and more, too few to say"
     each = probe["first"] if probe["each"] is None else probe["each"]
-    return f"about {duration(probe['seconds'])}, {each:.3g} s a round, by the rounds of the probe; without a twin"
+    return f"about {duration(probe['seconds'])}, {each:.3g} s a round, by the rounds of the probe"
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The frozen base of every section of a study, and numbers with their ranges."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,18 @@ FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 FunctionName = Annotated[str, Field(pattern=FUNCTION_PATTERN)]
 """`module:function`, a function of the user's own."""
 Flag = Annotated[bool, Field(strict=True)]
+
+
+class KeyedValueError(ValueError):
+    """Several entries of a mapping are wrong, each of which becomes a problem of its own.
+
+    Attributes:
+        texts: key to what is wrong with its entry.
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        super().__init__("; ".join(texts.values()))
+        self.texts = texts
 
 
 class Section(BaseModel):

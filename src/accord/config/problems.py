@@ -3,13 +3,13 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from accord.config.base import FUNCTION_PATTERN, Section
+from accord.config.base import FUNCTION_PATTERN, KeyedValueError, Section
 from accord.config.names_elsewhere import ELSEWHERE
 from accord.config.schema import Study
 from accord.config.sections import SECTIONS, Shape, choices, settings, shape
@@ -85,7 +85,7 @@ def problems(errors: Iterable[ErrorDetails]) -> list[Problem]:
     for error in errors:
         spot = _spot(error["loc"])
         by_path.setdefault(spot.path, []).append((spot, error))
-    told = [_problem(found[0][0], [error for _, error in found]) for found in by_path.values()]
+    told = [problem for found in by_path.values() for problem in _problems(found)]
     # Of a section without a variety pydantic checks no other key.
     return told + [problem for found in by_path.values() for problem in _beside_variety(*found[0])]
 
@@ -144,7 +144,9 @@ def _spot(loc: tuple[str | int, ...]) -> _Spot:
         field = owner.model_fields.get(str(path[-1]))
         inner = shape(field) if field else None
         if inner is None:
-            # Below a setting only list positions are kept. The texts there are pydantic's names of types, or keys.
+            # Below a setting, list positions and a mapping's keys are kept. Other texts are pydantic's names of types.
+            if rest and field is not None and isinstance(rest[0], str) and _is_mapping(field) and "[key]" not in rest:
+                path.append(rest.pop(0))
             path += [step for step in rest if isinstance(step, int)]
             return _Spot(tuple(path), owner, field)
         # The position in a list of sections comes before the tag.
@@ -155,6 +157,21 @@ def _spot(loc: tuple[str | int, ...]) -> _Spot:
         # In a union pydantic's location has the variety's tag after the section, which the user did not write as a key.
         owner = inner.names[str(rest.pop(0))] if len(inner.classes) > 1 else inner.classes[0]
     return _Spot(tuple(path), owner, None)
+
+
+def _is_mapping(field: FieldInfo) -> bool:
+    """Whether a setting is a mapping, or null. In other unions pydantic puts names of types into its locations."""
+    kinds = [each for each in get_args(field.annotation) if each is not type(None)] or [field.annotation]
+    return get_origin(field.annotation) is dict or (len(kinds) == 1 and get_origin(kinds[0]) is dict)
+
+
+def _problems(found: list[tuple[_Spot, ErrorDetails]]) -> list[Problem]:
+    """Returns the problem of a place, or one for each entry of a mapping that its validator refused."""
+    spot, error = found[0]
+    raised = error.get("ctx", {}).get("error")
+    if isinstance(raised, KeyedValueError):
+        return [Problem((*spot.path, key), text) for key, text in raised.texts.items()]
+    return [_problem(spot, [each for _, each in found])]
 
 
 def _problem(spot: _Spot, errors: list[ErrorDetails]) -> Problem:
@@ -249,6 +266,8 @@ def _wrong_value(spot: _Spot, errors: list[ErrorDetails]) -> str:
     # Pydantic marks an error in a mapping's key, such as `2020:`, which YAML reads as a number.
     if error["loc"][-1] == "[key]":
         return f"keys here are text; put {error['input']!r} in quotes"
+    if error["type"] == "dict_type" and spot.field and spot.field.examples:
+        return f"{text}; write {_form(spot.field.examples[0], error['input'])}"
     if isinstance(error["input"], str) and spot.field and error["type"] != "tuple_type":
         return text + nearest(error["input"], (str(value) for value in choices(spot.field.annotation)))
     if error["type"] == "tuple_type" and isinstance(error["input"], str | int | float):
@@ -256,6 +275,19 @@ def _wrong_value(spot: _Spot, errors: list[ErrorDetails]) -> str:
     if error["type"] == "string_type" and isinstance(error["input"], int | float):
         return f"{text}; put it in quotes"
     return text
+
+
+def _form(example: dict[str, Any], given: Any) -> str:
+    """Writes a mapping as it should be, for the names that were given instead, or as in the example.
+
+    >>> _form({"signup": "cyclic"}, ["day", "night"]), _form({"age": [0, 120]}, None)
+    ('{day: cyclic, night: cyclic}', '{age: [0, 120]}')
+    """
+    ((name, value),) = example.items()
+    words = [given] if isinstance(given, str) else given if isinstance(given, list | tuple) else []
+    names = [word for word in words if isinstance(word, str)] or [name]
+    written = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else value
+    return f"{{{', '.join(f'{each}: {written}' for each in names[:5])}{', ...' if len(names) > 5 else ''}}}"
 
 
 def _expected(error: ErrorDetails) -> str:

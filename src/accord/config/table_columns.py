@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from accord.config.base import Flag, Real, Section
+from accord.config.base import Flag, KeyedValueError, Real, Section
 
+_STATE = "state {what}, from the questionnaire or the schema, not from these rows"
 Delimiter = Annotated[str, Field(min_length=1, max_length=1)]
 
 
@@ -36,35 +37,48 @@ class TableColumns(Section):
     """Whether groups may be features too."""
     categorical: tuple[str, ...] = ()
     """Features with categories for values, one-hot; all others are numbers."""
-    categories: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - pydantic copies it
+    categories: dict[str, tuple[str, ...]] = Field({}, examples=[{"job": ["clerk", "nurse"]}])
     """The values of a categorical column, a group or the target, in order; a column named here is categorical."""
-    ranges: dict[str, tuple[Real, ...]] = {}  # noqa: RUF012
+    ranges: dict[str, tuple[Real, ...]] = Field({}, examples=[{"age": [0, 120]}])
     """`[low, high]` of a column of numbers, which becomes [0, 1]; read off the training rows where none is given."""
     clamp: Flag = False
     """Whether a value outside a range given in `ranges` is moved to its nearer end; else it is refused."""
-    dates: dict[str, Literal["year-month-day", "days_since", "cyclic"]] = {}  # noqa: RUF012
+    dates: dict[str, Literal["year-month-day", "days_since", "cyclic"]] = Field(
+        {}, examples=[{"signup": "year-month-day"}]
+    )
     """Features that are dates, YYYY-MM-DD, and the rule by which they become numbers; `ranges` has their years."""
     logarithmic: tuple[str, ...] = ()
     """Columns of numbers from 0 scaled by log(1 + value)."""
-    bins: dict[str, tuple[Real, ...]] = {}  # noqa: RUF012
+    bins: dict[str, tuple[Real, ...]] = Field({}, examples=[{"age": [30, 50]}])
     """Cuts that make a column of numbers a group, such as `age: [30, 50]`."""
     missing: Literal["refuse", "drop", "category", "value"] = "refuse"
     """What becomes of missing values: refused, their row dropped, a category of their own, or `fill`."""
     missing_values: tuple[str, ...] = ("", "?", "NA")
     """What stands for a missing value in the file."""
-    fill: dict[str, Real | str] = {}  # noqa: RUF012
+    fill: dict[str, Real | str] = Field({}, examples=[{"age": 40}])
     """What stands in for a missing value, by column."""
 
     @field_validator("ranges", "categories", mode="before")
     @classmethod
     def _filled_in(cls, given: Any, info: ValidationInfo) -> Any:
-        if isinstance(given, dict):
-            for column, value in given.items():
-                if value is None or (isinstance(value, list | tuple) and (not value or None in value)):
-                    what = "its [low, high]" if info.field_name == "ranges" else "all values that it can have"
-                    raise ValueError(
-                        f"{column!r} is blank; state {what}, from the questionnaire or the schema, not from these rows"
-                    )
+        if not isinstance(given, dict):
+            return given
+        what = "its [low, high]" if info.field_name == "ranges" else "all values that it can have"
+        blanks = {
+            str(column): f"{str(column)!r} is blank; {_STATE.format(what=what)}"
+            for column, value in given.items()
+            if value is None or (isinstance(value, list | tuple) and (not value or None in value))
+        }
+        if blanks:
+            raise KeyedValueError(blanks)
+        return given
+
+    @field_validator("target_range", mode="before")
+    @classmethod
+    def _target_range(cls, given: Any) -> Any:
+        # Before the model's own check, which is left out where a blank is found elsewhere.
+        if isinstance(given, list | tuple) and not given:
+            raise ValueError(f"blank; {_STATE.format(what='its [low, high]')}")
         return given
 
     @model_validator(mode="after")

@@ -1,8 +1,11 @@
 """Prepares the data of a run: reads it, or takes it from the caller's memory, and assigns it to clients."""
 
-from accord.config.data import Data, InMemoryData
+from collections.abc import Sequence
+
+from accord.config.data import CsvData, Data, InMemoryData
 from accord.config.imbalance import Imbalance
 from accord.config.partition import NaturalPartition, Partition
+from accord.config.problems import nearest
 from accord.core.errors import PrivacyError, StudyError
 from accord.data.federated import DataSet, FederatedData
 from accord.data.in_memory import CLIENT
@@ -17,7 +20,12 @@ _HOW_TO_STATE = {
 
 
 def prepare_data(
-    data: Data, partition: Partition, imbalance: Imbalance | None, seed: int, rows: DataSet | None = None
+    data: Data,
+    partition: Partition,
+    imbalance: Imbalance | None,
+    seed: int,
+    rows: DataSet | None = None,
+    groups: Sequence[str] = (),
 ) -> FederatedData:
     """Reads the data set and assigns its rows to clients.
 
@@ -27,12 +35,42 @@ def prepare_data(
         imbalance: the study's `imbalance` section. None leaves all rows in.
         seed: the study's seed.
         rows: rows in memory. None reads what `data` names.
+        groups: the columns and intersections that the study's `fairness` section names.
 
     Raises:
         DataError: data is missing or damaged, or cannot be partitioned so.
-        StudyError: a setting names something that the data does not have.
+        StudyError: settings name something that the data does not have. All of them are told.
     """
-    return deal(load_data(data, seed) if rows is None else rows, partition, seed, imbalance)
+    strange = _no_groups(data, partition, imbalance, groups)
+    try:
+        loaded = load_data(data, seed) if rows is None else rows
+    except StudyError as error:
+        told = (*error.problems, *strange)
+        raise StudyError("\n".join(told), told) from error
+    if len(strange) > 1:  # a single one is refused where it is used
+        raise StudyError("\n".join(strange), tuple(strange))
+    return deal(loaded, partition, seed, imbalance)
+
+
+def _no_groups(data: Data, partition: Partition, imbalance: Imbalance | None, groups: Sequence[str]) -> list[str]:
+    """Returns a line for each name of a group column that a table of the user's own does not have.
+
+    It is known from the study alone, so that these names are told together with those of columns that are not there.
+    """
+    if not isinstance(data, CsvData):
+        return []
+    known = list(dict.fromkeys([*data.groups, *data.bins, "label"]))
+    by = getattr(partition, "partition_by", "label")
+    named = [
+        *([] if by is None else [("partition.partition_by", by)]),
+        *([] if imbalance is None else [("imbalance.group", imbalance.group)]),
+        *(("fairness.groups", part.strip()) for column in groups for part in column.split("*")),
+    ]
+    return [
+        f"{key}: data csv has no group column {name!r}{nearest(name, known)} (data.groups and bins: {', '.join(known)})"
+        for key, name in dict.fromkeys(named)
+        if name not in known
+    ]
 
 
 def describe_rows(data: Data, partition: Partition, rows: DataSet) -> Data:

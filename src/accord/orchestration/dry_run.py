@@ -44,12 +44,13 @@ class Probe:
     peak_mb: float
 
 
-def describe(prepared: Prepared, probe: Probe | None) -> dict[str, Any]:
+def describe(prepared: Prepared, probe: Probe | None, twin: Probe | None = None) -> dict[str, Any]:
     """Describes what would run, as one JSON object.
 
     Args:
         prepared: the prepared study.
         probe: its measurements, or None where none were made.
+        twin: those of its twin without privacy, or None where it has none, see `make_twin_ready`.
     """
     study, sizes = prepared.study, prepared.federated.train.sizes()
     data = prepared.federated.data
@@ -67,6 +68,7 @@ def describe(prepared: Prepared, probe: Probe | None) -> dict[str, Any]:
         "parameters": count(prepared.initial),
         "privacy": planned_privacy(prepared),
         "probe": None if probe is None else vars(probe),
+        "twin": None if twin is None else vars(twin),
     }
 
 

@@ -108,3 +108,14 @@ def open_exchange(engine: FederationEngine) -> Reach:
         ) from error
     reach: Reach = https.open_requester(folder)
     return reach
+
+
+def make_twin_ready(prepared: Prepared, timed: Timed = untimed) -> Prepared:
+    """Builds the same study without privacy, on the same rows.
+
+    Raises:
+        RequestError: as `make_ready`.
+    """
+    evaluation = prepared.study.evaluation.model_copy(update={"twin": False})
+    study = prepared.study.model_copy(update={"privacy": None, "evaluation": evaluation})
+    return make_ready(study, f"{prepared.name} without privacy", timed, federated=prepared.federated)

@@ -49,7 +49,8 @@ def prepare(
         study = study.model_copy(update={"data": describe_rows(study.data, study.partition, rows)})
     with timed("data"):
         if federated is None:
-            federated = prepare_data(study.data, study.partition, study.imbalance, study.seed, rows)
+            named = study.fairness.groups if study.fairness is not None else ()
+            federated = prepare_data(study.data, study.partition, study.imbalance, study.seed, rows, named)
     sizes = federated.train.sizes()
     registry.check_population(study, len(sizes))
     federated = hold_out_rows(study.evaluation, federated, study.seed)

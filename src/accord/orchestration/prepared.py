@@ -56,6 +56,11 @@ class Prepared:
     sites: SiteRun | None = None
 
     @property
+    def has_twin(self) -> bool:
+        """Whether the same study is trained without privacy, too."""
+        return self.study.evaluation.twin and self.ledger is not None
+
+    @property
     def population(self) -> int:
         """The number of clients."""
         return len(self.federated.train)

@@ -18,7 +18,7 @@ from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet
 from accord.engines.registry import reproducible_arithmetic
 from accord.orchestration.finish import close_accounts, conclude, save_model
-from accord.orchestration.make_ready import Reach, make_ready
+from accord.orchestration.make_ready import Reach, make_ready, make_twin_ready
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.rounds import OnRound, train_rounds
 from accord.orchestration.run_folder import Run, make_default_folder, open_run, write_report
@@ -155,7 +155,7 @@ def _execute(
     stop: Stop | None = None
     try:
         stop = train_rounds(prepared, folder, progress, on_round, stage, timed)
-        if (stop is None or stop.done) and prepared.study.evaluation.twin and prepared.ledger is not None:
+        if (stop is None or stop.done) and prepared.has_twin:
             twin = _twin(prepared, folder / "twin", on_round, timed)
     except KeyboardInterrupt:
         # In this order, since a checkpoint must never be ahead of the records. What the interrupted round wrote is
@@ -172,9 +172,7 @@ def _execute(
 
 def _twin(prepared: Prepared, folder: Path, on_round: OnRound | None, timed: Timed) -> Run:
     """Trains the same study without privacy, in a folder of its own inside the run's folder."""
-    evaluation = prepared.study.evaluation.model_copy(update={"twin": False})
-    study = prepared.study.model_copy(update={"privacy": None, "evaluation": evaluation})
-    twin = make_ready(study, f"{prepared.name} without privacy", timed, federated=prepared.federated)
+    twin = make_twin_ready(prepared, timed)
     if begun(folder):
         done = open_run(folder)
         if done.outcome is not None and done.outcome.done:

@@ -46,9 +46,15 @@ def layout_of(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> 
         *((key, getattr(settings, key)) for key in ("groups", "categorical", "categories", "ranges")),
         *((key, getattr(settings, key)) for key in ("logarithmic", "bins", "fill", "dates")),
     ]
-    for key, columns in named:
-        if lost := [column for column in columns if column not in there]:
-            raise StudyError(f"data.{key}: {settings.path} has no column {lost[0]!r}{nearest_column(lost[0], there)}")
+    lost = [(key, column) for key, columns in named for column in dict.fromkeys(columns) if column not in there]
+    if lost:
+        told = [
+            # One list of all columns is enough, and a near name needs none.
+            f"data.{key}: {settings.path} has no column {column!r}"
+            f"{nearest_column(column, there, listed=column == lost[0][1])}"
+            for key, column in lost
+        ]
+        raise StudyError("\n".join(told), tuple(told))
     groups = tuple(dict.fromkeys([*settings.groups, *settings.bins]))
     aside = {settings.target} | (set() if settings.keep_protected else set(groups))
     features = settings.features
@@ -82,13 +88,14 @@ def layout_of(settings: CsvData, there: Sequence[str], index: Sequence[str]) -> 
     return Layout(settings.target, regression, numbers, categories, groups, tuple(settings.bins), dates)
 
 
-def nearest_column(word: str, known: Iterable[str]) -> str:
-    """Returns a hint at the column meant, and the columns there are.
+def nearest_column(word: str, known: Iterable[str], listed: bool = True) -> str:
+    """Returns a hint at the column meant, and the columns there are, unless they are not to be listed and one is near.
 
     >>> nearest_column("agee", ["age", "sex"])
     "; did you mean 'age'? (it has: age, sex)"
     """
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
-    return f"; did you mean {close[0]!r}? (it has: {listed})" if close else f" (it has: {listed})"
+    names = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint} (it has: {names})" if listed or not close else hint
