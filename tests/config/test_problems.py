@@ -299,7 +299,8 @@ def test_without_a_variety_the_other_keys_are_told_too() -> None:
         (
             {"dates": {"signup": "days-since"}},
             "data.dates.signup",
-            "expected 'year-month-day', 'days_since' or 'cyclic', got the text 'days-since'; did you mean 'days_since'?",
+            "expected 'year-month-day', 'days_since' or 'cyclic', got the text 'days-since'; "
+            "did you mean 'days_since'?",
         ),
         ({"bins": {"age": 3}}, "data.bins.age", "expected a list, got 3; write [3]"),
     ],

@@ -41,7 +41,7 @@ def test_a_study_with_data_of_its_own_takes_no_rows() -> None:
 
 def test_something_else_than_rows_is_refused() -> None:
     with pytest.raises(StudyError, match="not a list"):
-        describe_rows(InMemoryData(name="in_memory"), IID, [1, 2])  # type: ignore[arg-type]
+        describe_rows(InMemoryData(name="in_memory"), IID, [1, 2])
 
 
 def test_rows_by_client_stay_with_their_clients() -> None:
@@ -68,11 +68,11 @@ def test_columns_of_all_sections_are_told_at_once(tmp_path: Path) -> None:
     natural = NaturalPartition(name="natural", partition_by="sitte")
     imbalance = Imbalance(group="sx", value="f", share=0.5)
     with pytest.raises(StudyError) as caught:
-        prepare_data(CsvData(**csv | {"features": ("aeg",)}), natural, imbalance, 0, groups=("sex*sitee",))  # type: ignore[arg-type]
+        prepare_data(CsvData(**csv | {"features": ("aeg",)}), natural, imbalance, 0, groups=("sex*sitee",))
     told = [line.split(": ")[0] for line in caught.value.problems]
     assert told == ["data.features", "partition.partition_by", "imbalance.group", "fairness.groups"]
     for word, line in zip(["age", "site", "sex", "site"], caught.value.problems, strict=True):
         assert f"did you mean {word!r}?" in line
     with pytest.raises(StudyError) as caught:
-        prepare_data(CsvData(**csv), natural, None, 0, groups=("label", "sitee"))  # type: ignore[arg-type]
+        prepare_data(CsvData(**csv), natural, None, 0, groups=("label", "sitee"))
     assert [line.split(": ")[0] for line in caught.value.problems] == ["partition.partition_by", "fairness.groups"]
