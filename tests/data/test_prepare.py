@@ -41,7 +41,7 @@ def test_a_study_with_data_of_its_own_takes_no_rows() -> None:
 
 def test_something_else_than_rows_is_refused() -> None:
     with pytest.raises(StudyError, match="not a list"):
-        describe_rows(InMemoryData(name="in_memory"), IID, [1, 2])
+        describe_rows(InMemoryData(name="in_memory"), IID, [1, 2])  # type: ignore[arg-type]
 
 
 def test_rows_by_client_stay_with_their_clients() -> None:
