@@ -12,6 +12,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
+from accord.sites.escapes import Escape
 from celeba import write_faces
 
 Cli = Callable[..., Any]
@@ -26,6 +27,17 @@ def test_says_versions_data_and_extras(cli: Cli) -> None:
     assert values["data"]["digits"].startswith("found: 1,437 + 360 rows")
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert set(values["extras"]) == set(project["optional-dependencies"]) - {"dev"}
+
+
+def test_says_whether_the_sandbox_of_a_site_holds(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = (Escape("read a file", True, "no such file"), Escape("write a file", False, "wrote 1 bytes"))
+    monkeypatch.setattr("accord.sites.escapes.try_escapes", lambda: tries[:1])
+    assert json.loads(cli("doctor", "--json").out)["sandbox"] == "holds: each of 1 tries to get out was stopped"
+    monkeypatch.setattr("accord.sites.escapes.try_escapes", lambda: tries)
+    assert json.loads(cli("doctor", "--json").out)["sandbox"] == "does not hold: write a file (wrote 1 bytes)"
+    monkeypatch.undo()
+    monkeypatch.setattr("accord.sites.escapes.has_sandbox", lambda: False)
+    assert "apt-get install bubblewrap" in json.loads(cli("doctor", "--json").out)["sandbox"]
 
 
 def test_every_extra_is_used_by_something() -> None:

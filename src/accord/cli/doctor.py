@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _EXTRAS = {
     "images": "pillow",
     "tables": "pyarrow",
+    "federation": "fastapi",
     "onnx": "onnxscript",
     "wandb": "wandb",
     "mlflow": "mlflow-skinny",
@@ -28,9 +29,10 @@ def doctor(
 
     values: dict[str, Any] = {
         "versions": versions(),
-        "engines": ["sequential", "vectorised"],
+        "engines": ["sequential", "vectorised", "federation"],
         "data": _data(),
         "extras": _extras(),
+        "sandbox": _sandbox(),
     }
     if as_json:
         print(json.dumps(values))
@@ -38,6 +40,7 @@ def doctor(
     rows = [*values["versions"].items(), ("engines", ", ".join(values["engines"]))]
     rows += [(f"data {name}", note) for name, note in values["data"].items()]
     rows += [(f"extra {name}", note) for name, note in values["extras"].items()]
+    rows += [("sandbox of a site", values["sandbox"])]
     console().print(budget_table(rows))
     return 0
 
@@ -50,6 +53,21 @@ def _extras() -> dict[str, str]:
         except PackageNotFoundError:
             found[extra] = f"not installed; pip install 'accord[{extra}]'"
     return found
+
+
+def _sandbox() -> str:
+    """Tries to get out of the sandbox in which a site's work runs, and says what came of it."""
+    from accord.core.errors import FederationError
+    from accord.sites.escapes import try_escapes
+
+    try:
+        tries = try_escapes()
+    except FederationError as error:
+        return str(error)
+    out = [each for each in tries if not each.contained]
+    if not out:
+        return f"holds: each of {len(tries)} tries to get out was stopped"
+    return "; ".join(f"does not hold: {each.name} ({each.said})" for each in out)
 
 
 def _data() -> dict[str, str]:
