@@ -263,6 +263,20 @@ def test_sums_of_test_rows_stay_where_the_policy_says_so(house: House, hospitals
 
 
 @pytest.mark.slow
+def test_statistics_are_noised_charged_and_sent_once(house: House, study: Study) -> None:
+    job = job_of(study)
+    assert house.ask(job, task_of(job, "describe", 0, 5)).code == "policy"
+    house.judge.terms = Terms(statistics_noise=2.0, least_group=3)
+    for _ in range(2):
+        said = house.ask(job, task_of(job, "describe", 0, 6))
+        assert said.values == {"noise_multiplier": 2.0, "arrays": 6}
+    assert said.epsilon > 0
+    assert [(charge.rows, charge.steps) for *_, charge in house.records.charges] == [(48, 1)]
+    assert len(set(house.coordinator.results)) == 1
+    assert set(decode(house.coordinator.results[0])) >= {"n", "labels", "column/age"}
+
+
+@pytest.mark.slow
 def test_a_task_that_is_withdrawn_is_not_finished(house: House, hospitals: Hospitals) -> None:
     study = study_of(hospitals, training={"batch_size": 1, "local_epochs": 20_000})
     job, shared = job_of(study), encode(reference(hospitals, study).own.initial)

@@ -20,6 +20,7 @@ from accord.sites.checks import check_code, check_messages, check_order, check_s
 from accord.sites.contracts import Charge, Facts, Judge, Known, Outgoing, Records, Terms
 from accord.sites.refused import RefusedError
 from accord.sites.run_work import RunWork, open_run
+from accord.sites.statistics import statistics_plan
 from accord.sites.worker import Log, WorkerDiedError
 from accord.transport.exchange import Lease, SiteExchange
 from accord.transport.messages import Answer, Job, Refusal, Task
@@ -126,8 +127,9 @@ class Agent:
         charge = _charge(data.data_set, facts)
         if task.kind == "plan":
             return self._plan(task, run, facts, terms, charge), b""
-        # Only training changes what the rows have told; statistics and sums over test rows have no plan of their own.
-        charged = charge if task.kind == "train" else None
+        if task.kind == "describe":
+            charge = _statistics_charge(data.data_set, facts, terms)
+        charged = charge if task.kind in ("train", "describe") else None
         inputs = self.exchange.fetch(task.inputs) if task.inputs else b""
         epsilon = known.epsilon if known is not None else self.records.begin(task, job, charged)
         values, result, carried = self._worked(run, task, inputs, terms)
@@ -209,6 +211,12 @@ def _charge(data_set: str, facts: Facts) -> Charge | None:
     if facts.plan is None:
         return None
     return Charge(data_set, facts.plan, facts.rows, facts.plan.charge(facts.steps))
+
+
+def _statistics_charge(data_set: str, facts: Facts, terms: Terms) -> Charge:
+    if terms.statistics_noise is None:
+        raise RefusedError("policy", "statistics of its rows do not leave this site")
+    return Charge(data_set, statistics_plan(terms.statistics_noise, terms.statistics_delta), facts.rows, 1)
 
 
 def _all_rounds(charge: Charge, facts: Facts) -> Charge:

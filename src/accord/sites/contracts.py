@@ -40,6 +40,8 @@ class Terms:
         rows_rounded_to: the stated number of rows is rounded to a multiple of this.
         evaluation: whether sums over test rows may leave.
         least_group: columns with a group of fewer test rows are withheld.
+        statistics_noise: noise multiplier of statistics, or None where none leave.
+        statistics_delta: delta at which they are charged.
         memory_mb: memory of the work's process.
         deadline_s: seconds that a task may take, whatever the requester waits.
     """
@@ -47,6 +49,8 @@ class Terms:
     rows_rounded_to: int = 1
     evaluation: bool = True
     least_group: int = 1
+    statistics_noise: float | None = None
+    statistics_delta: float = 1e-6
     memory_mb: int = 16_384
     deadline_s: float = 3600.0
 

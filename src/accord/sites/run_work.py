@@ -57,11 +57,11 @@ class RunWork:
             self._facts = Facts(rows, plan, task_steps(self.study, rows), self.study.program.rounds)
         return self._facts
 
-    def prepare(self) -> None:
-        """Prepares the run in the process.
+    def ensure_rows(self) -> Facts:
+        """Reads the rows again where the process that had them has ended.
 
         Raises:
-            RefusedError: the study does not run here, or the process is at odds with the site's own plan.
+            RefusedError: they are others now.
         """
         facts = self.facts()
         if not self.worker.running:
@@ -69,6 +69,15 @@ class RunWork:
             if self._read() != facts.rows:
                 # What was approved and charged is another number of rows.
                 raise RefusedError("data_set", f"the rows of {self.binding.data_set} have changed within the run")
+        return facts
+
+    def prepare(self) -> None:
+        """Prepares the run in the process.
+
+        Raises:
+            RefusedError: the study does not run here, or the process is at odds with the site's own plan.
+        """
+        facts = self.ensure_rows()
         if self._prepared:
             return
         told, _ = self.worker.call({"op": "prepare", "study": self.job.study}, deadline_s=_START_S, alive=self.alive)
@@ -96,6 +105,12 @@ class RunWork:
             WorkerDiedError: the process ended in the middle, or the time is over.
             RefusedError: the task is refused.
         """
+        if task.kind == "describe":
+            # Before any code of the study's is loaded.
+            self.ensure_rows()
+            request = {"op": "describe", "noise": terms.statistics_noise, "least": terms.least_group}
+            values, (counts,) = self.worker.call(request, ends=ends, alive=self.alive)
+            return values, counts, None
         self.prepare()
         if task.kind == "train":
             request = {"op": "train", "work": task.work, "round": task.round}

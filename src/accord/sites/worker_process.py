@@ -58,6 +58,14 @@ class _Served:
 
         return dict(done.values), [encode(done.update), encode(done.carried) if done.carried else b""]
 
+    def describe(self, header: Mapping[str, Any], parts: Sequence[bytes]) -> Reply:
+        """Counts the rows and adds noise."""
+        from accord.engines.federation.encoding import encode
+        from accord.sites.statistics import counts, released
+
+        found = released(counts(self.federated.data), header["noise"], header["least"])
+        return {"noise_multiplier": header["noise"], "arrays": len(found)}, [encode(found)]
+
     def losses(self, header: Mapping[str, Any], parts: Sequence[bytes]) -> Reply:
         """Computes the mean loss on the training rows."""
         from accord.sites.work import losses
@@ -91,7 +99,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
     served = _Served()
     known: dict[str, Callable[[Mapping[str, Any], Sequence[bytes]], Reply]] = {
-        name: getattr(served, name) for name in ("read", "prepare", "train", "losses", "evaluate")
+        name: getattr(served, name) for name in ("read", "prepare", "train", "losses", "evaluate", "describe")
     }
     while (request := unpack(requests.read)) is not None:
         header, parts = request
