@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 Cli = Callable[..., Any]
 
@@ -66,3 +67,16 @@ def test_a_private_regression_names_the_target_range_with_the_others(cli: Cli, t
     assert "data.target_range" in blanks
     lines = cli("run", "pay.yaml").err.strip().splitlines()
     assert sorted(line.split(": ")[2] for line in lines) == sorted(blanks)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_rows_that_are_left_out_are_counted(cli: Cli, tmp_path: Path, private: bool) -> None:
+    write(tmp_path / "people.csv")
+    frame = pd.read_csv(tmp_path / "people.csv")
+    frame.loc[[3, 5, 7], "x"] = None
+    frame.loc[[7, 9], "sex"] = None
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    said = cli("init", "people.csv", *(["--private"] if private else []))
+    assert "rows left out: 4 of 300 rows have missing values" in said.out
+    assert ("read off the private rows for this line alone" in said.out) == private
+    assert ("4 of 300" in (tmp_path / "people.yaml").read_text()) == (not private)

@@ -107,3 +107,78 @@ def test_the_model_is_exported(cli: Cli) -> None:
     assert json.loads(cli("export", "run", "--torch-export", "again.pt2", "--json").out)["files"] == [
         {"file": "again.pt2"}
     ]
+
+
+GAPS = "age,job,pay\n20,cook,low\n,clerk,high\n40,clerk,high\n60,?,high\n60,cook,high\n30,cook,low\n50,clerk,low\n"
+
+
+@pytest.fixture
+def ran_without_gaps(cli: Cli, study_file: Callable[..., Path], tmp_path: Path) -> Path:
+    """A run folder `run` whose study leaves out rows with missing values."""
+    (tmp_path / "gaps.csv").write_text(GAPS)
+    data = {"name": "csv", "path": "gaps.csv", "test_path": "gaps.csv", "target": "pay", "categorical": ["job"]}
+    study = study_file(
+        data=data | {"missing": "drop", "ranges": {"age": [0, 100]}},
+        partition={"name": "iid", "num_partitions": 2},
+        program={"name": "fedavg", "rounds": 1},
+    )
+    said = cli("run", study, "--out", "run", "--json")
+    assert "accord: data csv: 4 of 14 rows have missing values and are left out" in said.err
+    assert json.loads(said.out)["data"]["left_out_rows"] == 4
+    return study
+
+
+@pytest.mark.usefixtures("ran_without_gaps")
+def test_rows_that_the_training_left_out_keep_their_place_without_a_prediction(cli: Cli) -> None:
+    said = cli("predict", "run", "gaps.csv")
+    assert said.code == 0
+    assert "accord: 2 of 7 rows have missing values and no prediction" in said.err
+    rows = list(csv.DictReader(io.StringIO(said.out)))
+    assert [index for index, row in enumerate(rows) if not row["prediction"]] == [1, 3]
+    assert all(not any(rows[index].values()) for index in (1, 3))
+
+    Path("whole.csv").write_text("age,job,pay\n20,cook,low\n40,clerk,high\n60,cook,high\n30,cook,low\n50,clerk,low\n")
+    whole = list(csv.DictReader(io.StringIO(cli("predict", "run", "whole.csv").out)))
+    assert [row for row in rows if row["prediction"]] == whole
+    told = json.loads(cli("predict", "run", "gaps.csv", "--json").out)
+    assert (told["rows"], told["blank"], told["predictions"]["prediction"][1]) == (7, 2, None)
+    cli("predict", "run", "gaps.csv", "--out", "found.parquet")
+    assert pd.read_parquet("found.parquet")["prediction"].isna().tolist() == [0, 1, 0, 1, 0, 0, 0]
+    frame = accord.load_model("run").predict(pd.read_csv("gaps.csv").drop(columns="pay"))
+    assert frame.columns() == told["predictions"]
+
+
+@pytest.mark.usefixtures("ran_without_gaps")
+def test_all_that_does_not_fit_is_told_at_once(cli: Cli) -> None:
+    Path("bad.csv").write_text("age,job\nx,cook\n20,chef\n300,cook\n,chef\n" + "400,cook\n" * 9)
+    said = cli("predict", "run", "bad.csv")
+    lines = said.err.strip().splitlines()
+    assert said.code == 2
+    assert "line 2: age 'x' is no finite number" in lines[0]
+    assert "line 3: job 'chef' is none of the values that the model knows" in lines[1]
+    assert "line 4: age 300 is outside of the range 0 to 100" in lines[2]
+    assert len(lines) == 6
+    # 12 values of 12 rows do not fit; the row without an age stays without a prediction, whatever else it has.
+    assert lines[5] == "accord: and 7 more values that do not fit, in 12 rows altogether"
+    Path("bad.csv").write_text("ages,jobs\n3,cook\n")
+    assert [line.split(": ")[2].split("'")[1] for line in cli("predict", "run", "bad.csv").err.splitlines()] == [
+        "age",
+        "job",
+        "ages",
+        "jobs",
+    ]
+
+
+def test_how_many_rows_were_left_out_is_in_no_private_record(cli: Cli, ran_without_gaps: Path, tmp_path: Path) -> None:
+    privacy = {"unit": "sample", "noise_multiplier": 1.0, "delta": 1e-3}
+    stated = {"job": ["cook", "clerk"], "pay": ["low", "high"]}
+    study = ran_without_gaps.read_text()
+    sets = [f"--set=privacy={json.dumps(privacy)}", f"--set=data.categories={json.dumps(stated)}"]
+    said = cli("run", ran_without_gaps, "--out", "private", "--json", *sets)
+    assert said.code == 0, said.err
+    assert "4 of 14 rows have missing values" in said.err
+    told = json.loads(said.out)
+    assert told["data"]["left_out_rows"] is None
+    (entry,) = [each for each in told["released"] if "missing values" in each["what"]]
+    assert "terminal" in entry["how"]
+    assert ran_without_gaps.read_text() == study

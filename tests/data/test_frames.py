@@ -27,7 +27,7 @@ TABLE = TableInput(
         ({"age": [1, "NA"], "job": ["cook", "cook"]}, "rows, row 1: age is missing"),
         ({"age": [1, 2], "job": ["cook", pd.NA]}, "rows, row 1: job is missing"),
         ({"age": [1, 2], "job": ["cook", float("nan")]}, "rows, row 1: job is missing"),
-        ({"age": ["x"], "job": ["cook"]}, "rows, row 0: age 'x' is no number"),
+        ({"age": ["x"], "job": ["cook"]}, "rows, row 0: age 'x' is no finite number"),
         ({"age": [float("inf")], "job": ["cook"]}, "rows, row 0: age inf is no finite number"),
         ({"age": [1, 2], "job": ["cook"]}, "columns of 1 and 2 rows"),
         ({"age": [], "job": []}, "columns of 0 rows"),

@@ -47,6 +47,10 @@ def init(
         print(f"groups proposed: {', '.join(draft.groups)}")
     for name, why in draft.left_out.items():
         print(f"left out: {name}: {why}")
+    if draft.rows_with_gaps:
+        of = "rows have missing values, and the study leaves them out (data.missing: drop)"
+        said = "; read off the private rows for this line alone, the study does not say it" if private else ""
+        print(f"rows left out: {draft.rows_with_gaps:,} of {draft.rows:,} {of}{said}")
     if draft.blanks:
         print(f"fill in first: {', '.join(draft.blanks)}")
     print(f"next: accord run {target}")

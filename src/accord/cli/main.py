@@ -14,7 +14,7 @@ import typer
 
 from accord.cli import budget, compare, data, doctor, export, init, predict, report, run, runs, sweep
 from accord.cli.commands import Command, Commands, RunCommand
-from accord.core.errors import AccordError, StudyError
+from accord.core.errors import AccordError, RequestError
 from accord.core.output import lost_output, make_lenient, say
 
 app = typer.Typer(
@@ -92,7 +92,7 @@ def _exit_code() -> int:
         code = app(standalone_mode=False)
     except AccordError as error:
         # All errors of a study are reported at once, one per line, so that they can be fixed together.
-        for line in error.problems if isinstance(error, StudyError) else [str(error)]:
+        for line in error.problems if isinstance(error, RequestError) else [str(error)]:
             _say(line)
         return error.exit_code
     except typer.Abort:

@@ -32,7 +32,8 @@ def predict(
 ) -> int:
     """Predict rows with RUN's model: the class and each class's probability, or the number.
 
-    Rows are prepared as those of the training were; missing, unknown and impossible values are refused by name.
+    Rows are prepared as those of the training were; missing, unknown and impossible values are refused by name. Where
+    the training left out rows with missing values, such rows stay in their place without a prediction.
     """
     from accord.orchestration.run_folder import client_params, load_model, open_run
 
@@ -50,10 +51,22 @@ def predict(
                 f"--client N takes (such as {min(own)})",
                 file=sys.stderr,
             )
+    if found.blank:
+        print(
+            f"accord: {found.blank:,} of {len(found):,} rows have missing values and no prediction; the training left "
+            "such rows out (data.missing: drop)",
+            file=sys.stderr,
+        )
     if out is not None:
         _write(out, found)
     if as_json:
-        summary = {"run": str(run), "model": which, "rows": len(found), "out": None if out is None else str(out)}
+        summary = {
+            "run": str(run),
+            "model": which,
+            "rows": len(found),
+            "blank": found.blank,
+            "out": None if out is None else str(out),
+        }
         print(json.dumps(summary | ({} if out is not None else {"predictions": found.columns()}), allow_nan=False))
     elif out is not None:
         print(f"{out}: {len(found):,} row{'' if len(found) == 1 else 's'}, by {which}")

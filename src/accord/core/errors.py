@@ -14,8 +14,8 @@
         ├── DivergedError       the model's parameters are no longer finite
         └── StorageError        the disk is full or refuses; the records so far are whole
 
-Each message is one line that says what is wrong, where, and how to fix it. Only a `StudyError` of several problems has
-a line for each.
+Each message is one line that says what is wrong, where, and how to fix it. Only a `RequestError` of several problems
+has a line for each.
 """
 
 from functools import partial
@@ -29,21 +29,21 @@ class AccordError(Exception):
 
 
 class RequestError(AccordError):
-    """The request is wrong. Nothing was started and nothing was written."""
-
-    exit_code = 2
-
-
-class StudyError(RequestError):
-    """The study file or a `--set` is wrong.
+    """The request is wrong. Nothing was started and nothing was written.
 
     Attributes:
         problems: every problem, one line each. The message is these lines.
     """
 
+    exit_code = 2
+
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.problems = problems or (message,)
+
+
+class StudyError(RequestError):
+    """The study file or a `--set` is wrong."""
 
 
 class DataError(RequestError):

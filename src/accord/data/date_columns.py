@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.core.errors import DataError
+from accord.data.row_problems import RowProblem, rows_where
 from accord.data.sources.table_file import Coded, Frame
 
 Rule = Literal["year-month-day", "days_since", "cyclic"]
 _WIDTHS: dict[Rule, int] = {"year-month-day": 3, "days_since": 1, "cyclic": 4}
 _UNREAD = -1
+_WRITE_AS = "write it as YYYY-MM-DD, such as 2024-12-31"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,32 @@ class DateColumn:
     def width(self) -> int:
         """The number of features."""
         return _WIDTHS[self.rule]
+
+    def problems(self, frame: Frame) -> list[RowProblem]:
+        """Finds the rows whose value is missing, no date, or of a year outside of `years`."""
+        column = frame.texts[self.name]
+        # The last entry is what code -1 (missing) finds.
+        days = np.array([*(_day(value) for value in column.values), _UNREAD], dtype=np.int64)[column.codes]
+        absent = column.codes < 0
+        gaps = absent if self.missing is None else np.zeros_like(absent)
+        found = rows_where(gaps, lambda row: f"{self.name} is missing; give it a date", gap=True)
+        found += rows_where(
+            (days == _UNREAD) & ~absent,
+            lambda row: f"{self.name} {column.values[int(column.codes[row])]!r} is no date; {_WRITE_AS}",
+        )
+        if self.years is not None and self.outside == "refuse":
+            first, last = date(self.years[0], 1, 1).toordinal(), date(self.years[1], 12, 31).toordinal()
+            found += rows_where(
+                (days != _UNREAD) & ((days < first) | (days > last)), lambda row: self._outside(int(days[row]))
+            )
+        return found
+
+    def _outside(self, day: int) -> str:
+        first, last = self.years or (0, 0)
+        return (
+            f"{self.name} {date.fromordinal(day)} is outside of its years {first} to {last}; mend it, widen "
+            f"data.ranges.{self.name}, or set data.clamp"
+        )
 
     def features(self, frame: Frame) -> NDArray[np.float64]:
         """Computes the features of all rows, shape `[n, width]`.
@@ -75,10 +103,7 @@ class DateColumn:
             strange = (distinct < first) | (distinct > last)
             if self.outside == "refuse" and strange.any():
                 row = int(strange[where].argmax())
-                raise DataError(
-                    f"{locate(row)}: {self.name} {date.fromordinal(int(days[row]))} is outside of its years "
-                    f"{self.years[0]} to {self.years[1]}; mend it, widen data.ranges.{self.name}, or set data.clamp"
-                )
+                raise DataError(f"{locate(row)}: {self._outside(int(days[row]))}")
         # Few days are distinct, so each is worked out once.
         return np.array([self._of_day(date.fromordinal(int(day))) for day in distinct])[where]
 
@@ -124,7 +149,7 @@ def ordinals(column: Coded, locate: Callable[[int], str], name: str) -> NDArray[
     if (days == _UNREAD).any():
         row = int((days == _UNREAD).argmax())
         value = column.values[int(column.codes[row])]
-        raise DataError(f"{locate(row)}: {name} {value!r} is no date; write it as YYYY-MM-DD, such as 2024-12-31")
+        raise DataError(f"{locate(row)}: {name} {value!r} is no date; {_WRITE_AS}")
     return days
 
 

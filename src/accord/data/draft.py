@@ -34,6 +34,9 @@ class Draft:
         left_out: column to why it is no feature.
         groups: columns proposed as sensitive groups.
         blanks: settings that are left to be filled in.
+        rows: rows of the table.
+        rows_with_gaps: those of them without a value in a column that is used, which the study leaves out. Read off the
+            rows, and not in the text where they are private.
     """
 
     text: str
@@ -42,6 +45,8 @@ class Draft:
     left_out: dict[str, str]
     groups: tuple[str, ...]
     blanks: tuple[str, ...]
+    rows: int
+    rows_with_gaps: int
 
 
 def draft_study(table: GuessedTable, path: str, label: str | None, positive: str | None, private: bool) -> Draft:
@@ -70,7 +75,14 @@ def draft_study(table: GuessedTable, path: str, label: str | None, positive: str
         raise StudyError(f"{table.path}: no column is left to predict {target.name!r} from; write the study by hand")
     writer = _Writer(table, path, target, regression, groups, features, left_out, positive, private)
     return Draft(
-        writer.text(), target.name, label is None, left_out, tuple(each.name for each in groups), writer.blanks()
+        writer.text(),
+        target.name,
+        label is None,
+        left_out,
+        tuple(each.name for each in groups),
+        writer.blanks(),
+        table.rows,
+        writer.rows_with_gaps(),
     )
 
 
@@ -190,12 +202,19 @@ class _Writer:
         return [*lines, *(f"    {_quoted(column.name)}:" for column in self._coded())]
 
     def _missing(self) -> list[str]:
-        used = [self.target, *self.groups, *self.features]
         drop = "  missing: drop             # or category or value, with fill: docs/data.md"
         if self.private:
             return [drop]
-        gaps = [f"{column.name} ({column.missing:,})" for column in used if column.missing]
-        return [f"  # rows without a value: {', '.join(gaps)}", drop] if gaps else []
+        gaps = [f"{column.name} ({column.missing:,})" for column in self._used() if column.missing]
+        rows = f"{self.rows_with_gaps():,} of {self.table.rows:,} rows, which are left out"
+        return [f"  # without a value: {', '.join(gaps)}; {rows}", drop] if gaps else []
+
+    def _used(self) -> list[GuessedColumn]:
+        return [self.target, *self.groups, *self.features]
+
+    def rows_with_gaps(self) -> int:
+        """Returns how many rows lack a value in a column that is used."""
+        return self.table.rows_with_gaps(column.name for column in self._used())
 
     def _privacy(self) -> list[str]:
         if not self.private:

@@ -179,6 +179,7 @@ class DataSet:
             where none is documented.
         preprocessing: how the columns of a table became features. It is stored with the model so that later rows can be
             predicted. None where rows were features from the start.
+        left_out: rows of a table that have missing values and were left out, training and test rows together.
     """
 
     name: str
@@ -190,6 +191,7 @@ class DataSet:
     drawn: Drawn | None = None
     positive: str | None = None
     preprocessing: "Preprocessing | None" = None
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         for part, table in (("training", self.train), ("test", self.test)):

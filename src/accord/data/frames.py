@@ -1,6 +1,6 @@
 """Reads tables in memory, a dict of columns or a pandas `DataFrame`, as a table's file is read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ def frame_of(columns: Mapping[str, Any], wanted: TableInput, where: str) -> Fram
         where: what to call them in errors.
 
     Raises:
-        DataError: a column is missing or unknown, the lengths differ, or a number cannot be read.
+        DataError: a column is missing or unknown, or the lengths differ.
     """
     names = [str(name) for name in columns]
     wanted.check_names(names, where)
@@ -34,23 +34,27 @@ def frame_of(columns: Mapping[str, Any], wanted: TableInput, where: str) -> Fram
     def locate(row: int) -> str:
         return f"{where}, row {row}"
 
-    numbers = {name: _numbers(values[name], name, wanted, locate) for name in wanted.number_names()}
+    numbers, strange = {}, {}
+    for name in wanted.number_names():
+        numbers[name], strange[name] = _numbers(values[name], wanted)
     texts = {name: _coded(values[name]) for name in wanted.category_names()}
-    return Frame(lengths.pop(), numbers, texts, locate)
+    return Frame(lengths.pop(), numbers, texts, locate, strange)
 
 
-def _numbers(values: NDArray[Any], name: str, wanted: TableInput, locate: Callable[[int], str]) -> Numbers:
+def _numbers(values: NDArray[Any], wanted: TableInput) -> tuple[Numbers, dict[int, Any]]:
+    """Returns the values as numbers, and what is none by row."""
     found = np.empty(len(values), dtype=np.float64)
+    strange: dict[int, Any] = {}
     for row, value in enumerate(values.tolist()):
         text = value.strip() if isinstance(value, str) else value
         try:
             missing = is_missing(text) or text in wanted.missing_values
             found[row] = np.nan if missing else float(text)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{locate(row)}: {name} {value!r} is no number") from error
+        except (TypeError, ValueError):
+            found[row] = np.inf
         if np.isinf(found[row]):
-            raise DataError(f"{locate(row)}: {name} {value!r} is no finite number")
-    return found
+            found[row], strange[row] = np.nan, value
+    return found, strange
 
 
 def _coded(values: NDArray[Any]) -> Coded:

@@ -9,6 +9,7 @@ from accord.config.imbalance import Imbalance
 from accord.config.partition import Partition
 from accord.data.federated import DataSet, FederatedData
 from accord.data.imbalance import imbalanced
+from accord.data.left_out import say_left_out
 from accord.data.partition import deal_test, partition
 from accord.data.registry import BY_SECTION
 
@@ -49,13 +50,19 @@ def load_data(settings: Data, seed: int) -> DataSet:
     source = BY_SECTION[type(settings)]
     cache = _cache.get()
     if cache is None:
-        return source.load(settings, seed)
+        return _loaded(settings, seed)
     for known, known_seed, data in cache:
         if known == settings and (known_seed == seed or not source.seeded):
             return data
     cache.clear()  # before reading: two large data sets need not fit at once
-    cache.append((settings, seed, source.load(settings, seed)))
+    cache.append((settings, seed, _loaded(settings, seed)))
     return cache[0][2]
+
+
+def _loaded(settings: Data, seed: int) -> DataSet:
+    data = BY_SECTION[type(settings)].load(settings, seed)
+    say_left_out(data)
+    return data
 
 
 def deal(data: DataSet, settings: Partition, seed: int, imbalance: Imbalance | None = None) -> FederatedData:

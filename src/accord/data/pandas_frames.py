@@ -11,6 +11,7 @@ from accord.config.data import CsvData
 from accord.core.errors import DataError, StudyError
 from accord.data.federated import DataSet
 from accord.data.in_memory import CLIENT, NO_CLIENT, sources_by_client
+from accord.data.left_out import say_left_out
 from accord.data.missing import is_missing
 from accord.data.sources.table import table_data_set
 from accord.data.sources.table_file import MOST_EXACT, Coded, Frame, Numbers
@@ -92,7 +93,9 @@ def from_pandas(
         }
     )
     what = about.rstrip(".") or f"Handed over in Python ({_WHERE})"
-    return table_data_set(csv, tables, [f"{_WHERE}: train", f"{_WHERE}: test"], "in_memory", what)
+    data = table_data_set(csv, tables, [f"{_WHERE}: train", f"{_WHERE}: test"], "in_memory", what)
+    say_left_out(data)
+    return data
 
 
 def _section(settings: Mapping[str, Any]) -> CsvData:

@@ -5,17 +5,19 @@ Under privacy a study states every range and category, or is refused (`accord.da
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.core.errors import DataError, RunFolderError
 from accord.data.date_columns import DateColumn
 from accord.data.feature_columns import CategoryColumn, Column, NumberColumn, nearest_of
+from accord.data.row_problems import RowProblem, refuse_rows
 from accord.data.sources.table_file import Coded, Frame
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class TableInput:
         missing_values: texts that stand for a missing value.
         delimiter: between the fields of a line of text.
         names: of the columns of a text file without a first line of names. None where that line names them.
+        drops: whether the training left out rows with missing values, so that such rows have no prediction.
     """
 
     columns: tuple[Column, ...]
@@ -42,6 +45,7 @@ class TableInput:
     missing_values: tuple[str, ...] = ("", "?", "NA")
     delimiter: str = ","
     names: tuple[str, ...] | None = None
+    drops: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,27 +64,64 @@ class TableInput:
         """Refuses a table that lacks a column, or has a column that is neither a feature nor in `others`.
 
         Raises:
-            DataError: names the column and the nearest.
+            DataError: names each such column and the nearest.
         """
         there = list(there)
         wanted = [column.name for column in self.columns]
-        if lost := [name for name in wanted if name not in there]:
-            raise DataError(f"{where}: no column {lost[0]!r}, which the model needs{nearest_of(lost[0], there)}")
-        if strange := [name for name in there if name not in wanted and name not in self.others]:
-            raise DataError(
-                f"{where}: unknown column {strange[0]!r}, which the model was not trained with"
-                f"{nearest_of(strange[0], (*wanted, *self.others))}"
-            )
+        told = [
+            f"{where}: no column {name!r}, which the model needs{nearest_of(name, there)}"
+            for name in wanted
+            if name not in there
+        ]
+        told += [
+            f"{where}: unknown column {name!r}, which the model was not trained with"
+            f"{nearest_of(name, (*wanted, *self.others))}"
+            for name in there
+            if name not in wanted and name not in self.others
+        ]
+        if told:
+            raise DataError("\n".join(told), tuple(told))
 
     def features(self, frame: Frame) -> Tensor:
         """Computes the features of the rows, shape `[n, features]`, float32.
 
         Raises:
-            DataError: a value is missing, unknown or out of its range. The message names row and column.
+            DataError: values are missing, unknown or out of their range. It names row and column of the first few.
         """
-        # The same marks as in training: a "?" must not become an unknown category here.
+        frame = self._marked(frame)
+        refuse_rows(self._problems(frame), frame.locate)
+        return self._features(frame)
+
+    def usable_features(self, frame: Frame) -> tuple[Tensor, NDArray[np.int64]]:
+        """Computes the features of the rows that can be predicted.
+
+        Returns:
+            Their features, shape `[m, features]`, and which rows they are, shape `[m]`, ascending. They are all rows
+            unless `drops`, else those without missing values.
+
+        Raises:
+            DataError: as `features`. What else is wrong with rows that are left out is not looked at, as in training.
+        """
+        frame = self._marked(frame)
+        problems = self._problems(frame)
+        usable = np.ones(frame.rows, dtype=np.bool_)
+        for each in problems:
+            if each.gap and self.drops:
+                usable[each.rows] = False
+        here = [RowProblem(each.rows[usable[each.rows]], each.text, each.gap) for each in problems]
+        refuse_rows(here, frame.locate)
+        rows = np.flatnonzero(usable)
+        return self._features(frame if usable.all() else frame.take(rows)), rows
+
+    def _problems(self, frame: Frame) -> list[RowProblem]:
+        return [problem for column in self.columns for problem in column.problems(frame)]
+
+    def _marked(self, frame: Frame) -> Frame:
+        """Marks missing texts as in training, where a "?" must not become an unknown category."""
         marked = {name: _without_marks(column, self, name) for name, column in frame.texts.items()}
-        frame = Frame(frame.rows, frame.numbers, marked, frame.locate)
+        return replace(frame, texts=marked)
+
+    def _features(self, frame: Frame) -> Tensor:
         # Each column is worked out in float64 and rounded once, as the training rows were.
         parts = [column.features(frame).astype(np.float32) for column in self.columns]
         return torch.from_numpy(np.concatenate(parts, axis=1))
@@ -94,6 +135,7 @@ class TableInput:
             "missing_values": list(self.missing_values),
             "delimiter": self.delimiter,
             "names": None if self.names is None else list(self.names),
+            "drops": self.drops,
         }
 
 
@@ -238,6 +280,7 @@ def _input(value: Mapping[str, Any]) -> TableInput | TensorInput:
         tuple(value["missing_values"]),
         value["delimiter"],
         None if names is None else tuple(names),
+        bool(value.get("drops", False)),  # earlier versions did not say it
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -41,6 +41,7 @@ class GuessedColumn:
         values: those that occur, without missing ones, in order of first occurrence.
         bounds: least and largest value of a number.
         missing: rows without a value.
+        gaps: which rows these are, a bit each (`numpy.packbits`).
     """
 
     name: str
@@ -48,6 +49,7 @@ class GuessedColumn:
     values: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
     missing: int = 0
+    gaps: bytes = b""
 
     @property
     def sensitive(self) -> bool:
@@ -70,6 +72,12 @@ class GuessedTable:
     delimiter: str
     rows: int
     columns: tuple[GuessedColumn, ...]
+
+    def rows_with_gaps(self, names: Iterable[str]) -> int:
+        """Counts the rows without a value in one or more of some columns."""
+        wanted = set(names)
+        masks = [np.frombuffer(column.gaps, dtype=np.uint8) for column in self.columns if column.name in wanted]
+        return sum(int(byte).bit_count() for byte in np.bitwise_or.reduce(masks)) if masks else 0
 
     def column(self, name: str) -> GuessedColumn | None:
         """Returns the column of that name."""
@@ -97,7 +105,10 @@ def guess_table(path: Path) -> GuessedTable:
             columns.append(GuessedColumn(name, "unread"))
             continue
         rows = frame.rows
-        columns.append(_guess(name, frame.texts[name], frame.rows))
+        column = frame.texts[name]
+        known = [code for code, value in enumerate(column.values) if value not in _MARKS]
+        gaps = np.packbits(~np.isin(column.codes, known)).tobytes()
+        columns.append(replace(_guess(name, column, frame.rows), gaps=gaps))
     if not rows:
         raise DataError(f"{path}: no column can be read; a table needs numbers or texts")
     return GuessedTable(path, delimiter, rows, tuple(columns))

@@ -73,6 +73,7 @@ def conclude(
             fine_tune=study.evaluation.fine_tune is not None,
             early_stopping=study.evaluation.early_stopping is not None,
             predictions=study.evaluation.predictions,
+            drops_rows=getattr(study.data, "missing", None) == "drop",
             metrics=[each.name for each in prepared.metrics],
             words=prepared.work.task.kind.words,
             at_sites=sites is not None,
@@ -83,6 +84,8 @@ def conclude(
             "train_rows": len(data.train) if sites is None else int(prepared.federated.train.sizes().sum()),
             "test_rows": found["test"]["n"],
             "classes": len(data.class_names),
+            # One private row more or less changes it.
+            "left_out_rows": data.left_out if study.privacy is None else None,
         },
         "seed": study.seed,
         "versions": versions(),

@@ -16,7 +16,7 @@ from accord.core.params import Params
 from accord.data.federated import DataSet
 from accord.data.frames import frame_of
 from accord.data.preprocessing import Preprocessing, TableInput, TensorInput, preprocessing_of
-from accord.data.sources.table_file import open_table
+from accord.data.sources.table_file import Frame, numbers_of_texts, open_table
 from accord.models.adapt import SETTINGS
 from accord.models.build import build
 from accord.records import store
@@ -34,21 +34,39 @@ class Predictions:
         values: the predicted class's name, or the predicted number, of each row, shape `[n]`.
         probabilities: shape `[n, classes]`, float64, each row summing to 1. None where a number is predicted.
         classes: the class of each column of `probabilities`.
+        predicted: which rows have a prediction, shape `[n]`. The others have missing values, and the training left such
+            rows out. Their value is None (NaN where a number is predicted), their probabilities are NaN. None where all
+            rows have a prediction.
     """
 
     values: NDArray[Any]
     probabilities: NDArray[np.float64] | None
     classes: tuple[str, ...]
+    predicted: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def blank(self) -> int:
+        """How many rows have no prediction."""
+        return 0 if self.predicted is None else int((~self.predicted).sum())
+
     def columns(self) -> dict[str, list[Any]]:
-        """Returns table columns for `pandas.DataFrame`: `prediction`, and `probability_CLASS` of each class."""
+        """Returns table columns for `pandas.DataFrame`: `prediction`, and `probability_CLASS` of each class.
+
+        A row without a prediction has None in each.
+        """
         found: dict[str, list[Any]] = {"prediction": self.values.tolist()}
         if self.probabilities is not None:
             for column, name in enumerate(self.classes):
                 found[f"probability_{name}"] = self.probabilities[:, column].tolist()
+        if self.predicted is not None:
+            known = self.predicted.tolist()
+            found = {
+                name: [value if there else None for value, there in zip(values, known, strict=True)]
+                for name, values in found.items()
+            }
         return found
 
 
@@ -86,34 +104,53 @@ class TrainedModel(nn.Module):
         Raises:
             DataError: a column is missing or unknown, or a value does not fit. It names row and column.
         """
-        wanted = self.preprocessing.input
-        if isinstance(rows, str | Path):
-            return _read(Path(rows), wanted)
-        if not isinstance(rows, Tensor | np.ndarray | list | tuple):
-            if isinstance(wanted, TensorInput):
-                return _read_columns(rows, wanted, "rows")
-            return wanted.features(frame_of(rows, wanted, "rows"))
-        if isinstance(wanted, TableInput):
-            wanted = TensorInput(wanted.shape, "float32")
-        return wanted.tensor(rows, "rows")
+        found = _rows_of(rows, self.preprocessing.input)
+        if isinstance(found, Tensor):
+            return found
+        frame, wanted = found
+        return wanted.features(frame)
 
     def predict(self, rows: Any) -> Predictions:
-        """Predicts rows, in any form that `features` takes.
+        """Predicts rows, in any form that `features` takes, in their order.
+
+        Where the training left out rows of a table that have missing values, such rows have no prediction here.
 
         Raises:
             DataError: as for `features`.
         """
-        x, dtype = self.features(rows), next(self.network.parameters()).dtype
+        found = _rows_of(rows, self.preprocessing.input)
+        if isinstance(found, Tensor):
+            return self._predict(found)
+        frame, wanted = found
+        x, usable = wanted.usable_features(frame)
+        if len(usable) == frame.rows:
+            return self._predict(x)
+        there = np.zeros(frame.rows, dtype=np.bool_)
+        there[usable] = True
+        return _spread(self._predict(x), there)
+
+    def _predict(self, x: Tensor) -> Predictions:
+        dtype, classes = next(self.network.parameters()).dtype, self.preprocessing.classes
         with torch.no_grad():
             # In pieces, so that activations of a large table fit memory. Token indices stay integers.
             pieces = [self(piece.to(dtype) if piece.is_floating_point() else piece) for piece in torch.split(x, _BATCH)]
         outputs = torch.cat(pieces).cpu()
-        classes = self.preprocessing.classes
         if not classes:
             return Predictions(self.preprocessing.predicted(outputs).numpy(), None, ())
         names = np.array(classes, dtype=object)
         # In double precision, since rows of float32 probabilities would sum to 1 less exactly.
         return Predictions(names[outputs.argmax(1).numpy()], outputs.double().softmax(1).numpy(), classes)
+
+
+def _spread(found: Predictions, there: NDArray[np.bool_]) -> Predictions:
+    """Puts predictions at the rows that have one, shape `[n]`, with blanks between them."""
+    values = np.full(len(there), None if found.classes else np.nan, dtype=found.values.dtype)
+    values[there] = found.values
+    probabilities = None
+    if found.probabilities is not None:
+        probabilities = np.full((len(there), found.probabilities.shape[1]), np.nan)
+        probabilities[there] = found.probabilities
+    return Predictions(values, probabilities, found.classes, there)
 
 
 def make_model(study: Study, params: Params, preprocessing: Preprocessing) -> TrainedModel:
@@ -168,8 +205,21 @@ def read_preprocessing(folder: Path) -> Preprocessing:
     return Preprocessing.from_json(store.read_json(path), str(path))
 
 
-def _read(path: Path, wanted: TableInput | TensorInput) -> Tensor:
-    """Reads the rows of a file as features."""
+def _rows_of(rows: Any, wanted: TableInput | TensorInput) -> Tensor | tuple[Frame, TableInput]:
+    """Returns features as a tensor, or the columns of a table with how features follow from them."""
+    if isinstance(rows, str | Path):
+        return _read(Path(rows), wanted)
+    if not isinstance(rows, Tensor | np.ndarray | list | tuple):
+        if isinstance(wanted, TensorInput):
+            return _read_columns(rows, wanted, "rows")
+        return frame_of(rows, wanted, "rows"), wanted
+    if isinstance(wanted, TableInput):
+        wanted = TensorInput(wanted.shape, "float32")
+    return wanted.tensor(rows, "rows")
+
+
+def _read(path: Path, wanted: TableInput | TensorInput) -> Tensor | tuple[Frame, TableInput]:
+    """Reads the rows of a file."""
     if path.suffix == ".npy":
         try:
             # Loading a pickle could run code.
@@ -185,7 +235,16 @@ def _read(path: Path, wanted: TableInput | TensorInput) -> Tensor:
         return _of_columns(frame.numbers, names, wanted, str(path))
     file = open_table(path, wanted.delimiter, wanted.names)
     wanted.check_names(file.names, str(path))
-    return wanted.features(file.read(wanted.number_names(), wanted.category_names(), wanted.missing_values))
+    numbers, categories = wanted.number_names(), wanted.category_names()
+    try:
+        return file.read(numbers, categories, wanted.missing_values), wanted
+    except DataError:
+        # As texts, so that all numbers that cannot be read are told, together with what else is wrong.
+        frame = file.read([], [*numbers, *categories], wanted.missing_values)
+        found = numbers_of_texts(frame, numbers, wanted.missing_values)
+        if not any(found.strange.values()):
+            raise
+        return found, wanted
 
 
 def _read_columns(rows: Mapping[str, Any], wanted: TensorInput, where: str) -> Tensor:

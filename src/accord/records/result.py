@@ -79,6 +79,7 @@ def released(
     personal: bool = False,
     early_stopping: bool = False,
     predictions: bool = False,
+    drops_rows: bool = False,
     metrics: Sequence[str] = (),
     words: Words = CLASSIFICATION.words,
     at_sites: bool = False,
@@ -94,6 +95,7 @@ def released(
         fine_tune: whether the model was evaluated after fine-tuning at clients.
         early_stopping: whether held-out test rows decided when to stop and which round's model is kept.
         predictions: whether predictions for single test rows were written.
+        drops_rows: whether rows with missing values were left out, as the study says, however many they are.
         metrics: names of the study's own metrics.
         words: the task kind's words for what was computed.
         at_sites: whether clients are real sites, each with its own noise and its own account.
@@ -126,6 +128,9 @@ def released(
             )
         else:
             rows.append(("who was in each cohort, rows really drawn, bytes and times by round", sampling_note))
+        if drops_rows:
+            told = "said to whoever starts the run, on its terminal; in no record, as no noise covers it"
+            rows.append(("how many rows with missing values were left out", told))
         rows.append(("the model's code", "trusted to depend on its input and parameters alone; tried, not proven"))
         rows.append(
             ("noise", "drawn at each site from its operating system's entropy; no seed of it is stored anywhere")

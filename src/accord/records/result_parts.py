@@ -353,13 +353,17 @@ class ReleasedItem(ResultPart):
 
 
 class DataResult(ResultPart):
-    """The data set. `classes` is 0 in a regression, and a list of names in results of earlier versions."""
+    """The data set. `classes` is 0 in a regression, and a list of names in results of earlier versions.
+
+    `left_out_rows` is the number of rows with missing values that were left out, None where the run is private.
+    """
 
     name: str
     about: str
     train_rows: Count
     test_rows: Count
     classes: Count | tuple[str, ...]
+    left_out_rows: Count | None = None
 
     @property
     def num_classes(self) -> int:

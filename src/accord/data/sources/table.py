@@ -111,6 +111,7 @@ def table_data_set(
         about,
         tuple(dict.fromkeys(derived)),
         preprocessing=preprocessing,
+        left_out=frame.rows - len(train) - len(test) if settings.missing == "drop" else 0,
     )
 
 

@@ -133,6 +133,7 @@ def table_preprocessing(
         tuple(sorted(MISSING_TEXTS.union(settings.missing_values))),
         settings.delimiter,
         settings.columns,
+        drops=settings.missing == "drop",
     )
     bounds = settings.target_range
     return Preprocessing(table, classes, settings.target, (bounds[0], bounds[1]) if bounds else None)

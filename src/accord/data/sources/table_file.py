@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,12 +53,23 @@ class Frame:
         numbers: column to float64 values of shape `[n]`, NaN where missing.
         texts: column to codes of shape `[n]`.
         locate: maps a row to its place for messages, such as `clinics.csv: line 17`.
+        strange: column of numbers to the rows whose value is no number (NaN in `numbers`), and what it is.
     """
 
     rows: int
     numbers: Mapping[str, Numbers]
     texts: Mapping[str, Coded]
     locate: Callable[[int], str]
+    strange: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)
+
+    def take(self, rows: NDArray[np.int64]) -> "Frame":
+        """Returns some of the rows, which keep their places."""
+        return Frame(
+            len(rows),
+            {name: values[rows] for name, values in self.numbers.items()},
+            {name: Coded(column.codes[rows], column.values) for name, column in self.texts.items()},
+            lambda row: self.locate(int(rows[row])),
+        )
 
 
 class TableFile(Protocol):
@@ -291,6 +302,26 @@ class ParquetTable:
             raise DataError(f"{self.path}: column {name!r} holds {column.type}, which has no categories") from error
         codes = texts.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         return _stripped(codes, tuple(texts.dictionary.to_pylist()))
+
+
+def numbers_of_texts(frame: Frame, names: Sequence[str], missing: Collection[str]) -> Frame:
+    """Converts columns of texts to numbers, and notes in `strange` what is none.
+
+    >>> frame = Frame(3, {}, {"age": Coded(np.array([0, 1, -1]), ("40", "x"))}, str)
+    >>> found = numbers_of_texts(frame, ["age"], [])
+    >>> found.numbers["age"].tolist(), found.strange
+    ([40.0, nan, nan], {'age': {1: 'x'}})
+    """
+    numbers, strange = dict(frame.numbers), {}
+    for name in names:
+        column = frame.texts[name]
+        # Infinity stands for a text that is no number, and the last entry is what code -1 finds.
+        values = np.array([*(_number(value, missing) for value in column.values), math.nan])[column.codes]
+        wrong = np.flatnonzero(np.isinf(values)).tolist()
+        strange[name] = {row: column.values[int(column.codes[row])] for row in wrong}
+        numbers[name] = np.where(np.isinf(values), math.nan, values)
+    texts = {name: column for name, column in frame.texts.items() if name not in names}
+    return replace(frame, numbers=numbers, texts=texts, strange=strange)
 
 
 def no_number(locate: str, column: str, value: str) -> str:
