@@ -12,7 +12,21 @@ from typing import Annotated
 
 import typer
 
-from accord.cli import budget, compare, data, doctor, export, init, predict, report, run, runs, sweep
+from accord.cli import (
+    budget,
+    compare,
+    data,
+    doctor,
+    export,
+    federation,
+    init,
+    predict,
+    report,
+    run,
+    runs,
+    site,
+    sweep,
+)
 from accord.cli.commands import Command, Commands, RunCommand
 from accord.core.errors import AccordError, RequestError
 from accord.core.output import lost_output, make_lenient, say
@@ -37,6 +51,8 @@ app.command("predict", cls=Command)(predict.predict)
 app.command("export", cls=Command)(export.export)
 app.command("budget", cls=Command)(budget.budget)
 app.add_typer(data.app, name="data")
+app.add_typer(federation.app, name="federation")
+app.add_typer(site.app, name="site")
 app.command("doctor", cls=Command)(doctor.doctor)
 
 

@@ -70,6 +70,22 @@ def verify_site(folder: Path, site: str, public: str, coordinator: str) -> Verif
     return _verified(site, found, derived, receipt)
 
 
+def read_lines(folder: Path) -> list[Line]:
+    """Returns every line of a site's journal, unchecked.
+
+    Raises:
+        FederationError: there are no records.
+    """
+    path = folder / "records.db"
+    if not path.is_file():
+        raise FederationError(f"{path}: missing; the site has no records yet")
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return [line for line, _ in journal.lines(database)]
+    finally:
+        database.close()
+
+
 def export_journal(folder: Path, out: Path, site: str) -> None:
     """Writes a site's journal for an auditor: every line, its signed head, and the coordinator's countersignature.
 

@@ -4,14 +4,8 @@
 """
 
 import asyncio
-import contextlib
-import json
-import os
-import signal
 import ssl
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +13,16 @@ import httpx
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from accord.core.background import start_background, stop_background
 from accord.core.errors import FederationError
 from accord.transport.coordinator import Coordinator
 from accord.transport.federation_folder import open_coordinator, read_settings
 from accord.transport.keys import Authority
 from accord.transport.service import make_app
 
+PID = "coordinator.pid"
+"""The file with the id of the process that `start` began."""
 _START_S = 30.0
-_STOP_S = 10.0
 
 
 class _WithPeer(H11Protocol):
@@ -95,61 +91,19 @@ def start(folder: Path) -> int:
         FederationError: it runs already, or did not come up; the message has its last words.
     """
     settings = read_settings(folder)
-    running = process_of(folder)
-    if running is not None:
-        raise FederationError(f"{folder}: its coordinator runs already, as process {running}")
-    log = folder / "coordinator.log"
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "accord.transport.server", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    (folder / "coordinator.pid").write_text(json.dumps({"pid": process.pid, "began": _began(process.pid)}) + "\n")
-    end = time.monotonic() + _START_S
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            words = log.read_text(errors="replace").strip().splitlines()
-            raise FederationError(f"the coordinator did not start: {words[-1] if words else 'no word of why'}")
-        if answers(folder, settings.url):
-            return process.pid
-        time.sleep(0.05)
-    stop(folder)
-    raise FederationError(f"the coordinator did not answer within {_START_S:g} s; {log} has its words")
+    return start_background(
+        [sys.executable, "-m", "accord.transport.server", str(folder)],
+        folder / PID,
+        folder / "coordinator.log",
+        lambda: answers(folder, settings.url),
+        _START_S,
+        f"the coordinator of {folder}",
+    )
 
 
 def stop(folder: Path) -> bool:
     """Ends a coordinator that `start` began. Returns whether one ran."""
-    pid = process_of(folder)
-    if pid is None:
-        return False
-    os.kill(pid, signal.SIGTERM)
-    end = time.monotonic() + _STOP_S
-    while process_of(folder) is not None:
-        if time.monotonic() > end:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-    (folder / "coordinator.pid").unlink(missing_ok=True)
-    return True
-
-
-def process_of(folder: Path) -> int | None:
-    """Returns the process of a coordinator that `start` began and that still runs, or None.
-
-    A process id is used again after its process ends, so the time at which the process began must fit, too.
-    """
-    try:
-        noted = json.loads((folder / "coordinator.pid").read_text())
-        pid = int(noted["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    # A child of this process that ended is still listed until it is waited for.
-    with contextlib.suppress(OSError):
-        os.waitpid(pid, os.WNOHANG)
-    began = _began(pid)
-    return pid if began is not None and began == noted.get("began") else None
+    return stop_background(folder / PID)
 
 
 def answers(folder: Path, url: str) -> bool:
@@ -162,19 +116,12 @@ def answers(folder: Path, url: str) -> bool:
         return False
 
 
-def _began(pid: int) -> str | None:
-    """Returns when a process began, in the kernel's ticks since boot, or None where it does not run."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    # A zombie has ended, though nobody has asked how.
-    return None if fields[0] == "Z" else fields[19]
-
-
 def _is_loopback(host: str) -> bool:
     return host in ("localhost", "127.0.0.1", "::1")
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    try:
+        serve(Path(sys.argv[1]))
+    except FederationError as error:
+        sys.exit(str(error))

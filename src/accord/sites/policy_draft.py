@@ -1,0 +1,36 @@
+"""The policy that a new site begins with: it allows nothing, and says in comments how to allow something."""
+
+DRAFT = """\
+# What others may do with this site's rows. What is not allowed here is refused.
+# accord site policy edit checks and signs this file; it holds from the next message on.
+
+# Who may ask. Compare a key's fingerprint by telephone before you write it here.
+requesters: []
+#  - name: ada
+#    organisation: university
+#    key: "64 hexadecimal digits, as accord federation join printed them"
+
+rules: []
+#  - data_set: readmissions
+#    requesters: [ada]
+#    programs: [fedavg]
+#    models: [mlp]
+#    optimizers: [sgd]
+#    privacy:
+#      units: [sample]
+#      least_noise: 0.6          # least noise multiplier
+#      most_delta: 1.0e-5
+#    budget:                     # epsilon on these rows, composed over everything that was charged
+#      delta: 1.0e-5
+#      study: 3.0
+#      month: 5.0
+#      total: 10.0
+#    bounds: {rounds: 200, local_epochs: 2, least_batch: 16}
+#    contributors: 3             # fewest sites of a study, this one included
+#    leaves:
+#      evaluation: true          # sums over test rows
+#      least_group: 20           # groups of fewer test rows are withheld
+#      rows_rounded_to: 100
+#    approval: hand              # each study waits for: accord site approve HASH
+#    expires: 2030-12-31
+"""

@@ -1,0 +1,145 @@
+"""How a member makes its folder: from an invitation, with a key that is made here and never leaves."""
+
+import json
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from accord.core.errors import FederationError
+from accord.transport.enrolment import EnrolmentRequest, Role, check_name, make_request, write_request
+from accord.transport.federation_folder import authority_fingerprint
+from accord.transport.identity import Identity, load_identity, save_identity, write_durably
+from accord.transport.keys import load_key, make_key
+from accord.transport.messages import PROTOCOL
+
+
+def join(folder: Path, invited: str, name: str, organisation: str, role: Role) -> tuple[EnrolmentRequest, Path]:
+    """Makes a member's folder and its request to be admitted.
+
+    Args:
+        folder: where, new or empty.
+        invited: the invitation, `https://host:port#fingerprint`.
+        name: how the member will be known.
+        organisation: whose it is.
+        role: `site` or `requester`.
+
+    Returns:
+        The request, and the file that it is in.
+
+    Raises:
+        FederationError: the folder is taken, or the coordinator is not the one of the invitation.
+    """
+    check_name(name)
+    url, _, expected = invited.partition("#")
+    if urlsplit(url).scheme != "https" or not expected:
+        raise FederationError(
+            f"--federation {invited!r}: give what accord federation init printed, https://host:port#fingerprint"
+        )
+    if folder.exists() and any(folder.iterdir()):
+        raise FederationError(f"{folder}: not empty; a member's folder is new")
+    authority, coordinator = _authority(url, expected)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    key = make_key(folder / "key.pem")
+    identity = Identity(folder, name, organisation, role, url)
+    save_identity(identity, authority, coordinator)
+    request = make_request(key, name, organisation, role)
+    path = folder / f"{name}.request.json"
+    write_request(request, path)
+    return request, path
+
+
+def _authority(url: str, expected: str) -> tuple[bytes, str]:
+    """Fetches the federation's authority, and believes it by the invitation's fingerprint alone."""
+    # Unverified, since there is nothing yet to verify it by: what comes is compared with the invitation.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        found = httpx.get(f"{url}/v1/authority", verify=context, trust_env=False, timeout=10.0).json()
+        pem, coordinator, protocol = str(found["authority"]).encode(), str(found["coordinator"]), found["protocol"]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        reason = str(error) or type(error).__name__
+        raise FederationError(f"{url}: the coordinator does not answer ({reason}); is it running there?") from error
+    if authority_fingerprint(pem) != expected:
+        raise FederationError(
+            f"{url}: not the coordinator of the invitation (its authority has another fingerprint); ask for the "
+            "invitation again, by another way"
+        )
+    if protocol != PROTOCOL:
+        raise FederationError(f"{url}: speaks protocol {protocol}, this is {PROTOCOL}; update the older one")
+    return pem, coordinator
+
+
+def certify(folder: Path) -> Identity:
+    """Returns the identity of a folder, and fetches its certificate where it has none yet.
+
+    Raises:
+        FederationError: the member is not admitted.
+        Fault: the coordinator cannot be reached.
+    """
+    from accord.transport.https_client import Client
+
+    identity = load_identity(folder)
+    path = folder / "certificate.pem"
+    if not path.is_file():
+        client = Client(identity, patience_s=5.0)
+        try:
+            write_durably(path, client.call("GET", "/v1/certificate").content)
+        finally:
+            client.close()
+    return identity
+
+
+def renew(folder: Path) -> None:
+    """Fetches a new certificate for a member's key.
+
+    Raises:
+        FederationError: the member is not admitted.
+        Fault: the coordinator cannot be reached.
+    """
+    (folder / "certificate.pem").unlink(missing_ok=True)
+    certify(folder)
+
+
+def new_key(folder: Path) -> tuple[EnrolmentRequest, Path]:
+    """Makes a new key for a member, and its request. The old key holds until the new one is admitted.
+
+    The new one is `key.next.pem`; `take_key` puts it in place.
+    """
+    identity = load_identity(folder)
+    key = make_key(folder / "key.next.pem")
+    request = make_request(key, identity.name, identity.organisation, identity.role)
+    path = folder / f"{identity.name}.request.json"
+    write_request(request, path)
+    return request, path
+
+
+def take_key(folder: Path) -> None:
+    """Puts a new key in place, once it is admitted."""
+    load_key(folder / "key.next.pem")
+    (folder / "key.next.pem").replace(folder / "key.pem")
+    renew(folder)
+
+
+def remember(kind: str, folder: Path) -> None:
+    """Notes a folder as the one that commands mean where none is named."""
+    home = Path.home() / ".config" / "accord"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / f"{kind}.json").write_text(json.dumps({"folder": str(folder.resolve())}) + "\n")
+
+
+def remembered(kind: str, given: Path | None, how: str) -> Path:
+    """Returns the folder that was named, or the one that was noted.
+
+    Raises:
+        FederationError: there is neither.
+    """
+    if given is not None:
+        return given
+    path = Path.home() / ".config" / "accord" / f"{kind}.json"
+    try:
+        return Path(json.loads(path.read_text())["folder"])
+    except (OSError, ValueError, KeyError) as error:
+        raise FederationError(f"which folder? name it with --folder, or make one: {how}") from error
