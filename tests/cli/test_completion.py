@@ -15,7 +15,7 @@ def test_every_section_is_offered() -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("engine.name=", ["engine.name=sequential", "engine.name=vectorised"]),
+        ("engine.name=", ["engine.name=federation", "engine.name=sequential", "engine.name=vectorised"]),
         ("privacy=", ["privacy=batch", "privacy=client", "privacy=local", "privacy=null", "privacy=sample"]),
         ("training.optimizer=s", ["training.optimizer=sgd"]),
         ("training.local_s", ["training.local_steps="]),

@@ -15,19 +15,17 @@ import typer
 from accord.cli import (
     budget,
     compare,
-    data,
     doctor,
     export,
-    federation,
     init,
     predict,
     report,
     run,
     runs,
-    site,
     sweep,
 )
 from accord.cli.commands import Command, Commands, RunCommand
+from accord.cli.groups import add_groups
 from accord.core.errors import AccordError, RequestError
 from accord.core.output import lost_output, make_lenient, say
 
@@ -50,9 +48,7 @@ app.command("show", cls=Command)(runs.show)
 app.command("predict", cls=Command)(predict.predict)
 app.command("export", cls=Command)(export.export)
 app.command("budget", cls=Command)(budget.budget)
-app.add_typer(data.app, name="data")
-app.add_typer(federation.app, name="federation")
-app.add_typer(site.app, name="site")
+add_groups(app)
 app.command("doctor", cls=Command)(doctor.doctor)
 
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from accord.core.background import start_background, stop_background
+from accord.core.background import process_of, start_background, stop_background
 from accord.core.errors import AccordError
 from accord.records.store import lock
 from accord.sites.agent import Agent
@@ -90,6 +90,11 @@ def start(folder: Path) -> int:
 def stop(folder: Path) -> bool:
     """Ends an agent that `start` began. Returns whether one ran."""
     return stop_background(folder / PID)
+
+
+def running(folder: Path) -> int | None:
+    """Returns the process of an agent that `start` began and that still runs, or None."""
+    return process_of(folder / PID)
 
 
 def say(line: str) -> None:

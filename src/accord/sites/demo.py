@@ -23,6 +23,8 @@ from accord.data.sources.places import find, read_bytes
 from accord.orchestration.runs import run
 from accord.sites import agent_process
 from accord.sites.policy import sign_policy
+from accord.sites.site_setup import make_site
+from accord.sites.verify import verify_folder
 from accord.transport import server
 from accord.transport.enrolment import Role, read_request
 from accord.transport.federation_folder import Settings, invitation, make_federation, open_coordinator
@@ -108,8 +110,8 @@ def run_demo(out: Path | None, say: Say) -> int:
         if outcome is None:
             raise FederationError("the demonstration's run did not end")
         for name in rows:
-            found = _verified(home / name)
-            say(f"{name}: journal of {found} lines, whole and countersigned by the coordinator")
+            found = verify_folder(home / name)
+            say(f"{name}: journal of {found.lines} lines, whole and countersigned by the coordinator")
         say(f"report: {done.folder / 'report.html'}")
     say("all processes are ended, and their folders removed")
     return 0 if outcome.done else 3
@@ -142,8 +144,7 @@ def _admitted(coordinator: Path, folder: Path, invited: str, name: str, organisa
 
 
 def _make_site(folder: Path, lines: list[str], requester_key: str) -> None:
-    for each in ("data", "requests", "decisions"):
-        (folder / each).mkdir()
+    make_site(folder)
     (folder / "rows.csv").write_text("\n".join(lines) + "\n")
     source = {"name": "csv", "path": str(folder / "rows.csv")}
     described = {"data_set": "incomes", "schema": SCHEMA, "source": source}
@@ -166,15 +167,6 @@ def _make_site(folder: Path, lines: list[str], requester_key: str) -> None:
     path = folder / "policy.yaml"
     path.write_text(yaml.safe_dump(policy, sort_keys=False))
     sign_policy(path, load_key(folder / "key.pem"))
-
-
-def _verified(folder: Path) -> int:
-    from accord.sites.verify import verify_site
-    from accord.transport.identity import load_identity
-
-    identity = load_identity(folder)
-    found = verify_site(folder, identity.name, public_hex(identity.key), identity.coordinator_key)
-    return found.lines
 
 
 def _free_port() -> int:

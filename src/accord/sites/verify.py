@@ -10,7 +10,8 @@ from typing import Any
 from accord.core.errors import AccordError, FederationError
 from accord.sites import journal, ledger
 from accord.sites.journal import Line
-from accord.transport.identity import write_durably
+from accord.transport.identity import load_identity, write_durably
+from accord.transport.keys import public_hex
 from accord.transport.keys import verify as verify_signed
 from accord.transport.messages import Receipt, Signed, from_json
 
@@ -68,6 +69,16 @@ def verify_site(folder: Path, site: str, public: str, coordinator: str) -> Verif
     if [tuple(row) for row in charges] != derived:
         raise FederationError("ledger: its charges are not those of the journal; rows were changed or removed")
     return _verified(site, found, derived, receipt)
+
+
+def verify_folder(folder: Path) -> Verified:
+    """Checks the records in a site's folder, by its own identity.
+
+    Raises:
+        FederationError: as `verify_site`.
+    """
+    identity = load_identity(folder)
+    return verify_site(folder, identity.name, public_hex(identity.key), identity.coordinator_key)
 
 
 def read_lines(folder: Path) -> list[Line]:

@@ -1,0 +1,64 @@
+"""What the commands of a site share: its folder, decisions, ledger and journal."""
+
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from accord.cli.extra import needs_federation
+from accord.core.errors import FederationError
+
+with needs_federation():
+    from accord.sites.agent_process import open_records
+    from accord.sites.decisions import Decisions
+    from accord.sites.folder import SiteFolder, open_site
+    from accord.sites.verify import verify_folder
+    from accord.transport.joining import remembered
+    from accord.transport.keys import public_hex
+
+INIT = "accord site init FOLDER --federation INVITATION --name NAME --organisation ORGANISATION"
+
+
+def open_folder(folder: Path | None) -> SiteFolder:
+    """Opens the folder that was named, or the one made last."""
+    return open_site(remembered("site", folder, INIT))
+
+
+def edited(text: str) -> str | None:
+    """Lets the owner edit a text in $VISUAL or $EDITOR. Returns None where it is left as it was."""
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "policy.yaml"
+        path.write_text(text, encoding="utf-8")
+        try:
+            ended = subprocess.run([*shlex.split(editor), str(path)], check=False).returncode
+        except OSError as error:
+            raise FederationError(f"{editor}: {error.strerror}; set EDITOR, or give --file") from error
+        if ended:
+            raise FederationError(f"{editor} ended with {ended}; the policy is as it was")
+        after = path.read_text(encoding="utf-8")
+    return None if after == text else after
+
+
+def decisions_of(site: SiteFolder) -> Decisions:
+    """Returns the requests and decisions of a site."""
+    return Decisions(site.requests, site.decisions, public_hex(site.identity.key))
+
+
+def spent_at(site: SiteFolder) -> dict[str, dict[str, float]]:
+    """Returns epsilon by data set and delta, from records that were verified first."""
+    if not site.records.is_file():
+        return {}
+    found = verify_folder(site.path)
+    return {data_set: dict(by_delta) for data_set, by_delta in found.epsilon.items()}
+
+
+def note(site: SiteFolder, kind: str, body: dict[str, Any]) -> None:
+    """Appends a line on what the owner did to the journal."""
+    records = open_records(site)
+    try:
+        records.note(kind, body)
+    finally:
+        records.close()
