@@ -1,0 +1,103 @@
+"""Runs the agent of a site's folder as a process: `python -m accord.sites.serve FOLDER`.
+
+It may be killed at any time and started again: everything that counts is on the disk before it is said.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from accord.core.errors import AccordError, FederationError
+from accord.sites.agent import Agent
+from accord.sites.decisions import Decisions
+from accord.sites.folder import SiteFolder, open_site
+from accord.sites.judge import PolicyJudge
+from accord.sites.policy import PolicyFile
+from accord.sites.records import SiteRecords
+from accord.transport.exchange import Lease
+from accord.transport.https_exchange import HttpsSite
+from accord.transport.keys import public_hex, sign
+
+
+class OfferingSite(HttpsSite):
+    """A site's side that tells the coordinator which data sets are bound, whenever these have changed."""
+
+    def __init__(self, folder: SiteFolder) -> None:
+        super().__init__(folder.identity)
+        self._folder = folder
+        self._offered: tuple[str, ...] | None = None
+
+    def lease(self, wait_s: float) -> Lease | None:
+        """See `SiteExchange.lease`."""
+        names = tuple(sorted(self._folder.bindings()))
+        if names != self._offered:
+            self.offer_data(names)
+            self._offered = names
+        return super().lease(wait_s)
+
+
+@contextmanager
+def open_agent(folder: SiteFolder) -> Iterator[Agent]:
+    """Opens a site's agent, alone in its folder.
+
+    Raises:
+        FederationError: another agent runs there, or a file of the folder is missing or damaged.
+    """
+    key, name = folder.identity.key, folder.identity.name
+    lock = os.open(folder.path / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FederationError(f"{folder.path}: an agent runs here already; stop it: accord site stop") from error
+        public = public_hex(key)
+        judge = PolicyJudge(PolicyFile(folder.policy, public), Decisions(folder.requests, folder.decisions, public))
+        records = SiteRecords(folder.records, name, key, judge.budget)
+        exchange = OfferingSite(folder)
+        log = partial(_write_line, folder.path / "agent.log")
+        agent = Agent(name, exchange, judge, records, folder.bindings, partial(sign, key, name), log)
+        try:
+            yield agent
+        finally:
+            agent.close()
+            exchange.close()
+            records.close()
+    finally:
+        # Closing gives the lock up, as the end of the process would.
+        os.close(lock)
+
+
+def _write_line(path: Path, line: str) -> None:
+    """Appends to the owner's log, which may hold paths and values of rows and never leaves."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "a", encoding="utf-8") as file:
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line.rstrip()}\n")
+
+
+def main() -> int:
+    """Runs the process until it is told to end."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # Wherever it is: a task that is not answered is leased again.
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    try:
+        with open_agent(open_site(Path(sys.argv[1]))) as agent:
+            agent.run(lambda: False)
+    except AccordError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
