@@ -78,3 +78,16 @@ def test_a_client_outside_of_the_cohort_is_a_fault_in_one_line(
     with pytest.raises(Fault, match="round 1: the program's outcome names client 99, who is not in the") as caught:
         train_rounds(watched, tmp_path, [begin(watched, tmp_path)], None, "train")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("unit", ["sample", "batch"])
+def test_a_private_record_has_the_expected_rows_and_not_those_drawn(
+    small_study: Callable[..., Study], tmp_path: Path, unit: str
+) -> None:
+    privacy = {"unit": unit, "noise_multiplier": 1.0, "delta": 1e-3}
+    run = accord.run(small_study(privacy=privacy), tmp_path / "run")
+    # 6 clients of 50 rows, 5 steps each with batches of 10 on average; 24 sums of Poisson sizes would not all be this.
+    assert [record.samples for record in run.rounds] == [6 * 5 * 10] * 4
+    assert run.outcome is not None
+    assert run.outcome.samples == 4 * 6 * 5 * 10
+    assert any(item.what == "rows processed" for item in run.outcome.released)

@@ -139,7 +139,8 @@ def test_under_privacy_it_is_told_what_else_is_known(unit: Unit) -> None:
         *(["sum of clipped client updates", "client updates on their way to the server"] if unit == "client" else []),
         "noised sums, gradients, updates and counts",
         "number of clients and of training rows of each",
-        "who was in each cohort, rows really drawn, bytes and times by round",
+        "who was in each cohort, bytes and times by round",
+        "rows processed",
         "the model's code",
         "noise",
     ]

@@ -1,11 +1,15 @@
 """The outcome of a round: checked against what was charged for it, and turned into a record."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from accord.core import params as p
 from accord.core.errors import DivergedError, Fault
+from accord.fairness.groups import Integers
 from accord.privacy.ledger import Ledger
 from accord.program.base import RoundOutcome, ServerState
+from accord.program.local import ClientWork
 from accord.records.round_record import EpsilonSpread, RoundRecord, TestScores
 
 
@@ -43,6 +47,19 @@ def spread_of(ledger: Ledger | None) -> EpsilonSpread | None:
         return None
     spent = ledger.epsilons()
     return EpsilonSpread(float(spent.min()), float(np.median(spent)), float(spent.max()))
+
+
+def without_draws(outcome: RoundOutcome, work: ClientWork, sizes: Integers) -> RoundOutcome:
+    """Replaces the rows that Poisson batches drew by the expected number, which is a function of settings and sizes.
+
+    How many rows were drawn has no noise on it: with the sampling rate it tells of a client's rows more than is charged.
+
+    Args:
+        outcome: a private round's outcome, of simulated clients.
+        work: what each client did.
+        sizes: training rows of each client, shape `[clients]`.
+    """
+    return replace(outcome, samples={client: work.expected_samples(int(sizes[client])) for client in outcome.samples})
 
 
 def make_record(

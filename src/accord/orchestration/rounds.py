@@ -14,7 +14,7 @@ from accord.orchestration.charging import charge
 from accord.orchestration.early_stopping import best_params, validate, why_end
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.round_attempt import run_round
-from accord.orchestration.round_outcome import check_outcome, make_record, spread_of
+from accord.orchestration.round_outcome import check_outcome, make_record, spread_of, without_draws
 from accord.orchestration.run_state import EARLY_STOPPING, RunState, Stop, save
 from accord.orchestration.scoring import score_model
 from accord.program.base import Cohort
@@ -76,6 +76,8 @@ def train_rounds(
                 return ran
             server, outcome, admitted = ran
             check_outcome(server, outcome, steps, number)
+            if ledger is not None and prepared.sites is None:  # sites state expected numbers themselves
+                outcome = without_draws(outcome, prepared.work, prepared.federated.train.sizes())
             trained = time.perf_counter()
             due = number % study.evaluation.every == 0 or number == planned
             with timed("evaluation"):
