@@ -118,13 +118,15 @@ def evaluate_here(prepared: Prepared, folder: Path, progress: RunState, stop: St
     }
 
 
-def close_accounts(prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None) -> None:
-    """Closes a run that will not be resumed, in the joint ledger that it charged, or at its sites."""
-    if stop is not None and stop.resumable:
-        return
-    if prepared.entry is not None:
+def close_entry(prepared: Prepared, stop: Stop | None) -> None:
+    """Closes a run that will not be resumed, in the joint ledger that it charged."""
+    if prepared.entry is not None and (stop is None or not stop.resumable):
         prepared.entry.close()
-    if prepared.sites is not None:
+
+
+def close_sites(prepared: Prepared, folder: Path, progress: RunState, stop: Stop | None) -> None:
+    """Closes a run that will not be resumed, at its sites."""
+    if prepared.sites is not None and (stop is None or not stop.resumable):
         prepared.sites.end(progress.round)
         store_statements(prepared.sites, folder)
 

@@ -52,7 +52,7 @@ def spread_of(ledger: Ledger | None) -> EpsilonSpread | None:
 def without_draws(outcome: RoundOutcome, work: ClientWork, sizes: Integers) -> RoundOutcome:
     """Replaces the rows that Poisson batches drew by the expected number, which is a function of settings and sizes.
 
-    How many rows were drawn has no noise on it: with the sampling rate it tells of a client's rows more than is charged.
+    How many rows were drawn has no noise on it, and tells more of a client's rows than is charged.
 
     Args:
         outcome: a private round's outcome, of simulated clients.

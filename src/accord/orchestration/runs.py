@@ -17,7 +17,7 @@ from accord.core.errors import StoppedEarly, StudyError
 from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet
 from accord.engines.registry import reproducible_arithmetic
-from accord.orchestration.finish import close_accounts, conclude, save_model
+from accord.orchestration.finish import close_entry, close_sites, conclude, save_model
 from accord.orchestration.make_ready import Reach, make_ready, make_twin_ready
 from accord.orchestration.prepared import Prepared
 from accord.orchestration.rounds import OnRound, train_rounds
@@ -193,9 +193,11 @@ def _end(
     """Evaluates the model, and writes the model, the result and the report."""
     params = {name: value.cpu() for name, value in progress.final.items()}
     save_model(prepared, folder, progress)
+    # Before the result, which holds the ledger's last line. Sites evaluate for the result, so theirs is closed after it.
+    close_entry(prepared, stop)
     with timed("evaluation"):
         outcome = conclude(prepared, folder, progress, stop, twin.outcome if twin else None)
-    close_accounts(prepared, folder, progress, stop)
+    close_sites(prepared, folder, progress, stop)
     with timed("records"):
         # The result is written after the model: a run counts as finished once its result is there.
         store.write_json(folder / "result.json", outcome.as_json())

@@ -128,9 +128,7 @@ def released(
             )
         else:
             rows.append(("who was in each cohort, bytes and times by round", sampling_note))
-            rows.append(
-                ("rows processed", "expected numbers, by settings and clients' rows; none of those really drawn")
-            )
+            rows.append(("rows processed", "expected numbers, by settings and clients' rows; not those drawn"))
         if drops_rows:
             told = "said to whoever starts the run, on its terminal; in no record, as no noise covers it"
             rows.append(("how many rows with missing values were left out", told))
