@@ -193,7 +193,7 @@ def _end(
     """Evaluates the model, and writes the model, the result and the report."""
     params = {name: value.cpu() for name, value in progress.final.items()}
     save_model(prepared, folder, progress)
-    # Before the result, which holds the ledger's last line. Sites evaluate for the result, so theirs is closed after it.
+    # Before the result, which holds the ledger's last line. Sites are closed after it, since they evaluate for it.
     close_entry(prepared, stop)
     with timed("evaluation"):
         outcome = conclude(prepared, folder, progress, stop, twin.outcome if twin else None)
