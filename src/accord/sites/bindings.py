@@ -18,6 +18,7 @@ so whether rows fit the schema is known when they are bound, and tells a study n
 
 import warnings
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -124,9 +125,7 @@ def read_binding(path: Path) -> Binding:
         FederationError: it cannot be read, or a setting is wrong. The message is for the owner, and names it.
     """
     try:
-        value = yaml_text.read(path.read_text(encoding="utf-8-sig"), str(path)).value
-        # Through JSON-like lists to tuples: YAML has no tuples, and sections are strict.
-        return Binding(path.resolve(), SiteData.model_validate(_with_tuples(value)))
+        return Binding(path.resolve(), _described(path.read_text(encoding="utf-8-sig"), str(path)))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "it"
@@ -135,6 +134,13 @@ def read_binding(path: Path) -> Binding:
         raise FederationError(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise FederationError(f"{path}: cannot be read as text; give the file that describes the data") from error
+
+
+@lru_cache(maxsize=64)
+def _described(text: str, source: str) -> SiteData:
+    # The file is read for every message, and parsed where it has changed.
+    # Through JSON-like lists to tuples: YAML has no tuples, and sections are strict.
+    return SiteData.model_validate(_with_tuples(yaml_text.read(text, source).value))
 
 
 def bound_rows(binding: Binding, site: str) -> DataSet:

@@ -1,6 +1,7 @@
 """What is checked of a message before the policy is asked: that it is whole, of this version, and its author's own."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from accord.config.engine import FederationEngine
 from accord.config.schema import Study
@@ -88,8 +89,14 @@ def check_study(job: Job) -> tuple[Study, SitesData]:
     Raises:
         RefusedError: it is no study, or asks for something that has no place between organisations.
     """
+    return _study_of(job.study)
+
+
+@lru_cache(maxsize=8)
+def _study_of(text: str) -> tuple[Study, SitesData]:
+    # A study comes with each of its run's tasks, and is a frozen value.
     try:
-        study = received_study(job.study)
+        study = received_study(text)
         _, data = check_for_sites(study.model_copy(update={"engine": FederationEngine(name="federation")}))
     except AccordError as error:
         raise RefusedError("program", " ".join(str(error).split())[:300]) from error
