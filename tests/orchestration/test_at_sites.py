@@ -13,7 +13,7 @@ import accord
 from accord.config.schema import Study
 from accord.core.errors import FederationError, StudyError
 from accord.engines.federation.works import works_of
-from accord.orchestration.make_ready import Reach, make_ready
+from accord.orchestration.make_ready import Reach, describe_sites, make_ready
 from accord.orchestration.prepare import prepare
 from accord.orchestration.runs import resume, run
 from engines.federation.sites_in_process import SitesInProcess
@@ -166,3 +166,15 @@ def test_what_cannot_run_between_organisations_is_refused(
 ) -> None:
     with pytest.raises(StudyError, match=words):
         make_ready(study_of(**sections), reach=reach_of(study_of()))
+
+
+def test_a_dry_run_tells_what_each_site_would_do(study_of: Callable[..., Study]) -> None:
+    study = study_of()
+    told = describe_sites(make_ready(study, reach=reach_of(study, refuses={"north": 0, "east": 0}), willing=False))
+    assert told["needed"] == 2
+    assert [(each["site"], bool(each["refused"])) for each in told["sites"]] == [
+        ("east", True),
+        ("north", True),
+        ("west", False),
+    ]
+    assert "the budget of this data set is spent" in told["sites"][0]["refused"]

@@ -52,5 +52,15 @@ def test_it_runs_reports_and_leaves_nothing(tmp_path: Path) -> None:
     assert result["faults"]["dropped"] == 0
     assert {name.partition("=")[0] for name in result["fairness"]["groups"]} == {"sex", "race"}
     assert (tmp_path / "run" / "report.html").stat().st_size > 100_000
+    trail = [sys.executable, "-m", "accord", "audit-trail", str(tmp_path / "run"), "--json"]
+    traced = json.loads(subprocess.run(trail, capture_output=True, text=True, check=True).stdout)
+    assert traced["whole"]
+    figures = {each["figure"] for each in traced["traces"]}
+    assert {
+        "result.json: privacy.epsilon",
+        "result.json: test.accuracy",
+        "rounds.jsonl: round 10: epsilon.max",
+    } <= figures
+    assert all(each["sources"] for each in traced["traces"])
     assert list((tmp_path / "tmp").iterdir()) == []
     assert processes() == set()

@@ -13,6 +13,8 @@ def dry_run(path: Path, overrides: list[str], as_json: bool) -> int:
     if as_json:
         print(json.dumps(plan, allow_nan=False))
         return 0
+    if "sites" in plan:
+        return _show_sites(plan)
     from accord.cli.console import console
     from accord.reports.run.terminal import budget_table
 
@@ -23,12 +25,33 @@ def dry_run(path: Path, overrides: list[str], as_json: bool) -> int:
 def _describe(path: Path, overrides: list[str]) -> dict[str, Any]:
     from accord.cli.run import load
     from accord.orchestration.dry_run import describe, probe
-    from accord.orchestration.make_ready import make_twin_ready
+    from accord.orchestration.make_ready import describe_sites, make_ready, make_twin_ready
     from accord.orchestration.prepare import prepare
 
-    prepared = prepare(load(path, overrides), path.stem)
+    study = load(path, overrides)
+    if study.engine.name == "federation":
+        return describe_sites(make_ready(study, path.stem, willing=False))
+    prepared = prepare(study, path.stem)
     twin = probe(make_twin_ready(prepared)) if prepared.has_twin else None
     return describe(prepared, probe(prepared), twin)
+
+
+def _show_sites(plan: dict[str, Any]) -> int:
+    """Prints what each site would do. Returns 3 where too few take part."""
+    print(f"{plan['study']}: {plan['program']}, {plan['rounds']:,} rounds, {plan['parameters']:,} parameters")
+    print(f"request {plan['request']}")
+    for site in plan["sites"]:
+        if site["refused"]:
+            print(f"  {site['refused']}")
+            continue
+        said = f"about {site['rows']:,} rows"
+        if site["noise_multiplier"] is not None:
+            said += f", noise multiplier {site['noise_multiplier']:.4g}"
+            said += f", ε {site['epsilon_before']:.3f} now and {site['epsilon_after']:.3f} after all rounds"
+        print(f"  {site['site']} allows it: {said}")
+    willing = sum(not site["refused"] for site in plan["sites"])
+    print(f"{willing} of {len(plan['sites'])} sites would take part, {plan['needed']} needed; nothing was trained")
+    return 0 if willing >= plan["needed"] else 3
 
 
 def rows(plan: dict[str, Any]) -> list[tuple[str, str]]:

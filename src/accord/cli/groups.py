@@ -1,12 +1,14 @@
-"""Commands that have commands of their own."""
+"""Commands on runs across organisations, and commands that have commands of their own."""
 
 import typer
 
-from accord.cli import data, federation, site
+from accord.cli import audit_trail, data, federation, site
+from accord.cli.commands import Command
 
 
 def add_groups(app: typer.Typer) -> None:
-    """Adds `data`, `federation` and `site`."""
+    """Adds `data`, `federation`, `site` and `audit-trail`."""
+    app.command("audit-trail", cls=Command)(audit_trail.audit_trail)
     app.add_typer(data.app, name="data")
     app.add_typer(federation.app, name="federation")
     app.add_typer(site.app, name="site")

@@ -65,6 +65,7 @@ def prepare_at_sites(
         positive=positive,
         bins=study.evaluation.calibration_bins,
         willing=asked.willing,
+        keys={site.name: site.public_key for site in exchange.sites() if site.name in asked.job.sites},
     )
     return Prepared(
         study=study,

@@ -3,10 +3,12 @@
 import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 from accord.config.engine import FederationEngine
 from accord.config.schema import Study
 from accord.core.errors import FederationError, StudyError
+from accord.core.params import count
 from accord.core.timing import Timed, untimed
 from accord.data.federated import DataSet, FederatedData
 from accord.orchestration.at_sites import prepare_at_sites
@@ -59,6 +61,21 @@ def make_ready(
     if willing:
         check_quorum(prepared)
     return prepared
+
+
+def describe_sites(prepared: Prepared) -> dict[str, Any]:
+    """Returns what each site would do, as one JSON object. Nothing was trained for it."""
+    sites = prepared.sites
+    plans = () if sites is None else sites.plans
+    return {
+        "study": prepared.name,
+        "program": prepared.study.program.name,
+        "rounds": prepared.study.program.rounds,
+        "parameters": count(prepared.initial),
+        "needed": quorum(prepared, prepared.study.program.cohort_size or prepared.population),
+        "request": None if sites is None else sites.job.request,
+        "sites": [vars(plan) for plan in plans],
+    }
 
 
 def check_quorum(prepared: Prepared) -> None:

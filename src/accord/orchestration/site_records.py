@@ -1,8 +1,9 @@
 """What a run across sites keeps in its folder: the job, who takes part, and every signed statement.
 
-`job.json` is the run as it was submitted, under which a resumed run asks again. `sites.jsonl` is append-only and has a
-line for each task: the task, and the site's signed answer or refusal as it came. `partition.json` has what sites stated
-of their rows, which is their rounded number and nothing else.
+`job.json` is the run as it was submitted, under which a resumed run asks again, and `keys.json` has the sites' public
+keys. `sites.jsonl` is append-only and has a line for each task: the task, and the site's signed answer or refusal as it
+came. `sums/` has the sums that the final figures are computed from. `partition.json` has what sites stated of their
+rows, which is their rounded number and nothing else.
 """
 
 from pathlib import Path
@@ -17,6 +18,9 @@ from accord.transport.messages import Job, Signed, from_json
 
 STATEMENTS = "sites.jsonl"
 JOB = "job.json"
+KEYS = "keys.json"
+SUMS = "sums"
+"""Folder of the final evaluation's sums, a file a site by its SHA-256, from which its figures can be computed again."""
 
 
 def write_clients(federated: FederatedData, sites: SiteRun | None, folder: Path) -> None:
@@ -28,6 +32,7 @@ def write_clients(federated: FederatedData, sites: SiteRun | None, folder: Path)
         store.write_json(folder / "partition.json", partition_summary(federated))
         return
     store.write_json(folder / JOB, Signed(sites.job, sites.job.requester, "").as_json())
+    store.write_json(folder / KEYS, dict(sites.keys))
     store.write_json(folder / "partition.json", partition_stated(sites.plans))
 
 
@@ -44,7 +49,13 @@ def partition_stated(plans: tuple[SitePlan, ...]) -> dict[str, Any]:
 
 def store_statements(sites: SiteRun | None, folder: Path) -> None:
     """Appends what sites answered since the last call. Does nothing where all clients are in this process."""
-    for line in sites.statements.take() if sites is not None else ():
+    if sites is None:
+        return
+    for digest, content in sites.statements.artefacts().items():
+        (folder / SUMS).mkdir(exist_ok=True)
+        # Before the line that names it.
+        store.write_bytes(folder / SUMS / digest, content)
+    for line in sites.statements.take():
         store.append_line(folder / STATEMENTS, line)
 
 

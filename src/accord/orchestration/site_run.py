@@ -6,6 +6,7 @@ the run folder's `sites.jsonl`, so that every figure can be traced to a site's j
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,7 @@ class Statements:
 
     def __init__(self) -> None:
         self._lines: list[dict[str, Any]] = []
+        self._artefacts: dict[str, bytes] = {}
         self.epsilon: dict[str, float] = {}
         self.refused = 0
         self.late = 0
@@ -95,6 +97,15 @@ class Statements:
             self.refused += isinstance(outcome.message, Refusal)
             self._note_epsilon(outcome)
         self._lines.append(line)
+
+    def keep(self, content: bytes) -> None:
+        """Keeps an artefact that figures of the result are computed from."""
+        self._artefacts[sha256(content).hexdigest()] = content
+
+    def artefacts(self) -> dict[str, bytes]:
+        """Returns the artefacts kept since the last call, by their SHA-256."""
+        kept, self._artefacts = self._artefacts, {}
+        return kept
 
     def take(self) -> list[dict[str, Any]]:
         """Returns the lines since the last call, for `sites.jsonl`."""
@@ -132,6 +143,8 @@ class SiteRun:
         columns: group columns of the study with the names of their groups.
         positive: the label that counts as positive, or None.
         bins: bins of confidence.
+        willing: the clients whose sites take part.
+        keys: the sites' public keys, by which their statements are verified.
     """
 
     job: Job
@@ -144,7 +157,8 @@ class SiteRun:
     columns: Mapping[str, tuple[str, ...]]
     positive: int | None
     bins: int
-    willing: tuple[int, ...] = field(default=())
+    willing: tuple[int, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     def measure(self, params: Params, round_number: int, *, final: bool) -> Measured | None:
         """Has the sites evaluate a model on their own test rows. None where no site sends sums."""
@@ -152,6 +166,9 @@ class SiteRun:
         call = EVALUATE_FINAL if final else EVALUATE
         replies = self.calls.ask("evaluate", sites, round_number, dict.fromkeys(sites, call), 0, encode(params))
         by_site = {site: decode(reply.result) for site, reply in replies.answered.items() if reply.result}
+        for reply in replies.answered.values():
+            if final and reply.result:
+                self.statements.keep(reply.result)
         if not by_site:
             return None
         return Measured(self.kind, self.class_names, self.columns, self.positive, self.bins, by_site)

@@ -121,6 +121,22 @@ def export_journal(folder: Path, out: Path, site: str) -> None:
     write_durably(out, json.dumps(content).encode() + b"\n")
 
 
+def exported_lines(path: Path, run: Path, coordinator: str) -> tuple[str, dict[int, str]]:
+    """Checks an export by the key that a run's folder has of its site, and returns the site and its lines' hashes.
+
+    Raises:
+        FederationError: as `verify_site`; or the site is none of the run.
+    """
+    try:
+        site = str(json.loads(path.read_text())["site"])
+        public = str(json.loads((run / "keys.json").read_text())[site])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FederationError(f"{path}: no exported journal of a site of {run}") from error
+    found = verify_export(path, public, coordinator)
+    lines = {int(row[0]): str(row[5]) for row in json.loads(path.read_text())["lines"]}
+    return found.site, lines
+
+
 def verify_export(path: Path, public: str, coordinator: str) -> Verified:
     """Checks an export, with public keys alone.
 

@@ -131,7 +131,8 @@ def privacy(
         tables = _by_client(epsilons, ledger, summary, budget)
     elif UNITS[terms.unit].shared:
         text += ("The unit is the client, so the population has one account: its ε is every client's ε.",)
-    return PageSection("privacy", "Privacy spent", (PagePart("", text, plots, _terms(terms), tables),), "ledger.jsonl")
+    source = "sites.jsonl" if terms.noise_source == "site" else "ledger.jsonl"
+    return PageSection("privacy", "Privacy spent", (PagePart("", text, plots, _terms(terms), tables),), source)
 
 
 def _joint_terms(joint: JointResult | None) -> tuple[tuple[str, str], ...]:
@@ -154,7 +155,10 @@ def _those_who_never_took_part(terms: PrivacyResult) -> str:
 def _terms(terms: PrivacyResult) -> tuple[tuple[str, str], ...]:
     relation = {"add_remove": "add or remove one", "replace_one": "replace one"}
     sampling = {"poisson": "Poisson", "fixed": "fixed size, without replacement", "everyone": "everyone"}
-    source = {"simulated": "simulated, from the study's seed"}
+    source = {
+        "simulated": "simulated, from the study's seed",
+        "site": "drawn at each site from its operating system's entropy",
+    }
     accountants = {"rdp": "RDP (Rényi)", "pld": "PLD", "rdp2017": "RDP, conversion of 2017"}
     return (
         ("Privacy unit", words.plain(terms.unit)),

@@ -251,11 +251,19 @@ def _outside(study: Study, result: RunResult) -> str:
             "Someone with several rows, or rows at several clients, is protected less than ε says. "
             "Which clients took part, and how many rows each holds, is not hidden."
         )
-    facts.append(
-        "The records show which clients and how many rows were drawn in each round, which ε assumes to stay secret. "
-        "Arithmetic is in finite precision, which ε does not account for."
-    )
+    at_sites = privacy.noise_source == "site"
+    if not at_sites:
+        facts.append(
+            "The records show which clients and how many rows were drawn in each round, which ε assumes to stay secret."
+        )
+    facts.append("Arithmetic is in finite precision, which ε does not account for.")
     facts.append(f"Scores are exact {scoring(result).exact} test rows, which nobody trained on, and are not noised.")
+    if at_sites:
+        facts.append(
+            "Each site stated its number of rows, rounded as its policy says, and its own ε, which counts what earlier "
+            "runs spent on the same rows."
+        )
+        return " ".join(facts)
     facts.append("This report's counts of who held what are exact, as only a simulation can show them.")
     facts.append(
         "Runs on the same rows that were not charged to the ledger are not counted in."
