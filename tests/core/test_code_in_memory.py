@@ -1,9 +1,11 @@
 """A loaded module is compared with what its file holds now."""
 
 import importlib
+import importlib.util
 import json.decoder
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -95,3 +97,33 @@ def test_an_edit_is_seen(old: str, new: str) -> None:
 def test_modules_of_the_library_run_their_source() -> None:
     assert runs_source(json.decoder, Path(json.decoder.__file__).read_bytes())
     assert runs_source(sys, b"anything: it has no file")
+
+
+def rewritten(path: Path, source: str) -> ModuleType:
+    """Loads a module as pytest loads a test, with other asserts than its file has."""
+    from _pytest.assertion.rewrite import AssertionRewritingHook
+
+    path.write_text(source)
+    hook = next(each for each in sys.meta_path if isinstance(each, AssertionRewritingHook))
+    spec = importlib.util.spec_from_file_location(path.stem, path, loader=hook)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    hook.exec_module(module)
+    return module
+
+
+ASSERTING = "RATE = 3\ndef check(x):\n    assert x > 1, 'small'\n    return x * RATE\n"
+
+
+def test_a_module_with_rewritten_asserts_is_compared_too(tmp_path: Path) -> None:
+    module = rewritten(tmp_path / "asserting.py", ASSERTING)
+    assert "@pytest_ar" in vars(module)
+    assert runs_source(module, ASSERTING.encode())
+    for old, new in (("* RATE", "+ RATE"), ("x > 1", "x > 2"), ("RATE = 3", "RATE = 4")):
+        assert not runs_source(module, ASSERTING.replace(old, new).encode())
+
+
+def test_where_pytest_rewrites_otherwise_the_code_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = rewritten(tmp_path / "asserting.py", ASSERTING)
+    monkeypatch.delattr("_pytest.assertion.rewrite.rewrite_asserts")
+    assert not runs_source(module, ASSERTING.encode())

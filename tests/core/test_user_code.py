@@ -270,3 +270,28 @@ def test_no_two_sets_of_files_read_alike(write: Write) -> None:
 def test_a_functions_name_is_found_wherever_it_stands() -> None:
     values = {"model": {"function": "a.b:c"}, "metrics": ["d:e", {"deep": "f:g"}], "n": 3, "t": "12:30"}
     assert list(functions_in(values)) == ["a.b:c", "d:e", "f:g"]
+
+
+def test_a_packages_files_are_read_once_while_a_run_is_prepared(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+    from accord.core import installed_code
+    from accord.core.user_code import packages_read_once
+
+    write(own_net="import yaml")
+    read: list[Path] = []
+    files = installed_code._files
+
+    def counted(folder: Path) -> list[Path]:
+        read.append(folder)
+        return files(folder)
+
+    monkeypatch.setattr(installed_code, "_files", counted)
+    before = read_code(["own_net:make"])
+    once = len(read)
+    assert once > 0
+    with packages_read_once():
+        assert read_code(["own_net:make"]) == before == read_code(["own_net:make"])
+        write(own_net="import yaml # edited")
+        assert read_code(["own_net:make"]) != before  # files of one's own are always read
+    assert len(read) == 2 * once
+    read_code(["own_net:make"])
+    assert len(read) == 3 * once

@@ -6,6 +6,7 @@ source. Its source is therefore compiled, and the functions are compared with th
 
 import ast
 import inspect
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.machinery import SOURCE_SUFFIXES
@@ -16,6 +17,8 @@ from typing import Any
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _LITERALS = (int, float, complex, bool, str, bytes, tuple, type(None))
 _MISSING = object()
+_PYTEST = "_pytest.assertion.rewrite"
+"""The module of the import hook that rewrites tests."""
 
 
 def runs_source(module: ModuleType, source: bytes) -> bool:
@@ -31,13 +34,13 @@ def runs_source(module: ModuleType, source: bytes) -> bool:
     path = getattr(module, "__file__", None)
     if path is None or not path.endswith(tuple(SOURCE_SUFFIXES)):
         return True
-    if type(getattr(module.__spec__, "loader", None)).__module__ == "_pytest.assertion.rewrite":
-        return True  # pytest loads its tests with other asserts than their files have
     try:
         tree = ast.parse(source)
-        compiled = compile(source, path, "exec", dont_inherit=True)
+        compiled = _compiled(module, source, path)
     except (SyntaxError, ValueError):
         return False  # what was loaded was valid
+    if compiled is None:
+        return False
     known: dict[str, list[Any]] = {}
     for code in _nested(compiled):
         known.setdefault(code.co_qualname, []).append(_contents(code))
@@ -46,6 +49,21 @@ def runs_source(module: ModuleType, source: bytes) -> bool:
     if any(_contents(code) not in known.get(code.co_qualname, []) for code in own):
         return False
     return _matches(tree.body, vars(module), in_class=False)
+
+
+def _compiled(module: ModuleType, source: bytes, path: str) -> CodeType | None:
+    """Compiles a source as the module was. None where that cannot be done."""
+    loader = getattr(module.__spec__, "loader", None)
+    if type(loader).__module__ != _PYTEST:
+        return compile(source, path, "exec", dont_inherit=True)
+    # pytest loads tests with asserts that say what failed. The same rewriting of the file gives the same code. Where
+    # this version of pytest does it otherwise, the code is not known.
+    try:
+        tree = ast.parse(source, filename=path)
+        sys.modules[_PYTEST].rewrite_asserts(tree, source, path, loader.config)  # type: ignore[union-attr]
+        return compile(tree, path, "exec", dont_inherit=True)
+    except (KeyError, AttributeError, TypeError):
+        return None
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:

@@ -23,7 +23,10 @@ _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Installed:
-    """The installed distributions, looked up once and only if they are asked for."""
+    """The installed distributions, looked up once and only if they are asked for, and digests of what they bring."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, bytes] = {}
 
     @cached_property
     def by_module(self) -> Mapping[str, list[str]]:
@@ -37,6 +40,11 @@ class Installed:
 
     def digest(self, top: str) -> bytes:
         """Digests all files of a top-level module, and the versions of its distributions and what these require."""
+        if top not in self._digests:
+            self._digests[top] = self._digest(top)
+        return self._digests[top]
+
+    def _digest(self, top: str) -> bytes:
         digest = hashlib.blake2b(digest_size=16)
         names = self.by_module.get(top, [])
         if names and _PINNED_DISTRIBUTIONS.issuperset(map(_canonical, names)):

@@ -11,6 +11,8 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -45,6 +47,23 @@ A file edited since then does not show the code in memory. The spec tells whethe
 
 _compared: WeakKeyDictionary[ModuleType, ModuleSpec | None] = WeakKeyDictionary()
 """Modules whose code in memory was that of their file when it was first read here, with their specs."""
+
+
+_packages: ContextVar[Installed | None] = ContextVar("packages", default=None)
+
+
+@contextmanager
+def packages_read_once() -> Iterator[None]:
+    """Within this context, `read_code` reads the files of each installed package once. May decorate a function.
+
+    A package has thousands of files, and a run asks for its code several times while it is prepared. Files of the
+    user's own are read every time, and everything is read anew in the next context.
+    """
+    token = _packages.set(_packages.get() or Installed())
+    try:
+        yield
+    finally:
+        _packages.reset(token)
 
 
 class UserCode(NamedTuple):
@@ -87,7 +106,7 @@ def read_code(functions: Iterable[str]) -> UserCode:
     """
     named = {name.partition(":")[0] for name in functions}
     waiting = sorted(named)
-    installed = Installed()
+    installed = _packages.get() or Installed()
     contents: dict[str, bytes] = {}
     unreadable: list[str] = []
     reads: list[str] = []

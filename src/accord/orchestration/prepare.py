@@ -8,6 +8,7 @@ cannot write.
 
 from accord.config.schema import Study
 from accord.core.timing import Timed, untimed
+from accord.core.user_code import packages_read_once
 from accord.data.federated import DataSet, FederatedData
 from accord.data.prepare import check_stated, describe_rows, prepare_data
 from accord.orchestration.charging import check_ledger, open_accounts
@@ -20,6 +21,7 @@ from accord.records.ledger_file import JointLedger
 from accord.records.trackers import check_trackers
 
 
+@packages_read_once()
 def prepare(
     study: Study,
     name: str = "study",

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from accord.config.schema import Study
 from accord.core.params import Params
 from accord.core.streams import Streams
+from accord.core.user_code import functions_in, read_code
 from accord.data.federated import FederatedData
 from accord.fairness.groups import Grouping
 from accord.orchestration.site_run import SiteRun
@@ -54,6 +56,11 @@ class Prepared:
     entry: Entry | None = None
     metrics: tuple[Score, ...] = ()
     sites: SiteRun | None = None
+
+    @cached_property
+    def code(self) -> str:
+        """The digest of all files that the user's own functions run, as they were when the run began."""
+        return read_code(functions_in(self.study.model_dump(mode="json"))).digest
 
     @property
     def has_twin(self) -> bool:

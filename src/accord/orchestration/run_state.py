@@ -16,7 +16,6 @@ from torch import Tensor
 from accord.config.load import dump_study
 from accord.core.errors import RunFolderError
 from accord.core.params import Params
-from accord.core.user_code import functions_in, read_code
 from accord.core.versions import versions
 from accord.orchestration.charging import check_taken_up
 from accord.orchestration.prepared import Prepared
@@ -120,7 +119,7 @@ def _bound(prepared: Prepared) -> dict[str, str]:
     plan = repr(None if prepared.ledger is None else prepared.ledger.plan)
     # Not the machine, so that a run may continue on another one. Under privacy its arithmetic is in the fingerprint.
     kept = {name: value for name, value in versions().items() if name != "machine"}
-    kept["code"] = read_code(functions_in(prepared.study.model_dump(mode="json"))).digest
+    kept["code"] = prepared.code
     engine = prepared.study.engine.model_dump_json(exclude={"threads"})
     stopping = prepared.study.evaluation.early_stopping
     if stopping is not None:
