@@ -61,7 +61,7 @@ def engines_share_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Outside tests they are two runs, which never share noise; no setting makes them.
     """
-    monkeypatch.setattr("accord.orchestration.prepare.identity_of", lambda fingerprint, engine, device: fingerprint)
+    monkeypatch.setattr("accord.orchestration.fingerprint.identity_of", lambda fingerprint, engine, device: fingerprint)
 
 
 @pytest.fixture

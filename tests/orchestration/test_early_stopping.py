@@ -190,3 +190,30 @@ def test_without_it_the_last_round_is_kept(small_study: Callable[..., Study], tm
     assert result_of(run)["early_stopping"] is None
     progress = RunState(4, prepared.program.init(prepared.initial), None, run.rounds, 0)
     assert progress.final is progress.server.params
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "roc_auc", "accuracy"])
+def test_any_score_of_the_kind_may_decide(restless: Callable[..., Study], tmp_path: Path, metric: str) -> None:
+    run = accord.run(restless(evaluation={"early_stopping": STOPPING | {"metric": metric}}), tmp_path / "run")
+    scores = [record.validation[metric] for record in run.rounds if record.validation]
+    assert len(scores) == len(run.rounds)
+    best = max(range(len(scores)), key=lambda i: scores[i] or 0.0)  # the first of equals
+    assert (result_of(run)["early_stopping"]["metric"], result_of(run)["early_stopping"]["kept_round"]) == (
+        metric,
+        best + 1,
+    )
+    assert accord.open_run(run.folder).rounds == run.rounds  # the score is in the records
+    state_of_balanced = {record.test[metric] for record in run.rounds if record.test}
+    assert (state_of_balanced == {None}) == (metric != "accuracy")  # on the test rows, at the end alone
+
+
+def test_a_regressions_error_may_decide(small_study: Callable[..., Study], tmp_path: Path) -> None:
+    study = small_study(
+        data={"name": "diabetes"},
+        model={"name": "linear"},
+        fairness=None,
+        evaluation={"early_stopping": STOPPING | {"metric": "rmse"}},
+    )
+    run = accord.run(study, tmp_path / "run")
+    errors = [record.validation["rmse"] or 9e9 for record in run.rounds if record.validation]
+    assert result_of(run)["early_stopping"]["best"] == min(errors)

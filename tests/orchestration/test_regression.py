@@ -247,7 +247,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"fairness": {"groups": ["group"], "positive": 1}}, f"fairness.positive 1 is a label, {NUMBER}; leave it out"),
     (
         {"evaluation": {"early_stopping": {"metric": "accuracy"}}},
-        f"evaluation.early_stopping.metric accuracy goes by classes, {NUMBER}; set it to loss",
+        "evaluation.early_stopping.metric accuracy is no score of a regression; set it to one of rmse, loss, mae, r2",
     ),
 ]
 

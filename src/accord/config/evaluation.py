@@ -1,10 +1,12 @@
 """The `fairness` and `evaluation` sections, which decide how the model is evaluated."""
 
-from typing import Annotated, Any, Literal
+from difflib import get_close_matches
+from typing import Annotated, Any
 
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from accord.config.base import Count, Flag, Fraction, FunctionName, NonNegative, Positive, Real, Section
+from accord.tasks.kinds import KINDS
 
 
 class Fairness(Section):
@@ -73,8 +75,18 @@ class EarlyStopping(Section):
     """Evaluations in a row without improvement after which the run ends."""
     min_delta: NonNegative = 0.0
     """What counts as improvement: better than the best so far by more than this."""
-    metric: Literal["loss", "accuracy"] = "loss"
-    """What is to improve on the rows held out."""
+    metric: str = "loss"
+    """What is to improve on the rows held out: a score of the test rows, by its name in `result.json`."""
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        known = list(dict.fromkeys(score.result_key for kind in KINDS.values() for score in kind.all_scores))
+        if metric not in known:
+            near = get_close_matches(metric, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"expected one of {', '.join(known)}, got the text {metric!r}{hint}")
+        return metric
 
 
 class Evaluation(Section):

@@ -1,6 +1,7 @@
 """Early stopping: validation scores by round, the decision to end, and the best model so far."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from accord.config.evaluation import EarlyStopping
 from accord.core.params import Params
@@ -13,10 +14,17 @@ from accord.records.round_record import RoundRecord, TestScores
 
 def validate(prepared: Prepared, params: Params) -> TestScores | None:
     """Evaluates the model on the validation rows, or returns None where there are none."""
-    table = prepared.federated.validation
-    if table is None:
+    table, section = prepared.federated.validation, prepared.study.evaluation.early_stopping
+    if table is None or section is None:
         return None
-    return scores_of(evaluate(prepared.work.task, params, table, prepared.study.evaluation.batch_size))
+    task, batch_size = prepared.work.task, prepared.study.evaluation.batch_size
+    known = {score.result_key for score in task.kind.scores}
+    # Scores that are otherwise computed at the end alone may need every label's probability.
+    late = [score for score in task.kind.final_scores if score.result_key == section.metric not in known]
+    evaluated = evaluate(task, params, table, batch_size, keep_probabilities=bool(late))
+    evaluated = replace(evaluated, positive=prepared.positive)
+    found = scores_of(evaluated)
+    return replace(found, scores={**found.scores, **{score.result_key: score.of(evaluated) for score in late}})
 
 
 def watched(section: EarlyStopping, records: Sequence[RoundRecord]) -> Watch:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from accord.config.evaluation import Evaluation, Fairness
-from accord.data.federated import DataSet, FederatedData, refuse_numbers
+from accord.core.errors import StudyError
+from accord.data.federated import DataSet, FederatedData
 from accord.fairness.groups import Grouping
 from accord.orchestration.predictions import check_predictions
 from accord.program.evaluate import groupings, positive_label
@@ -11,6 +12,7 @@ from accord.program.fine_tuning import check_clients
 from accord.program.validation import hold_out
 from accord.tasks.base import Score
 from accord.tasks.custom import custom_scores
+from accord.tasks.kinds import kind_of_classes
 
 
 def hold_out_rows(section: Evaluation, federated: FederatedData, seed: int) -> FederatedData:
@@ -26,12 +28,22 @@ def hold_out_rows(section: Evaluation, federated: FederatedData, seed: int) -> F
     """
     check_predictions(section)
     if section.early_stopping is not None:
-        if section.early_stopping.metric == "accuracy":
-            refuse_numbers(federated.data.test, "evaluation.early_stopping.metric accuracy", "set it to loss")
+        _check_metric(section.early_stopping.metric, federated.data)
         federated = hold_out(federated, section.early_stopping.fraction, seed)
     if section.fine_tune is not None:
         check_clients(section.fine_tune.clients, len(federated.train))
     return federated
+
+
+def _check_metric(metric: str, data: DataSet) -> None:
+    """Refuses a name that is none of the scores of this kind of task."""
+    kind = kind_of_classes(len(data.class_names))
+    known = [score.result_key for score in kind.all_scores]
+    if metric not in known:
+        raise StudyError(
+            f"evaluation.early_stopping.metric {metric} is no score of a {kind.name}; set it to one of "
+            f"{', '.join(known)}"
+        )
 
 
 def metrics_of(section: Evaluation, data: DataSet) -> tuple[Score, ...]:

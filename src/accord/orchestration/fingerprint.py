@@ -13,7 +13,7 @@ import torch
 from accord.config.engine import EngineSection
 from accord.config.schema import Study
 from accord.core.errors import PrivacyError
-from accord.core.user_code import UserCode, functions_in, read_code
+from accord.core.user_code import UserCode, functions_in, packages_read_once, read_code
 from accord.core.versions import arithmetic, versions
 from accord.data.federated import FederatedData
 from accord.orchestration.charging import add_rows
@@ -22,6 +22,27 @@ from accord.tasks.task import Task
 
 _NO_TRAINING = {"engine", "evaluation", "fairness", "trackers"}
 """Sections of a study that decide how it is run and evaluated, but not what is trained."""
+
+
+@packages_read_once()
+def run_fingerprint(study: Study, federated: FederatedData, task: Task, device: torch.device) -> str:
+    """Digests what is trained, and for a private run where it is computed.
+
+    Args:
+        study: the resolved study.
+        federated: the rows, assigned to clients.
+        task: the network over them.
+        device: the device that computes.
+
+    Raises:
+        PrivacyError: under privacy, code whose edits would go unnoticed.
+    """
+    fingerprint = fingerprint_of(study, federated, task)
+    # Only private runs: without privacy all engines must draw the same values, so that they can be compared.
+    if study.privacy is None:
+        return fingerprint
+    check_code(study)
+    return identity_of(fingerprint, study.engine, device)
 
 
 def fingerprint_of(study: Study, federated: FederatedData, task: Task) -> str:

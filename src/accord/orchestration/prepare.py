@@ -8,20 +8,18 @@ cannot write.
 
 from accord.config.schema import Study
 from accord.core.timing import Timed, untimed
-from accord.core.user_code import packages_read_once
 from accord.data.federated import DataSet, FederatedData
 from accord.data.prepare import check_stated, describe_rows, prepare_data
 from accord.orchestration.charging import check_ledger, open_accounts
 from accord.orchestration.engine import check_per_sample, device_of, prepare_engine
 from accord.orchestration.evaluation_set import hold_out_rows, metrics_of, sensitive_groups
-from accord.orchestration.fingerprint import check_code, fingerprint_of, identity_of
+from accord.orchestration.fingerprint import run_fingerprint
 from accord.orchestration.prepared import Prepared
 from accord.program import client_work, registry, study_task
 from accord.records.ledger_file import JointLedger
 from accord.records.trackers import check_trackers
 
 
-@packages_read_once()
 def prepare(
     study: Study,
     name: str = "study",
@@ -60,13 +58,9 @@ def prepare(
     data = federated.data
     metrics = metrics_of(study.evaluation, data)
     task = study_task.make_task(study.model, data, study.seed, study.training)
-    # After the weights are pinned, so that a changed file of weights makes another run.
-    fingerprint = fingerprint_of(study, federated, task)
     device = device_of(study.engine)
-    if study.privacy is not None:
-        check_code(study)
-        # Only private runs: without privacy all engines must draw the same values, so that they can be compared.
-        fingerprint = identity_of(fingerprint, study.engine, device)
+    # After the weights are pinned, so that a changed file of weights makes another run.
+    fingerprint = run_fingerprint(study, federated, task, device)
     with timed("accounting"):
         accounts = open_accounts(study, name, federated, fingerprint, joint)
     if accounts.plan is not None:

@@ -18,7 +18,7 @@ from accord.data.federated import DataSet
 from accord.data.load import load_data
 from accord.data.sources import pixels
 from accord.data.sources.celeba import count_celeba, load_celeba
-from accord.orchestration import prepare
+from accord.orchestration import fingerprint
 from celeba import write_faces
 
 FACES = {f"{i:06d}.jpg": {name for name, every in (("Smiling", 2), ("Male", 3)) if i % every == 0} for i in range(60)}
@@ -125,7 +125,7 @@ def test_pixels_train_as_scaled_numbers_do(
         }
     )
     # One mechanism, one noise: the fingerprint, which noise follows, holds the features' bytes.
-    monkeypatch.setattr(prepare, "fingerprint_of", lambda study, federated, task: "same")
+    monkeypatch.setattr(fingerprint, "fingerprint_of", lambda study, federated, task: "same")
     pixels_run = accord.run(study, tmp_path / "pixels")
     monkeypatch.setattr(prepare_data, "load_data", lambda settings, seed: as_floats(load_data(settings, seed)))
     floats_run = accord.run(study, tmp_path / "floats")
