@@ -69,7 +69,9 @@ def start(
     site = open_folder(folder)
     certify(site.path)
     if foreground:
-        agent_process.serve(site.path)
+        from accord.sites.serve import serve
+
+        serve(site.path)
         return 0
     print(f"the agent of {site.identity.name} works, process {agent_process.start(site.path)}")
     return 0

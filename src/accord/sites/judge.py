@@ -43,7 +43,10 @@ class PolicyJudge:
         if task.kind == "train" and not rule.leaves.updates:
             raise RefusedError("policy", "updates do not leave this site")
         self._check_approval(rule, job)
+        statistics = rule.leaves.statistics
         return Terms(
+            statistics_noise=None if statistics is None else statistics.noise_multiplier,
+            statistics_delta=1e-6 if statistics is None else statistics.delta,
             rows_rounded_to=rule.leaves.rows_rounded_to,
             evaluation=rule.leaves.evaluation,
             least_group=rule.leaves.least_group,

@@ -70,6 +70,15 @@ class Bounds(Section):
     deadline_s: Positive = 3600.0
 
 
+class Statistics(Section):
+    """Counts and histograms of the rows, noised and charged, before any training."""
+
+    noise_multiplier: Positive
+    """Standard deviation of the noise over the sensitivity of all counts together."""
+    delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-6
+    """At which they are charged."""
+
+
 class Leaves(Section):
     """What may leave the site, besides updates."""
 
@@ -80,6 +89,8 @@ class Leaves(Section):
     """Sums over the site's test rows."""
     least_group: Count = 20
     """Groups of fewer test rows are withheld."""
+    statistics: Statistics | None = None
+    """Null lets none leave."""
     rows_rounded_to: Count = 100
     """The number of training rows is stated as a multiple of this."""
 

@@ -16,14 +16,13 @@ from types import FrameType
 
 from accord.core.errors import AccordError, FederationError
 from accord.sites.agent import Agent
-from accord.sites.decisions import Decisions
+from accord.sites.agent_process import LOG, READY, judge_of, open_records
 from accord.sites.folder import SiteFolder, open_site
-from accord.sites.judge import PolicyJudge
-from accord.sites.policy import PolicyFile
 from accord.sites.records import SiteRecords
 from accord.transport.exchange import Lease
 from accord.transport.https_exchange import HttpsSite
-from accord.transport.keys import public_hex, sign
+from accord.transport.joining import certify
+from accord.transport.keys import sign
 
 
 class OfferingSite(HttpsSite):
@@ -57,11 +56,9 @@ def open_agent(folder: SiteFolder) -> Iterator[Agent]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise FederationError(f"{folder.path}: an agent runs here already; stop it: accord site stop") from error
-        public = public_hex(key)
-        judge = PolicyJudge(PolicyFile(folder.policy, public), Decisions(folder.requests, folder.decisions, public))
-        records = SiteRecords(folder.records, name, key, judge.budget)
+        judge, records = judge_of(folder), open_records(folder)
         exchange = OfferingSite(folder)
-        log = partial(_write_line, folder.path / "agent.log")
+        log = partial(_write_line, folder.path / LOG)
         agent = Agent(name, exchange, judge, records, folder.bindings, partial(sign, key, name), log)
         try:
             yield agent
@@ -81,8 +78,13 @@ def _write_line(path: Path, line: str) -> None:
         file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line.rstrip()}\n")
 
 
-def main() -> int:
-    """Runs the process until it is told to end."""
+def serve(folder: Path) -> None:
+    """Works for a site's folder until the process is told to end.
+
+    Raises:
+        FederationError: it is no site's folder, the site is not admitted, or another agent works in it.
+        Fault: the coordinator cannot be reached for the site's first certificate.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
         # Wherever it is: a task that is not answered is leased again.
@@ -90,9 +92,22 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    certify(folder)
+    ready = folder / READY
     try:
-        with open_agent(open_site(Path(sys.argv[1]))) as agent:
+        with open_agent(open_site(folder)) as agent:
+            if isinstance(agent.records, SiteRecords):
+                agent.records.note("start", {"site": agent.name})
+            ready.write_text("")
             agent.run(lambda: False)
+    finally:
+        ready.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Runs the process. Returns its exit code."""
+    try:
+        serve(Path(sys.argv[1]))
     except AccordError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
