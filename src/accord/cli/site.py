@@ -69,9 +69,7 @@ def start(
     site = open_folder(folder)
     certify(site.path)
     if foreground:
-        from accord.sites.serve import serve
-
-        serve(site.path)
+        agent_process.serve(site.path)
         return 0
     print(f"the agent of {site.identity.name} works, process {agent_process.start(site.path)}")
     return 0

@@ -26,6 +26,14 @@ def open_records(site: SiteFolder) -> SiteRecords:
     return SiteRecords(site.records, site.identity.name, site.identity.key, judge_of(site).budget)
 
 
+def serve(folder: Path) -> None:
+    """Works in this process until it is told to end, see `serve.serve`."""
+    # Imported here, since that module opens records by this one.
+    from accord.sites.serve import serve as work
+
+    work(folder)
+
+
 def start(folder: Path) -> int:
     """Starts a site's agent in a process of its own, and waits until it works. Returns the process id.
 
