@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import accord
 
@@ -182,3 +185,29 @@ def test_how_many_rows_were_left_out_is_in_no_private_record(cli: Cli, ran_witho
     (entry,) = [each for each in told["released"] if "missing values" in each["what"]]
     assert "terminal" in entry["how"]
     assert ran_without_gaps.read_text() == study
+
+
+def test_a_folder_of_pictures_is_predicted_with_the_files_names(cli: Cli, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    for part in ("train", "t10k"):
+        for kind, values, magic in (("images-idx3", pixels, 0x803), ("labels-idx1", np.arange(40) % 10, 0x801)):
+            header = struct.pack(f">{1 + values.ndim}I", magic, *values.shape)
+            (tmp_path / f"{part}-{kind}-ubyte").write_bytes(header + values.astype(np.uint8).tobytes())
+    study = {"data": {"name": "mnist", "path": str(tmp_path), "mean": 0.1, "std": 0.3}, "model": "logistic"}
+    run = accord.run(study | {"program": {"name": "fedavg", "rounds": 1}}, tmp_path / "run")
+    (tmp_path / "new").mkdir()
+    for at in (1, 0):
+        Image.fromarray(pixels[at]).save(tmp_path / "new" / f"{at}.png")
+    rows = list(csv.DictReader(io.StringIO(cli("predict", "run", "new").out)))
+    assert [row["file"] for row in rows] == ["0.png", "1.png"]
+    # The scaling is written out here, and held against the rows of the training by the predictions.
+    scaled = torch.from_numpy(((pixels[:2, None] / 255 - 0.1) / 0.3).astype(np.float32))
+    assert run.model.features(tmp_path / "new").tolist() == scaled.tolist()
+    assert [row["prediction"] for row in rows] == run.model.predict(scaled).values.tolist()
+
+
+@pytest.mark.usefixtures("ran")
+def test_a_folder_for_a_model_of_a_table_is_refused(cli: Cli) -> None:
+    said = cli("predict", "run", ".")
+    assert (said.code, "the model takes rows of a table" in said.err) == (2, True)

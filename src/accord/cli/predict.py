@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     rows: Annotated[
-        Path, typer.Argument(metavar="ROWS", help="CSV or Parquet with the columns of the training; or .npy.")
+        Path,
+        typer.Argument(metavar="ROWS", help="CSV or Parquet with the training's columns, .npy, or pictures' folder."),
     ],
     out: Annotated[
         Path | None,

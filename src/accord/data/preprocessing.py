@@ -7,6 +7,7 @@ Under privacy a study states every range and category, or is refused (`accord.da
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from accord.core.errors import DataError, RunFolderError
 from accord.data.date_columns import DateColumn
 from accord.data.feature_columns import CategoryColumn, Column, NumberColumn, nearest_of
+from accord.data.picture_folder import read_pictures
 from accord.data.row_problems import RowProblem, refuse_rows
 from accord.data.sources.table_file import Coded, Frame
 
@@ -146,10 +148,13 @@ class TensorInput:
     Attributes:
         shape: of one row.
         dtype: `uint8` pixels (the model divides them by 255), `int64` tokens, or a floating-point type.
+        pixels: of pictures in floating point the mean and the standard deviation by which pixels are scaled,
+            `(pixel / 255 - mean) / deviation`. None where rows are no such pictures.
     """
 
     shape: tuple[int, ...]
     dtype: str
+    pixels: tuple[float, float] | None = None
 
     def tensor(self, rows: Any, where: str) -> Tensor:
         """Converts rows to a tensor of shape `[n, *shape]`, and reshapes rows that are flat.
@@ -181,7 +186,31 @@ class TensorInput:
 
     def as_json(self) -> dict[str, Any]:
         """Returns this as plain values for `model.json`."""
-        return {"kind": "tensor", "shape": list(self.shape), "dtype": self.dtype}
+        pixels = None if self.pixels is None else list(self.pixels)
+        return {"kind": "tensor", "shape": list(self.shape), "dtype": self.dtype, "pixels": pixels}
+
+    def of_pictures(self, folder: Path) -> tuple[Tensor, tuple[str, ...]]:
+        """Reads the pictures of a folder.
+
+        Returns:
+            Rows `[n, *shape]` in the order of the files' names, and these names.
+
+        Raises:
+            DataError: the model takes no pictures, or some do not fit.
+        """
+        if len(self.shape) != 3 or self.shape[0] not in (1, 3) or (self.dtype != "uint8" and self.pixels is None):
+            what = "tokens; encode texts as in training" if self.dtype == "int64" else f"rows of {self.dtype} numbers"
+            raise DataError(
+                f"{folder}: the model takes {list(self.shape)} {what}, not pixels of pictures; give rows as .npy, or "
+                "as a table"
+            )
+        rows, files = read_pictures(folder, self.shape)
+        if self.pixels is not None:
+            mean, deviation = self.pixels
+            # 256 possible pixels: each is scaled once, in float64, and looked up, as in training.
+            scaled = ((np.arange(256) / 255 - mean) / deviation).astype(self.dtype)
+            return torch.from_numpy(scaled[rows]), files
+        return torch.from_numpy(rows), files
 
 
 @dataclass(frozen=True)
@@ -272,7 +301,9 @@ def _without_marks(column: Coded, wanted: TableInput, name: str) -> Coded:
 
 def _input(value: Mapping[str, Any]) -> TableInput | TensorInput:
     if value["kind"] == "tensor":
-        return TensorInput(tuple(int(size) for size in value["shape"]), str(value["dtype"]))
+        pixels = value.get("pixels")  # earlier versions did not say it
+        shape = tuple(int(size) for size in value["shape"])
+        return TensorInput(shape, str(value["dtype"]), None if pixels is None else _pair(pixels))
     names = value["names"]
     return TableInput(
         tuple(_column(column) for column in value["columns"]),

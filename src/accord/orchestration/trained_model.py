@@ -1,7 +1,7 @@
 """A trained model for prediction: the network with its preprocessing, loaded from a run folder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,14 @@ class Predictions:
         predicted: which rows have a prediction, shape `[n]`. The others have missing values, and the training left such
             rows out. Their value is None (NaN where a number is predicted), their probabilities are NaN. None where all
             rows have a prediction.
+        files: the name of each row's file, where rows are pictures of a folder.
     """
 
     values: NDArray[Any]
     probabilities: NDArray[np.float64] | None
     classes: tuple[str, ...]
     predicted: NDArray[np.bool_] | None = None
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -55,7 +57,7 @@ class Predictions:
     def columns(self) -> dict[str, list[Any]]:
         """Returns table columns for `pandas.DataFrame`: `prediction`, and `probability_CLASS` of each class.
 
-        A row without a prediction has None in each.
+        A row without a prediction has None in each. Pictures of a folder have a column `file` in front.
         """
         found: dict[str, list[Any]] = {"prediction": self.values.tolist()}
         if self.probabilities is not None:
@@ -67,7 +69,7 @@ class Predictions:
                 name: [value if there else None for value, there in zip(values, known, strict=True)]
                 for name, values in found.items()
             }
-        return found
+        return {"file": list(self.files), **found} if self.files else found
 
 
 class TrainedModel(nn.Module):
@@ -98,8 +100,8 @@ class TrainedModel(nn.Module):
         """Turns rows into the input of the network.
 
         Args:
-            rows: a file (CSV or Parquet, or `.npy` for rows that are tensors), a pandas `DataFrame`, a mapping of
-                columns, or features `[n, ...]`.
+            rows: a file (CSV or Parquet, or `.npy` for rows that are tensors), a folder of pictures, a pandas
+                `DataFrame`, a mapping of columns, or features `[n, ...]`.
 
         Raises:
             DataError: a column is missing or unknown, or a value does not fit. It names row and column.
@@ -118,7 +120,11 @@ class TrainedModel(nn.Module):
         Raises:
             DataError: as for `features`.
         """
-        found = _rows_of(rows, self.preprocessing.input)
+        wanted_input = self.preprocessing.input
+        if isinstance(rows, str | Path) and Path(rows).is_dir():
+            x, files = _pictures(Path(rows), wanted_input)
+            return replace(self._predict(x), files=files)
+        found = _rows_of(rows, wanted_input)
         if isinstance(found, Tensor):
             return self._predict(found)
         frame, wanted = found
@@ -205,10 +211,16 @@ def read_preprocessing(folder: Path) -> Preprocessing:
     return Preprocessing.from_json(store.read_json(path), str(path))
 
 
+def _pictures(folder: Path, wanted: TableInput | TensorInput) -> tuple[Tensor, tuple[str, ...]]:
+    if isinstance(wanted, TableInput):
+        raise DataError(f"{folder}: a folder, but the model takes rows of a table; name a CSV or Parquet file")
+    return wanted.of_pictures(folder)
+
+
 def _rows_of(rows: Any, wanted: TableInput | TensorInput) -> Tensor | tuple[Frame, TableInput]:
     """Returns features as a tensor, or the columns of a table with how features follow from them."""
     if isinstance(rows, str | Path):
-        return _read(Path(rows), wanted)
+        return _pictures(Path(rows), wanted)[0] if Path(rows).is_dir() else _read(Path(rows), wanted)
     if not isinstance(rows, Tensor | np.ndarray | list | tuple):
         if isinstance(wanted, TensorInput):
             return _read_columns(rows, wanted, "rows")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from accord.config.data import FashionMnistData, ImageData, MnistData
 from accord.core.errors import DataError
 from accord.data.federated import DataSet, GroupColumn, Table
+from accord.data.preprocessing import Preprocessing, TensorInput
 from accord.data.sources.base import Facts, Source
 from accord.data.sources.places import Origin, find, read_bytes
 from accord.data.sources.stroke import stroke_groups
@@ -133,7 +134,9 @@ def _load(settings: ImageData, images: _Images) -> DataSet:
 
     train = table(train_pixels, train_labels, train_stroke, settings.train_rows)
     test = table(test_pixels, test_labels, test_stroke, settings.test_rows)
-    return DataSet(name, train, test, images.class_names, images.about)
+    rows = TensorInput((1, *train_pixels.shape[1:]), "float32", (settings.mean, settings.std))
+    preprocessing = Preprocessing(rows, images.class_names)
+    return DataSet(name, train, test, images.class_names, images.about, preprocessing=preprocessing)
 
 
 def _read_part(
