@@ -37,6 +37,7 @@ rules:
     requesters: [ada]
     programs: [fedavg, scaffold]
     models: [mlp]
+    settings: {{model.hidden: {{most: 64}}}}
     approval: rule
     unprotected: true
     privacy: {{least_noise: 0.5, most_delta: 0.01}}

@@ -157,6 +157,7 @@ def _make_site(folder: Path, lines: list[str], requester_key: str) -> None:
                 "requesters": ["researcher"],
                 "programs": ["fedavg"],
                 "models": ["mlp"],
+                "settings": {"model.hidden": {"most": 64}},
                 "privacy": {"units": ["sample"], "least_noise": 0.5, "most_delta": 1e-4},
                 "budget": {"delta": 1e-5, "study": 3.0, "total": 5.0},
                 "contributors": 3,

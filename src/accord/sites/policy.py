@@ -4,6 +4,7 @@ What the file does not allow is refused. There is no rule of its own that allows
 that was changed and not signed, the site does nothing for anyone.
 """
 
+import json
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -13,14 +14,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, ValidationError, model_validator
 
 from accord.config import yaml_text
-from accord.config.base import Count, Flag, FunctionName, Positive, Section
+from accord.config.base import Count, Flag, FunctionName, Positive, Real, Section
 from accord.core.errors import AccordError, FederationError
 from accord.privacy.units import Unit
 from accord.transport.identity import write_durably
-from accord.transport.keys import public_hex, valid
+from accord.transport.keys import valid
 
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+SettingName = Annotated[str, Field(pattern=r"^(program|model|training)(\.[A-Za-z_]\w*)+$")]
+
+
+MOST_ITEMS = 64
+"""Items of a list, such as a network's layers, at most."""
+Plain = Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)] | Real | str | None
 
 
 class Requester(Section):
@@ -30,6 +37,38 @@ class Requester(Section):
     organisation: str
     key: Hex64
     """The person's Ed25519 key; compare its fingerprint by telephone."""
+    until: date | None = None
+    """The last day on which the person may ask."""
+    revoked: Flag = False
+    """Whether the key is no longer the person's alone. Keep the entry, so that nobody takes its name."""
+
+
+class Bound(Section):
+    """Values of a study's setting that are allowed besides its default."""
+
+    least: Real | None = None
+    most: Real | None = None
+    one_of: tuple[Plain, ...] = ()
+    """Values that are allowed as they are."""
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value, or every item of a list, is allowed."""
+        if isinstance(value, list | tuple):
+            return len(value) <= MOST_ITEMS and all(self.allows(each) for each in value)
+        # By type, too: true is not 1 here.
+        if any(type(value) is type(each) and value == each for each in self.one_of):
+            return True
+        if isinstance(value, bool) or not isinstance(value, int | float) or (self.least is None and self.most is None):
+            return False
+        # Written so that NaN is not allowed.
+        return (self.least is None or self.least <= value) and (self.most is None or value <= self.most)
+
+    def words(self) -> str:
+        """Returns what is allowed, for messages."""
+        ends = [
+            f"{word} {end:g}" for word, end in (("at least", self.least), ("at most", self.most)) if end is not None
+        ]
+        return " or ".join([*([" and ".join(ends)] if ends else []), *(json.dumps(each) for each in self.one_of)])
 
 
 class PrivacyTerms(Section):
@@ -54,7 +93,12 @@ class Budget(Section):
     month: Positive | None = None
     """Within a calendar month (UTC), by everyone."""
     total: Positive
-    """For ever, by everyone."""
+    """For ever, by everyone, or over the time that `refresh_days` or `since` says."""
+    refresh_days: Count | None = None
+    """Days after which a charge no longer counts in `total`; null counts it for ever. A guarantee over longer than
+    this is then a larger one."""
+    since: date | None = None
+    """First day that counts in `total`, where all rows were replaced by others on it."""
 
 
 class Bounds(Section):
@@ -66,6 +110,9 @@ class Bounds(Section):
     least_batch: Count = 8
     """Least rows of a local step; `full` is always enough."""
     learning_rate: Positive = 10.0
+    parameters: Count = 1_000_000
+    """Numbers of a network, trained or not. A large one can learn rows by heart. One of the study's own, listed in
+    `code`, is as large as its reviewed code makes it."""
     memory_mb: Count = 16_384
     deadline_s: Positive = 3600.0
 
@@ -107,6 +154,9 @@ class Rule(Section):
     optimizers: tuple[str, ...] = ("sgd",)
     code: dict[FunctionName, Hex64 | str] = {}  # noqa: RUF012 - pydantic copies it
     """Functions of a study's own that may run here, installed by the owner, with the digest of their code."""
+    settings: dict[SettingName, Bound] = {}  # noqa: RUF012
+    """Other settings of `program`, `model` and `training` than their defaults, such as `program.mu`: what is not listed
+    is refused."""
     privacy: PrivacyTerms | None = None
     """Null allows studies without privacy alone, and only with `unprotected`."""
     unprotected: Flag = False
@@ -115,6 +165,8 @@ class Rule(Section):
     bounds: Bounds = Bounds()
     contributors: Annotated[int, Field(strict=True, ge=2)] = 3
     """Fewest sites of a study, this one included."""
+    known_sites: tuple[Name, ...] = ()
+    """Sites that count as contributors; where none is named, every one does that the study names."""
     leaves: Leaves = Leaves()
     approval: Literal["hand", "rule"] = "hand"
     """`hand`: each study waits for a decision; `rule`: what is within these terms runs."""
@@ -194,6 +246,11 @@ class PolicyFile:
         self._public = public
         self._parsed: tuple[str, Policy] | None = None
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file's text when it was last read, or empty."""
+        return "" if self._parsed is None else self._parsed[0]
+
     def read(self) -> Policy:
         """Returns the policy as it is now.
 
@@ -212,11 +269,6 @@ class PolicyFile:
         if self._parsed is None or self._parsed[0] != digest:
             self._parsed = (digest, parse_policy(text, str(self.path)))
         return self._parsed[1]
-
-
-def signer_of(key: Ed25519PrivateKey) -> str:
-    """Returns the public key that a site's policy is checked against."""
-    return public_hex(key)
 
 
 def _covered(text: str) -> bytes:

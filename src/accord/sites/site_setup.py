@@ -21,6 +21,9 @@ rules: []
 #    programs: [fedavg]
 #    models: [mlp]
 #    optimizers: [sgd]
+#    settings:                   # other settings of program, model and training than their defaults
+#      model.hidden: {most: 256}
+#      training.momentum: {most: 0.9}
 #    privacy:
 #      units: [sample]
 #      least_noise: 0.6          # least noise multiplier
@@ -30,7 +33,7 @@ rules: []
 #      study: 3.0
 #      month: 5.0
 #      total: 10.0
-#    bounds: {rounds: 200, local_epochs: 2, least_batch: 16}
+#    bounds: {rounds: 200, local_epochs: 2, least_batch: 16, parameters: 100_000}
 #    contributors: 3             # fewest sites of a study, this one included
 #    leaves:
 #      evaluation: true          # sums over test rows
