@@ -154,7 +154,7 @@ class PlainRecords:
     def carried(self, run: str) -> bytes:
         return self.kept.get(run, b"")
 
-    def epsilons(self, charge: Charge) -> tuple[float, float]:
+    def epsilons(self, charge: Charge, job: Job | None = None) -> tuple[float, float]:
         steps = sum(each.steps for *_, each in self.charges)
         ledger = Ledger.open(charge.plan, [charge.rows])
         return (ledger.epsilon_after(0, steps) if steps else 0.0), ledger.epsilon_after(0, steps + charge.steps)
@@ -162,7 +162,7 @@ class PlainRecords:
     def begin(self, task: Task, job: Job, charge: Charge | None) -> float | None:
         epsilon = None
         if charge is not None:
-            epsilon = self.epsilons(charge)[1]
+            epsilon = self.epsilons(charge, job)[1]
             if epsilon > self.budget:
                 raise RefusedError("budget", f"epsilon would be {epsilon:.3g}, and {self.budget:g} is allowed")
             self.charges.append((task.run, task.round, task.call, charge))

@@ -1,8 +1,14 @@
 """Journal, ledger and outbox: what was charged is on the disk, once, and nothing of it can be changed unseen."""
 
+import json
 import shutil
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +17,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dp_accounting.rdp import RdpAccountant
 
-from accord.core.errors import FederationError
+from accord.core.errors import FederationError, StorageError
 from accord.privacy.plan import PrivacyPlan
 from accord.sites.contracts import Charge, Outgoing
+from accord.sites.journal import Author, append, write_head
+from accord.sites.ledger import plan_text
 from accord.sites.policy import Budget
 from accord.sites.records import SiteRecords
 from accord.sites.refused import RefusedError
@@ -47,8 +55,10 @@ def task_of(round_number: int, kind: Any = "train", run: str = "ab" * 16, inputs
 def opened(tmp_path: Path) -> Iterator[Callable[..., SiteRecords]]:
     made: list[SiteRecords] = []
 
-    def open_again(budget: Budget | None = BUDGET) -> SiteRecords:
-        made.append(SiteRecords(tmp_path / "records.db", SITE, KEY, lambda job, data_set: budget))
+    def open_again(budget: Budget | None = BUDGET, now: datetime | None = None) -> SiteRecords:
+        tell = (lambda: now) if now is not None else (lambda: datetime.now(UTC))
+        coordinator = public_hex(COORDINATOR)
+        made.append(SiteRecords(tmp_path / "records.db", SITE, KEY, lambda job, data_set: budget, coordinator, tell))
         return made[-1]
 
     yield open_again
@@ -59,7 +69,8 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., SiteRecords]]:
 def answered(records: SiteRecords, task: Task, result: bytes = b"", carried: bytes | None = None) -> Outgoing:
     def make(line: int, head: str) -> Outgoing:
         about = (task.digest(), SITE, task.run, task.round, task.call, task.kind)
-        return sign(KEY, SITE, Answer(*about, "", {"steps": 1}, 0.5, line, head))
+        digest = sha256(result).hexdigest() if result else ""
+        return sign(KEY, SITE, Answer(*about, digest, {"steps": 1}, 0.5, line, head))
 
     return records.finish(task, {"what": "answer"}, make, result, carried)
 
@@ -81,6 +92,12 @@ def oracle(*charged: tuple[float, int, int]) -> float:
     return float(accountant.get_epsilon(1e-5))
 
 
+@cache
+def steps_within_3() -> int:
+    """The most steps of noise 1 on 1000 rows whose epsilon is at most 3."""
+    return bisect_right(range(1, 1000), 3.0, key=lambda steps: oracle((1.0, 1000, steps)))
+
+
 def verify(folder: Path) -> Any:
     return verify_site(folder, SITE, public_hex(KEY), public_hex(COORDINATOR))
 
@@ -91,7 +108,7 @@ def test_charges_of_unlike_plans_and_rows_compose_as_dp_accounting_says(opened: 
     for number, charge in enumerate(charges, start=1):
         epsilon = records.begin(task_of(number), job_of(), charge)
     assert epsilon == pytest.approx(oracle((1.0, 1000, 13), (1.0, 800, 7), (2.0, 1000, 5)), rel=1e-9)
-    now, after = records.epsilons(charge_of(10))
+    now, after = records.epsilons(charge_of(10), job_of())
     assert now == pytest.approx(epsilon, rel=1e-12)
     assert after == pytest.approx(oracle((1.0, 1000, 23), (1.0, 800, 7), (2.0, 1000, 5)), rel=1e-9)
 
@@ -99,7 +116,7 @@ def test_charges_of_unlike_plans_and_rows_compose_as_dp_accounting_says(opened: 
 def test_another_data_set_has_an_account_of_its_own(opened: Callable[..., SiteRecords]) -> None:
     records = opened()
     records.begin(task_of(1), job_of(), charge_of(data_set="stays"))
-    assert records.epsilons(charge_of(data_set="visits"))[0] == 0.0
+    assert records.epsilons(charge_of(data_set="visits"), job_of())[0] == 0.0
 
 
 def test_a_round_is_charged_once(opened: Callable[..., SiteRecords], tmp_path: Path) -> None:
@@ -112,7 +129,7 @@ def test_a_round_is_charged_once(opened: Callable[..., SiteRecords], tmp_path: P
     assert (known.task, known.outgoing, known.epsilon) == (task_of(1).digest(), None, epsilon)
     with pytest.raises(RefusedError, match="begun before"):
         again.begin(task_of(1), job_of(), charge_of())
-    assert again.epsilons(charge_of())[0] == epsilon
+    assert again.epsilons(charge_of(), job_of())[0] == epsilon
     assert verify(tmp_path).charges == 1
 
 
@@ -128,7 +145,7 @@ def test_a_round_is_charged_once(opened: Callable[..., SiteRecords], tmp_path: P
 def test_no_budget_is_passed_by_a_single_step(
     budget: dict[str, float], allowed: str, opened: Callable[..., SiteRecords]
 ) -> None:
-    fits = next(steps for steps in range(1, 1000) if oracle((1.0, 1000, steps + 1)) > 3.0)
+    fits = steps_within_3()
     records = opened(Budget(delta=1e-5, **budget))
     records.begin(task_of(1), job_of(), charge_of(fits - 1))
     records.begin(task_of(2), job_of(), charge_of(1))
@@ -136,16 +153,70 @@ def test_no_budget_is_passed_by_a_single_step(
         records.begin(task_of(3), job_of(), charge_of(1))
     assert caught.value.code == "budget"
     assert records.known("ab" * 16, 3, 0) is None
-    assert records.epsilons(charge_of())[0] == pytest.approx(oracle((1.0, 1000, fits)), rel=1e-9)
+    assert records.epsilons(charge_of(), job_of())[0] == pytest.approx(oracle((1.0, 1000, fits)), rel=1e-9)
 
 
 def test_a_study_run_again_spends_the_same_budget_and_another_has_its_own(opened: Callable[..., SiteRecords]) -> None:
     records = opened(Budget(delta=1e-5, study=3.0, total=100.0))
-    fits = next(steps for steps in range(1, 1000) if oracle((1.0, 1000, steps + 1)) > 3.0)
+    fits = steps_within_3()
     records.begin(task_of(1), job_of(), charge_of(fits))
     with pytest.raises(RefusedError, match="study budget"):
         records.begin(task_of(1, run="cd" * 16), job_of(run="cd" * 16), charge_of(1))
     records.begin(task_of(1, run="ef" * 16), job_of(purpose="another", run="ef" * 16), charge_of(1))
+
+
+def test_a_charge_no_longer_counts_where_the_owner_says_so(opened: Callable[..., SiteRecords]) -> None:
+    opened().begin(task_of(1), job_of(), charge_of(steps_within_3()))
+    later = datetime.now(UTC) + timedelta(days=31)
+    with pytest.raises(RefusedError, match="total budget"):
+        opened(Budget(delta=1e-5, total=3.0, refresh_days=40), later).begin(task_of(2), job_of(), charge_of(1))
+    with pytest.raises(RefusedError, match="total budget"):
+        opened(Budget(delta=1e-5, total=3.0, since=date(2026, 1, 1)), later).begin(task_of(2), job_of(), charge_of(1))
+    epsilon = opened(Budget(delta=1e-5, total=3.0, refresh_days=30), later).begin(task_of(2), job_of(), charge_of(1))
+    assert epsilon == pytest.approx(oracle((1.0, 1000, 1)), rel=1e-9)
+    renewed = Budget(delta=1e-5, total=3.0, since=later.date())
+    assert opened(renewed, later).begin(task_of(3), job_of(), charge_of(1)) is not None
+
+
+def test_a_clock_that_is_set_back_opens_no_month_again(opened: Callable[..., SiteRecords]) -> None:
+    now, budget = datetime(2026, 5, 3, tzinfo=UTC), Budget(delta=1e-5, month=3.0, total=100.0)
+    opened(budget, now).begin(task_of(1), job_of(), charge_of(steps_within_3()))
+    before = opened(budget, now - timedelta(days=30))
+    with pytest.raises(RefusedError, match="month budget"):
+        before.begin(task_of(2), job_of(), charge_of(1))
+    before.note("start", {})
+    after = opened(budget, now + timedelta(days=30))
+    after.begin(task_of(2), job_of(), charge_of(1))
+
+
+def test_a_study_is_held_to_its_own_epsilon_in_a_run(opened: Callable[..., SiteRecords]) -> None:
+    charge = replace(charge_of(steps_within_3()), plan=replace(plan(), budget=3.0))
+    records = opened()
+    records.begin(task_of(1), job_of(), charge)
+    with pytest.raises(RefusedError, match="the run's own budget is epsilon 3"):
+        records.begin(task_of(2), job_of(), replace(charge, steps=1))
+    records.begin(task_of(1, run="cd" * 16), job_of(run="cd" * 16), charge)
+
+
+def test_after_training_without_privacy_no_epsilon_holds(opened: Callable[..., SiteRecords], tmp_path: Path) -> None:
+    records = opened()
+    plain = replace(job_of(), study='{"data":{"data_set":"stays"}}')
+    assert records.begin(task_of(1), plain, None) is None
+    for ask in (records.begin, lambda *given: records.epsilons(given[2], given[1])):
+        with pytest.raises(RefusedError, match="without privacy") as caught:
+            ask(task_of(2), job_of(), charge_of())
+        assert caught.value.code == "budget"
+    records.begin(task_of(2), job_of(), charge_of(data_set="visits"))
+    found = verify(tmp_path)
+    assert (found.charges, found.unprotected) == (2, 1)
+    later = datetime.now(UTC) + timedelta(days=2)
+    renewed = opened(Budget(delta=1e-5, total=3.0, since=later.date()), later)
+    assert renewed.begin(task_of(3), job_of(), charge_of(1)) is not None
+
+
+def test_an_evaluation_is_no_charge(opened: Callable[..., SiteRecords], tmp_path: Path) -> None:
+    opened().begin(task_of(1, "evaluate"), job_of(), None)
+    assert verify(tmp_path).charges == 0
 
 
 def test_without_a_budget_nothing_is_spent(opened: Callable[..., SiteRecords]) -> None:
@@ -181,8 +252,35 @@ def test_results_are_kept_until_they_are_acknowledged_and_a_later_round_begins(
         answered(records, task_of(number), b"update")
         if number == 2:
             records.acknowledge(task_of(2), None)
-    sizes = [len(known.result) for number in (1, 2, 3) if (known := records.known("ab" * 16, number, 0))]
+    sizes = [row[0] for row in records._database.execute("SELECT length(result) FROM work ORDER BY round")]
     assert sizes == [6, 0, 6], "the first was never acknowledged"
+    records.acknowledge(task_of(3), None)
+    answered(records, task_of(4, "end"))
+    sizes = [row[0] for row in records._database.execute("SELECT length(result) FROM work ORDER BY round")]
+    assert sizes == [6, 0, 0, 0]
+
+
+def test_what_was_collected_is_neither_sent_nor_worked_again(opened: Callable[..., SiteRecords]) -> None:
+    records = opened()
+    answered(records, task_of(1), b"update")
+    records.acknowledge(task_of(1), None)
+    assert records.known("ab" * 16, 1, 0) is not None
+    records.begin(task_of(2), job_of(), charge_of(1))
+    with pytest.raises(RefusedError, match="was collected") as caught:
+        records.known("ab" * 16, 1, 0)
+    assert caught.value.code == "replay"
+
+
+def test_an_answer_that_may_have_been_sent_is_never_replaced(opened: Callable[..., SiteRecords]) -> None:
+    records = opened()
+    records.begin(task_of(1), job_of(), charge_of(1))
+    sent = answered(records, task_of(1), b"update")
+    for task in (task_of(1), task_of(1, inputs="ef" * 32)):
+        with pytest.raises(RefusedError, match="answered before"):
+            answered(records, task, b"another")
+    known = records.known("ab" * 16, 1, 0)
+    assert known is not None
+    assert (known.outgoing, known.result) == (sent, b"update")
 
 
 def test_a_refusal_takes_no_place(opened: Callable[..., SiteRecords]) -> None:
@@ -225,9 +323,12 @@ def test_what_is_whole_verifies(filled: Path) -> None:
     assert found.epsilon["stays"]["1e-05"] == pytest.approx(oracle((1.0, 1000, 20)), rel=1e-9)
 
 
+TRIGGERS = ("journal_is_not_changed", "journal_is_not_cut", "charge_is_not_changed", "charge_is_not_taken_back")
+
+
 def tampered(folder: Path, *statements: str) -> None:
     database = sqlite3.connect(folder / "records.db")
-    database.executescript("DROP TRIGGER journal_is_not_changed; DROP TRIGGER journal_is_not_cut;")
+    database.executescript("".join(f"DROP TRIGGER {name};" for name in TRIGGERS))
     for statement in statements:
         database.execute(statement)
     database.commit()
@@ -243,7 +344,9 @@ def tampered(folder: Path, *statements: str) -> None:
         ("DELETE FROM journal WHERE number = 4", "it was cut"),
         ("DELETE FROM journal WHERE number > 2", "it was cut"),
         ("DELETE FROM journal", "it was cut"),
+        (f"UPDATE journal SET signature = '{'00' * 64}' WHERE number = 2", "line 2 is not signed by east"),
         ("UPDATE charge SET steps = 1 WHERE round = 1", "ledger"),
+        ("UPDATE charge SET requester = 'eve' WHERE round = 1", "ledger"),
         ("DELETE FROM charge WHERE round = 2", "ledger"),
         ("UPDATE charge SET rows = 100000", "ledger"),
     ],
@@ -254,10 +357,155 @@ def test_what_was_tampered_with_does_not(statement: str, words: str, filled: Pat
         verify(filled)
 
 
+WHOLE = [
+    "UPDATE journal SET body = replace(body, '1000', '9000') WHERE number = 1",
+    "DELETE FROM journal WHERE number = 2",
+    "DELETE FROM journal WHERE number > 2",
+    "DELETE FROM charge WHERE round = 2",
+    "UPDATE charge SET rows = 100000",
+]
+
+
+@pytest.mark.parametrize("statement", WHOLE)
+def test_records_that_lost_something_are_not_used(
+    statement: str, filled: Path, opened: Callable[..., SiteRecords]
+) -> None:
+    tampered(filled, statement)
+    with pytest.raises(FederationError, match=r"journal: |ledger: "):
+        opened()
+
+
+def forged(folder: Path, statement: str, kind: str, body: dict[str, Any], key: Ed25519PrivateKey) -> None:
+    """Appends a line that follows on the others, signed by `key`."""
+    database = sqlite3.connect(folder / "records.db")
+    append(database, Author(SITE, key), kind, body)
+    database.execute(statement)
+    database.commit()
+    database.close()
+
+
+def test_a_line_that_another_wrote_is_found(filled: Path, opened: Callable[..., SiteRecords]) -> None:
+    """It continues the chain, and lies beyond the signed head, as one does that a kill left."""
+    forged(filled, "SELECT 1", "policy", {"sha256": "00" * 32}, Ed25519PrivateKey.generate())
+    with pytest.raises(FederationError, match="line 5 is not signed by east"):
+        verify(filled)
+    with pytest.raises(FederationError, match="line 5 is not signed by east"):
+        opened()
+
+
+def test_a_line_beyond_the_head_is_what_a_kill_leaves(filled: Path, opened: Callable[..., SiteRecords]) -> None:
+    forged(filled, "SELECT 1", "policy", {"sha256": "00" * 32}, KEY)
+    assert verify(filled).lines == 5
+    opened().note("start", {})
+    assert verify(filled).lines == 6
+
+
+def test_an_epsilon_that_does_not_follow_is_found(filled: Path) -> None:
+    told = {"data_set": "stays", "rows": 1000, "steps": 10, "plan": json.loads(plan_text(plan()))}
+    about = {"run": "ab" * 16, "round": 3, "call": 0, "request": "r", "requester": "ada"}
+    row = f"'{'ab' * 16}', 3, 0, 'stays', '{plan_text(plan())}', 1000, 10, 'ada', 'r'"
+    statement = f"INSERT INTO charge SELECT {row}, at, number FROM journal WHERE number = 5"
+    forged(filled, statement, "begin", {**about, "charge": told, "epsilon": 0.01}, KEY)
+    with pytest.raises(FederationError, match=r"line 5 states epsilon 0.01, and .* follows"):
+        verify(filled)
+
+
+def test_a_database_that_is_missing_is_not_made_anew(filled: Path, opened: Callable[..., SiteRecords]) -> None:
+    for left in filled.glob("records.db*"):
+        left.unlink()
+    with pytest.raises(FederationError, match="put the database back"):
+        opened()
+
+
+def test_a_file_that_takes_the_databases_place_is_not_written_to(
+    opened: Callable[..., SiteRecords], tmp_path: Path
+) -> None:
+    records = opened()
+    records.begin(task_of(1), job_of(), charge_of())
+    shutil.copy(tmp_path / "records.db", tmp_path / "copy.db")
+    (tmp_path / "copy.db").replace(tmp_path / "records.db")
+    with pytest.raises(StorageError, match="another file took its place"):
+        records.begin(task_of(2), job_of(), charge_of())
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_charged(opened: Callable[..., SiteRecords], tmp_path: Path) -> None:
+    records = opened()
+    records.begin(task_of(1), job_of(), charge_of())
+    before = records.epsilons(charge_of(), job_of())
+    pages = records._database.execute("PRAGMA page_count").fetchone()[0]
+    records._database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StorageError, match="make room") as caught:
+        answered(records, task_of(2), bytes(1_000_000))
+    assert "\n" not in str(caught.value)
+    assert records.epsilons(charge_of(), job_of()) == before
+    records.close()
+    assert verify(tmp_path).charges == 1
+
+
+def test_only_the_coordinators_receipt_of_this_journal_is_kept(
+    filled: Path, opened: Callable[..., SiteRecords]
+) -> None:
+    records, kept = opened(), (filled / "receipt.json").read_text()
+    head = verify(filled).head
+    for key, receipt in (
+        (Ed25519PrivateKey.generate(), Receipt(SITE, 4, head, "now")),
+        (COORDINATOR, Receipt(SITE, 4, "00" * 32, "now")),
+        (COORDINATOR, Receipt(SITE, 9, head, "now")),
+        (COORDINATOR, Receipt("west", 4, head, "now")),
+        (COORDINATOR, Receipt(SITE, 1, head, "now")),
+    ):
+        records.acknowledge(task_of(2), sign(key, "coordinator", receipt))
+        assert (filled / "receipt.json").read_text() == kept
+    records.acknowledge(task_of(2), sign(COORDINATOR, "coordinator", Receipt(SITE, 4, head, "now")))
+    assert verify(filled).countersigned == 4
+
+
+def test_a_folder_put_back_whole_is_found_by_what_others_kept(
+    filled: Path, opened: Callable[..., SiteRecords], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Database, head and receipt are all of one older state. The requester has a signed answer of later."""
+    older = tmp_path_factory.mktemp("backup") / "site"
+    shutil.copytree(filled, older)
+    records = opened()
+    records.begin(task_of(3), job_of(), charge_of())
+    answer = answered(records, task_of(3))
+    records.close()
+    statements = older.parent / "sites.jsonl"
+    statements.write_text(json.dumps({"site": SITE, "outcome": answer.as_json()}) + "\n")
+    public, coordinator = public_hex(KEY), public_hex(COORDINATOR)
+    assert verify_site(filled, SITE, public, coordinator, [statements]).charges == 3
+    assert verify_site(older, SITE, public, coordinator).charges == 2
+    with pytest.raises(FederationError, match=r"sites\.jsonl knows line 6, but it ends at 4"):
+        verify_site(older, SITE, public, coordinator, [statements])
+
+
+def test_the_next_key_takes_over_and_everything_still_verifies(
+    filled: Path, opened: Callable[..., SiteRecords], tmp_path: Path
+) -> None:
+    fresh = Ed25519PrivateKey.generate()
+    opened().hand_over(fresh)
+    with pytest.raises(FederationError, match="another key"):
+        opened()
+    records = SiteRecords(filled / "records.db", SITE, fresh, lambda job, data_set: BUDGET, public_hex(COORDINATOR))
+    records.begin(task_of(3), job_of(), charge_of())
+    records.close()
+    assert verify_site(filled, SITE, public_hex(fresh), public_hex(COORDINATOR)).charges == 3
+    with pytest.raises(FederationError, match="another key"):
+        verify(filled)
+    forged(filled, "SELECT 1", "start", {}, KEY)
+    with pytest.raises(FederationError, match="line 7 is not signed"):
+        verify_site(filled, SITE, public_hex(fresh), public_hex(COORDINATOR))
+
+
 def test_the_database_itself_refuses_a_change(filled: Path) -> None:
     database = sqlite3.connect(filled / "records.db")
-    for statement in ("UPDATE journal SET body = '{}'", "DELETE FROM journal"):
-        with pytest.raises(sqlite3.IntegrityError, match="journal is never"):
+    for statement in (
+        "UPDATE journal SET body = '{}'",
+        "DELETE FROM journal",
+        "UPDATE charge SET steps = 0",
+        "DELETE FROM charge",
+    ):
+        with pytest.raises(sqlite3.IntegrityError, match="is never"):
             database.execute(statement)
     database.close()
 
@@ -280,20 +528,16 @@ def test_an_older_copy_of_the_database_is_found(opened: Callable[..., SiteRecord
 def test_an_older_copy_of_database_and_head_is_found_by_the_countersignature(filled: Path) -> None:
     """Whoever puts back the head, too, would need the coordinator's key."""
     tampered(filled, "DELETE FROM journal WHERE number > 2", "DELETE FROM charge WHERE line > 2")
-    from accord.sites.journal import write_head
-
     database = sqlite3.connect(filled / "records.db")
     digest = database.execute("SELECT hash FROM journal WHERE number = 2").fetchone()[0]
     database.close()
-    write_head(filled / "head.json", KEY, SITE, 2, digest)
+    write_head(filled / "head.json", Author(SITE, KEY), 2, digest)
     with pytest.raises(FederationError, match="the coordinator knows line 3"):
         verify(filled)
 
 
 def test_a_head_of_another_key_is_found(filled: Path) -> None:
-    from accord.sites.journal import write_head
-
-    write_head(filled / "head.json", Ed25519PrivateKey.generate(), SITE, 4, "00" * 32)
+    write_head(filled / "head.json", Author(SITE, Ed25519PrivateKey.generate()), 4, "00" * 32)
     with pytest.raises(FederationError, match="not signed by this site"):
         verify(filled)
 

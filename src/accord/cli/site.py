@@ -248,6 +248,12 @@ def verify(
     coordinator_key: Annotated[
         str, typer.Option("--coordinator-key", help="The coordinator's public key, with --export.")
     ] = "",
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--against", metavar="FILE", help="Signed answers that others kept: sites.jsonl of a run's folder."
+        ),
+    ] = None,
 ) -> int:
     """Verify journal and ledger: nothing changed, removed, cut or put back to an older state."""
     with needs_federation():
@@ -257,11 +263,13 @@ def verify(
     if export is not None:
         if not key or not coordinator_key:
             raise FederationError("--export needs --key and --coordinator-key, by which it is verified")
-        found = verify_export(export, key, coordinator_key)
+        found = verify_export(export, key, coordinator_key, against or ())
     else:
-        found = verify_folder(open_folder(folder).path)
+        found = verify_folder(open_folder(folder).path, against or ())
     print(f"{found.site}: {found.lines:,} lines and {found.charges:,} charges, whole; head {found.head}")
     print(f"countersigned by the coordinator up to line {found.countersigned:,}")
+    if found.unprotected:
+        print(f"{found.unprotected:,} rounds were trained without privacy, of which no epsilon tells anything")
     for data_set, by_delta in found.epsilon.items():
         for delta, value in by_delta.items():
             print(f"{data_set}: epsilon {value:.4f} at delta {delta}, from the journal alone")
@@ -276,7 +284,7 @@ def renew(
 ) -> int:
     """Fetch a new certificate, or change the site's key."""
     with needs_federation():
-        from accord.cli.site_folder import open_folder
+        from accord.cli.site_folder import hand_over, open_folder
         from accord.transport import joining, keys
 
     site = open_folder(folder)
@@ -287,6 +295,7 @@ def renew(
     if take:
         from accord.sites.policy import sign_policy
 
+        hand_over(site, joining.next_key(site.path))
         joining.take_key(site.path)
         fresh = open_folder(site.path)
         sign_policy(fresh.policy, fresh.identity.key)

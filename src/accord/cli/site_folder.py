@@ -11,6 +11,8 @@ from accord.cli.extra import needs_federation
 from accord.core.errors import FederationError
 
 with needs_federation():
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from accord.sites.agent_process import open_records
     from accord.sites.decisions import Decisions
     from accord.sites.folder import SiteFolder, open_site
@@ -53,6 +55,15 @@ def spent_at(site: SiteFolder) -> dict[str, dict[str, float]]:
         return {}
     found = verify_folder(site.path)
     return {data_set: dict(by_delta) for data_set, by_delta in found.epsilon.items()}
+
+
+def hand_over(site: SiteFolder, key: Ed25519PrivateKey) -> None:
+    """Appends the line by which a site's next key takes over the journal. Before it is put in place."""
+    records = open_records(site)
+    try:
+        records.hand_over(key)
+    finally:
+        records.close()
 
 
 def note(site: SiteFolder, kind: str, body: dict[str, Any]) -> None:

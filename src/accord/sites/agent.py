@@ -16,7 +16,7 @@ from accord.config.schema import Study
 from accord.config.sites_data import SitesData
 from accord.core.errors import AccordError, Fault
 from accord.sites.bindings import Binding
-from accord.sites.checks import check_code, check_messages, check_order, check_study
+from accord.sites.checks import check_code, check_inputs, check_messages, check_order, check_study
 from accord.sites.contracts import Charge, Facts, Judge, Known, Outgoing, Records, Terms
 from accord.sites.refused import RefusedError
 from accord.sites.run_work import RunWork, open_run
@@ -131,6 +131,7 @@ class Agent:
             charge = _statistics_charge(data.data_set, facts, terms)
         charged = charge if task.kind in ("train", "describe") else None
         inputs = self.exchange.fetch(task.inputs) if task.inputs else b""
+        check_inputs(inputs)
         epsilon = known.epsilon if known is not None else self.records.begin(task, job, charged)
         values, result, carried = self._worked(run, task, inputs, terms)
         return self._answered(task, values, epsilon, result, carried), result
@@ -154,7 +155,7 @@ class Agent:
     def _plan(self, task: Task, run: RunWork, facts: Facts, terms: Terms, charge: Charge | None) -> Outgoing:
         """States what the site would do, after everything that could refuse it has been tried."""
         run.prepare()
-        before, after = (None, None) if charge is None else self.records.epsilons(_all_rounds(charge, facts))
+        before, after = (None, None) if charge is None else self.records.epsilons(_all_rounds(charge, facts), run.job)
         each = terms.rows_rounded_to
         values = {
             "rows": max(1, round(facts.rows / each) * each),
@@ -169,6 +170,8 @@ class Agent:
     def _opened(
         self, job: Job, binding: Binding, study: tuple[Study, SitesData], custom: bool, terms: Terms
     ) -> RunWork:
+        if job.run in self._runs and self._runs[job.run].job != job:
+            raise RefusedError("replay", "the run was begun here under another job; give each run a number of its own")
         if job.run not in self._runs:
             while len(self._runs) >= _WARM:
                 self._runs.pop(next(iter(self._runs))).close()

@@ -23,7 +23,8 @@ def judge_of(site: SiteFolder) -> PolicyJudge:
 
 def open_records(site: SiteFolder) -> SiteRecords:
     """Opens the records of a site's folder. The caller closes them."""
-    return SiteRecords(site.records, site.identity.name, site.identity.key, judge_of(site).budget)
+    identity = site.identity
+    return SiteRecords(site.records, identity.name, identity.key, judge_of(site).budget, identity.coordinator_key)
 
 
 def serve(folder: Path) -> None:

@@ -11,6 +11,7 @@ from accord.core.user_code import functions_in, read_code
 from accord.orchestration.site_study import check_for_sites, received_study
 from accord.sites.contracts import Judge, Records
 from accord.sites.refused import RefusedError
+from accord.transport.artefacts import check_safetensors
 from accord.transport.exchange import Lease
 from accord.transport.keys import verify
 from accord.transport.messages import PROTOCOL, Job, Task
@@ -124,3 +125,16 @@ def check_code(job: Job, study: Study) -> tuple[str, ...]:
         if code.digest != job.code[function]:
             raise RefusedError("code", f"{function} is another at this site than the one that was approved")
     return functions
+
+
+def check_inputs(inputs: bytes) -> None:
+    """Refuses what is no safetensors, before anything is charged for it and before a process reads it.
+
+    Raises:
+        RefusedError: it is something else, or says that it holds more than it does.
+    """
+    try:
+        if inputs:
+            check_safetensors(inputs, len(inputs))
+    except MessageError as error:
+        raise RefusedError("model", "the round's parameters are no safetensors") from error

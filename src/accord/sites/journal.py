@@ -1,13 +1,14 @@
 """A site's journal: what was asked and what was done, one line each, in a chain of hashes that only grows.
 
-Each line covers the hash of the line before it. The newest line is also kept, signed, in a file beside the database,
-and the coordinator's newest countersignature in another: so `verify` finds a line that was changed or removed, a
-journal that was cut short, and a database that was put back to an older state.
+Each line covers the hash of the line before it, and is signed with the site's key. The newest line is also kept in a
+file beside the database, and the coordinator's newest countersignature in another: so `verify` finds a line that was
+changed, removed or added by another, a journal that was cut short, and a database that was put back to an older state.
 """
 
 import json
+import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -17,14 +18,13 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from accord.core.errors import AccordError, FederationError
-from accord.transport.identity import write_durably
 from accord.transport.keys import valid, verify
 from accord.transport.messages import Receipt, Signed, canonical, from_json
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS journal(
     number INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, before TEXT NOT NULL,
-    hash TEXT NOT NULL) STRICT;
+    hash TEXT NOT NULL, signature TEXT NOT NULL) STRICT;
 CREATE TRIGGER IF NOT EXISTS journal_is_not_changed BEFORE UPDATE ON journal
     BEGIN SELECT RAISE(ABORT, 'the journal is never changed'); END;
 CREATE TRIGGER IF NOT EXISTS journal_is_not_cut BEFORE DELETE ON journal
@@ -35,13 +35,26 @@ START = ""
 
 
 @dataclass(frozen=True)
+class Author:
+    """Who writes a journal.
+
+    Attributes:
+        site: the site.
+        key: its key.
+    """
+
+    site: str
+    key: Ed25519PrivateKey
+
+
+@dataclass(frozen=True)
 class Line:
     """A line of the journal.
 
     Attributes:
         number: counted from 1.
         at: when, ISO 8601 in UTC.
-        kind: `begin`, `answer`, `refusal`, `acknowledge`, `policy`, `decision`, `start`.
+        kind: `begin`, `answer`, `refusal`, `policy`, `decision`, `data`, `start`, `key`.
         body: what happened, in canonical JSON.
         before: hash of the line before it.
     """
@@ -64,47 +77,110 @@ class Line:
         return found
 
 
-def append(database: sqlite3.Connection, kind: str, body: Mapping[str, Any]) -> Line:
+@dataclass(frozen=True)
+class Stored:
+    """A line as it stands in a database or an export.
+
+    Attributes:
+        line: the line.
+        hash: what is stated as its hash.
+        signature: the site's, over that hash, in hexadecimal.
+    """
+
+    line: Line
+    hash: str
+    signature: str
+
+
+def append(
+    database: sqlite3.Connection, author: Author, kind: str, body: Mapping[str, Any], now: datetime | None = None
+) -> Line:
     """Appends a line, inside of the caller's transaction."""
-    row = database.execute("SELECT number, hash FROM journal ORDER BY number DESC LIMIT 1").fetchone()
-    number, before = row if row is not None else (0, START)
-    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    row = database.execute("SELECT number, hash, at FROM journal ORDER BY number DESC LIMIT 1").fetchone()
+    number, before, last = row if row is not None else (0, START, "")
+    # Never before the line above: a clock that is set back must not open a month again that was spent.
+    at = max(last, (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
     line = Line(number + 1, at, kind, canonical(body).decode(), before)
+    signature = author.key.sign(_line_bytes(author.site, line.hash)).hex()
     database.execute(
-        "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (line.number, at, kind, line.body, before, line.hash)
+        "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (line.number, at, kind, line.body, before, line.hash, signature),
     )
     return line
 
 
-def lines(database: sqlite3.Connection) -> Iterator[tuple[Line, str]]:
-    """Yields every line with the hash that stands beside it."""
-    for row in database.execute("SELECT number, at, kind, body, before, hash FROM journal ORDER BY number"):
-        yield Line(*row[:5]), row[5]
+def lines(database: sqlite3.Connection) -> Iterator[Stored]:
+    """Yields every line as it stands."""
+    query = "SELECT number, at, kind, body, before, hash, signature FROM journal ORDER BY number"
+    for row in database.execute(query):
+        yield Stored(Line(*row[:5]), row[5], row[6])
 
 
-def write_head(path: Path, key: Ed25519PrivateKey, site: str, number: int, digest: str) -> None:
+def _line_bytes(site: str, digest: str) -> bytes:
+    return b"accord journal line\n" + canonical([site, digest])
+
+
+def write_head(path: Path, author: Author, number: int, digest: str) -> None:
     """Writes the newest line's number and hash, signed."""
-    content = _head_bytes(site, number, digest)
-    head = {"site": site, "number": number, "hash": digest, "signature": key.sign(content).hex()}
-    write_durably(path, json.dumps(head).encode() + b"\n", 0o600)
+    signature = author.key.sign(_head_bytes(author.site, number, digest)).hex()
+    write_evidence(path, {"site": author.site, "number": number, "hash": digest, "signature": signature})
 
 
-def read_head(path: Path, public: str, site: str) -> tuple[int, str]:
-    """Reads the newest line's number and hash. There is none before the first line.
+_BLOCK = 512
+
+
+def write_evidence(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a small JSON file over the one that is there, in one piece of whole blocks and without a sync.
+
+    What it tells of is on the disk already. A power cut may leave the file as it was some lines ago, which is no fault,
+    and saves each line the time of two syncs.
+    """
+    content = json.dumps(value).encode()
+    content += b" " * (-(len(content) + 1) % _BLOCK) + b"\n"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(handle, content, 0)
+        if os.fstat(handle).st_size > len(content):
+            os.ftruncate(handle, len(content))
+    finally:
+        os.close(handle)
+
+
+def read_head(path: Path) -> Any:
+    """Reads the newest line's number and hash as they stand there. None where there is no file.
+
+    It is read before the journal is, which may be a line ahead of it and never behind.
 
     Raises:
-        FederationError: the file is damaged, or not signed by the site's key.
+        FederationError: the file is damaged.
     """
     if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise FederationError(f"{path}: damaged, so that it cannot tell whether the journal was cut") from error
+
+
+def parse_head(head: Any, keys: Iterable[str], site: str) -> tuple[int, str]:
+    """Returns the number and hash of a head. Without one they are those before the first line.
+
+    Args:
+        head: as `read_head` returns it.
+        keys: the site's key, and those that it had before.
+        site: the site.
+
+    Raises:
+        FederationError: it is damaged, or not signed by the site's key.
+    """
+    if head is None:
         return 0, START
     try:
-        head = json.loads(path.read_text())
-        number, digest = int(head["number"]), str(head["hash"])
-        signature = str(head["signature"])
+        number, digest, signature = int(head["number"]), str(head["hash"]), str(head["signature"])
     except (ValueError, KeyError, TypeError) as error:
-        raise FederationError(f"{path}: damaged, so that it cannot tell whether the journal was cut") from error
-    if not valid(public, signature, _head_bytes(site, number, digest)):
-        raise FederationError(f"{path}: not signed by this site's key; it was changed or is another site's")
+        raise FederationError("head: damaged, so that it cannot tell whether the journal was cut") from error
+    if not any(valid(key, signature, _head_bytes(site, number, digest)) for key in keys):
+        raise FederationError("head: not signed by this site's key; it was changed or is another site's")
     return number, digest
 
 
@@ -112,20 +188,58 @@ def _head_bytes(site: str, number: int, digest: str) -> bytes:
     return b"accord journal\n" + canonical([site, number, digest])
 
 
-def check_chain(found: Iterator[tuple[Line, str]]) -> dict[int, str]:
+def check_chain(found: Iterable[Stored]) -> dict[int, str]:
     """Checks that each line follows on the one before it, and returns the hashes by number.
 
     Raises:
         FederationError: names the first line that does not.
     """
-    before, hashes = START, {0: START}
-    for expected, (line, stated) in enumerate(found, start=1):
+    before, last, hashes = START, "", {0: START}
+    for expected, stored in enumerate(found, start=1):
+        line = stored.line
         if line.number != expected:
             raise FederationError(f"journal: line {expected} is missing")
-        if line.before != before or line.hash != stated:
+        if line.before != before or line.hash != stored.hash or line.at < last:
             raise FederationError(f"journal: line {expected} was changed, or one before it was")
-        before = hashes[expected] = stated
+        before = hashes[expected] = stored.hash
+        last = line.at
     return hashes
+
+
+def keys_of(found: Iterable[Stored], public: str) -> tuple[tuple[int, str], ...]:
+    """Returns the keys that a site had, each with the number of the first line that it signs.
+
+    A line of kind `key` hands over from one to the next, and is signed with the one before.
+
+    Args:
+        found: the journal.
+        public: the key that the site has now.
+
+    Raises:
+        FederationError: the keys do not lead to that key.
+    """
+    changes = [(stored.line.number, stored.line.values) for stored in found if stored.line.kind == "key"]
+    keys = [(1, str(changes[0][1].get("before")) if changes else public)]
+    for number, values in changes:
+        if values.get("before") != keys[-1][1]:
+            raise FederationError(f"journal: line {number} hands over from a key that the site did not have")
+        keys.append((number + 1, str(values.get("key"))))
+    if keys[-1][1] != public:
+        raise FederationError("journal: it ends under another key than the site's; give the key that it has now")
+    return tuple(keys)
+
+
+def check_signatures(found: Iterable[Stored], keys: Sequence[tuple[int, str]], site: str) -> None:
+    """Checks that the site wrote every line.
+
+    Raises:
+        FederationError: names the first line that it did not write.
+    """
+    for stored in found:
+        number = stored.line.number
+        key = next(key for first, key in reversed(keys) if first <= number)
+        if not valid(key, stored.signature, _line_bytes(site, stored.hash)):
+            raise FederationError(f"journal: line {number} is not signed by {site}; another wrote it")
 
 
 def check_head(hashes: Mapping[int, str], number: int, digest: str, whose: str) -> None:

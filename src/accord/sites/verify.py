@@ -2,18 +2,23 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from accord.core.errors import AccordError, FederationError
 from accord.sites import journal, ledger
-from accord.sites.journal import Line
+from accord.sites.journal import Line, Stored
+from accord.sites.ledger import Entry
 from accord.transport.identity import load_identity, write_durably
-from accord.transport.keys import public_hex
+from accord.transport.keys import public_hex, valid
 from accord.transport.keys import verify as verify_signed
-from accord.transport.messages import Receipt, Signed, from_json
+from accord.transport.messages import Answer, Receipt, Refusal, Signed, from_json
+
+_RELATIVE = 1e-9
+"""How far a stated epsilon may be from the one that follows from the lines, as versions of libraries differ."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +30,52 @@ class Verified:
         lines: lines of the journal.
         head: hash of the newest.
         charges: charges of the ledger, each of which follows from a line.
+        unprotected: those of training without privacy, of which no epsilon tells anything.
         countersigned: the newest line that the coordinator countersigned, or 0.
-        epsilon: by data set and delta text, epsilon over all its charges at each delta that was charged under.
+        epsilon: by data set and delta text, epsilon over all its charges at each delta that was charged under. Infinite
+            after training without privacy.
     """
 
     site: str
     lines: int
     head: str
     charges: int
+    unprotected: int
     countersigned: int
     epsilon: Mapping[str, Mapping[str, float]]
 
 
-def verify_site(folder: Path, site: str, public: str, coordinator: str) -> Verified:
+@dataclass(frozen=True)
+class Noted:
+    """A line that someone noted elsewhere, by which a journal that was put back is found.
+
+    Attributes:
+        whose: who noted it, for messages.
+        number: the line.
+        hash: its hash.
+    """
+
+    whose: str
+    number: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class _Records:
+    """A site's records as they stand.
+
+    Attributes:
+        head: the signed head.
+        found: the journal.
+        receipt: the coordinator's newest countersignature.
+    """
+
+    head: Any
+    found: Sequence[Stored]
+    receipt: Signed[Receipt] | None
+
+
+def verify_site(folder: Path, site: str, public: str, coordinator: str, against: Iterable[Path] = ()) -> Verified:
     """Checks the records in a site's folder.
 
     Args:
@@ -45,56 +83,82 @@ def verify_site(folder: Path, site: str, public: str, coordinator: str) -> Verif
         site: its name.
         public: its key.
         coordinator: the coordinator's key.
+        against: files of signed answers or receipts that were kept elsewhere, such as `sites.jsonl` of a run's folder.
+            They alone tell of a folder that was put back whole to an older state.
 
     Raises:
-        FederationError: a line was changed or removed, the journal was cut, an older copy of the database was put back,
-            or the ledger has what the journal has not, or lacks what it has.
+        FederationError: a line was changed, removed or added by another, the journal was cut, an older copy of the
+            database was put back, or the ledger has what the journal has not, or lacks what it has.
     """
-    path = folder / "records.db"
-    if not path.is_file():
-        raise FederationError(f"{path}: missing; the site has no records, or they were removed")
-    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
-        found = list(journal.lines(database))
-        charges = database.execute(
-            "SELECT run, round, call, data_set, plan, rows, steps, line FROM charge ORDER BY line"
-        ).fetchall()
-    except sqlite3.Error as error:
-        raise FederationError(f"{path}: damaged: {error}") from error
-    finally:
-        database.close()
-    head = journal.read_head(folder / "head.json", public, site)
+    # Both before the journal, which may be ahead of them and never behind.
+    head = journal.read_head(folder / "head.json")
     receipt = journal.read_receipt(folder / "receipt.json", coordinator)
-    derived = _check(site, found, head, receipt)
-    if [tuple(row) for row in charges] != derived:
+    with opened(folder / "records.db") as database:
+        found = list(journal.lines(database))
+        entries = [Entry(*row) for row in database.execute(f"SELECT {ledger.COLUMNS} FROM charge ORDER BY line")]
+    known = [each for path in against for each in noted_in(path, site, public, coordinator)]
+    derived = _check(site, public, _Records(head, found, receipt), known)
+    if entries != derived:
         raise FederationError("ledger: its charges are not those of the journal; rows were changed or removed")
     return _verified(site, found, derived, receipt)
 
 
-def verify_folder(folder: Path) -> Verified:
-    """Checks the records in a site's folder, by its own identity.
+def check_whole(database: sqlite3.Connection, head: Any, receipt: Signed[Receipt] | None, site: str, key: str) -> None:
+    """Checks quickly, before records are used, that nothing of them was lost and the ledger is the journal's.
+
+    Signatures of lines are checked beyond the head alone, which covers those before it.
+
+    Raises:
+        FederationError: as `verify_site`.
+    """
+    found = list(journal.lines(database))
+    hashes, keys = journal.check_chain(found), journal.keys_of(found, key)
+    number, digest = journal.parse_head(head, [each for _, each in keys], site)
+    journal.check_head(hashes, number, digest, "the signed head")
+    journal.check_signatures(found[number:], keys, site)
+    if receipt is not None:
+        journal.check_head(hashes, receipt.message.line, receipt.message.head, "the coordinator")
+    entries = [Entry(*row) for row in database.execute(f"SELECT {ledger.COLUMNS} FROM charge ORDER BY line")]
+    if entries != charges_of(found):
+        raise FederationError("ledger: its charges are not those of the journal; rows were changed or removed")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Opens a site's database for reading.
+
+    Raises:
+        FederationError: it is missing or damaged.
+    """
+    if not path.is_file():
+        raise FederationError(f"{path}: missing; the site has no records, or they were removed")
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        yield database
+    except sqlite3.Error as error:
+        raise FederationError(f"{path}: damaged: {error}") from error
+    finally:
+        database.close()
+
+
+def read_lines(folder: Path) -> list[Line]:
+    """Returns a site's journal.
+
+    Raises:
+        FederationError: there is none.
+    """
+    with opened(folder / "records.db") as database:
+        return [stored.line for stored in journal.lines(database)]
+
+
+def verify_folder(folder: Path, against: Iterable[Path] = ()) -> Verified:
+    """Checks the records in a site's folder, by its own identity, and by what was kept elsewhere.
 
     Raises:
         FederationError: as `verify_site`.
     """
     identity = load_identity(folder)
-    return verify_site(folder, identity.name, public_hex(identity.key), identity.coordinator_key)
-
-
-def read_lines(folder: Path) -> list[Line]:
-    """Returns every line of a site's journal, unchecked.
-
-    Raises:
-        FederationError: there are no records.
-    """
-    path = folder / "records.db"
-    if not path.is_file():
-        raise FederationError(f"{path}: missing; the site has no records yet")
-    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
-        return [line for line, _ in journal.lines(database)]
-    finally:
-        database.close()
+    return verify_site(folder, identity.name, public_hex(identity.key), identity.coordinator_key, against)
 
 
 def export_journal(folder: Path, out: Path, site: str) -> None:
@@ -103,19 +167,14 @@ def export_journal(folder: Path, out: Path, site: str) -> None:
     Raises:
         FederationError: there are no records.
     """
-    path = folder / "records.db"
-    if not path.is_file():
-        raise FederationError(f"{path}: missing; the site has no records yet")
-    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
-        rows = [[*vars(line).values(), stated] for line, stated in journal.lines(database)]
-    finally:
-        database.close()
+    head = journal.read_head(folder / "head.json")
+    with opened(folder / "records.db") as database:
+        rows = [[*vars(each.line).values(), each.hash, each.signature] for each in journal.lines(database)]
     receipt = folder / "receipt.json"
     content = {
         "site": site,
         "lines": rows,
-        "head": json.loads((folder / "head.json").read_text()),
+        "head": head,
         "receipt": json.loads(receipt.read_text()) if receipt.is_file() else None,
     }
     write_durably(out, json.dumps(content).encode() + b"\n")
@@ -137,7 +196,7 @@ def exported_lines(path: Path, run: Path, coordinator: str) -> tuple[str, dict[i
     return found.site, lines
 
 
-def verify_export(path: Path, public: str, coordinator: str) -> Verified:
+def verify_export(path: Path, public: str, coordinator: str, against: Iterable[Path] = ()) -> Verified:
     """Checks an export, with public keys alone.
 
     Raises:
@@ -145,63 +204,169 @@ def verify_export(path: Path, public: str, coordinator: str) -> Verified:
     """
     try:
         content = json.loads(path.read_text())
-        site = str(content["site"])
-        found = [(Line(*row[:5]), str(row[5])) for row in content["lines"]]
-        head = content["head"]
+        site, head = str(content["site"]), content["head"]
+        found = [Stored(_line(row[:5]), str(row[5]), str(row[6])) for row in content["lines"]]
         receipt = None if content["receipt"] is None else from_json(content["receipt"], Receipt)
-    except (OSError, ValueError, KeyError, TypeError, AccordError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AccordError) as error:
         raise FederationError(f"{path}: not an exported journal") from error
-    aside = path.with_name(f".{path.name}.head")
-    try:
-        aside.write_text(json.dumps(head))
-        noted = journal.read_head(aside, public, site)
-    finally:
-        aside.unlink(missing_ok=True)
     if receipt is not None:
-        verify_signed(receipt, coordinator, "coordinator")
-    return _verified(site, found, _check(site, found, noted, receipt), receipt)
+        try:
+            verify_signed(receipt, coordinator, "coordinator")
+        except AccordError as error:
+            raise FederationError(f"{path}: its receipt is not the coordinator's") from error
+    known = [each for path in against for each in noted_in(path, site, public, coordinator)]
+    return _verified(site, found, _check(site, public, _Records(head, found, receipt), known), receipt)
 
 
-def _check(
-    site: str, found: list[tuple[Line, str]], head: tuple[int, str], receipt: Signed[Receipt] | None
-) -> list[tuple[Any, ...]]:
+def noted_in(path: Path, site: str, public: str, coordinator: str) -> list[Noted]:
+    """Returns the lines of a site's journal that signed answers, refusals and receipts in a file name.
+
+    Args:
+        path: a file of JSON, or of a JSON value a line, such as `sites.jsonl` of a run's folder.
+        site: the site. What is of others is passed over, and so is what is not signed.
+        public: the site's key.
+        coordinator: the coordinator's key.
+
+    Raises:
+        FederationError: there is no such file, or it is no JSON.
+    """
+    try:
+        text = path.read_text()
+        try:
+            values = [json.loads(text)]
+        except ValueError:
+            values = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise FederationError(f"{path}: no file of signed answers; name sites.jsonl of a run's folder") from error
+    return [noted for value in values for noted in _noted(value, site, public, coordinator, str(path))]
+
+
+def _noted(value: Any, site: str, public: str, coordinator: str, whose: str) -> Iterable[Noted]:
+    """Finds signed messages at any depth: whoever wrote the file may have put them into a line of its own."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _noted(each, site, public, coordinator, whose)
+    if not isinstance(value, dict):
+        return
+    if set(value) != {"message", "signer", "signature"} or not isinstance(value["message"], dict):
+        for each in value.values():
+            yield from _noted(each, site, public, coordinator, whose)
+        return
+    expected = {"answer": (Answer, public), "refusal": (Refusal, public), "receipt": (Receipt, coordinator)}
+    kind, key = expected.get(str(value["message"].get("type")), (None, ""))
+    if kind is None or value["message"].get("site") != site:
+        return
+    signed: Signed[Any] = from_json(value, kind)
+    if valid(key, signed.signature, signed.covered()):
+        yield Noted(whose, signed.message.line, signed.message.head)
+
+
+def _check(site: str, public: str, records: _Records, against: Iterable[Noted]) -> list[Entry]:
     """Checks a journal and returns the charges that follow from it, as rows of the ledger."""
-    hashes = journal.check_chain(iter(found))
+    found, receipt = records.found, records.receipt
+    hashes, keys = journal.check_chain(found), journal.keys_of(found, public)
+    journal.check_signatures(found, keys, site)
+    head = journal.parse_head(records.head, [key for _, key in keys], site)
     journal.check_head(hashes, *head, "the signed head")
     if receipt is not None:
         if receipt.message.site != site:
             raise FederationError(f"receipt: of {receipt.message.site}, not of {site}")
         journal.check_head(hashes, receipt.message.line, receipt.message.head, "the coordinator")
-    derived = []
-    for line, _ in found:
-        values = line.values
-        charge = values.get("charge")
-        if line.kind == "begin" and charge is not None:
-            plan = json.dumps(charge["plan"], sort_keys=True, separators=(",", ":"))
-            key = (values["run"], values["round"], values["call"])
-            derived.append((*key, charge["data_set"], plan, charge["rows"], charge["steps"], line.number))
+    for noted in against:
+        journal.check_head(hashes, noted.number, noted.hash, noted.whose)
+    derived = charges_of(found)
+    _check_epsilons(found, derived)
     return derived
 
 
+def charges_of(found: Iterable[Stored]) -> list[Entry]:
+    """Returns the charges that follow from a journal.
+
+    Raises:
+        FederationError: two lines charge one task, or a line is no charge that this version writes.
+    """
+    derived, seen = [], set()
+    for stored in found:
+        line = stored.line
+        if line.kind != "begin":
+            continue
+        values = line.values
+        charge = values.get("charge")
+        if charge is None:
+            continue
+        try:
+            plan = charge["plan"]
+            text = ledger.UNPROTECTED if plan is None else json.dumps(plan, sort_keys=True, separators=(",", ":"))
+            entry = Entry(
+                run=str(values["run"]),
+                round=int(values["round"]),
+                call=int(values["call"]),
+                data_set=str(charge["data_set"]),
+                plan=text,
+                rows=int(charge["rows"]),
+                steps=int(charge["steps"]),
+                requester=str(values["requester"]),
+                request=str(values["request"]),
+                at=line.at,
+                line=line.number,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise FederationError(f"journal: line {line.number} is no charge that this version knows") from error
+        key = (entry.run, entry.round, entry.call)
+        if key in seen:
+            raise FederationError(f"journal: line {line.number} charges a task a second time")
+        seen.add(key)
+        derived.append(entry)
+    return derived
+
+
+def _check_epsilons(found: Sequence[Stored], derived: Iterable[Entry]) -> None:
+    """Checks that each epsilon that was stated follows from the charges before it."""
+    spent: dict[str, dict[tuple[str, int], int]] = {}
+    for entry in derived:
+        charges = spent.setdefault(entry.data_set, {})
+        charges[(entry.plan, entry.rows)] = charges.get((entry.plan, entry.rows), 0) + entry.steps
+        stated = found[entry.line - 1].line.values.get("epsilon")
+        if entry.plan == ledger.UNPROTECTED:
+            continue
+        # What counts may be less than all, where the owner's budget leaves out what is long past.
+        plan = ledger.read_plan(entry.plan)
+        most = ledger.epsilon_spent(charges, plan.delta, plan.accountant)
+        own = ledger.epsilon_spent({(entry.plan, entry.rows): entry.steps}, plan.delta, plan.accountant)
+        if not isinstance(stated, float | int) or not own * (1 - _RELATIVE) <= stated <= most * (1 + _RELATIVE):
+            raise FederationError(
+                f"journal: line {entry.line} states epsilon {stated}, and {most:.6g} follows from the charges"
+            )
+
+
 def _verified(
-    site: str, found: list[tuple[Line, str]], charges: list[tuple[Any, ...]], receipt: Signed[Receipt] | None
+    site: str, found: Sequence[Stored], charges: Sequence[Entry], receipt: Signed[Receipt] | None
 ) -> Verified:
     by_set: dict[str, dict[tuple[str, int], int]] = {}
-    for _, _, _, data_set, plan, rows, steps, _ in charges:
-        spent = by_set.setdefault(data_set, {})
-        spent[(plan, rows)] = spent.get((plan, rows), 0) + steps
+    for entry in charges:
+        spent = by_set.setdefault(entry.data_set, {})
+        spent[(entry.plan, entry.rows)] = spent.get((entry.plan, entry.rows), 0) + entry.steps
     epsilon = {
-        data_set: {
-            f"{delta:g}": ledger.epsilon_spent(spent, delta)
-            for delta in sorted({ledger.read_plan(plan).delta for plan, _ in spent})
-        }
+        data_set: {f"{delta:g}": ledger.epsilon_spent(spent, delta) for delta in _deltas(spent)}
         for data_set, spent in by_set.items()
     }
     return Verified(
         site=site,
         lines=len(found),
-        head=found[-1][1] if found else journal.START,
+        head=found[-1].hash if found else journal.START,
         charges=len(charges),
+        unprotected=sum(entry.plan == ledger.UNPROTECTED for entry in charges),
         countersigned=0 if receipt is None else receipt.message.line,
-        epsilon=epsilon,
+        epsilon={name: by_delta for name, by_delta in epsilon.items() if by_delta},
     )
+
+
+def _deltas(spent: Iterable[tuple[str, int]]) -> list[float]:
+    return sorted({ledger.read_plan(plan).delta for plan, _ in spent if plan != ledger.UNPROTECTED})
+
+
+def _line(values: Sequence[Any]) -> Line:
+    types = (int, str, str, str, str)
+    if len(values) != len(fields(Line)) or not all(map(isinstance, values, types)):
+        raise ValueError("no line of a journal")
+    return Line(*values)

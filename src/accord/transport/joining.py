@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from accord.core.errors import FederationError
 from accord.transport.enrolment import EnrolmentRequest, Role, check_name, make_request, write_request
@@ -116,9 +117,18 @@ def new_key(folder: Path) -> tuple[EnrolmentRequest, Path]:
     return request, path
 
 
+def next_key(folder: Path) -> Ed25519PrivateKey:
+    """Returns the new key that waits to be put in place.
+
+    Raises:
+        FederationError: there is none.
+    """
+    return load_key(folder / "key.next.pem")
+
+
 def take_key(folder: Path) -> None:
     """Puts a new key in place, once it is admitted."""
-    load_key(folder / "key.next.pem")
+    next_key(folder)
     (folder / "key.next.pem").replace(folder / "key.pem")
     renew(folder)
 
