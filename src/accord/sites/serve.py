@@ -35,11 +35,15 @@ class OfferingSite(HttpsSite):
 
     def lease(self, wait_s: float) -> Lease | None:
         """See `SiteExchange.lease`."""
+        self.offer_bound()
+        return super().lease(wait_s)
+
+    def offer_bound(self) -> None:
+        """Tells the coordinator which data sets are bound, where that has changed."""
         names = tuple(sorted(self._folder.bindings()))
         if names != self._offered:
             self.offer_data(names)
             self._offered = names
-        return super().lease(wait_s)
 
 
 @contextmanager
@@ -98,6 +102,9 @@ def serve(folder: Path) -> None:
         with open_agent(open_site(folder)) as agent:
             if isinstance(agent.records, SiteRecords):
                 agent.records.note("start", {"site": agent.name})
+            if isinstance(agent.exchange, OfferingSite):
+                # Before it counts as started: a study submitted at once would not know of its data.
+                agent.exchange.offer_bound()
             ready.write_text("")
             agent.run(lambda: False)
     finally:

@@ -3,12 +3,14 @@
 import json
 import random
 import time
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
 import httpx
 
 from accord.core.errors import Fault, FederationError
+from accord.transport.frames import CONTENT_TYPE, pack, unpack
 from accord.transport.identity import Identity
 from accord.transport.requests import request_headers
 from accord.transport.service_limits import MOST_WAIT_S, PIECE
@@ -27,6 +29,7 @@ class Client:
     def __init__(self, identity: Identity, patience_s: float = 60.0) -> None:
         self.identity = identity
         self._patience_s = patience_s
+        self._kept: dict[str, bytes] = {}
         timeout = httpx.Timeout(MOST_WAIT_S + 40.0, connect=5.0)
         self._http = httpx.Client(base_url=identity.url, verify=identity.tls(), timeout=timeout, trust_env=False)
 
@@ -65,6 +68,25 @@ class Client:
         response = self.call("POST", target, json.dumps(value).encode())
         return None if response.status_code == 204 else response.json()
 
+    def exchange(self, target: str, value: dict[str, Any], parts: Sequence[bytes] = ()) -> dict[str, Any] | None:
+        """Sends JSON with artefacts and returns the JSON that comes back, or None where nothing does.
+
+        Artefacts that come along are kept for `download`, until the next ones come.
+        """
+        response = self.call("POST", target, pack(value, parts))
+        return self.received(response)
+
+    def received(self, response: httpx.Response) -> dict[str, Any] | None:
+        """Reads a response, and keeps the artefacts that came along until the next ones come."""
+        if response.status_code == 204:
+            return None
+        if response.headers.get("content-type") != CONTENT_TYPE:
+            value: dict[str, Any] = response.json()
+            return value
+        value, parts = unpack(response.content)
+        self._kept = {sha256(part).hexdigest(): part for part in parts}
+        return value
+
     def upload(self, content: bytes) -> str:
         """Sends an artefact in pieces, from where an earlier attempt ended. Returns its digest."""
         digest = sha256(content).hexdigest()
@@ -78,11 +100,13 @@ class Client:
         return digest
 
     def download(self, digest: str) -> bytes:
-        """Fetches an artefact.
+        """Returns an artefact that came along with the last response, or fetches it.
 
         Raises:
             FederationError: it is not what its digest says, or the member may not have it.
         """
+        if digest in self._kept:
+            return self._kept.pop(digest)
         content = self.call("GET", f"/v1/artefacts/{digest}").content
         if sha256(content).hexdigest() != digest:
             raise FederationError(f"artefact {digest[:12]}: what came is not what its digest says")

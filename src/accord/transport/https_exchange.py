@@ -1,5 +1,6 @@
 """The exchange over HTTPS: both sides as clients of the coordinator's service."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from accord.transport.https_client import Client
 from accord.transport.identity import Identity, load_identity
 from accord.transport.keys import sign, verify
 from accord.transport.messages import Answer, Job, Receipt, Refusal, Signed, Task, from_json
-from accord.transport.service_limits import MOST_WAIT_S
+from accord.transport.service_limits import INLINE, MOST_WAIT_S
 
 
 class HttpsRequester:
@@ -43,9 +44,10 @@ class HttpsRequester:
 
     def offer(self, tasks: Sequence[Task], inputs: bytes = b"") -> None:
         """See `RequesterExchange.offer`."""
-        if inputs:
+        inline = bool(inputs) and len(inputs) <= INLINE
+        if inputs and not inline:
             self._client.upload(inputs)
-        self._client.post("/v1/tasks", {"tasks": self._signed(tasks)})
+        self._client.exchange("/v1/tasks", {"tasks": self._signed(tasks)}, [inputs] if inline else [])
 
     def wait(self, tasks: Sequence[Task], quorum: int, deadline_s: float) -> Mapping[str, Outcome]:
         """See `RequesterExchange.wait`."""
@@ -53,16 +55,20 @@ class HttpsRequester:
         while True:
             left = end - time.monotonic()
             asked = {"tasks": signed, "wait_s": min(MOST_WAIT_S, max(0.0, left))}
-            found = self._client.post("/v1/outcomes", asked)["outcomes"]
+            found = self._outcomes(asked)
             if len(found) == len(tasks):
                 break
             if left <= 0:
                 late = [each for each, task in zip(signed, tasks, strict=True) if task.site not in found]
                 self._client.post("/v1/withdrawals", {"tasks": late})
                 # An answer may have come between the two requests, and would be lost.
-                found = self._client.post("/v1/outcomes", asked | {"wait_s": 0.0})["outcomes"]
+                found = self._outcomes(asked | {"wait_s": 0.0})
                 break
         return {task.site: self._outcome(task, found[task.site]) for task in tasks if task.site in found}
+
+    def _outcomes(self, asked: Mapping[str, object]) -> dict[str, Any]:
+        response = self._client.call("POST", "/v1/outcomes", json.dumps(asked).encode())
+        return dict((self._client.received(response) or {})["outcomes"])
 
     def fetch(self, digest: str) -> bytes:
         """See `RequesterExchange.fetch`."""
@@ -123,7 +129,8 @@ class HttpsSite:
 
     def lease(self, wait_s: float) -> Lease | None:
         """See `SiteExchange.lease`."""
-        found = self._client.post("/v1/leases", {"wait_s": wait_s})
+        response = self._client.call("POST", "/v1/leases", json.dumps({"wait_s": wait_s}).encode())
+        found = self._client.received(response)
         if found is None:
             return None
         return Lease(from_json(found["task"], Task), from_json(found["job"], Job), found["fence"], found["expires_s"])
@@ -138,13 +145,15 @@ class HttpsSite:
 
     def answer(self, lease: Lease, answer: Signed[Answer], result: bytes) -> Signed[Receipt] | None:
         """See `SiteExchange.answer`."""
-        if result:
+        inline = bool(result) and len(result) <= INLINE
+        if result and not inline:
             self._client.upload(result)
-        return self._finish("/v1/answers", lease, answer.as_json())
+        sent = {**_of(lease), "outcome": answer.as_json()}
+        return _receipt(self._client.exchange("/v1/answers", sent, [result] if inline else []))
 
     def refuse(self, lease: Lease, refusal: Signed[Refusal]) -> Signed[Receipt] | None:
         """See `SiteExchange.refuse`."""
-        return self._finish("/v1/refusals", lease, refusal.as_json())
+        return _receipt(self._client.post("/v1/refusals", _of(lease) | {"outcome": refusal.as_json()}))
 
     def relay(self, to: str, body: bytes) -> None:
         """See `SiteExchange.relay`."""
@@ -158,9 +167,10 @@ class HttpsSite:
             self._through = int(found[-1]["number"])
         return [(each["sender"], bytes.fromhex(each["body"])) for each in found]
 
-    def _finish(self, target: str, lease: Lease, outcome: object) -> Signed[Receipt] | None:
-        receipt = self._client.post(target, _of(lease) | {"outcome": outcome})["receipt"]
-        return None if receipt is None else from_json(receipt, Receipt)
+
+def _receipt(value: Mapping[str, object] | None) -> Signed[Receipt] | None:
+    receipt = None if value is None else value["receipt"]
+    return None if receipt is None else from_json(receipt, Receipt)
 
 
 def _of(lease: Lease) -> dict[str, object]:

@@ -119,7 +119,7 @@ class Membership:
 
     def seen(self, name: str) -> None:
         """Notes that a member was heard of."""
-        with self._tables.change() as connection:
+        with self._tables.hint() as connection:
             connection.execute(MEMBER.update().where(MEMBER.c.name == name).values(seen=self._clock()))
 
     def verified(self, signed: Signed[Any], signer: str) -> Any:

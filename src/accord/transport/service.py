@@ -18,10 +18,11 @@ from fastapi.responses import FileResponse, JSONResponse
 from accord.core.errors import AccordError
 from accord.transport import requests
 from accord.transport.coordinator import Coordinator, status_of
+from accord.transport.frames import CONTENT_TYPE, pack, unpack
 from accord.transport.keys import Authority, valid
 from accord.transport.membership import Member
 from accord.transport.messages import PROTOCOL, Answer, Job, Refusal, Task, from_json
-from accord.transport.service_limits import BODY_S, MOST_JSON, MOST_WAIT_S, PIECE
+from accord.transport.service_limits import BODY_S, INLINE, MOST_JSON, MOST_WAIT_S, PIECE
 
 RATE = 200.0
 BURST = 1000.0
@@ -49,6 +50,10 @@ class Caller:
         if not isinstance(value, dict):
             raise HTTPException(400, "the body is no JSON object")
         return value
+
+    def frame(self) -> tuple[dict[str, Any], list[bytes]]:
+        """Returns the body as JSON and artefacts."""
+        return unpack(self.body)
 
     def must_be(self, role: str) -> None:
         """Refuses members of another role."""
@@ -127,7 +132,11 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
     async def piece(request: Request) -> Caller:
         return await signed(request, PIECE)
 
+    async def framed(request: Request) -> Caller:
+        return await signed(request, INLINE + MOST_JSON)
+
     Small = Annotated[Caller, Depends(small)]  # noqa: N806 - a type
+    Framed = Annotated[Caller, Depends(framed)]  # noqa: N806 - a type
     Piece = Annotated[Caller, Depends(piece)]  # noqa: N806 - a type
 
     @app.get("/v1/authority")
@@ -165,9 +174,12 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
         return {}
 
     @app.post("/v1/tasks")
-    async def offer(caller: Small) -> Any:
+    async def offer(caller: Framed) -> Any:
         caller.must_be("requester")
-        coordinator.offer(caller.member.name, [from_json(each, Task) for each in _list(caller.json(), "tasks")])
+        asked, parts = caller.frame()
+        for part in parts:
+            coordinator.artefacts.put(part)
+        coordinator.offer(caller.member.name, [from_json(each, Task) for each in _list(asked, "tasks")])
         return {}
 
     @app.post("/v1/outcomes")
@@ -182,7 +194,11 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
             return found if len(found) == wanted else None
 
         done = await _wait(wake, _seconds(asked), all_there)
-        return {"outcomes": done or coordinator.outcomes(caller.member.name, tasks)}
+        found = done or coordinator.outcomes(caller.member.name, tasks)
+        results = [str(each["message"].get("result", "")) for each in found.values()]
+        # Results come along once all are there, as long as they are small; others are fetched one by one.
+        parts = _inline(coordinator, results) if len(found) == wanted else []
+        return Response(pack({"outcomes": found}, parts), media_type=CONTENT_TYPE)
 
     @app.post("/v1/withdrawals")
     async def withdraw(caller: Small) -> Any:
@@ -207,7 +223,10 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
             return coordinator.lease(site)
 
         found = await _wait(wake, _seconds(caller.json()), next_task)
-        return Response(status_code=204) if found is None else found
+        if found is None:
+            return Response(status_code=204)
+        parts = _inline(coordinator, [str(found["task"]["message"]["inputs"])])
+        return Response(pack(found, parts), media_type=CONTENT_TYPE)
 
     @app.post("/v1/renewals")
     async def renew(caller: Small) -> Any:
@@ -217,12 +236,15 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
         return {"held": coordinator.renew(caller.member.name, task, int(asked["fence"]))}
 
     @app.post("/v1/answers")
-    async def answer(caller: Small) -> Any:
-        return _finish(coordinator, caller, Answer)
+    async def answer(caller: Framed) -> Any:
+        asked, parts = caller.frame()
+        for part in parts:
+            coordinator.artefacts.put(part)
+        return _finish(coordinator, caller, asked, Answer)
 
     @app.post("/v1/refusals")
     async def refuse(caller: Small) -> Any:
-        return _finish(coordinator, caller, Refusal)
+        return _finish(coordinator, caller, caller.json(), Refusal)
 
     @app.post("/v1/mail/{recipient}")
     async def relay(recipient: str, caller: Small) -> Any:
@@ -312,9 +334,20 @@ async def _wait(
         await wake.wait(min(1.0, end - time.monotonic()))
 
 
-def _finish(coordinator: Coordinator, caller: Caller, kind: type[Answer] | type[Refusal]) -> Any:
+def _inline(coordinator: Coordinator, digests: list[str]) -> list[bytes]:
+    """Returns small artefacts, in order, as long as together they are no more than one body carries."""
+    parts, left = [], INLINE
+    for digest in digests:
+        if digest and digest in coordinator.artefacts:
+            left -= coordinator.artefacts.path(digest).stat().st_size
+            if left < 0:
+                break
+            parts.append(coordinator.artefacts.path(digest).read_bytes())
+    return parts
+
+
+def _finish(coordinator: Coordinator, caller: Caller, asked: dict[str, Any], kind: type[Answer] | type[Refusal]) -> Any:
     caller.must_be("site")
-    asked = caller.json()
     task = from_json(asked.get("task"), Task).message
     outcome: Any = from_json(asked.get("outcome"), kind)
     receipt = coordinator.finish(caller.member.name, task, int(asked["fence"]), outcome)

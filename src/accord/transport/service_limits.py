@@ -6,5 +6,7 @@ MOST_JSON = 4 * 2**20
 """Bytes of a body of JSON, at most."""
 PIECE = 8 * 2**20
 """Bytes of one piece of an artefact, at most."""
+INLINE = 8 * 2**20
+"""Bytes of artefacts that one request carries beside its JSON, at most."""
 BODY_S = 60.0
 """Seconds in which a body must have arrived."""

@@ -113,6 +113,10 @@ class Tables:
         """A transaction that is on disk when the block ends, or as if it had not begun."""
         return self._engine.begin()
 
+    def hint(self) -> AbstractContextManager[Connection]:
+        """A transaction on what may be lost in a power cut, such as when a member was last heard of."""
+        return self._quick.begin()
+
     def read(self) -> AbstractContextManager[Connection]:
         """A connection to read from, which holds up no writer."""
         return self._reader.connect()
