@@ -198,7 +198,8 @@ class Coordinator:
         with self.tables.read() as connection:
             if connection.execute(waiting).first() is None:
                 return None
-        with self.tables.change() as connection:
+        # Not durable by itself: after a power cut the task is leased again. The next durable change syncs its line.
+        with self.tables.hint() as connection:
             row = connection.execute(waiting).first()
             if row is None:
                 return None

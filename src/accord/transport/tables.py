@@ -114,7 +114,7 @@ class Tables:
         return self._engine.begin()
 
     def hint(self) -> AbstractContextManager[Connection]:
-        """A transaction on what may be lost in a power cut, such as when a member was last heard of."""
+        """A transaction on what a power cut may take back, such as a lease. The next one of `change` syncs it, too."""
         return self._quick.begin()
 
     def read(self) -> AbstractContextManager[Connection]:
