@@ -104,17 +104,6 @@ def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
         os.close(folder)
 
 
-def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Writes a file so that whoever reads it sees the old one or the new one, whole. A power cut may bring back either.
-
-    It waits for no disk, which takes some ten milliseconds, and is for what the next write replaces anyway.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        file.write(content)
-    aside.replace(path)
-
-
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         values = json.loads(path.read_text())
