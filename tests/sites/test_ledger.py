@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from accord.privacy.plan import PrivacyPlan
 from accord.sites import journal
 from accord.sites.contracts import Charge
+from accord.sites.ledger import epsilon_spent, plan_text
 from accord.sites.policy import Budget
 from accord.sites.records import SiteRecords
 from accord.sites.refused import RefusedError
@@ -110,6 +111,33 @@ def test_no_order_of_charges_kills_and_reopenings_counts_too_little(steps: list[
         stated = found.epsilon.get("stays", {}).get("1e-05", 0.0)
         assert stated == pytest.approx(oracle(released) if released else 0.0, rel=1e-9)
         records.close()
+
+
+def test_many_unlike_plans_compose_as_dp_accounting_says() -> None:
+    """Beyond a few, curves that are kept are added up, with samplings, sizes and units of all kinds."""
+    plans = [
+        (PrivacyPlan("sample", 1.0, 0.9, DELTA, expected_size=50), 1000, 30),
+        (PrivacyPlan("sample", 2.0, 0.9, 1e-6, expected_size=50), 1000, 20),
+        (PrivacyPlan("sample", 1.0, 1.4, DELTA, expected_size=20), 900, 100),
+        (PrivacyPlan("sample", 1.0, 6.0, DELTA), 1000, 3),
+        (PrivacyPlan("batch", 1.0, 3.0, DELTA, expected_size=10), 1200, 40),
+    ]
+    events = [
+        (0.9, 0.05, 50), (1.4, 20 / 900, 100), (6.0, 1.0, 3), (1.5, 10 / 1200, 40),
+    ]  # fmt: skip
+    accountant = RdpAccountant()
+    for noise, rate, steps in events:
+        gaussian = dp_accounting.GaussianDpEvent(noise)
+        accountant.compose(gaussian if rate == 1.0 else dp_accounting.PoissonSampledDpEvent(rate, gaussian), steps)
+    charged = {(plan_text(plan), rows): steps for plan, rows, steps in plans}
+    for delta in (DELTA, 1e-7):
+        assert epsilon_spent(charged, delta) == pytest.approx(accountant.get_epsilon(delta), rel=1e-9)
+        assert epsilon_spent(charged, delta, quick=True) >= epsilon_spent(charged, delta)
+
+
+def test_noise_so_small_that_a_library_underflows_has_no_epsilon_among_many_plans() -> None:
+    charged = {(plan_text(PrivacyPlan("sample", 1.0, noise, DELTA)), 1000): 1 for noise in (1e-100, 1.0, 2.0, 3.0, 4.0)}
+    assert epsilon_spent(charged, DELTA) == float("inf")
 
 
 def test_a_charge_costs_the_same_after_many_under_unlike_plans(tmp_path: Path) -> None:
