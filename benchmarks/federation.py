@@ -12,22 +12,13 @@ import json
 import statistics
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from accord.config.load import make_study
 from accord.orchestration.runs import run
-from accord.sites import agent_process
-from accord.sites.policy import sign_policy
-from accord.sites.site_setup import make_site
-from accord.transport import server
-from accord.transport.enrolment import read_request
-from accord.transport.federation_folder import Settings, invitation, make_federation, open_coordinator
-from accord.transport.joining import join
-from accord.transport.keys import load_key, public_hex
+from accord.sites.local_federation import local_federation
 
 SITES = ("east", "north", "west")
 SIZES = {"200 KB": 512, "8 MB": 20_000}
@@ -48,29 +39,23 @@ def rows(seed: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def member(coordinator: Path, folder: Path, invited: str, name: str, role: str) -> Path:
-    _, path = join(folder, invited, name, name, role)  # type: ignore[arg-type]
-    books, authority = open_coordinator(coordinator)
-    request = read_request(path)
-    books.members.admit(request)
-    (folder / "certificate.pem").write_bytes(authority.issue(name, request.public_key))
-    books.tables.close()
-    return folder
+RULE = {
+    "data_set": "bench",
+    "programs": ["fedavg"],
+    "models": ["mlp"],
+    "settings": {"model.hidden": {"most": 20_000}},
+    "approval": "rule",
+    "unprotected": True,
+    "privacy": {"least_noise": 0.1, "most_delta": 1e-3},
+    "budget": {"delta": 1e-5, "total": 1e6},
+    "bounds": {"rounds": 10_000, "parameters": 10_000_000},
+}
 
 
-def site(folder: Path, key: str, seed: int, private: bool) -> None:
-    make_site(folder)
-    (folder / "rows.csv").write_text(rows(seed))
-    described = {"data_set": "bench", "schema": schema(), "source": {"name": "csv", "path": str(folder / "rows.csv")}}
-    (folder / "data" / "bench.yaml").write_text(yaml.safe_dump(described))
-    rule = {
-        "data_set": "bench", "requesters": ["ada"], "programs": ["fedavg"], "models": ["mlp"], "approval": "rule",
-        "unprotected": not private, "privacy": {"least_noise": 0.1, "most_delta": 1e-3},
-        "budget": {"delta": 1e-5, "total": 1e6}, "bounds": {"rounds": 10_000},
-    }  # fmt: skip
-    policy = {"requesters": [{"name": "ada", "organisation": "ada", "key": key}], "rules": [rule]}
-    (folder / "policy.yaml").write_text(yaml.safe_dump(policy))
-    sign_policy(folder / "policy.yaml", load_key(folder / "key.pem"))
+def described(home: Path, name: str, seed: int) -> dict[str, object]:
+    path = home / f"{name}.csv"
+    path.write_text(rows(seed))
+    return {"data_set": "bench", "schema": schema(), "source": {"name": "csv", "path": str(path)}}
 
 
 def measure(home: Path, identity: Path, width: int, rounds: int, private: bool) -> list[float]:
@@ -94,26 +79,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     arguments = parser.parse_args()
     found: dict[str, dict[str, float]] = {}
-    with ExitStack() as ending:
-        home = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="accord-bench-")))
-        coordinator = home / "coordinator"
-        make_federation(coordinator, Settings("bench", ("127.0.0.1",), 28470, require_certificates=False))
-        server.start(coordinator)
-        ending.callback(server.stop, coordinator)
-        invited = invitation(coordinator)
-        identity = member(coordinator, home / "ada", invited, "ada", "requester")
-        key = public_hex(load_key(identity / "key.pem"))
-        for seed, name in enumerate(SITES):
-            site(member(coordinator, home / name, invited, name, "site"), key, seed, private=False)
-            agent_process.start(home / name)
-            ending.callback(agent_process.stop, home / name)
-        for size, width in SIZES.items():
-            for private in (False, True):
-                seconds = measure(home, identity, width, arguments.rounds + 5, private)
-                low, middle, high = statistics.quantiles(seconds, n=4)
-                what = f"{size}, {'unit sample' if private else 'without privacy'}"
-                found[what] = {"median_s": middle, "low_s": low, "high_s": high, "rounds": len(seconds)}
-                print(f"{what}: median {middle:.3f} s ({low:.3f} to {high:.3f}) over {len(seconds)} rounds", flush=True)
+    with tempfile.TemporaryDirectory(prefix="accord-bench-") as folder:
+        home = Path(folder)
+        sites = {name: described(home, name, seed) for seed, name in enumerate(SITES)}
+        with local_federation(home / "members", sites, (RULE,)) as there:
+            for size, width in SIZES.items():
+                for private in (False, True):
+                    seconds = measure(home, there.identity, width, arguments.rounds + 5, private)
+                    low, middle, high = statistics.quantiles(seconds, n=4)
+                    what = f"{size}, {'unit sample' if private else 'without privacy'}"
+                    found[what] = {"median_s": middle, "low_s": low, "high_s": high, "rounds": len(seconds)}
+                    print(
+                        f"{what}: median {middle:.3f} s ({low:.3f} to {high:.3f}) over {len(seconds)} rounds",
+                        flush=True,
+                    )
     json.dump(found, sys.stdout, indent=1)
     print()
 

@@ -13,6 +13,7 @@ from accord.core.params import Params
 def encode(params: Mapping[str, Tensor]) -> bytes:
     """Encodes tensors, whatever their device. The same values always give the same bytes.
 
+    >>> import torch
     >>> decode(encode({"w": torch.ones(2)}))
     {'w': tensor([1., 1.])}
     """
