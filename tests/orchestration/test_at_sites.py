@@ -11,11 +11,13 @@ import torch
 
 import accord
 from accord.config.schema import Study
+from accord.config.sites_data import SitesData
 from accord.core.errors import FederationError, StudyError
 from accord.engines.federation.works import works_of
 from accord.orchestration.make_ready import Reach, describe_sites, make_ready
 from accord.orchestration.prepare import prepare
 from accord.orchestration.runs import resume, run
+from accord.orchestration.site_study import received_study, sent_study
 from engines.federation.sites_in_process import SitesInProcess
 
 SITES = ("east", "north", "west")
@@ -178,3 +180,15 @@ def test_a_dry_run_tells_what_each_site_would_do(study_of: Callable[..., Study])
         ("west", False),
     ]
     assert "the budget of this data set is spent" in told["sites"][0]["refused"]
+
+
+def test_the_order_of_columns_is_sent_along(study_of: Callable[..., Study]) -> None:
+    """Features are in the order in which they are stated, which canonical JSON, whose keys are sorted, would lose."""
+    stated = {"ward": ["a", "b"], "back": ["no", "yes"], "sex": ["f", "m"]}
+    ranges = {"stay": [0, 60], "age": [18, 100], "bed": [0, 9]}
+    schema = {"target": "back", "ranges": ranges, "categories": stated, "groups": ["sex"]}
+    study = study_of(data={"name": "sites", "data_set": "stays", "schema": schema})
+    received = received_study(sent_study(study))
+    assert isinstance(received.data, SitesData)
+    assert received.data.schema.feature_names == ("stay", "age", "bed", "ward")
+    assert sent_study(received) == sent_study(study)

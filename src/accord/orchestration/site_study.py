@@ -18,6 +18,9 @@ def sent_study(study: Study) -> str:
     """
     values = study.model_dump(mode="json", exclude=_OWN)
     values["data"].pop("simulation", None)
+    if isinstance(study.data, SitesData) and study.data.schema.shape is None:
+        # Canonical JSON sorts its keys, and columns that are features by being stated have the order of their keys.
+        values["data"]["schema"]["features"] = list(study.data.schema.feature_names)
     return canonical(values).decode()
 
 
