@@ -117,6 +117,8 @@ def test_what_does_not_belong_together_is_refused() -> None:
         calibration(rows, 3, np.zeros(4, dtype=np.int64))
     with pytest.raises(DataError, match="cannot be added"):
         calibration(rows, 3) + calibration(rows, 4)
+    with pytest.raises(DataError, match="cannot be added"):
+        calibration(rows, 4) + calibration(rows, 3)
     with pytest.raises(DataError, match="do not belong together"):
         CalibrationCounts(np.ones((1, 2), dtype=np.int64), *(np.ones(2) for _ in range(4)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="bins must be > 0"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from accord.fairness.gaps import gap_intervals, gap_value, gap_values
 from accord.fairness.groups import GroupCounts
@@ -82,6 +83,24 @@ def test_an_interval_holds_its_gap_and_has_a_width_where_its_parts_do(
         assert high - low > 0.01  # no group has more than 40 rows
         assert ranges[gap.form][0] <= low
         assert high <= ranges[gap.form][1] + 1e-12
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_a_ratios_interval_is_of_the_least_and_the_largest_rate(confidence: float) -> None:
+    """By hand: Wilson's ends by scipy, each of three groups at 1 - (1 - confidence) / 3."""
+    pairs = [(20, 200), (90, 150), (60, 100)]
+    level = 1 - (1 - confidence) / 3
+    ends = [stats.binomtest(k, n).proportion_ci(confidence_level=level, method="wilson") for k, n in pairs]
+    expected = (
+        min(each.low for each in ends) / max(each.high for each in ends),
+        min(each.high for each in ends) / max(each.low for each in ends),
+    )
+    assert expected[1] < 0.5  # far below 1, where it would be cut off
+    found = gap_intervals(RATES_BY_GROUP, selections(*pairs), confidence)["demographic_parity_ratio"]
+    assert found == pytest.approx(expected, rel=1e-9)
+    alike = gap_intervals(RATES_BY_GROUP, selections((30, 60), (31, 60)), confidence)["demographic_parity_ratio"]
+    assert alike is not None
+    assert alike[1] == 1.0
 
 
 def test_pairs_are_taken_together_so_more_groups_mean_a_wider_interval() -> None:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from accord.fairness.audit import ClientSpread, ColumnReport, FairnessReport, GroupReport
+from accord.fairness.calibration import CalibrationCounts, RowScores
+from accord.fairness.confusion import Confusion
 from accord.fairness.errors_by_group import ERRORS_BY_GROUP, ErrorSums, sum_errors
 from accord.fairness.groups import GroupCounts, Grouping, count
 from accord.fairness.measures import Gap, GroupMeasures, GroupSums
@@ -52,3 +54,10 @@ def test_gaps_are_made_of_measures(measures: GroupMeasures[GroupSums], sums: Gro
 )
 def test_values_cannot_be_changed(value: Any) -> None:
     assert value.__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize("value", [Grouping, GroupCounts, ErrorSums, RowScores, CalibrationCounts, Confusion])
+def test_values_that_hold_arrays_are_equal_to_themselves_alone(value: Any) -> None:
+    """Field by field, `==` of two arrays has no truth value."""
+    assert value.__eq__ is object.__eq__
+    assert value.__hash__ is object.__hash__

@@ -89,6 +89,15 @@ def test_the_quick_bound_is_a_bound(rate: float, noise: float) -> None:
         assert epsilon(event, steps, 1e-5) <= epsilon(event, steps, 1e-5, quick=True)
 
 
+@pytest.mark.parametrize("rate", [0.001, 0.05, 1.0])
+@pytest.mark.parametrize("noise", [0.5, 1.0, 5.0, 40.0])
+def test_the_quick_bound_is_the_librarys_at_whole_orders(rate: float, noise: float) -> None:
+    event = PoissonSampledDpEvent(rate, GaussianDpEvent(noise))
+    for steps in (1, 100):
+        whole = rdp.RdpAccountant([*range(2, 64), 128, 256, 512, 1024]).compose(event, steps).get_epsilon(1e-5)
+        assert epsilon(event, steps, 1e-5, quick=True) == pytest.approx(whole, rel=1e-12, abs=1e-15)
+
+
 def test_max_steps_is_the_last_that_fits() -> None:
     steps = max_steps(lambda k: epsilon(STEP, k, 1e-5), 1.5)
     assert epsilon(STEP, steps, 1e-5) <= 1.5 < epsilon(STEP, steps + 1, 1e-5)

@@ -1,10 +1,13 @@
 """Budget questions against published figures (REFERENCES section 1) and against each other."""
 
+import math
 from typing import Any
 
 import pytest
+from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, pld, rdp
 
 from accord.core.errors import PrivacyError
+from accord.privacy import accounting
 from accord.privacy.budget import Question, answer
 
 
@@ -19,6 +22,26 @@ def test_epsilon_and_noise_are_inverse() -> None:
     assert 1.98 < found["epsilon"] <= 2.0
     back = ask(noise_multiplier=found["noise_multiplier"], epochs=10)
     assert back["epsilon"] == found["epsilon"]
+
+
+def test_every_accountants_epsilon_is_the_librarys() -> None:
+    step = PoissonSampledDpEvent(250 / 60_000, GaussianDpEvent(1.3))
+    orders = accounting._ORDERS_2017
+    old = rdp.RdpAccountant(orders).compose(step, 240)
+    assert isinstance(old, rdp.RdpAccountant)
+    expected = {
+        "rdp": rdp.RdpAccountant().compose(step, 240).get_epsilon(1e-5),
+        "pld": pld.PLDAccountant().compose(step, 240).get_epsilon(1e-5),
+        "rdp2017": min(float(v) + math.log(1e5) / (a - 1) for a, v in zip(orders, old.rdp, strict=True)),
+    }
+    assert ask(noise_multiplier=1.3, epochs=1)["epsilons"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("noise", "steps"), [(0.29, 1), (0.31, 100_000)])
+def test_pld_is_left_out_where_it_would_take_minutes(noise: float, steps: int) -> None:
+    """Little noise, or an epsilon above 100: the other two are there."""
+    found = ask(noise_multiplier=noise, steps=steps)["epsilons"]
+    assert [name for name, value in found.items() if value is None] == ["pld"]
 
 
 def test_steps_left() -> None:

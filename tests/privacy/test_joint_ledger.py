@@ -55,6 +55,18 @@ def test_runs_come_back_as_they_were_written() -> None:
         assert one.steps().tolist() == ([2] if plan.unit == "client" else [1, 1, 0])
 
 
+def test_what_follows_a_closed_run_is_read_too() -> None:
+    """Fails where reading ends at the first closing line: the charges after it would cost nothing."""
+    closed = [*lines(RUNS[:1]), joint.close("a", 2), *lines(RUNS)[3:6], joint.close("b", 2), *lines(RUNS)[6:]]
+    found = joint.parse(json.loads(json.dumps(closed)), "x.ledger")
+    assert [(each.run, list(each.rounds), each.closed) for each in found] == [
+        ("a", RUNS[0][2], True),
+        ("b", RUNS[1][2], True),
+        ("c", RUNS[2][2], False),
+    ]
+    assert [run["closed"] for run in joint.summary(found)["runs"]] == [True, True, False]
+
+
 @given(st.permutations(range(7)))
 @settings(derandomize=True, deadline=None, max_examples=30)
 def test_runs_may_charge_in_turns(order: list[int]) -> None:
@@ -187,6 +199,12 @@ DAMAGED: list[tuple[list[dict[str, Any]], str]] = [
     ),
     ([*lines(RUNS[:1]), *lines([RUNS[0], ("e", CLIENT, [])])[3:]], "line 4: privacy.unit client protects"),
     ([*lines(RUNS)[:2], joint.charge("a", 3, {0: 1})], "line 3: round 3 of run a where round 2 is due"),
+    ([*lines(RUNS[:1]), joint.close("a", 1)], "line 4: run a closed after 1 rounds, but has 2"),
+    ([*lines(RUNS[:1]), joint.close("a", 3)], "line 4: run a closed after 3 rounds, but has 2"),
+    ([*lines([("a", SAMPLE, [])]), joint.close("a", -1)], "line 2: -1 is not a whole number of at least 0"),
+    ([*lines(RUNS[:1]), joint.close("a", 2) | {"round": 3}], "line 4: not a line of a joint ledger"),
+    ([*lines(RUNS[:1]), joint.close("a", 2), joint.charge("a", 3, {})], "line 5: a charge of run a, which was closed"),
+    ([*lines(RUNS[:1]), joint.close("a", 2), joint.close("a", 2)], "line 5: a charge of run a, which was closed"),
 ]
 
 

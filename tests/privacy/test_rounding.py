@@ -32,6 +32,15 @@ def test_no_grid_where_there_is_no_noise(std: float) -> None:
         rounding.grids(std)
 
 
+def test_the_grid_reaches_as_far_as_float32_holds_it() -> None:
+    """From float32's least normal number, 2^-126, to steps of which 2^63 are still a float32."""
+    for std, fine in ((2.0**-106, 2.0**-126), (2.0**84, 2.0**64), (math.nextafter(2.0**85, 0), 2.0**64)):
+        assert rounding.grids(std).fine == fine
+    for std in (math.nextafter(2.0**-106, 0), 2.0**85):
+        with pytest.raises(PrivacyError, match="finite standard deviation"):
+            rounding.grids(std)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("std", STDS)
 def test_it_is_exact_arithmetic_on_whole_steps(std: float, dtype: torch.dtype) -> None:
@@ -92,3 +101,10 @@ def test_two_rounded_sums_are_no_further_apart_than_is_charged() -> None:
 def test_a_sum_too_long_to_round_is_refused() -> None:
     with pytest.raises(PrivacyError, match=r"noise_multiplier 100 on 1,000,000,000 parameters"):
         PrivacyPlan("sample", 1.0, 100.0, 1e-9).noise_std_for(10**9)
+
+
+def test_noise_is_widened_to_its_double_and_no_further() -> None:
+    """At 2^38 numbers rounding may move a sum by 2^19 fine steps, half of the noise: out = 1 + out / 2."""
+    assert rounding.std_for(1.0, 1.0, 2**38) == 2.0
+    with pytest.raises(PrivacyError, match="as much as one unit does"):
+        rounding.std_for(1.0, 1.0, 2**38 + 2**20)

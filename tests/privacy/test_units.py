@@ -27,6 +27,7 @@ def test_a_units_rules(name: str) -> None:
     assert unit.clips_samples == (name == "sample")
     assert unit.accounts(np.array([5, 9, 2])).tolist() == accounts
     assert unit.charge(4) == charge
+    assert unit.amplified == (name != "local")
     assert unit.counts == ("samples" if noise == "step" else "clients")
     sampling = "poisson" if noise == "step" else "everyone"
     plan = PrivacyPlan(name, 0.5, 1.0, 1e-3, sampling=sampling)  # type: ignore[arg-type]
