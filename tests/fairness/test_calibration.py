@@ -111,8 +111,11 @@ def test_what_is_no_number_is_none() -> None:
 
 def test_what_does_not_belong_together_is_refused() -> None:
     rows, _, _ = made(5, 0)
-    with pytest.raises(DataError, match="not as many of every score"):
-        RowScores(rows.correct, rows.confidence[:3], rows.brier, rows.loss)
+    scores = {name: getattr(rows, name) for name in ("correct", "confidence", "brier", "loss")}
+    for name, values in scores.items():
+        for wrong in (values[:3], np.append(values, values[:1])):
+            with pytest.raises(DataError, match="not as many of every score"):
+                RowScores(**(scores | {name: wrong}))
     with pytest.raises(DataError, match="they must be as many"):
         calibration(rows, 3, np.zeros(4, dtype=np.int64))
     with pytest.raises(DataError, match="cannot be added"):
@@ -121,5 +124,10 @@ def test_what_does_not_belong_together_is_refused() -> None:
         calibration(rows, 4) + calibration(rows, 3)
     with pytest.raises(DataError, match="do not belong together"):
         CalibrationCounts(np.ones((1, 2), dtype=np.int64), *(np.ones(2) for _ in range(4)))  # type: ignore[arg-type]
+    sums = {name: getattr(calibration(rows, 3), name) for name in ("n", "correct", "confidence", "brier", "loss")}
+    for name, values in sums.items():
+        for wrong in (values[..., :0], values[None], np.repeat(values, 2, axis=-1)):
+            with pytest.raises(DataError, match="do not belong together"):
+                CalibrationCounts(**(sums | {name: wrong}))
     with pytest.raises(ValueError, match="bins must be > 0"):
         calibration(rows, 0)

@@ -67,8 +67,10 @@ def test_sums_add() -> None:
         assert both.arrays()[name] == pytest.approx(values, rel=1e-12)
     with pytest.raises(DataError, match="cannot be added"):
         whole + ErrorSums("other", NAMES, **whole.arrays())
-    with pytest.raises(DataError, match="one number for each of 3 groups"):
-        ErrorSums("g", NAMES, **{name: values[:2] for name, values in whole.arrays().items()})
+    for name, values in whole.arrays().items():
+        for wrong in (values[:2], np.append(values, 0), values[:, None]):
+            with pytest.raises(DataError, match=f"{name} must hold one number for each of 3 groups"):
+                ErrorSums("g", NAMES, **(whole.arrays() | {name: wrong}))
 
 
 def test_intervals_are_those_of_a_mean() -> None:

@@ -92,6 +92,7 @@ def test_what_is_undefined_has_no_interval() -> None:
 def test_of_two_classes_the_area_is_the_positive_ones_and_of_more_the_mean_over_them() -> None:
     rows = np.array([30, 70])
     assert ranking_intervals(0.8, rows, rows, 1, 0.95)["roc_auc"] == auc_interval(0.8, 70, 30, 0.95)
-    three = ranking_intervals(0.8, np.array([9, 9, 9]), np.array([10, 20, 30]), None, 0.95)["roc_auc"]
     each = [auc_interval(0.8, n, 60 - n, 0.95) for n in (10, 20, 30)]
-    assert three == pytest.approx(np.mean([ends for ends in each if ends is not None], axis=0))
+    for positive in (None, 1):  # one positive class of three changes nothing
+        three = ranking_intervals(0.8, np.array([9, 9, 9]), np.array([10, 20, 30]), positive, 0.95)["roc_auc"]
+        assert three == pytest.approx(np.mean([ends for ends in each if ends is not None], axis=0))

@@ -49,6 +49,7 @@ def test_steps_left() -> None:
     spent = ask(noise_multiplier=1.3, epsilon=1.0, steps=500, steps_per_round=240)
     assert fresh["steps_left"] - spent["steps_left"] == 500
     assert spent["rounds_left"] == spent["steps_left"] // 240
+    assert spent["epochs_left"] == spent["steps_left"] / 240  # 60,000 samples in batches of 250
     assert ask(noise_multiplier=1.3, steps=fresh["steps_left"])["epsilon"] <= 1.0
     assert ask(noise_multiplier=1.3, steps=fresh["steps_left"] + 1)["epsilon"] > 1.0
     assert ask(noise_multiplier=1.3, epsilon=1.0, steps=10**6)["steps_left"] == 0
@@ -57,6 +58,7 @@ def test_steps_left() -> None:
 def test_client_unit_counts_rounds() -> None:
     values = ask(n=1000, batch=50, unit="client", noise_multiplier=2.0, epsilon=3.0, delta=1e-4)
     assert values["rounds_left"] == values["steps_left"] > 0
+    assert values["epochs_left"] is None
     fixed = ask(n=1000, batch=50, unit="client", sampling="fixed", noise_multiplier=2.0, steps=10, delta=1e-4)
     assert fixed["neighbouring_relation"] == "replace_one"
     assert fixed["epsilons"]["pld"] is None
@@ -72,6 +74,9 @@ def test_client_unit_counts_rounds() -> None:
         ({"noise_multiplier": 1.0, "epochs": 1, "delta": 0.1}, "below 1/n"),
         ({"noise_multiplier": 1.0, "epochs": 1, "delta": 0.0}, "delta must lie"),
         ({"noise_multiplier": -1.0, "epochs": 1}, "noise_multiplier must be > 0"),
+        ({"noise_multiplier": 10_001.0, "epochs": 1}, "noise up to 10,000 and steps up to 100,000,000"),
+        ({"noise_multiplier": 1.0, "steps": 10**8 + 1}, "noise up to 10,000 and steps up to 100,000,000"),
+        ({"noise_multiplier": 1.0, "epochs": 10**8 + 1}, "noise up to 10,000 and steps up to 100,000,000"),
         ({"noise_multiplier": 1.0, "epochs": 1, "unit": "row"}, "unknown privacy unit"),
         ({"noise_multiplier": 1.0, "epochs": 1, "accountant": "x"}, "unknown privacy accountant"),
     ],

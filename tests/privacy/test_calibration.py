@@ -39,13 +39,16 @@ def test_accounts_are_samples_and_steps_or_clients_and_rounds() -> None:
     assert planned_accounts(client(1.0), SIZES, steps, np.array([5]), []) == [(4, 5, ())]
 
 
-def test_the_costliest_account_meets_the_target_and_no_more() -> None:
+@pytest.mark.parametrize("target", [0.5, 30.0])
+def test_the_costliest_account_meets_the_target_and_no_more(target: float) -> None:
+    """A noise multiplier above 1, and one below."""
     steps, rounds = np.array([6, 20, 8, 6]), np.array([10, 10, 2, 10])
     accounts = planned_accounts(sample(1.0), SIZES, steps, rounds, [])
-    noise = calibrated(sample, accounts, 2.0)
+    noise = calibrated(sample, accounts, target)
+    assert (noise > 1) == (target == 0.5)
     spent = [composed((10 / n, noise, int(k * r))) for n, k, r in zip(SIZES.tolist(), steps, rounds, strict=True)]
-    assert 1.99 < max(spent) <= 2.0
-    assert min(spent) < 1.5
+    assert 0.995 * target < max(spent) <= target
+    assert min(spent) < 0.75 * target
 
 
 def test_what_earlier_runs_charged_counts_in() -> None:
@@ -61,6 +64,16 @@ def test_what_earlier_runs_charged_counts_in() -> None:
     assert 0.995 * target < composed((10 / 60, 3.0, 50), (10 / 60, 4.0, 70), (10 / 60, noise, 60)) <= target
     with pytest.raises(PrivacyError, match="earlier runs on this ledger took"):
         calibrated(sample, accounts, gone * 1.005)
+
+
+def test_what_earlier_runs_charged_is_held_exactly_not_by_the_quick_bound() -> None:
+    """They charged 37.4, which the quick bound takes for 41.9: under a target between, no noise would do by it."""
+    charged = composed((10 / 60, 0.7, 200))
+    earlier = [PastCharges(sample(0.7), np.array([200]))]
+    assert sample(1.0).epsilon(60, 0, ((sample(0.7), 200),), quick=True) > 1.1 * charged
+    accounts = planned_accounts(sample(1.0), SIZES[:1], np.array([20]), np.array([1]), earlier)
+    noise = calibrated(sample, accounts, 1.03 * charged)
+    assert 1.029 * charged < composed((10 / 60, 0.7, 200), (10 / 60, noise, 20)) <= 1.03 * charged
 
 
 def test_guarantees_that_do_not_add_up_are_refused() -> None:

@@ -142,8 +142,11 @@ def test_what_an_accountant_cannot_account_is_refused() -> None:
 def test_other_rows_and_other_holders_are_refused() -> None:
     runs = joint.parse(lines(RUNS), "x")
     joint.refuse_other_data(runs, "rows", 3, "x")
-    with pytest.raises(PrivacyError, match=r"another data set or partition \(the rows or their holders differ; run"):
-        joint.refuse_other_data(runs, "others", 3, "x")
+    for holdings in ("others", "sorted after rows"):
+        with pytest.raises(
+            PrivacyError, match=r"another data set or partition \(the rows or their holders differ; run"
+        ):
+            joint.refuse_other_data(runs, holdings, 3, "x")
     with pytest.raises(PrivacyError, match=r"3 clients, here 10; run study a"):
         joint.refuse_other_data(runs, "others", 10, "x")
 

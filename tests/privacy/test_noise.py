@@ -58,6 +58,13 @@ def test_no_noise_is_refused(std: float) -> None:
         gaussian(stream(0, "noise"), LIKE, std)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_noise_that_float32_takes_for_0_is_refused(dtype: torch.dtype) -> None:
+    """Its draws would be 0, and the sum be released as it is."""
+    with pytest.raises(PrivacyError, match="finite standard deviation other than 0, not 1e-50"):
+        gaussian(stream(0, "noise"), {"w": torch.zeros(2, dtype=dtype)}, 1e-50)
+
+
 def test_a_dtype_it_cannot_draw_is_refused() -> None:
     with pytest.raises(PrivacyError, match="float16"):
         gaussian(stream(0, "noise"), {"w": torch.zeros(2, dtype=torch.float16)}, 1.0)
