@@ -83,6 +83,13 @@ def test_intervals_are_those_of_a_mean() -> None:
         assert report.intervals[name] == pytest.approx(expected, rel=1e-9)
 
 
+def test_two_rows_are_enough_for_an_interval() -> None:
+    report = group_reports(sums_of([1.0, 4.0]), ERRORS_BY_GROUP, 0.9, 1)["a"]
+    for name, values in {"mse": [1.0, 16.0], "bias": [1.0, 4.0]}.items():
+        low, high = stats.norm.interval(0.9, loc=np.mean(values), scale=stats.sem(values))
+        assert report.intervals[name] == pytest.approx((max(low, 0.0) if name == "mse" else low, high), rel=1e-9)
+
+
 def test_errors_that_are_all_alike_have_an_interval_of_no_width() -> None:
     report = group_reports(sums_of([0.1] * 50), ERRORS_BY_GROUP, 0.95, 30)["a"]
     for name in ("mse", "mae", "bias"):

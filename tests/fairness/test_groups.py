@@ -142,5 +142,8 @@ def test_groupings_that_cannot_be_are_refused() -> None:
         Grouping("g", ("a",), np.zeros((2, 2), dtype=np.int64))
     with pytest.raises(DataError, match="differ in length"):
         intersect(grouping([0, 1]), grouping([0], column="h"))
+    for codes in ([0], [0, 1, 0]):
+        with pytest.raises(DataError, match="2 labels and 2 predictions"):
+            count(grouping(codes), np.array([0, 1]), np.array([0, 1]), positive=None)
     with pytest.raises(DataError, match="1 labels and 2 predictions"):
         count(grouping([0, 1]), np.array([0]), np.array([0, 1]), positive=None)

@@ -136,6 +136,14 @@ def test_by_layer_each_gets_its_part_of_the_bound() -> None:
     assert norm64(clipped) <= 2.0
 
 
+def test_the_whole_is_clipped_unless_layers_are_asked_for() -> None:
+    whole = math.sqrt(13**2 + 0.1**2)
+    summed = clipped_sum({name: value[None] for name, value in LAYERED.items()}, torch.ones(1), 2.0)
+    for found in (clip(LAYERED, 2.0), clip_by(LAYERED, 2.0)[0], summed):
+        for name, value in LAYERED.items():
+            torch.testing.assert_close(found[name], value * 2 / whole, rtol=2e-5, atol=0.0)
+
+
 def test_within_says_whether_clipping_changed_anything() -> None:
     assert bool(clip_by(LAYERED, 14.0)[1])
     assert not bool(clip_by(LAYERED, 13.0)[1])

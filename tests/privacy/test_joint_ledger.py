@@ -170,6 +170,7 @@ DAMAGED: list[tuple[list[dict[str, Any]], str]] = [
     (changed(0, sizes=None), "line 1: the first header lacks the rows"),
     (changed(0, sizes=[60, 200]), "line 1: the first header lacks the rows"),
     (changed(0, sizes=[60, 200, 0]), "line 1: 0 is not a whole number of at least 1"),
+    (changed(0, population=0, sizes=[]), "line 1: 0 is not a whole number of at least 1"),
     (changed(0, population=True), "line 1: True is not a whole number"),
     (changed(0, study=7), "line 1: study is not text"),
     (changed(0, delta=None), "line 1: None is not a number"),
