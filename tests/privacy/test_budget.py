@@ -62,6 +62,14 @@ def test_client_unit_counts_rounds() -> None:
     fixed = ask(n=1000, batch=50, unit="client", sampling="fixed", noise_multiplier=2.0, steps=10, delta=1e-4)
     assert fixed["neighbouring_relation"] == "replace_one"
     assert fixed["epsilons"]["pld"] is None
+    assert fixed["sampling"] == "fixed"
+
+
+def test_a_fixed_cohort_of_all_clients_is_everyone() -> None:
+    found = ask(n=1000, batch=1000, unit="client", sampling="fixed", noise_multiplier=4.0, steps=3, delta=1e-4)
+    assert (found["sampling"], found["neighbouring_relation"]) == ("everyone", "add_remove")
+    library = pld.PLDAccountant().compose(GaussianDpEvent(4.0), 3)
+    assert found["epsilons"]["pld"] == pytest.approx(library.get_epsilon(1e-4), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -87,5 +95,6 @@ def test_what_cannot_be_answered_says_why(changes: dict[str, Any], message: str)
 
 
 def test_delta_of_one_over_n_is_answered_with_a_caution() -> None:
-    assert "a run refuses it" in ask(noise_multiplier=1.3, epochs=1, delta=1 / 60_000)["caution"]
+    caution = ask(noise_multiplier=1.3, epochs=1, delta=1 / 60_000)["caution"]
+    assert caution == "delta is 1/n = 1.67e-05; a run refuses it, choose a smaller one"
     assert ask(noise_multiplier=1.3, epochs=1)["caution"] is None
