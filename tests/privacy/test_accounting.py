@@ -105,11 +105,42 @@ def test_max_steps_is_the_last_that_fits() -> None:
     assert max_steps(lambda k: 0.0, 1.0, limit=1000) == 1000
 
 
+@pytest.mark.parametrize("target", [0.99, 1.0, 1.5, 2.0, 3.0, 7.9, 8.0, 1000.5])
+def test_max_steps_of_a_cost_of_1_a_step(target: float) -> None:
+    assert max_steps(float, target) == int(target)
+    assert max_steps(float, target, limit=37) == min(37, int(target))
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("exact", [0.02, 0.7, 1.0, 1.3, 37.0, 3000.0])
+@pytest.mark.parametrize("loose", [None, 1.0, 1.04, 1.5])
+def test_noise_for_a_power_law_is_its_inverse(power: float, exact: float, loose: float | None) -> None:
+    """The noise whose cost z^-power is the target's, whatever the quick bound, within 1e-3 and never below."""
+    asked = 0
+
+    def cost(z: float) -> float:
+        nonlocal asked
+        asked += 1
+        return float(z**-power)
+
+    quick = None if loose is None else lambda z: loose * z**-power
+    assert exact * (1 - 1e-12) <= noise_for(cost, exact**-power, quick) <= exact * 1.0011
+    assert asked < 60
+
+
 def test_what_cannot_be_composed_is_refused() -> None:
     with pytest.raises(PrivacyError, match="cannot account this mechanism"):
         epsilon(SampledWithoutReplacementDpEvent(100, 10, GaussianDpEvent(1.0)), 1, 1e-5, "pld", "replace_one")
     with pytest.raises(PrivacyError, match="cannot account this mechanism"):
         epsilon(PoissonSampledDpEvent(0.1, LaplaceDpEvent(1.0)), 1, 1e-5, "rdp")
+
+
+def test_the_library_logs_nothing_of_orders_it_leaves_out(caplog: pytest.LogCaptureFixture) -> None:
+    event = PoissonSampledDpEvent(1 / 6, GaussianDpEvent(0.4875))
+    epsilon(event, 50, 1e-4)
+    assert not caplog.records
+    rdp.RdpAccountant().compose(event)
+    assert caplog.records  # outside of `epsilon` its log is as it was
 
 
 def test_no_noise_costs_everything() -> None:
