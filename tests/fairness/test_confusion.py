@@ -43,6 +43,8 @@ def test_what_does_not_belong_together_is_refused() -> None:
     other = confusion(Grouping("h", ("a",), zeros), zeros, zeros, 2)
     with pytest.raises(DataError, match="cannot be added"):
         one + other
+    with pytest.raises(DataError, match="cannot be added"):
+        other + one
     with pytest.raises(DataError, match="they must be as many"):
         confusion(Grouping("g", ("a",), zeros), zeros[:1], zeros, 2)
     for codes in (zeros[:1], np.zeros(3, dtype=np.int64)):
@@ -50,6 +52,6 @@ def test_what_does_not_belong_together_is_refused() -> None:
             confusion(Grouping("g", ("a",), codes), zeros, zeros, 2)
     with pytest.raises(DataError, match="square matrices"):
         Confusion("g", ("a", "b"), one.matrix)
-    for shape in ((1, 2, 3), (1, 3, 2), (1, 2)):
+    for shape in ((1, 2, 3), (1, 3, 2), (1, 2), (1, 2, 2, 2)):
         with pytest.raises(DataError, match="square matrices"):
             Confusion("g", ("a",), np.zeros(shape, dtype=np.int64))

@@ -104,6 +104,8 @@ def test_counts_that_do_not_belong_together_do_not_add() -> None:
     one, labels = grouping([0, 1]), np.array([0, 1])
     other_names, other_column = grouping([0, 1], names=("a", "b")), grouping([0, 1], column="h")
     base = count(one, labels, labels, positive=1)
+    received = GroupCounts.from_json(json.loads(json.dumps(base.to_json())))
+    assert (base + received).n.tolist() == [2, 2, 0]
     with pytest.raises(DataError, match="names differs"):
         base + count(other_names, labels, labels, positive=1)
     with pytest.raises(DataError, match="column differs"):

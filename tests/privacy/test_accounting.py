@@ -147,6 +147,19 @@ def test_no_noise_costs_everything() -> None:
     assert epsilon(GaussianDpEvent(0.0), 1, 1e-5) == math.inf
 
 
+@pytest.mark.parametrize("drop", [1.0005, 1.003, 1.01, 1.05, 1.2, 1.29])
+@pytest.mark.parametrize("loose", [None, 1.0, 1.04])
+def test_noise_for_meets_the_target_where_its_cost_drops(drop: float, loose: float | None) -> None:
+    """As a library's does that leaves an order out: below `drop`, cost is 1.3 / z, from there on 1 / z."""
+
+    def cost(z: float) -> float:
+        return (1.3 if z < drop else 1.0) / z
+
+    noise = noise_for(cost, 1.0, None if loose is None else lambda z: loose * cost(z))
+    assert cost(noise) <= 1.0
+    assert drop <= noise <= 1.0011 * drop or (loose is not None and noise <= 1.04 * drop)
+
+
 @pytest.mark.parametrize(
     ("accountant", "relation", "message"),
     [("moments", "add_remove", "unknown accountant"), ("rdp", "swap", "unknown neighbouring relation")],
