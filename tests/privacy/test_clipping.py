@@ -102,6 +102,12 @@ def test_padding_contributes_nothing_even_when_it_is_nan() -> None:
     assert clipped_sum(gradients, torch.tensor([1.0, 0.0]), 5.0)["w"].tolist() == [1.0, 0.0]
 
 
+def test_a_weight_is_a_mask_alone() -> None:
+    gradients = {"w": torch.tensor([[3.0, 4.0], [0.3, 0.0], [7.0, 0.0], [0.0, 9.0]])}
+    summed = clipped_sum(gradients, torch.tensor([250.0, 1e-3, 0.0, -2.0]), 1.0)
+    torch.testing.assert_close(summed["w"], torch.tensor([0.6 + 0.3, 0.8]), rtol=2e-5, atol=0.0)
+
+
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.inf, math.nan])
 def test_an_impossible_bound_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="clip_norm must be > 0"):
