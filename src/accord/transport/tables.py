@@ -50,18 +50,18 @@ TASK = sa.Table(
     META,
     sa.Column("run", sa.String(32), primary_key=True),
     sa.Column("site", sa.String(63), primary_key=True),
-    sa.Column("round", sa.Integer, primary_key=True),
-    sa.Column("call", sa.Integer, primary_key=True),
+    sa.Column("round", sa.BigInteger, primary_key=True),
+    sa.Column("call", sa.BigInteger, primary_key=True),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("signed", sa.Text, nullable=False),
-    sa.Column("inputs", sa.String(64), nullable=False),
+    sa.Column("inputs", sa.String(64), nullable=False, index=True),  # empty, too, once it was collected
     sa.Column("state", sa.String(16), nullable=False),  # ready, leased, done, withdrawn
-    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=False),
     sa.Column("until", sa.Float, nullable=False),
-    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False, index=True),
     sa.Column("outcome", sa.Text),
     sa.Column("receipt", sa.Text),
-    sa.Column("result", sa.String(64), nullable=False, default=""),
+    sa.Column("result", sa.String(64), nullable=False, default="", index=True),  # the same
     sa.Index("task_queue", "site", "state", "position"),
 )
 MAIL = sa.Table(
@@ -87,6 +87,10 @@ JOURNAL = sa.Table(
 
 _NEWEST = sa.select(JOURNAL.c.number, JOURNAL.c.hash).order_by(JOURNAL.c.number.desc()).limit(1)
 
+_CONNECT_S = 5
+_LOCK = 0x6163636F7264
+"""The number of the lock under which writers of PostgreSQL take turns."""
+
 
 class Tables:
     """The tables behind one database URL.
@@ -104,8 +108,13 @@ class Tables:
             self._reader = _engine(url, durable=True, writes=False)
             # Nonces need to outlive the process, not a power cut: one sync less for each request.
             self._quick = _engine(url, durable=False, writes=True)
-            META.create_all(self._engine)
         except (sa.exc.SQLAlchemyError, ImportError) as error:
+            reason = str(error).partition("\n")[0]
+            raise FederationError(f"the coordinator's database cannot be opened: {reason}") from error
+        try:
+            META.create_all(self._engine)
+        except sa.exc.SQLAlchemyError as error:
+            self.close()
             reason = str(error).partition("\n")[0]
             raise FederationError(f"the coordinator's database cannot be opened: {reason}") from error
 
@@ -181,23 +190,38 @@ def sqlite_url(path: Path) -> str:
 
 
 def _engine(url: str, *, durable: bool, writes: bool) -> Engine:
-    sqlite = url.startswith("sqlite")
-    engine = sa.create_engine(url, connect_args={"check_same_thread": False} if sqlite else {})
+    if url.startswith("sqlite"):
+        return _sqlite(url, durable=durable, writes=writes)
+    # A connection that the server has closed, as after its restart, is found out and replaced before it is used.
+    engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_S})
+    if writes:
+
+        @sa.event.listens_for(engine, "begin")
+        def alone(connection: Connection) -> None:
+            # As with SQLite, one writer at a time: what a transaction has read, no other one changes before it ends.
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            if not durable:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+
+    return engine
+
+
+def _sqlite(url: str, *, durable: bool, writes: bool) -> Engine:
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False})
 
     @sa.event.listens_for(engine, "connect")
     def prepared(connection: Any, record: object) -> None:
+        # SQLAlchemy opens transactions itself: the driver's own would begin them too late for BEGIN IMMEDIATE.
+        connection.isolation_level = None
         cursor = connection.cursor()
-        if sqlite:
-            # SQLAlchemy opens transactions itself: the driver's own would begin them too late for BEGIN IMMEDIATE.
-            connection.isolation_level = None
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
-            cursor.execute("PRAGMA busy_timeout=10000")
-        elif not durable:
-            cursor.execute("SET synchronous_commit TO off")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # NORMAL leaves commits in the log unsynced, but syncs when the log is copied into the database. OFF would not,
+        # and a power cut in a copy that such a connection makes would take durable commits along.
+        cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        cursor.execute("PRAGMA busy_timeout=10000")
         cursor.close()
 
-    if sqlite and writes:
+    if writes:
 
         @sa.event.listens_for(engine, "begin")
         def begun(connection: Connection) -> None:

@@ -1,0 +1,115 @@
+"""The tables keep what was committed, one journal line for each change, in a chain that shows what was touched."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from accord.core.errors import FederationError
+from accord.transport.tables import JOURNAL, MEMBER, Tables, check_journal, sqlite_url
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Iterator[Tables]:
+    opened = Tables(sqlite_url(tmp_path / "federation.db"))
+    yield opened
+    opened.close()
+
+
+def noted(tables: Tables, number: int) -> None:
+    for each in range(number):
+        with tables.change() as connection:
+            tables.note(connection, "ada", "submit", {"run": str(each)})
+
+
+def test_a_line_covers_the_one_before(tables: Tables) -> None:
+    noted(tables, 2)
+    with tables.read() as connection:
+        first, second = connection.execute(sa.select(JOURNAL).order_by(JOURNAL.c.number)).all()
+    covered = f'[2,"{second.at}","ada","submit","{{\\"run\\":\\"1\\"}}","{first.hash}"]'
+    assert second.before == first.hash
+    assert second.hash == sha256(covered.encode()).hexdigest()
+    assert check_journal(tables) == 2
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        "UPDATE journal SET body = '{}' WHERE number = 2",
+        "UPDATE journal SET actor = 'eve' WHERE number = 2",
+        "DELETE FROM journal WHERE number = 2",
+        "DELETE FROM journal WHERE number = 1",
+        "UPDATE journal SET hash = before WHERE number = 2",
+    ],
+)
+def test_a_journal_that_was_touched_is_found(touch: str, tables: Tables, tmp_path: Path) -> None:
+    noted(tables, 3)
+    database = sqlite3.connect(tmp_path / "federation.db")
+    database.execute(touch)
+    database.commit()
+    database.close()
+    with pytest.raises(FederationError, match="changed at line"):
+        check_journal(tables)
+
+
+def test_a_change_that_fails_leaves_neither_state_nor_line(tables: Tables) -> None:
+    row = {"name": "east", "organisation": "e", "role": "site", "public_key": "", "state": "admitted"}
+
+    def changed() -> None:
+        with tables.change() as connection:
+            connection.execute(MEMBER.insert().values(row))
+            tables.note(connection, "east", "admit", {})
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        changed()
+    with tables.read() as connection:
+        assert connection.execute(sa.select(MEMBER)).first() is None
+    assert check_journal(tables) == 0
+
+
+def test_a_nonce_is_fresh_once_also_after_a_restart(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "federation.db")
+    first = Tables(url)
+    assert first.fresh("ada", "n", 1000.0, 121.0)
+    assert first.fresh("east", "n", 1000.0, 121.0), "each member has its own"
+    first.close()
+    second = Tables(url)
+    assert not second.fresh("ada", "n", 1060.0, 121.0)
+    assert second.fresh("ada", "n", 1122.0, 121.0), "forgotten once its request is too old anyway"
+    second.close()
+
+
+def test_a_change_is_synced_and_a_hint_is_never_unsafe(tables: Tables) -> None:
+    # 2 is FULL: a commit is on the disk. 1 is NORMAL: a commit may be lost by a power cut, and no other one with it.
+    with tables.change() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    with tables.hint() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
+
+
+def test_writers_take_turns_and_the_chain_holds(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "federation.db")
+    several = [Tables(url) for _ in range(4)]
+    writers = [threading.Thread(target=noted, args=(tables, 25)) for tables in several]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert check_journal(several[0]) == 100
+    for tables in several:
+        tables.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:////nowhere/at/all.db", "postgresql+psycopg://127.0.0.1:1/none", "nonsense://"]
+)
+def test_a_database_that_cannot_be_opened_is_one_line(url: str) -> None:
+    with pytest.raises(FederationError, match="the coordinator's database cannot be opened") as caught:
+        Tables(url)
+    assert "\n" not in str(caught.value)
