@@ -4,20 +4,30 @@ An artefact arrives in pieces, each at the offset where the last one ended, so t
 once all of it is there, has the digest it was announced with, and is safetensors. Only then may a message name it.
 """
 
+import fcntl
 import json
 import os
 import re
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from hashlib import file_digest, sha256
+from math import prod
 from pathlib import Path
+from shutil import disk_usage
+from typing import Any
 
-from accord.core.errors import MessageError
-from accord.transport.identity import write_durably
+from accord.core.errors import MessageError, StorageError
+from accord.transport.identity import sync_folder, write_durably
 
 MOST_BYTES = 2**31
 """Bytes of an artefact, at most. Half a billion float32 parameters."""
+LEAST_FREE = 2**28
+"""Bytes that stay free on the disk, so that the tables can still be written."""
 _MOST_HEADER = 2**23
+_MOST_EXTENT = 2**48
+_MOST_DIMENSIONS = 32
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SIZES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
@@ -52,23 +62,42 @@ def check_safetensors(head: bytes, size: int) -> None:
     if length > _MOST_HEADER or 8 + length > size:
         raise MessageError(f"not safetensors: a header of {length:,} bytes in a file of {size:,}")
     try:
-        header = json.loads(head[8 : 8 + length])
-        tensors = {name: value for name, value in header.items() if name != "__metadata__"}
-        spans = sorted((*value["data_offsets"], value["dtype"], value["shape"]) for value in tensors.values())
+        header = json.loads(head[8 : 8 + length], object_pairs_hook=_unique)
+        spans = sorted(_span(value) for name, value in header.items() if name != "__metadata__")
+        notes = header.get("__metadata__", {})
+        if not all(isinstance(text, str) for text in notes.values()):
+            raise ValueError("notes are texts")
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise MessageError("not safetensors: the header is no table of tensors") from error
     end = 0
-    for begin, stop, dtype, shape in spans:
-        count = 1
-        for extent in shape if isinstance(shape, list) else [-1]:
-            if not isinstance(extent, int) or isinstance(extent, bool) or extent < 0:
-                raise MessageError("not safetensors: a shape is no list of counts")
-            count *= extent
-        if begin != end or stop - begin != count * _SIZES.get(dtype, -1):
-            raise MessageError("not safetensors: tensors overlap, leave gaps, or are not of their shape's size")
+    for begin, stop in spans:
+        if begin != end:
+            raise MessageError("not safetensors: tensors overlap, or leave gaps")
         end = stop
     if 8 + length + end != size:
         raise MessageError(f"not safetensors: {8 + length + end:,} bytes described, {size:,} there")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses an object with two keys alike, of which two readers may take different ones."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("two keys alike")
+    return found
+
+
+def _span(tensor: dict[str, Any]) -> tuple[int, int]:
+    """Returns where a tensor begins and ends, which must be its shape's size."""
+    begin, end = tensor["data_offsets"]
+    shape = tensor["shape"]
+    # Bounded, since a product of a million numbers of a thousand digits takes hours.
+    if len(tensor) != 3 or type(shape) is not list or len(shape) > _MOST_DIMENSIONS:
+        raise ValueError("no tensor")
+    if not all(type(number) is int and 0 <= number <= _MOST_EXTENT for number in (begin, end, *shape)):
+        raise ValueError("no counts")
+    if end - begin != prod(shape) * _SIZES[tensor["dtype"]]:
+        raise ValueError("not of its shape's size")
+    return begin, end
 
 
 class ArtefactStore:
@@ -77,11 +106,13 @@ class ArtefactStore:
     Args:
         folder: where they are.
         most_bytes: of one artefact.
+        least_free: bytes that stay free on the disk. What would leave fewer is refused.
     """
 
-    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES, least_free: int = LEAST_FREE) -> None:
         self.folder = folder
         self.most_bytes = most_bytes
+        self.least_free = least_free
         folder.mkdir(parents=True, exist_ok=True)
 
     def __contains__(self, digest: str) -> bool:
@@ -96,43 +127,56 @@ class ArtefactStore:
 
         Raises:
             MessageError: it is too large, or not safetensors.
+            StorageError: the disk is full.
         """
         digest = sha256(content).hexdigest()
         if len(content) > self.most_bytes:
             raise MessageError(f"an artefact of {len(content):,} bytes is larger than {self.most_bytes:,}")
         check_safetensors(content[: _MOST_HEADER + 8], len(content))
-        if digest not in self:
+        if digest in self:
+            # Wanted again, so that `sweep` leaves it.
+            os.utime(self.path(digest))
+        else:
+            self._check_room(len(content))
             write_durably(self.path(digest), content)
         return digest
 
-    def received(self, digest: str) -> int:
-        """Returns how many bytes of an artefact have arrived, so that an upload can go on from there."""
+    def received(self, digest: str, member: str) -> int:
+        """Returns how many bytes of an artefact have arrived from a member, so that its upload can go on from there."""
         path = self.path(digest)
         if path.is_file():
             return path.stat().st_size
-        part = self._part(digest)
+        part = self._part(digest, member)
         return part.stat().st_size if part.is_file() else 0
 
-    def append(self, digest: str, offset: int, piece: bytes, total: int) -> bool:
-        """Adds a piece, and returns whether the artefact is whole now.
+    def append(self, digest: str, member: str, offset: int, piece: bytes, total: int) -> int:
+        """Adds a member's piece where it begins at what has arrived. Returns how many bytes have, afterwards.
+
+        A piece that begins elsewhere is left out, since it may have been sent twice. An artefact that is there already
+        counts as arrived. Each member's pieces are apart, so that no one can spoil another's upload.
 
         Raises:
-            MessageError: the piece does not begin where the last one ended, it is too large, or the whole is not what
-                was announced. What arrived is then deleted.
+            MessageError: it is too large, or the whole is not what was announced. What arrived is then deleted.
+            StorageError: the disk is full.
         """
         if digest in self:
-            return True
-        part = self._part(digest)
-        if total > self.most_bytes or offset + len(piece) > total:
+            os.utime(self.path(digest))
+            return self.path(digest).stat().st_size
+        if not 0 < total <= self.most_bytes or offset + len(piece) > total:
             raise MessageError(f"an artefact of {total:,} bytes is larger than {self.most_bytes:,}, or than announced")
-        if offset != self.received(digest):
-            raise MessageError(f"a piece begins at {offset:,}, but {self.received(digest):,} bytes are there")
+        self._check_room(total - offset)
+        part = self._part(digest, member)
         with part.open("ab") as file:
+            # A piece that is sent again may come while the first one is being written.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            there = os.fstat(file.fileno()).st_size
+            if offset != there:
+                return there
             file.write(piece)
-        if offset + len(piece) < total:
-            return False
-        self._admit(part, digest, total)
-        return True
+            file.flush()
+            if offset + len(piece) == total:
+                self._admit(part, digest, total)
+        return offset + len(piece)
 
     def _admit(self, part: Path, digest: str, total: int) -> None:
         """Makes a file that has arrived whole an artefact. It is read in pieces, whatever its size."""
@@ -147,6 +191,28 @@ class ArtefactStore:
             part.unlink()
             raise
         part.replace(self.path(digest))
+        sync_folder(self.folder)
+
+    def _check_room(self, wanted: int) -> None:
+        free = disk_usage(self.folder).free
+        if free - wanted < self.least_free:
+            raise StorageError(f"the disk has {free:,} bytes left, too few for an artefact of {wanted:,}; make room")
+
+    def piece(self, digest: str, offset: int, most: int) -> tuple[bytes, int]:
+        """Returns a piece of an artefact and the artefact's size.
+
+        Raises:
+            MessageError: there is none of this digest, or it ends before `offset`.
+        """
+        try:
+            with self.path(digest).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if not 0 <= offset < size:
+                    raise MessageError(f"artefact {digest[:12]}: no byte {offset:,} among its {size:,}")
+                file.seek(offset)
+                return file.read(most), size
+        except OSError as error:
+            raise MessageError(f"artefact {digest[:12]}: {error.strerror}") from error
 
     def read(self, digest: str) -> bytes:
         """Returns an artefact.
@@ -167,11 +233,21 @@ class ArtefactStore:
         """Deletes an artefact, where it is there."""
         self.path(digest).unlink(missing_ok=True)
 
-    def digests(self) -> Iterator[str]:
-        """Yields the digests of all whole artefacts."""
-        for path in self.folder.iterdir():
-            if _DIGEST.fullmatch(path.name):
-                yield path.name
+    def sweep(self, named: Callable[[str], bool], older_s: float) -> int:
+        """Deletes artefacts that nothing names and uploads that were given up. Returns how many files.
 
-    def _part(self, digest: str) -> Path:
-        return self.folder / f"{check_digest(digest)}.part"
+        Args:
+            named: whether a digest is still named.
+            older_s: seconds since a file's last change, before which it is left: it may be named yet.
+        """
+        deleted, before = 0, time.time() - older_s
+        for path in list(self.folder.iterdir()):
+            # Another may have deleted it in the meantime.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before and not (_DIGEST.fullmatch(path.name) and named(path.name)):
+                    path.unlink()
+                    deleted += 1
+        return deleted
+
+    def _part(self, digest: str, member: str) -> Path:
+        return self.folder / f"{check_digest(digest)}.{member}.part"

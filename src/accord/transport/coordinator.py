@@ -5,6 +5,7 @@ transaction, so that it may be killed between any two lines.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,9 +22,15 @@ from accord.transport.membership import COORDINATOR, Membership
 from accord.transport.messages import PROTOCOL, Answer, Job, Receipt, Refusal, Signed, Task, from_json
 from accord.transport.tables import JOB, MAIL, TASK, Tables
 
+RUN = re.compile(r"[0-9a-f]{32}")
 LEASE_S = 30.0
 """Seconds that a lease holds, unless it is renewed."""
 MOST_MAIL = 2**20
+"""Bytes of a message between sites, at most."""
+MOST_UNREAD = 64
+"""Messages of one site that wait for another, at most."""
+SWEEP_AGE_S = 24 * 3600.0
+"""Seconds after which an artefact that nothing names is deleted."""
 
 
 class Coordinator:
@@ -62,6 +69,8 @@ class Coordinator:
             MessageError: it is not signed by the requester, is of another protocol, or the run exists and is another.
         """
         job = self.members.verified(signed, requester)
+        if not RUN.fullmatch(job.run):
+            raise MessageError(f"run {job.run[:40]!r}: a run is 32 hexadecimal digits")
         if job.protocol != PROTOCOL:
             raise MessageError(f"the job speaks protocol {job.protocol}, this coordinator {PROTOCOL}; update one")
         if job.requester != requester:
@@ -98,8 +107,8 @@ class Coordinator:
                             f"run {task.run}: round {task.round} was offered to {task.site} before with other content"
                         )
                     if known.state == "withdrawn":
-                        ready = TASK.update().where(*_key(task)).values(state="ready", position=position + number)
-                        connection.execute(ready)
+                        again = {"state": "ready", "position": position + number, "inputs": task.inputs}
+                        connection.execute(TASK.update().where(*_key(task)).values(again))
                     continue
                 connection.execute(
                     TASK.insert().values(
@@ -158,17 +167,36 @@ class Coordinator:
         Raises:
             MessageError: the run is another requester's.
         """
-        with self.tables.read() as connection:
+        named = (TASK.c.inputs, TASK.c.result)
+        old = sa.and_(TASK.c.run == run, TASK.c.round <= through_round, TASK.c.state.in_(("done", "withdrawn")))
+        with self.tables.change() as connection:
             owner = connection.execute(sa.select(JOB.c.requester).where(JOB.c.run == run)).scalar()
             if owner != requester:
                 raise MessageError(f"run {run}: not a run of {requester!r}")
-            old = sa.and_(TASK.c.run == run, TASK.c.round <= through_round, TASK.c.state.in_(("done", "withdrawn")))
-            names = (TASK.c.inputs, TASK.c.result)
-            gone = {d for row in connection.execute(sa.select(*names).where(old)) for d in row if d}
-            live = {d for row in connection.execute(sa.select(*names).where(~old)) for d in row if d}
-        for digest in gone - live:
+            # Those that were collected before name none any more, so that each is looked at once.
+            kept = sa.select(*named).where(old, sa.or_(TASK.c.inputs != "", TASK.c.result != ""))
+            gone = {digest for row in connection.execute(kept) for digest in row if digest}
+            connection.execute(TASK.update().where(old).values(inputs="", result=""))
+            gone -= {digest for digest in gone if self._is_named(connection, digest)}
+            if gone:
+                self.tables.note(connection, requester, "collect", {"run": run, "through_round": through_round})
+        # After the transaction: what a kill leaves here, `sweep` takes.
+        for digest in gone:
             self.artefacts.delete(digest)
-        return len(gone - live)
+        return len(gone)
+
+    def sweep(self, older_s: float = SWEEP_AGE_S) -> int:
+        """Deletes artefacts that no task names, such as those of uploads that were given up. Returns how many."""
+
+        def named(digest: str) -> bool:
+            with self.tables.read() as connection:
+                return self._is_named(connection, digest)
+
+        return self.artefacts.sweep(named, older_s)
+
+    def _is_named(self, connection: Connection, digest: str) -> bool:
+        query = sa.select(TASK.c.run).where(sa.or_(TASK.c.inputs == digest, TASK.c.result == digest)).limit(1)
+        return connection.execute(query).first() is not None
 
     def may_read(self, member: str, digest: str) -> bool:
         """Whether a member may have an artefact: a site the inputs of its tasks, a requester all of its runs."""
@@ -198,6 +226,10 @@ class Coordinator:
         with self.tables.read() as connection:
             if connection.execute(waiting).first() is None:
                 return None
+        member = self.members.member(site)
+        if member is None or member.state != "admitted":
+            # Its request may have been held open since before it was revoked.
+            raise MessageError(f"{site!r} is no member, or was revoked")
         # Not durable by itself: after a power cut the task is leased again. The next durable change syncs its line.
         with self.tables.hint() as connection:
             row = connection.execute(waiting).first()
@@ -267,7 +299,7 @@ class Coordinator:
         """Keeps a message for another site.
 
         Raises:
-            MessageError: there is no such site, or the message is too large.
+            MessageError: there is no such site, the message is too large, or too many wait.
         """
         to = self.members.member(recipient)
         if to is None or to.role != "site" or to.state != "admitted":
@@ -275,6 +307,9 @@ class Coordinator:
         if len(body) > MOST_MAIL:
             raise MessageError(f"a message of {len(body):,} bytes is larger than {MOST_MAIL:,}")
         with self.tables.change() as connection:
+            waiting = sa.select(sa.func.count()).where(MAIL.c.recipient == recipient, MAIL.c.sender == sender)
+            if connection.execute(waiting).scalar_one() >= MOST_UNREAD:
+                raise MessageError(f"{MOST_UNREAD} messages to {recipient!r} wait already; it has not read them")
             connection.execute(MAIL.insert().values(recipient=recipient, sender=sender, body=body))
             self.tables.note(connection, sender, "relay", {"to": recipient, "bytes": len(body)})
         self.changed()

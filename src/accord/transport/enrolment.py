@@ -15,6 +15,7 @@ from accord.transport.messages import PROTOCOL, canonical
 Role = Literal["site", "requester"]
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """What members may be called: lower-case letters, digits and hyphens, so that a name is a file name and a host name."""
+_MOST_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def make_request(key: Ed25519PrivateKey, name: str, organisation: str, role: Rol
         FederationError: the name is none.
     """
     check_name(name)
+    check_organisation(organisation)
     content = _covered(name, organisation, role, public_hex(key), PROTOCOL)
     return EnrolmentRequest(name, organisation, role, public_hex(key), PROTOCOL, key.sign(content).hex())
 
@@ -59,6 +61,16 @@ def check_name(name: str) -> None:
         raise FederationError(f"name {name!r}: use lower-case letters, digits and hyphens, such as hospital-a")
 
 
+def check_organisation(organisation: str) -> None:
+    """Refuses what cannot be an organisation's name, such as control characters that would change a terminal.
+
+    Raises:
+        FederationError: says what may.
+    """
+    if not 1 <= len(organisation) <= 200 or not organisation.isprintable():
+        raise FederationError(f"organisation {organisation[:40]!r}: use 1 to 200 printable characters on one line")
+
+
 def write_request(request: EnrolmentRequest, path: Path) -> None:
     """Writes a request to a file."""
     path.write_text(json.dumps(asdict(request), indent=1) + "\n")
@@ -71,13 +83,19 @@ def read_request(path: Path) -> EnrolmentRequest:
         FederationError: it is missing, damaged or not signed by its own key, or of another version.
     """
     try:
-        values = json.loads(path.read_text())
-        request = EnrolmentRequest(**values)
+        text = path.read_bytes()
+        if len(text) > _MOST_BYTES:
+            raise ValueError("too long")
+        request = EnrolmentRequest(**json.loads(text))
+        texts = (request.name, request.organisation, request.role, request.public_key, request.signature)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("not texts")
     except OSError as error:
         raise FederationError(f"{path}: {error.strerror}; name the file that the member sent") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise FederationError(f"{path}: no enrolment request; name the file that the member sent") from error
     check_name(request.name)
+    check_organisation(request.organisation)
     if request.protocol != PROTOCOL:
         raise FederationError(
             f"{path}: {request.name} speaks protocol {request.protocol}, this is {PROTOCOL}; update the older one"

@@ -39,7 +39,7 @@ def unpack(content: bytes) -> tuple[dict[str, Any], list[bytes]]:
     try:
         value = json.loads(content[4 : 4 + length])
         sizes = value.pop("parts")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MessageError("a frame's JSON is no object with parts") from error
     if not isinstance(sizes, list) or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in sizes):
         raise MessageError("a frame's parts are no lengths")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from accord.core.errors import Fault, FederationError, MessageError
 from accord.transport.exchange import Lease, Outcome, RequesterExchange, SiteState
 from accord.transport.https_client import Client
@@ -18,8 +20,10 @@ from accord.transport.service_limits import INLINE, MOST_WAIT_S
 class HttpsRequester:
     """A requester's side, see `RequesterExchange`."""
 
-    def __init__(self, identity: Identity, patience_s: float = 600.0) -> None:
-        self._client = Client(identity, patience_s)
+    def __init__(
+        self, identity: Identity, patience_s: float = 600.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._client = Client(identity, patience_s, transport)
         self._identity = identity
         self._keys: dict[str, str] = {}
 
@@ -29,10 +33,11 @@ class HttpsRequester:
 
     def sites(self) -> Sequence[SiteState]:
         """See `RequesterExchange.sites`."""
-        found = self._client.call("GET", "/v1/sites").json()
-        states = [
-            SiteState(each["name"], tuple(each["data_sets"]), each["seen_s"], each["public_key"]) for each in found
-        ]
+        found = self._client.get("/v1/sites")
+        with self._client.understood():
+            states = [
+                SiteState(each["name"], tuple(each["data_sets"]), each["seen_s"], each["public_key"]) for each in found
+            ]
         self._keys = {state.name: state.public_key for state in states}
         return states
 
@@ -68,7 +73,9 @@ class HttpsRequester:
 
     def _outcomes(self, asked: Mapping[str, object]) -> dict[str, Any]:
         response = self._client.call("POST", "/v1/outcomes", json.dumps(asked).encode())
-        return dict((self._client.received(response) or {})["outcomes"])
+        found = self._client.received(response)
+        with self._client.understood():
+            return dict((found or {})["outcomes"])
 
     def fetch(self, digest: str) -> bytes:
         """See `RequesterExchange.fetch`."""
@@ -115,8 +122,10 @@ def read_outcome(task: Task, value: object, public: str) -> Outcome:
 class HttpsSite:
     """A site's side, see `SiteExchange`."""
 
-    def __init__(self, identity: Identity, patience_s: float = 5.0) -> None:
-        self._client = Client(identity, patience_s)
+    def __init__(
+        self, identity: Identity, patience_s: float = 5.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._client = Client(identity, patience_s, transport)
         self._through = 0
 
     def close(self) -> None:
@@ -129,15 +138,22 @@ class HttpsSite:
 
     def lease(self, wait_s: float) -> Lease | None:
         """See `SiteExchange.lease`."""
+        began = time.monotonic()
         response = self._client.call("POST", "/v1/leases", json.dumps({"wait_s": wait_s}).encode())
         found = self._client.received(response)
         if found is None:
+            # A coordinator that does not wait as it was asked to is not asked without a pause.
+            time.sleep(max(0.0, began + min(1.0, wait_s) - time.monotonic()))
             return None
-        return Lease(from_json(found["task"], Task), from_json(found["job"], Job), found["fence"], found["expires_s"])
+        with self._client.understood():
+            task, job = from_json(found["task"], Task), from_json(found["job"], Job)
+            return Lease(task, job, int(found["fence"]), min(3600.0, max(1.0, float(found["expires_s"]))))
 
     def renew(self, lease: Lease) -> bool:
         """See `SiteExchange.renew`."""
-        return bool(self._client.post("/v1/renewals", _of(lease))["held"])
+        found = self._client.post("/v1/renewals", _of(lease))
+        with self._client.understood():
+            return bool(found["held"])
 
     def fetch(self, digest: str) -> bytes:
         """See `SiteExchange.fetch`."""
@@ -149,11 +165,11 @@ class HttpsSite:
         if result and not inline:
             self._client.upload(result)
         sent = {**_of(lease), "outcome": answer.as_json()}
-        return _receipt(self._client.exchange("/v1/answers", sent, [result] if inline else []))
+        return self._receipt(self._client.exchange("/v1/answers", sent, [result] if inline else []))
 
     def refuse(self, lease: Lease, refusal: Signed[Refusal]) -> Signed[Receipt] | None:
         """See `SiteExchange.refuse`."""
-        return _receipt(self._client.post("/v1/refusals", _of(lease) | {"outcome": refusal.as_json()}))
+        return self._receipt(self._client.post("/v1/refusals", _of(lease) | {"outcome": refusal.as_json()}))
 
     def relay(self, to: str, body: bytes) -> None:
         """See `SiteExchange.relay`."""
@@ -161,16 +177,18 @@ class HttpsSite:
 
     def collect_mail(self) -> Sequence[tuple[str, bytes]]:
         """See `SiteExchange.collect_mail`."""
-        found = self._client.call("GET", f"/v1/mail?through={self._through}").json()
-        if found:
-            # Acknowledged by the next call, so that a reply that is lost loses no message.
-            self._through = int(found[-1]["number"])
-        return [(each["sender"], bytes.fromhex(each["body"])) for each in found]
+        found = self._client.get(f"/v1/mail?through={self._through}")
+        with self._client.understood():
+            mail = [(str(each["sender"]), bytes.fromhex(each["body"])) for each in found]
+            if found:
+                # Acknowledged by the next call, so that a reply that is lost loses no message.
+                self._through = int(found[-1]["number"])
+        return mail
 
-
-def _receipt(value: Mapping[str, object] | None) -> Signed[Receipt] | None:
-    receipt = None if value is None else value["receipt"]
-    return None if receipt is None else from_json(receipt, Receipt)
+    def _receipt(self, value: Mapping[str, object] | None) -> Signed[Receipt] | None:
+        with self._client.understood():
+            receipt = None if value is None else value["receipt"]
+            return None if receipt is None else from_json(receipt, Receipt)
 
 
 def _of(lease: Lease) -> dict[str, object]:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from accord.core.errors import FederationError
 from accord.transport.enrolment import Role
-from accord.transport.keys import load_key
+from accord.transport.keys import days_left, load_key
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,30 @@ class Identity:
         """The coordinator's public key, 32 bytes in hexadecimal."""
         return str(_read(self.folder / "coordinator.json")["public_key"])
 
+    @property
+    def certificate(self) -> Path:
+        """The file of its own certificate."""
+        return self.folder / "certificate.pem"
+
     def tls(self) -> ssl.SSLContext:
         """Returns what opens connections: the coordinator must have a certificate of the federation's authority.
 
+        The member's own certificate is presented where it is valid. One that has ended would end every connection, and
+        the next one is fetched over such a connection.
+
         Raises:
-            FederationError: the member has no certificate of the authority.
+            FederationError: the member has no certificate of the authority, or its own is damaged.
         """
-        authority, own = self.folder / "ca.pem", self.folder / "certificate.pem"
+        authority, own = self.folder / "ca.pem", self.certificate
         if not authority.is_file():
             raise FederationError(f"{authority}: missing; it comes with the federation's invitation")
         context = ssl.create_default_context(cafile=str(authority))
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        if own.is_file():
-            context.load_cert_chain(own, self.folder / "key.pem")
+        try:
+            if own.is_file() and days_left(own.read_bytes()) > 0:
+                context.load_cert_chain(own, self.folder / "key.pem")
+        except (ValueError, ssl.SSLError) as error:
+            raise FederationError(f"{own}: no certificate of this key; fetch it with accord site renew") from error
         return context
 
 
@@ -97,11 +108,16 @@ def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Has the names in a folder on the disk, such as that of a file that was renamed."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -116,6 +116,24 @@ def valid(public: str, signature: str, content: bytes) -> bool:
     return True
 
 
+def certified_key(certificate: bytes) -> str:
+    """Returns the public key in a certificate, as PEM: 32 bytes in hexadecimal.
+
+    Raises:
+        ValueError: it is no certificate of an Ed25519 key.
+    """
+    public = x509.load_pem_x509_certificate(certificate).public_key()
+    if not isinstance(public, Ed25519PublicKey):
+        raise ValueError("not a certificate of an Ed25519 key")  # noqa: TRY004 - as for anything else that is none
+    return public_hex(public)
+
+
+def days_left(certificate: bytes) -> float:
+    """Returns for how many days a certificate, as PEM, is still valid. Negative where it has ended."""
+    ends = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+    return (ends - datetime.now(UTC)).total_seconds() / 86400
+
+
 @dataclass(frozen=True)
 class Authority:
     """A federation's certificate authority.

@@ -260,7 +260,7 @@ def from_json(value: object, expected: type[M]) -> Signed[M]:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise MessageError(f"message {kind}: {where}: {first['msg']}; do both sides have one version?") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise MessageError(f"message {kind}: {error}") from error
     return Signed(message, signer, signature)
 

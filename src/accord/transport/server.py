@@ -4,11 +4,13 @@
 """
 
 import asyncio
+import resource
 import ssl
 import sys
 from pathlib import Path
 from typing import Any
 
+import h11
 import httpx
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,14 +21,20 @@ from accord.transport.coordinator import Coordinator
 from accord.transport.federation_folder import open_coordinator, read_settings
 from accord.transport.keys import Authority
 from accord.transport.service import make_app
+from accord.transport.service_limits import BODY_S, HEAD_S, MOST_CONNECTIONS
 
 PID = "coordinator.pid"
 """The file with the id of the process that `start` began."""
 _START_S = 30.0
+_LOOK_S = 1.0
+_MOST_FILES = 8192
 
 
 class _WithPeer(H11Protocol):
-    """Puts the name in the peer's certificate into each request's scope, which uvicorn does not."""
+    """Puts the name in the peer's certificate into each request's scope, and ends connections that send too slowly.
+
+    uvicorn does neither: who sends half a request would hold its connection for ever, without any signature.
+    """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -40,6 +48,26 @@ class _WithPeer(H11Protocol):
             await inner(scope, receive, send)
 
         self.app = with_name
+        self._waits_for: object = None
+        self._until = 0.0
+        self._look()
+
+    def _look(self) -> None:
+        """Ends the connection where it has been waiting for the same part of the same request for too long."""
+        if self.transport.is_closing():
+            return
+        body = self.conn.their_state is h11.SEND_BODY
+        head = self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None
+        waits_for = (body, id(self.cycle)) if body or head else None
+        now = self.loop.time()
+        if waits_for != self._waits_for:
+            # Longer than the service waits for a body, so that its own reason is told first.
+            self._until = now + (BODY_S + HEAD_S if body else HEAD_S)
+            self._waits_for = waits_for
+        elif waits_for is not None and now >= self._until:
+            self.transport.abort()
+            return
+        self.loop.call_later(_LOOK_S, self._look)
 
 
 def serve(folder: Path) -> None:
@@ -49,6 +77,10 @@ def serve(folder: Path) -> None:
         FederationError: it is no coordinator's folder, or its port is taken.
     """
     settings = read_settings(folder)
+    # A connection is a file; systems often allow 1,024.
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = _MOST_FILES if allowed == resource.RLIM_INFINITY else min(_MOST_FILES, allowed)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, allowed))
     coordinator, authority = open_coordinator(folder)
     try:
         server = uvicorn.Server(config_of(folder, coordinator, authority))
@@ -76,6 +108,7 @@ def config_of(folder: Path, coordinator: Coordinator, authority: Authority) -> u
         ssl_cert_reqs=ssl.CERT_REQUIRED if settings.require_certificates else ssl.CERT_OPTIONAL,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=75,
+        limit_concurrency=MOST_CONNECTIONS,
         h11_max_incomplete_event_size=2**16,
     )
     config.load()

@@ -6,27 +6,28 @@ size and rate are bounded. Whoever waits for work or for answers holds a request
 
 import asyncio
 import json
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 
-from accord.core.errors import AccordError
 from accord.transport import requests
 from accord.transport.coordinator import Coordinator, status_of
 from accord.transport.frames import CONTENT_TYPE, pack, unpack
 from accord.transport.keys import Authority, valid
 from accord.transport.membership import Member
 from accord.transport.messages import PROTOCOL, Answer, Job, Refusal, Task, from_json
-from accord.transport.service_limits import BODY_S, INLINE, MOST_JSON, MOST_WAIT_S, PIECE
+from accord.transport.service_guards import Held, Limiter, Wake, tell_errors
+from accord.transport.service_limits import BODY_S, INLINE, MOST_JSON, MOST_WAIT_S, PIECE, TOTAL
 
-RATE = 200.0
-BURST = 1000.0
-"""Requests of one member: so many a second, and so many at once."""
+_LOG = logging.getLogger("uvicorn.error")
+_SWEEP_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Caller:
         """Returns the body as a JSON object."""
         try:
             value = json.loads(self.body or b"{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HTTPException(400, "the body is not JSON") from error
         if not isinstance(value, dict):
             raise HTTPException(400, "the body is no JSON object")
@@ -61,42 +62,6 @@ class Caller:
             raise HTTPException(403, f"{self.member.name} is a {self.member.role}; only a {role} may ask this")
 
 
-class Wake:
-    """Wakes everyone who waits for a change. Changes come from the event loop's own thread."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def __call__(self) -> None:
-        """Tells of a change."""
-        event, self._event = self._event, asyncio.Event()
-        event.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Waits for the next change, or so many seconds."""
-        event = self._event
-        try:
-            await asyncio.wait_for(event.wait(), max(0.001, seconds))
-        except TimeoutError:
-            return
-
-
-class Limiter:
-    """A token bucket for each member."""
-
-    def __init__(self, rate: float = RATE, burst: float = BURST) -> None:
-        self._rate, self._burst = rate, burst
-        self._left: dict[str, tuple[float, float]] = {}
-
-    def allows(self, member: str) -> bool:
-        """Whether one more request of the member is within its rate."""
-        now = time.monotonic()
-        left, at = self._left.get(member, (self._burst, now))
-        left = min(self._burst, left + (now - at) * self._rate)
-        self._left[member] = (max(0.0, left - 1), now)
-        return left >= 1
-
-
 def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | None = None) -> FastAPI:
     """Builds the service of a coordinator.
 
@@ -105,24 +70,22 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
         authority: issues members' certificates.
         limiter: bounds the rate of each member's requests.
     """
-    app = FastAPI(title="Accord coordinator", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Accord coordinator", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_sweeping(coordinator)
+    )
     wake, limits = Wake(), limiter or Limiter()
     coordinator.changed = wake
 
-    @app.exception_handler(AccordError)
-    async def refused(request: Request, error: AccordError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 400)
-
-    @app.exception_handler(HTTPException)
-    async def known(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": str(error.detail)}, error.status_code)
+    held = Held()
+    tell_errors(app)
 
     async def signed(request: Request, most: int) -> Caller:
         member = _authenticate(coordinator, request)
         if not limits.allows(member.name):
             raise HTTPException(429, f"{member.name} asks too often; slow down")
+        _use_nonce(coordinator, request, member.name)
         body = await _body(request, most)
-        if sha256(body).hexdigest() != request.headers[requests.DIGEST]:
+        if sha256(body).hexdigest() != request.headers.get(requests.DIGEST, ""):
             raise HTTPException(401, "the body is not the one that was signed")
         return Caller(member, body)
 
@@ -193,7 +156,8 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
             found = coordinator.outcomes(caller.member.name, tasks)
             return found if len(found) == wanted else None
 
-        done = await _wait(wake, _seconds(asked), all_there)
+        with held.one_of(caller.member.name):
+            done = await _wait(wake, _seconds(asked), all_there)
         found = done or coordinator.outcomes(caller.member.name, tasks)
         results = [str(each["message"].get("result", "")) for each in found.values()]
         # Results come along once all are there, as long as they are small; others are fetched one by one.
@@ -211,7 +175,9 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
     async def collect(caller: Small) -> Any:
         caller.must_be("requester")
         asked = caller.json()
-        return {"deleted": coordinator.collect(caller.member.name, str(asked["run"]), int(asked["through_round"]))}
+        return {
+            "deleted": coordinator.collect(caller.member.name, str(asked.get("run")), _count(asked, "through_round"))
+        }
 
     @app.post("/v1/leases")
     async def lease(caller: Small) -> Any:
@@ -222,7 +188,8 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
         async def next_task() -> dict[str, Any] | None:
             return coordinator.lease(site)
 
-        found = await _wait(wake, _seconds(caller.json()), next_task)
+        with held.one_of(site):
+            found = await _wait(wake, _seconds(caller.json()), next_task)
         if found is None:
             return Response(status_code=204)
         parts = _inline(coordinator, [str(found["task"]["message"]["inputs"])])
@@ -233,10 +200,11 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
         caller.must_be("site")
         asked = caller.json()
         task = from_json(asked.get("task"), Task).message
-        return {"held": coordinator.renew(caller.member.name, task, int(asked["fence"]))}
+        return {"held": coordinator.renew(caller.member.name, task, _count(asked, "fence"))}
 
     @app.post("/v1/answers")
     async def answer(caller: Framed) -> Any:
+        caller.must_be("site")
         asked, parts = caller.frame()
         for part in parts:
             coordinator.artefacts.put(part)
@@ -260,20 +228,49 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
 
     @app.get("/v1/artefacts/{digest}/received")
     async def received(digest: str, caller: Small) -> Any:
-        return {"bytes": coordinator.artefacts.received(digest), "whole": digest in coordinator.artefacts}
+        there = coordinator.artefacts.received(digest, caller.member.name)
+        return {"bytes": there, "whole": digest in coordinator.artefacts}
 
     @app.put("/v1/artefacts/{digest}")
     async def upload(digest: str, offset: int, total: int, caller: Piece) -> Any:
-        return {"whole": coordinator.artefacts.append(digest, offset, caller.body, total)}
+        # In a thread: the last piece has the whole artefact read and synced.
+        there = await asyncio.to_thread(
+            coordinator.artefacts.append, digest, caller.member.name, offset, caller.body, total
+        )
+        return {"bytes": there, "whole": digest in coordinator.artefacts}
 
     @app.get("/v1/artefacts/{digest}")
-    async def download(digest: str, caller: Small) -> Response:
+    async def download(digest: str, caller: Small, offset: int = 0) -> Response:
         # One answer for both, so that nobody learns which artefacts exist.
         if not coordinator.may_read(caller.member.name, digest) or digest not in coordinator.artefacts:
             raise HTTPException(404, "no such artefact for this member")
-        return FileResponse(coordinator.artefacts.path(digest), media_type="application/octet-stream")
+        piece, total = coordinator.artefacts.piece(digest, offset, PIECE)
+        headers = {TOTAL: str(total)}
+        return Response(piece, headers=headers, media_type="application/octet-stream")
 
     return app
+
+
+def _sweeping(coordinator: Coordinator) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Has artefacts that nothing names deleted while the service runs."""
+
+    async def sweep() -> None:
+        while True:
+            try:
+                await asyncio.to_thread(coordinator.sweep)
+            except (OSError, SQLAlchemyError) as error:
+                _LOG.warning("old artefacts were not deleted: %s", str(error).partition("\n")[0])
+            await asyncio.sleep(_SWEEP_S)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(sweep())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    return lifespan
 
 
 def _authenticate(coordinator: Coordinator, request: Request) -> Member:
@@ -286,8 +283,10 @@ def _authenticate(coordinator: Coordinator, request: Request) -> Member:
     member = coordinator.members.member(name)
     if member is None or member.state != "admitted":
         raise HTTPException(401, f"{name[:70]!r} is no member of this federation, or was revoked")
-    query = f"?{request.url.query}" if request.url.query else ""
-    content = requests.covered(request.method, request.url.path + query, headers)
+    # As it was sent: two paths that decode alike are two requests.
+    path, query = request.scope["raw_path"], request.scope["query_string"]
+    target = (path + b"?" + query if query else path).decode("latin-1")
+    content = requests.covered(request.method, target, headers)
     if not valid(member.public_key, headers.get(requests.SIGNATURE, ""), content):
         raise HTTPException(401, f"the request is not signed by the key of {member.name}")
     presented = request.scope.get("peer_name")
@@ -301,10 +300,16 @@ def _authenticate(coordinator: Coordinator, request: Request) -> Member:
     if not abs(behind) <= requests.SKEW_S:
         way = "behind" if behind > 0 else "ahead"
         raise HTTPException(401, f"your clock is {abs(behind):,.0f} s {way} of the coordinator's; set it (NTP)")
-    # Last, so that only signed requests take up room.
-    if not coordinator.tables.fresh(member.name, headers.get(requests.NONCE, "")[:64], now, 2 * requests.SKEW_S + 1):
-        raise HTTPException(401, "this request was sent before; sign each one anew")
     return member
+
+
+def _use_nonce(coordinator: Coordinator, request: Request, member: str) -> None:
+    """Lets a request through once. Asked last, so that only signed requests within their rate take up room."""
+    nonce = request.headers.get(requests.NONCE, "")
+    if not 16 <= len(nonce) <= 64:
+        raise HTTPException(401, "the request has no nonce of 16 to 64 characters")
+    if not coordinator.tables.fresh(member, nonce, coordinator.clock(), 2 * requests.SKEW_S + 1):
+        raise HTTPException(401, "this request was sent before; sign each one anew")
 
 
 async def _body(request: Request, most: int) -> bytes:
@@ -350,7 +355,7 @@ def _finish(coordinator: Coordinator, caller: Caller, asked: dict[str, Any], kin
     caller.must_be("site")
     task = from_json(asked.get("task"), Task).message
     outcome: Any = from_json(asked.get("outcome"), kind)
-    receipt = coordinator.finish(caller.member.name, task, int(asked["fence"]), outcome)
+    receipt = coordinator.finish(caller.member.name, task, _count(asked, "fence"), outcome)
     return {"receipt": None if receipt is None else receipt.as_json()}
 
 
@@ -359,6 +364,13 @@ def _seconds(asked: dict[str, Any]) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
         raise HTTPException(400, "wait_s must be a number of seconds")
     return min(float(value), MOST_WAIT_S)
+
+
+def _count(asked: dict[str, Any], name: str) -> int:
+    value = asked.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
+        raise HTTPException(400, f"{name} must be a count")
+    return value
 
 
 def _list(asked: dict[str, Any], name: str) -> list[Any]:

@@ -10,3 +10,9 @@ INLINE = 8 * 2**20
 """Bytes of artefacts that one request carries beside its JSON, at most."""
 BODY_S = 60.0
 """Seconds in which a body must have arrived."""
+HEAD_S = 15.0
+"""Seconds in which a request's head must have arrived."""
+MOST_CONNECTIONS = 2000
+"""Connections at a time."""
+TOTAL = "x-accord-total"
+"""The header with the size of an artefact of which a piece is sent."""
