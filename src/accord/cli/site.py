@@ -295,8 +295,10 @@ def renew(
     if take:
         from accord.sites.policy import sign_policy
 
+        # Before anything is changed: a key that is not admitted would lock the site out.
+        certificate = joining.next_certificate(site.path)
         hand_over(site, joining.next_key(site.path))
-        joining.take_key(site.path)
+        joining.take_key(site.path, certificate)
         fresh = open_folder(site.path)
         sign_policy(fresh.policy, fresh.identity.key)
         print("the new key is in place; decisions signed with the old one must be made again")

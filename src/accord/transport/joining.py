@@ -8,12 +8,15 @@ from urllib.parse import urlsplit
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from accord.core.errors import FederationError
+from accord.core.errors import AccordError, FederationError
 from accord.transport.enrolment import EnrolmentRequest, Role, check_name, make_request, write_request
 from accord.transport.federation_folder import authority_fingerprint
 from accord.transport.identity import Identity, load_identity, save_identity, write_durably
-from accord.transport.keys import load_key, make_key
+from accord.transport.keys import certified_key, days_left, load_key, make_key, public_hex
 from accord.transport.messages import PROTOCOL
+
+RENEW_DAYS = 30.0
+"""A certificate that ends within so many days is renewed when the member starts."""
 
 
 def join(folder: Path, invited: str, name: str, organisation: str, role: Role) -> tuple[EnrolmentRequest, Path]:
@@ -74,34 +77,66 @@ def _authority(url: str, expected: str) -> tuple[bytes, str]:
 
 
 def certify(folder: Path) -> Identity:
-    """Returns the identity of a folder, and fetches its certificate where it has none yet.
+    """Returns the identity of a folder, with a certificate: fetched where there is none, or it ends within 30 days.
 
     Raises:
         FederationError: the member is not admitted.
         Fault: the coordinator cannot be reached.
     """
-    from accord.transport.https_client import Client
-
     identity = load_identity(folder)
-    path = folder / "certificate.pem"
-    if not path.is_file():
-        client = Client(identity, patience_s=5.0)
+    left = _days_left(identity)
+    if left < RENEW_DAYS:
         try:
-            write_durably(path, client.call("GET", "/v1/certificate").content)
-        finally:
-            client.close()
+            write_durably(identity.certificate, _fetch_certificate(identity))
+        except AccordError:
+            # One that is still valid does until the next start.
+            if left <= 0:
+                raise
     return identity
 
 
 def renew(folder: Path) -> None:
-    """Fetches a new certificate for a member's key.
+    """Fetches a new certificate for a member's key. The old one stays until the new one is there.
 
     Raises:
         FederationError: the member is not admitted.
         Fault: the coordinator cannot be reached.
     """
-    (folder / "certificate.pem").unlink(missing_ok=True)
-    certify(folder)
+    identity = load_identity(folder)
+    _days_left(identity)
+    write_durably(identity.certificate, _fetch_certificate(identity))
+
+
+def _days_left(identity: Identity) -> float:
+    """Returns for how many days a member's certificate is valid. One that is not of its key is deleted."""
+    try:
+        pem = identity.certificate.read_bytes()
+        if certified_key(pem) == public_hex(identity.key):
+            return days_left(pem)
+    except FileNotFoundError:
+        return 0.0
+    except ValueError:
+        pass
+    # It would let no connection be opened. A kill while a new key was put in place leaves the old key's.
+    identity.certificate.unlink()
+    return 0.0
+
+
+def _fetch_certificate(identity: Identity) -> bytes:
+    from accord.transport.https_client import Client
+
+    client = Client(identity, patience_s=5.0)
+    try:
+        fetched = client.call("GET", "/v1/certificate").content
+    finally:
+        client.close()
+    try:
+        public = certified_key(fetched)
+    except ValueError as error:
+        raise FederationError(f"{identity.url} sent no certificate") from error
+    if public != public_hex(identity.key):
+        raise FederationError(f"{identity.url} sent a certificate of another key; is this key admitted?")
+    return fetched
 
 
 def new_key(folder: Path) -> tuple[EnrolmentRequest, Path]:
@@ -126,11 +161,24 @@ def next_key(folder: Path) -> Ed25519PrivateKey:
     return load_key(folder / "key.next.pem")
 
 
-def take_key(folder: Path) -> None:
-    """Puts a new key in place, once it is admitted."""
-    next_key(folder)
+def next_certificate(folder: Path) -> bytes:
+    """Returns the certificate of the new key, which shows that the key is admitted. Nothing is changed here.
+
+    Raises:
+        FederationError: there is no new key, or it is not admitted.
+        Fault: the coordinator cannot be reached.
+    """
+    identity = load_identity(folder)
+    # The connection may be by the old key's certificate, since it is of the same member.
+    identity.__dict__["key"] = next_key(folder)
+    return _fetch_certificate(identity)
+
+
+def take_key(folder: Path, certificate: bytes) -> None:
+    """Puts the new key in place with its certificate, see `next_certificate`."""
     (folder / "key.next.pem").replace(folder / "key.pem")
-    renew(folder)
+    # A kill between the two leaves a certificate that is not of the key, which `certify` replaces.
+    write_durably(folder / "certificate.pem", certificate)
 
 
 def remember(kind: str, folder: Path) -> None:
