@@ -89,7 +89,7 @@ def test_an_organisation_changes_no_terminal(organisation: str) -> None:
         {"organisation": "Eve"},
         {"role": "requester"},
         {"role": "operator"},
-        {"public_key": public_hex(Ed25519PrivateKey.generate())},
+        {"public_key": "5a" * 32},
         {"public_key": "no key"},
         {"protocol": 2},
         {"name": 5},
