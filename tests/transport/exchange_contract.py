@@ -150,6 +150,20 @@ class ExchangeContract:
         with pytest.raises(FederationError, match="signature"):
             parties.sites["east"].answer(lease, forged, b"")
 
+    def test_a_site_does_not_answer_in_anothers_place(self, parties: Parties) -> None:
+        tasks = offered(parties, sites=("east", "west"))
+        own = leased(parties.sites["west"])
+        # All of it follows from the site's own task. Neither a task that waits nor one that is leased can be ended.
+        for fence in (0, 1):
+            theirs = replace(own, task=replace(own.task, message=tasks[0]), fence=fence)
+            with pytest.raises(FederationError, match="the task is of east"):
+                parties.sites["west"].refuse(theirs, sign(parties.keys["west"], "west", refusal_of(theirs)))
+            with pytest.raises(FederationError, match="the task is of east"):
+                parties.sites["west"].answer(theirs, sign(parties.keys["west"], "west", answer_of(theirs, b"")), b"")
+            if fence == 0:
+                leased(parties.sites["east"])
+        assert set(parties.requester.wait(tasks, 1, 0.0)) == set()
+
     def test_an_answer_to_another_task_is_refused(self, parties: Parties) -> None:
         offered(parties, sites=("east",))
         lease = leased(parties.sites["east"])

@@ -140,11 +140,12 @@ class Coordinator:
             raise MessageError(f"run {task.run}: its inputs have not arrived; send the artefact first")
 
     def outcomes(self, requester: str, tasks: Sequence[Task]) -> dict[str, Any]:
-        """Returns what has come of tasks so far, as JSON-ready signed messages by site."""
+        """Returns what has come of a requester's own tasks so far, as JSON-ready signed messages by site."""
         found: dict[str, Any] = {}
+        own = sa.select(TASK).join(JOB, JOB.c.run == TASK.c.run).where(JOB.c.requester == requester)
         with self.tables.read() as connection:
             for task in tasks:
-                row = connection.execute(sa.select(TASK).where(*_key(task))).first()
+                row = connection.execute(own.where(*_key(task))).first()
                 if row is not None and row.state == "done" and row.digest == task.digest():
                     found[task.site] = json.loads(row.outcome)
         return found
@@ -266,6 +267,9 @@ class Coordinator:
         same = ("run", "site", "round", "call")
         if message.task != task.digest() or any(getattr(message, name) != getattr(task, name) for name in same):
             raise MessageError("the outcome is not of the task that was leased")
+        # Who knows its own task knows the other sites' too, and could end them in their place.
+        if task.site != site:
+            raise MessageError(f"the task is of {task.site}, and {site} answers")
         result = message.result if isinstance(message, Answer) else ""
         if result and result not in self.artefacts:
             raise MessageError("the answer's artefact has not arrived; send it first")
