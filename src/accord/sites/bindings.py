@@ -33,7 +33,7 @@ from accord.config.table_columns import Delimiter
 from accord.core.errors import AccordError, FederationError
 from accord.data.federated import ClientRows, DataSet, FederatedData, Rows
 from accord.data.sources.custom import load_custom
-from accord.data.sources.sites import as_table, conform, cut_rows
+from accord.data.sources.sites import as_table, conform, cut_kept
 from accord.data.sources.table import table_data_set
 from accord.data.sources.table_file import Frame, TableFile, open_table
 from accord.sites.refused import RefusedError
@@ -223,8 +223,7 @@ def _read(binding: Binding, section: SitesData, site: str) -> DataSet:
     file = RenamedTable(open_table(path, delimiter, header), source.columns)
 
     def cut(frame: Frame, kept: Rows) -> tuple[Rows, Rows]:
-        test = cut_rows(section.data_set, site, len(kept), section.schema.test_fraction)
-        return kept[~test], kept[test]
+        return cut_kept(section.data_set, site, np.arange(frame.rows), kept, section.schema.test_fraction)
 
     settings = as_table(section, str(path), delimiter)
     return table_data_set(settings, [file], [str(path)], section.name, f"Rows of {site}", cut)

@@ -104,6 +104,22 @@ def test_the_cut_is_the_same_for_every_seed_and_another_for_every_site() -> None
         cut_rows("people", "Ulm", 1, 0.2)
 
 
+def test_a_test_row_of_one_study_is_a_training_row_of_none(tmp_path: Path) -> None:
+    """Where missing values leave rows out, studies of other columns keep other rows, and cut them alike."""
+    table = rows(240)
+    for at, row in enumerate(table):
+        row["age"] = str(20 + at / 4)  # tells the rows apart
+        row["hired"] = row["hired"] if at % 4 else ""
+    more = {name: value for name, value in SCHEMA.items() if name != "fill"} | {"missing": "drop"}
+    fewer = {name: value for name, value in more.items() if name != "dates"}
+    path = written(tmp_path / "people.csv", table)
+    simulation = {"path": path, "site": "town"}
+    one, other = (load_data(section(schema, simulation=simulation), seed=0) for schema in (more, fewer))
+    ages = [{round(age, 6) for age in part.x[:, 0].tolist()} for part in (one.test, other.train, other.test)]
+    assert ages[0] & ages[1] == set()
+    assert ages[0] < ages[2]
+
+
 def test_nothing_is_read_off_the_rows(tmp_path: Path) -> None:
     data = load_data(simulated(tmp_path, rows()), seed=0)
     check_stated(data)

@@ -123,6 +123,32 @@ def cut_rows(data_set: str, site: str, n: int, test_fraction: float) -> NDArray[
     return stream(0, f"test rows of {data_set!r} at {site!r}").permutation(n) < wanted
 
 
+def cut_kept(data_set: str, site: str, rows: Rows, kept: Rows, test_fraction: float) -> tuple[Rows, Rows]:
+    """Cuts a site's kept rows into training and test rows.
+
+    Which rows are kept depends on the columns that a study uses, where a missing value leaves a row out. So all rows of
+    the site are cut, as `cut_rows` has it: a test row of one study is never a training row of another.
+
+    Args:
+        data_set: the sites' name of the data.
+        site: the site's name.
+        rows: all its rows, by index in the file.
+        kept: those of them that the study uses.
+        test_fraction: share of all rows to test on.
+
+    Returns:
+        The training rows and the test rows, by index in the file.
+
+    Raises:
+        DataError: no row is left to train or to test on.
+    """
+    is_kept, test = np.isin(rows, kept), cut_rows(data_set, site, len(rows), test_fraction)
+    train_rows, test_rows = rows[is_kept & ~test], rows[is_kept & test]
+    if not len(train_rows) or not len(test_rows):
+        raise DataError(f"data sites: of {data_set}, {site} has too few rows without missing values to train and test")
+    return train_rows, test_rows
+
+
 def as_table(section: SitesData, path: str, delimiter: str = ",", columns: tuple[str, ...] | None = None) -> CsvData:
     """Returns the `csv` section of a file whose rows the schema describes.
 
@@ -232,8 +258,8 @@ def _of_table(section: SitesData, given: SitesSimulation, path: str) -> DataSet:
     def cut(frame: Frame, valid: Rows) -> tuple[Rows, Rows]:
         column, test = frame.texts[by], np.zeros(frame.rows, dtype=np.bool_)
         for code in np.unique(column.codes[valid]).tolist():
-            rows = valid[column.codes[valid] == code]
-            test[rows] = cut_rows(section.data_set, column.values[code], len(rows), schema.test_fraction)
+            rows = np.flatnonzero(column.codes == code)
+            test[cut_kept(section.data_set, column.values[code], rows, valid, schema.test_fraction)[1]] = True
         return valid[~test[valid]], valid[test[valid]]
 
     data = table_data_set(settings, [file], [path], section.name, f"Rows by site, {Path(path).name}", cut)
