@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from accord.config.schema import Study
+from accord.core.errors import FederationError
 from accord.engines.federation.encoding import decode, encode
 from accord.orchestration.site_study import sent_study
 from accord.sites import worker as worker_module
@@ -120,6 +121,15 @@ def test_a_deadline_kills(hospitals: Hospitals, north: Worker) -> None:
     assert pid is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_request_that_is_broken_off_leaves_no_answer_for_the_next(hospitals: Hospitals, north: Worker) -> None:
+    def gone() -> bool:
+        raise FederationError("the coordinator refuses: revoked")
+
+    with pytest.raises(FederationError, match="revoked"):
+        north.call(read_request(hospitals, study_of(hospitals)), alive=gone)
+    assert not north.running
 
 
 def test_too_much_memory_is_a_refusal(hospitals: Hospitals, lines: list[str]) -> None:

@@ -113,6 +113,10 @@ class Worker:
             self.close()
             late = isinstance(error, TimeoutError)
             raise WorkerDiedError("fault", str(error) if late else "the work was ended before it was done") from error
+        except BaseException:
+            # Of a request or its answer, part may be in the pipes. The next request would take it for its own.
+            self.close()
+            raise
         if reply is None:
             self.close()
             raise WorkerDiedError("fault", "the work was ended before it was done")
