@@ -9,6 +9,7 @@ import torch
 from accord.config.load import make_study
 from accord.config.sites_data import SitesData
 from accord.data.federated import DataSet
+from accord.privacy import noise
 from accord.sites.bindings import bound_rows, read_binding
 from accord.sites.statistics import BINS, WITHHELD, counts, released, statistics_plan
 from sites.hospitals import Hospitals
@@ -59,6 +60,16 @@ def test_noise_has_the_deviation_that_is_charged(north: DataSet) -> None:
     assert abs(float(found.mean())) < 0.5
     # One Gaussian mechanism in which every row takes part.
     assert statistics_plan(3.0, 1e-6).event(60).sampling_probability == 1
+
+
+def test_noise_is_widened_for_the_rounding_of_the_counts(north: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    gaussian = noise.gaussian
+    monkeypatch.setattr(noise, "gaussian", lambda of, like, std: drawn.append(std) or gaussian(of, like, std))
+    exact = counts(north)
+    released(exact, 1000.0, 0)
+    # n, 20 bins of age and of stay, two values of ward, sex and back: 47 numbers in 6 arrays.
+    assert drawn == [pytest.approx(1000 * math.sqrt(6) / (1 - 1000 * math.sqrt(47) / 2**20), rel=1e-9)]
 
 
 def test_small_counts_are_withheld(north: DataSet) -> None:

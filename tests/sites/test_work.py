@@ -117,6 +117,14 @@ def test_a_column_with_a_small_group_is_withheld_whole(hospitals: Hospitals) -> 
     assert kept["n"] == 12
 
 
+def test_sums_of_few_test_rows_are_withheld_whole(hospitals: Hospitals) -> None:
+    site = at_site(hospitals, study_of(hospitals), "north")
+    params = site.own.task.init()
+    assert site_sums(site, params, least_group=12)["n"] == 12
+    with pytest.raises(RefusedError, match="fewer than 13 test rows"):
+        site_sums(site, params, least_group=13)
+
+
 @pytest.mark.parametrize("unit", ["sample", "batch", "local"])
 def test_noise_is_new_each_time_and_no_private_count_is_stated(unit: str, hospitals: Hospitals) -> None:
     site = at_site(hospitals, study_of(hospitals, privacy={**PRIVATE, "unit": unit, "delta": 1e-3}), "east")

@@ -8,6 +8,7 @@ from accord.core.params import Params
 from accord.orchestration.evaluation_set import sensitive_groups
 from accord.orchestration.evaluation_sums import evaluation_sums
 from accord.program.evaluate import evaluate
+from accord.sites.refused import RefusedError
 from accord.sites.work import SiteWork, check_params
 
 
@@ -24,10 +25,12 @@ def site_sums(site: SiteWork, params: Params, least_group: int = 1) -> Params:
         Sums by name, float64.
 
     Raises:
-        RefusedError: the parameters are not the model's.
+        RefusedError: the parameters are not the model's, or there are fewer test rows than `least_group` in all.
     """
     check_params(site, params)
     data, section = site.federated.data, site.study.evaluation
+    if len(data.test) < least_group:
+        raise RefusedError("policy", f"this site has fewer than {least_group} test rows, whose sums it withholds")
     groups, positive = sensitive_groups(site.study.fairness, data)
     evaluated = evaluate(site.own.task, params, data.test, section.batch_size)
     sums = evaluation_sums(

@@ -15,7 +15,7 @@ from accord.core.streams import NOISE
 from accord.data.feature_columns import CategoryColumn, NumberColumn
 from accord.data.federated import DataSet
 from accord.data.preprocessing import TableInput
-from accord.privacy import noise
+from accord.privacy import noise, rounding
 from accord.privacy.plan import PrivacyPlan
 from accord.sites.plan import secret_streams
 
@@ -66,7 +66,9 @@ def released(exact: Params, noise_multiplier: float, least: int) -> Params:
         noise_multiplier: standard deviation of the noise over the sensitivity.
         least: counts below this, after the noise, are `WITHHELD`. To look at a noised value costs nothing more.
     """
-    std = noise_multiplier * math.sqrt(len(exact))
+    sensitivity = math.sqrt(len(exact))
+    numbers = sum(value.numel() for value in exact.values())
+    std = rounding.std_for(noise_multiplier * sensitivity, sensitivity, numbers)
     drawn = noise.gaussian(secret_streams(0)(NOISE, 0, 0), exact, std)
     noised = noise.noised(exact, drawn, std)
     return {name: torch.where(value < least, torch.full_like(value, WITHHELD), value) for name, value in noised.items()}
