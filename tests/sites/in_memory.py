@@ -172,6 +172,12 @@ class PlainRecords:
         self._line({"what": "begin", "round": task.round})
         return epsilon
 
+    def check_begun(self, task: Task, charge: Charge | None) -> None:
+        key = (task.run, task.round, task.call)
+        paid = next((each for *of, each in self.charges if tuple(of) == key), None)
+        if paid != charge:
+            raise RefusedError("replay", "it was charged otherwise")
+
     def finish(
         self,
         task: Task,

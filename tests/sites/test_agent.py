@@ -12,7 +12,9 @@ from accord.core.errors import Fault
 from accord.engines.federation.encoding import decode, encode
 from accord.sites.agent import Agent
 from accord.sites.bindings import read_binding, site_rows
-from accord.sites.contracts import Terms
+from accord.sites.contracts import Charge, Terms
+from accord.sites.refused import RefusedError
+from accord.sites.statistics import statistics_plan
 from accord.sites.work import SiteWork, prepare, train
 from accord.transport.messages import Answer, Job, Task
 from sites.hospitals import PRIVATE, SITES, Hospitals, received, study_of
@@ -277,6 +279,31 @@ def test_statistics_are_noised_charged_and_sent_once(house: House, study: Study)
 
 
 @pytest.mark.slow
+def test_statistics_begun_under_more_noise_are_not_drawn_with_less(house: House, study: Study) -> None:
+    job = job_of(study)
+    task = task_of(job, "describe", 0, 6)
+    # As a kill leaves it, after which the owner allowed statistics with less noise.
+    house.records.begin(task, job, Charge("stays", statistics_plan(8.0, 1e-6), 48, 1))
+    house.judge.terms = Terms(statistics_noise=2.0)
+    assert house.ask(job, task).code == "replay"
+    house.judge.terms = Terms(statistics_noise=8.0)
+    assert house.ask(job, task).values == {"noise_multiplier": 8.0, "arrays": 6}
+    assert len(house.records.charges) == 1
+
+
+@pytest.mark.slow
+def test_losses_under_privacy_are_refused_before_they_are_begun(house: House, hospitals: Hospitals) -> None:
+    study = study_of(hospitals, privacy={**PRIVATE, "delta": 1e-3})
+    job, shared = job_of(study), encode(reference(hospitals, study).own.initial)
+    assert house.refused(job, task_of(job, "losses", 1, inputs=shared), shared) == "unit"
+    assert house.records.tasks == {}
+
+
+def test_a_reason_is_one_line_that_can_be_signed_and_shown() -> None:
+    assert RefusedError("fault", "a\ud800b\x1b[2Jc\u202ed\ne").reason == "a b [2Jc d e"
+
+
+@pytest.mark.slow
 def test_a_task_that_is_withdrawn_is_not_finished(house: House, hospitals: Hospitals) -> None:
     study = study_of(hospitals, training={"batch_size": 1, "local_epochs": 20_000})
     job, shared = job_of(study), encode(reference(hospitals, study).own.initial)
@@ -393,3 +420,31 @@ def test_a_coordinator_that_is_away_is_asked_again(house: House, monkeypatch: py
     house.agent.run(lambda: len(pauses) == 7)
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
     assert "no route" in house.log[0]
+
+
+def test_whatever_a_coordinator_sends_the_agent_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr(house.coordinator, "lease", lambda wait_s: {}["task"])
+    house.agent.run(lambda: len(pauses) == 2)
+    assert "KeyError" in house.log[0]
+
+
+def test_the_end_of_a_run_by_another_leaves_its_work_alone(
+    house: House, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    def refuse(*given: Any) -> Any:
+        raise RefusedError("replay", "the run was begun here under another job")
+
+    monkeypatch.setattr(house.agent, "_end", ended.append)
+    finish = house.records.finish
+    monkeypatch.setattr(
+        house.records,
+        "finish",
+        lambda task, entry, *rest: refuse() if entry["what"] == "answer" else finish(task, entry, *rest),
+    )
+    job = job_of(study)
+    assert house.refused(job, task_of(job, "end", 1, 902)) == "replay"
+    assert ended == []

@@ -550,3 +550,27 @@ def test_an_export_verifies_off_the_machine(filled: Path, tmp_path: Path) -> Non
     (tmp_path / "journal.json").write_text(text.replace("1000", "9000", 1))
     with pytest.raises(FederationError, match="line 1 was changed"):
         verify_export(tmp_path / "journal.json", public_hex(KEY), public_hex(COORDINATOR))
+
+
+def test_losses_on_training_rows_are_not_private(opened: Callable[..., SiteRecords]) -> None:
+    records = opened()
+    records.begin(task_of(1, "losses"), job_of(), None)
+    run = "ef" * 16
+    with pytest.raises(RefusedError, match="without privacy") as refused:
+        # Of the same data set, which the job's study names.
+        records.begin(task_of(1, run=run), job_of(run=run), charge_of(data_set=""))
+    assert refused.value.code == "budget"
+
+
+def test_begun_work_is_not_done_again_at_another_price(opened: Callable[..., SiteRecords]) -> None:
+    charge = charge_of()
+    opened().begin(task_of(1), job_of(), charge)
+    records = opened()
+    records.check_begun(task_of(1), replace(charge, plan=replace(charge.plan, budget=3.0)))
+    for other in (charge_of(rows=1001), charge_of(noise=0.9), charge_of(steps=11), charge_of(data_set="bills"), None):
+        with pytest.raises(RefusedError, match="other rows or with other noise"):
+            records.check_begun(task_of(1), other)
+    records.begin(task_of(2), job_of(), None)
+    records.check_begun(task_of(2), None)
+    with pytest.raises(RefusedError, match="other noise"):
+        records.check_begun(task_of(2), charge)

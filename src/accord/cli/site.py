@@ -132,11 +132,17 @@ def requests(folder: Folder = None, as_json: AsJson = False) -> int:
         return 0
     for each, state in found:
         print(
-            f"{each.request[:12]}  {state:8}  {each.requester} of {each.organisation}: {each.purpose or 'no purpose'}"
+            f"{each.request[:12]}  {state:8}  {each.requester} of {each.organisation}: "
+            f"{_printable(each.purpose) or 'no purpose'}"
         )
     if not found:
         print("nothing was asked that needs a decision")
     return 0
+
+
+def _printable(text: str) -> str:
+    """Returns a requester's text without what would move the cursor or hide a part of what the owner decides on."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 @app.command("show", cls=Command)
@@ -151,8 +157,8 @@ def show(request: Hash, folder: Folder = None) -> int:
     found = decisions_of(site).get(request)
     print(f"request {found.request}")
     print(f"from {found.requester} of {found.organisation}, {found.seen}")
-    print(f"purpose: {found.purpose or 'none given'}")
-    print(f"sites: {', '.join(found.sites)}")
+    print(f"purpose: {_printable(found.purpose) or 'none given'}")
+    print(f"sites: {_printable(', '.join(found.sites))}")
     for function, digest in found.code.items():
         print(f"code: {function} {digest}")
     print(yaml.safe_dump(json.loads(found.study), sort_keys=False), end="")

@@ -67,9 +67,11 @@ class Agent:
                     pause = _PAUSE_S[0]
                     if lease is not None:
                         self.handle(lease)
-                except AccordError as error:
-                    # Also where the coordinator refuses, as after a lease that has ended. Nothing is lost by waiting.
-                    self.log(f"the coordinator cannot be reached or refuses, again in {pause:g} s: {error}")
+                except Exception as error:  # noqa: BLE001 - what a coordinator sends may be anything
+                    # Also where the coordinator refuses, as after a lease that has ended. Nothing is lost by waiting,
+                    # and an agent that ended would wait for a hand.
+                    told = str(error) if isinstance(error, AccordError) else traceback.format_exc()
+                    self.log(f"the coordinator cannot be reached or refuses, again in {pause:g} s: {told}")
                     time.sleep(pause)
                     pause = min(2 * pause, _PAUSE_S[1])
         finally:
@@ -113,8 +115,10 @@ class Agent:
             check_order(task, self.records)
         study, data = check_study(job)
         if task.kind == "end":
+            # First on the record, which refuses the end of another's run.
+            outgoing = self._answered(task, {}, None, b"", None)
             self._end(task.run)
-            return self._answered(task, {}, None, b"", None), b""
+            return outgoing, b""
         code = check_code(job, study)
         terms = self.judge.admit(job, study, task)
         binding = self.bindings().get(data.data_set)
@@ -129,10 +133,17 @@ class Agent:
             return self._plan(task, run, facts, terms, charge), b""
         if task.kind == "describe":
             charge = _statistics_charge(data.data_set, facts, terms)
+        if task.kind == "losses" and charge is not None:
+            # Before it is begun, by which rows would count as used without privacy.
+            raise RefusedError("unit", "no privacy covers the mean loss on training rows; use a program without it")
         charged = charge if task.kind in ("train", "describe") else None
         inputs = self.exchange.fetch(task.inputs) if task.inputs else b""
         check_inputs(inputs)
-        epsilon = known.epsilon if known is not None else self.records.begin(task, job, charged)
+        if known is None:
+            epsilon = self.records.begin(task, job, charged)
+        else:
+            self.records.check_begun(task, charged)
+            epsilon = known.epsilon
         values, result, carried = self._worked(run, task, inputs, terms)
         return self._answered(task, values, epsilon, result, carried), result
 

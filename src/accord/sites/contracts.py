@@ -143,6 +143,14 @@ class Records(Protocol):
         """
         ...
 
+    def check_begun(self, task: Task, charge: Charge | None) -> None:
+        """Refuses to do begun work again where it would now cost something else, as with other rows or less noise.
+
+        Raises:
+            RefusedError: what was charged for it is not `charge`.
+        """
+        ...
+
     def finish(
         self,
         task: Task,

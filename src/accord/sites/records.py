@@ -138,7 +138,8 @@ class SiteRecords:
             epsilon = None if charge is None else self._charge(database, job, charge)
             body = {"task": task.digest(), "kind": task.kind, "run": task.run, "round": task.round, "call": task.call}
             body |= {"request": job.request, "requester": job.requester}
-            told = _told(job, charge) if charge is not None or task.kind == "train" else None
+            # Losses on training rows are no mechanism's either: after them, no epsilon of these rows holds.
+            told = _told(job, charge) if charge is not None or task.kind in ("train", "losses") else None
             line = self._append(
                 database, "begin", body | ({} if told is None else {"charge": told, "epsilon": epsilon})
             )
@@ -163,6 +164,15 @@ class SiteRecords:
         if entry is not None:
             self._spending.add(entry)
         return epsilon
+
+    def check_begun(self, task: Task, charge: Charge | None) -> None:
+        """See `contracts.Records.check_begun`."""
+        query = "SELECT data_set, plan, rows, steps FROM charge WHERE run = ? AND round = ? AND call = ? AND plan != ?"
+        key = (task.run, task.round, task.call, ledger.UNPROTECTED)
+        paid = self._database.execute(query, key).fetchone()
+        now = charge and (charge.data_set, ledger.plan_text(charge.plan), charge.rows, charge.steps)
+        if paid != now:
+            raise RefusedError("replay", "this was begun and charged over other rows or with other noise; start a run")
 
     def _charge(self, database: sqlite3.Connection, job: Job, charge: Charge) -> float:
         last = database.execute("SELECT max(line) FROM charge").fetchone()[0] or 0

@@ -15,6 +15,8 @@ class RefusedError(AccordError):
     """
 
     def __init__(self, code: str, reason: str) -> None:
+        # What is not printable may be no UTF-8, which cannot be signed, or move the cursor of whoever reads it.
+        reason = "".join(sign if sign.isprintable() else " " for sign in reason)
         super().__init__(reason)
         self.code = code
         self.reason = reason
