@@ -425,7 +425,7 @@ def test_a_coordinator_that_is_away_is_asked_again(house: House, monkeypatch: py
 def test_whatever_a_coordinator_sends_the_agent_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
-    monkeypatch.setattr(house.coordinator, "lease", lambda wait_s: {}["task"])
+    monkeypatch.setattr(house.coordinator, "lease", lambda wait_s: (_ for _ in ()).throw(KeyError("task")))
     house.agent.run(lambda: len(pauses) == 2)
     assert "KeyError" in house.log[0]
 

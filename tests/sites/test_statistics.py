@@ -8,6 +8,7 @@ import torch
 
 from accord.config.load import make_study
 from accord.config.sites_data import SitesData
+from accord.core.params import Params
 from accord.data.federated import DataSet
 from accord.privacy import noise
 from accord.sites.bindings import bound_rows, read_binding
@@ -65,7 +66,12 @@ def test_noise_has_the_deviation_that_is_charged(north: DataSet) -> None:
 def test_noise_is_widened_for_the_rounding_of_the_counts(north: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[float] = []
     gaussian = noise.gaussian
-    monkeypatch.setattr(noise, "gaussian", lambda of, like, std: drawn.append(std) or gaussian(of, like, std))
+
+    def noted(generator: np.random.Generator, like: Params, std: float) -> Params:
+        drawn.append(std)
+        return gaussian(generator, like, std)
+
+    monkeypatch.setattr(noise, "gaussian", noted)
     exact = counts(north)
     released(exact, 1000.0, 0)
     # n, 20 bins of age and of stay, two values of ward, sex and back: 47 numbers in 6 arrays.
