@@ -116,6 +116,8 @@ def test_what_does_not_belong_together_is_refused() -> None:
         for wrong in (values[:3], np.append(values, values[:1])):
             with pytest.raises(DataError, match="not as many of every score"):
                 RowScores(**(scores | {name: wrong}))
+    with pytest.raises(DataError, match="not as many of every score"):
+        RowScores(rows.correct, rows.confidence, rows.brier[:3], rows.loss[:3])
     with pytest.raises(DataError, match="they must be as many"):
         calibration(rows, 3, np.zeros(4, dtype=np.int64))
     with pytest.raises(DataError, match="cannot be added"):

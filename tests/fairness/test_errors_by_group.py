@@ -111,6 +111,8 @@ def test_an_interval_without_a_finite_end_is_none() -> None:
     assert report.values["mse"] == pytest.approx(14e200 / 3)
     assert report.intervals["mse"] is None
     assert report.intervals["bias"] is not None
+    # Here the lower end is cut off at 0, and so is finite, while the upper one is not.
+    assert group_reports(sums_of([1.2e77, 0.0, 0.0]), ERRORS_BY_GROUP, 0.95, 1)["a"].intervals["mse"] is None
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.8, 0.99])
