@@ -4,8 +4,11 @@ import ast
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "accord"
-BUILT_UP = {"Overridden"}
-"""Filled step by step while a study is read. Private classes, which only their own module sees, may be so too."""
+BUILT_UP = {"Overridden", "Agent", "RunWork", "Spending"}
+"""Filled step by step while a study is read, or at work for as long as a site's agent runs, and handed to nobody.
+
+Private classes, which only their own module sees, may be so too.
+"""
 
 
 def thawed(path: Path) -> set[str]:

@@ -69,7 +69,7 @@ def local_federation(
     """
     with ExitStack() as ending:
         coordinator = folder / "coordinator"
-        settings = Settings("local", ("127.0.0.1",), _free_port())
+        settings = Settings("this-machine", ("127.0.0.1",), _free_port())
         make_federation(coordinator, settings)
         processes = {"coordinator": server.start(coordinator)}
         ending.callback(server.stop, coordinator)
