@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from accord.cli.new_file import check_new
+
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
@@ -30,6 +32,8 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> int:
     """Write what RUN holds as tidy tables (rounds, ledger, clients, groups, summary and more), or its model."""
+    check_new("--onnx", onnx)
+    check_new("--torch-export", torch_export)
     if onnx is not None or torch_export is not None:
         return _model(run, onnx, torch_export, client, as_json)
     from accord.records.export import tables, write_tables

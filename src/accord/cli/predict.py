@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accord.cli.new_file import check_new
 from accord.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def predict(
     sys.path.insert(0, str(Path.cwd()))  # where the file of a custom model is looked for
     if out is not None and out.resolve() == rows.resolve():
         raise DataError(f"--out {out}: would overwrite the rows; name another file")
+    check_new("--out", out)
     model = load_model(run, client)
     found = model.predict(rows)
     which = "the shared model" if client is None else f"client {client}'s model"
