@@ -24,6 +24,7 @@ needs_data = pytest.mark.skipif(
 def test_says_versions_data_and_extras(cli: Cli) -> None:
     values = json.loads(cli("doctor", "--json").out)
     assert values["versions"]["torch"] == torch.__version__
+    assert values["device"] == (torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
     assert values["data"]["digits"].startswith("found: 1,437 + 360 rows")
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert set(values["extras"]) == set(project["optional-dependencies"]) - {"dev"}

@@ -53,3 +53,13 @@ def test_cudnn_is_deterministic_meanwhile() -> None:
         assert torch.backends.cudnn.deterministic
         assert not torch.backends.cudnn.benchmark
     assert torch.backends.cudnn.deterministic == before
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_algorithms_on_cuda_are_deterministic_or_end_a_private_run(private: bool) -> None:
+    with reproducible_arithmetic(torch.device("cuda"), private):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled() != private
+        assert not torch.backends.cudnn.allow_tf32
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.allow_tf32

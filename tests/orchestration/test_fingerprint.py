@@ -79,7 +79,9 @@ def test_initial_values_and_partition_are_the_seeds_with_privacy_and_without(sma
         assert torch.equal(value, private.initial[name])
 
 
-@pytest.mark.parametrize("what", ["versions", "machine", "processor", "vector", "products", "kernels", "device"])
+@pytest.mark.parametrize(
+    "what", ["versions", "machine", "processor", "vector", "products", "kernels", "device", "cuda"]
+)
 def test_what_decides_the_last_bits_makes_another_run(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, device = VectorisedEngine(name="vectorised"), torch.device("cpu")
     before = identity_of("print", engine, device)

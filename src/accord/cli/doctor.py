@@ -29,6 +29,7 @@ def doctor(
 
     values: dict[str, Any] = {
         "versions": versions(),
+        "device": _device(),
         "engines": ["sequential", "vectorised", "federation"],
         "data": _data(),
         "extras": _extras(),
@@ -37,12 +38,21 @@ def doctor(
     if as_json:
         print(json.dumps(values))
         return 0
-    rows = [*values["versions"].items(), ("engines", ", ".join(values["engines"]))]
+    rows = [*values["versions"].items(), ("device", values["device"]), ("engines", ", ".join(values["engines"]))]
     rows += [(f"data {name}", note) for name, note in values["data"].items()]
     rows += [(f"extra {name}", note) for name, note in values["extras"].items()]
     rows += [("sandbox of a site", values["sandbox"])]
     console().print(budget_table(rows))
     return 0
+
+
+def _device() -> str:
+    import torch
+
+    from accord.engines.registry import pick_device
+
+    device = pick_device("auto")
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _extras() -> dict[str, str]:

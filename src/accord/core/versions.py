@@ -34,11 +34,17 @@ def arithmetic(device: torch.device) -> dict[str, str]:
     """
     from llvmlite import binding  # loads LLVM, which only private runs need
 
+    on_cuda = device.type == "cuda"
     return {
         "machine": platform.machine(),
         "processor": binding.get_host_cpu_name(),
         "vector": torch.backends.cpu.get_cpu_capability(),
         "products": torch.get_float32_matmul_precision(),
         "kernels": ", ".join(f"{name} {version(name)}" for name in ("numba", "scipy")),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": torch.cuda.get_device_name(device) if on_cuda else device.type,
+        "cuda": f"{torch.version.cuda}, cuDNN {_cudnn()}" if on_cuda else "none",
     }
+
+
+def _cudnn() -> str:
+    return str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]

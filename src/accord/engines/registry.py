@@ -4,6 +4,7 @@ A new engine needs one entry in `_ENGINES`, with the type of its section and a f
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ from accord.engines.sequential import Sequential
 from accord.engines.vectorised.engine import Vectorised
 from accord.engines.vectorised.speed import Speed
 from accord.program.base import Engine
+
+_CPU = torch.device("cpu")
 
 
 def make_engine(
@@ -75,19 +78,31 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextmanager
-def reproducible_arithmetic() -> Iterator[None]:
+def reproducible_arithmetic(device: torch.device = _CPU, private: bool = False) -> Iterator[None]:
     """Arithmetic that gives the same bits again while a run computes, then what was set before.
 
-    With more than one intra-operation thread, how a sum is split depends on the machine's cores, and so do its last
-    bits. On CUDA, cuDNN is asked for its deterministic convolutions: a round that is repeated after a kill under the
-    same noise must release what it released before.
+    A round that is repeated after a kill under the same noise must release what it released before. With more than one
+    intra-operation thread, how a sum is split depends on the machine's cores, and so do its last bits. On CUDA, PyTorch
+    is asked for deterministic algorithms, since sums by atomic additions (the gradient of an embedding, `index_add`)
+    are in another order each time. Convolutions are computed in full float32.
+
+    Args:
+        device: where the run computes.
+        private: whether an operation without a deterministic form on CUDA ends the run. If not, PyTorch warns.
     """
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
-    deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
+    before = (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32)
+    algorithms = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
     torch.set_num_threads(1)
     cudnn.deterministic, cudnn.benchmark = True, False
+    if device.type == "cuda":
+        # cuBLAS reads its workspace when it starts, and PyTorch refuses matrix products on CUDA without it.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        cudnn.allow_tf32 = False
+        torch.use_deterministic_algorithms(True, warn_only=not private)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = before
+        torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])

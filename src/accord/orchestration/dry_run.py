@@ -63,7 +63,7 @@ def describe(prepared: Prepared, probe: Probe | None, twin: Probe | None = None)
         "rounds": study.program.rounds,
         "program": study.program.name,
         "engine": study.engine.name,
-        "device": next(iter(prepared.initial.values())).device.type,
+        "device": prepared.device.type,
         "model": study.model.name,
         "parameters": count(prepared.initial),
         "privacy": planned_privacy(prepared),
@@ -117,7 +117,7 @@ def probe(prepared: Prepared, seconds: float = _SECONDS) -> Probe:
     planned = prepared.study.program.rounds
     times: list[float] = []
     began = time.perf_counter()
-    with reproducible_arithmetic():
+    with reproducible_arithmetic(prepared.device, prepared.ledger is not None):
         for number in range(1, min(planned, _FEWEST + 1) + 1):
             server, took = _round(prepared, server, number)
             times.append(took)

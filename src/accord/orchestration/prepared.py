@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+
 from accord.config.schema import Study
 from accord.core.params import Params
 from accord.core.streams import Streams
@@ -61,6 +63,11 @@ class Prepared:
     def code(self) -> str:
         """The digest of all files that the user's own functions run, as they were when the run began."""
         return read_code(functions_in(self.study.model_dump(mode="json"))).digest
+
+    @property
+    def device(self) -> torch.device:
+        """Where the run computes."""
+        return next(iter(self.initial.values())).device
 
     @property
     def has_twin(self) -> bool:

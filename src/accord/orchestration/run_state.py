@@ -115,7 +115,7 @@ def _bound(prepared: Prepared) -> dict[str, str]:
     Otherwise a repeated round would release new values uncharged, and rounds under another mechanism would be accounted
     as under this one.
     """
-    device = next(iter(prepared.initial.values())).device
+    device = prepared.device
     plan = repr(None if prepared.ledger is None else prepared.ledger.plan)
     # Not the machine, so that a run may continue on another one. Under privacy its arithmetic is in the fingerprint.
     kept = {name: value for name, value in versions().items() if name != "machine"}
@@ -155,7 +155,7 @@ def resume_from(prepared: Prepared, folder: Path, saved: checkpoints.Checkpoint)
         ledger = replace(ledger, steps=saved.tensors["ledger/steps"].numpy())
         check_taken_up(prepared.entry, saved.round, ledger.steps)
     restore_statements(prepared.sites, folder)
-    device = next(iter(prepared.initial.values())).device
+    device = prepared.device
     server = ServerState(
         {name: value.to(device) for name, value in saved_params(saved.tensors).items()},
         {name: value.to(device) for name, value in saved_params(saved.tensors, "server/").items()},

@@ -71,7 +71,7 @@ def run(
                 f"the study asks for what this machine cannot make ready: {reason}; lower its sizes"
             ) from error
         folder = store.create_folder(Path(out)) if out is not None else make_default_folder(name)
-        with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
+        with _arithmetic(prepared), store.lock(folder), _interruptible(folder):
             store.check_folder(folder)  # again under the lock: another run may have taken the same folder first
             return _execute(prepared, folder, begin(prepared, folder), on_round, timed=timed)
 
@@ -123,10 +123,14 @@ def resume(
     noted = saved.state.get("joint_ledger", {})
     with _held(noted.get("file"), noted.get("run"), noted.get("head")) as joint:
         prepared = make_ready(done.study, str(saved.state["name"]), rows=data, joint=joint, folder=folder, reach=reach)
-        with reproducible_arithmetic(), store.lock(folder), _interruptible(folder):
+        with _arithmetic(prepared), store.lock(folder), _interruptible(folder):
             # Read again under the lock, since another process may have saved a later checkpoint meanwhile.
             saved = last_checkpoint(folder)
             return _execute(prepared, folder, resume_from(prepared, folder, saved), on_round)
+
+
+def _arithmetic(prepared: Prepared) -> AbstractContextManager[None]:
+    return reproducible_arithmetic(prepared.device, private=prepared.ledger is not None)
 
 
 @contextmanager
