@@ -154,7 +154,11 @@ def test_a_ledger_is_verified_and_checked_against_run_folders(
     assert "has not ended" not in said
     lines = (tmp_path / "j").read_text().splitlines(keepends=True)
     (tmp_path / "j").write_text("".join(lines[:-1]))  # the line that closes run b
-    assert "has not ended" in " ".join(cli("budget", "--ledger", "j").out.split())
+    cut = cli("budget", "--ledger", "j")
+    assert "has not ended: under way, interrupted, or lines were lost" in " ".join(cut.out.split())
+    assert "Lost runs at its end do not show: check with --against RUN" in " ".join(cut.out.split())
+    assert cut.err.startswith("accord: caution: ledger j: run 2 has no closing line, so epsilon may be more than this")
+    assert len(cut.err.splitlines()) == 1
     assert cli("budget", "--ledger", "j", "--against", "a").code == 0
     lost = cli(*both)
     assert (lost.code, lost.out) == (2, "")

@@ -1,4 +1,4 @@
-"""`accord data partition`: prints and plots who holds what."""
+"""`accord data partition`: prints and plots a partition."""
 
 import json
 from collections.abc import Callable

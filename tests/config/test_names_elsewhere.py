@@ -48,6 +48,11 @@ def test_an_unknown_key_is_answered_with_it(override: str, told: str) -> None:
         parse_study(text, [override])
 
 
+def test_lightnings_section_is_answered_with_the_setting_in_it() -> None:
+    with pytest.raises(StudyError, match=r"trainer: unknown section; its max_epochs is training\.local_epochs here"):
+        parse_study("{data: digits, trainer: {max_epochs: 2}}")
+
+
 @pytest.mark.parametrize("override", ["+program.rounds=7", "++program.rounds=7", "program.rounds=7"])
 def test_hydras_plus_is_taken(override: str) -> None:
     assert parse_study("data: digits", [override]).program.rounds == 7

@@ -1,4 +1,4 @@
-"""Who holds what, listed and summed up: each tally against a plain count over the clients."""
+"""A partition, listed and summed up: each tally against a plain count over the clients."""
 
 import json
 from collections import Counter

@@ -91,3 +91,11 @@ def test_a_topic_in_the_middle_is_no_label_before_a_last_column_of_few_values(tm
     lines = ["age,income,approved", *(f"{20 + i},{1000 + 7 * i},{'yes' if i % 3 else 'no'}" for i in range(40))]
     (tmp_path / "loans.csv").write_text("\n".join(lines))
     assert guess_label(guess_table(tmp_path / "loans.csv")) == "approved"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,a,y\n1,2,no\n3,4,yes\n".replace(",", delimiter))
+    with pytest.raises(DataError, match="column 'a' is there twice; give each column a name of its own"):
+        guess_table(path)

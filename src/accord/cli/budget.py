@@ -122,6 +122,14 @@ def _show_ledger(
     except ValueError as error:
         raise PrivacyError(str(error)) from error
     values["chain"] = {"lines": len(heads), "head": heads[-1], "against": [str(folder) for folder in against]}
+    for number, run in enumerate(values["runs"], start=1):
+        if not run["closed"]:
+            # On stderr, as every caution. A run that goes on after this one is no reason to fail.
+            print(
+                f"accord: caution: ledger {path}: run {number} has no closing line, so epsilon may be more than this: "
+                "it is under way, was interrupted, or lines were lost; check with --against RUN",
+                file=sys.stderr,
+            )
     if as_json:
         print(json.dumps(values, allow_nan=False))
     else:
@@ -145,7 +153,7 @@ def _ledger_rows(values: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     for number, run in enumerate(values["runs"], start=1):
         charged = f"ε {run['epsilon']:.4g} alone: unit {run['unit']}, noise {run['noise_multiplier']:.4g}, "
-        ended = "" if run["closed"] else "; has not ended: killed, interrupted, or under way"
+        ended = "" if run["closed"] else "; has not ended: under way, interrupted, or lines were lost"
         rows.append(
             (
                 f"run {number}, {run['study']}",
@@ -153,7 +161,10 @@ def _ledger_rows(values: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     chain = values["chain"]
-    checked = f", holds what {', '.join(chain['against'])} noted" if chain["against"] else ""
+    if chain["against"]:
+        checked = f", holds what {', '.join(chain['against'])} noted"
+    else:
+        checked = ". Lost runs at its end do not show: check with --against RUN"
     rows.append(("chain", f"{chain['lines']:,} lines, each follows on the one before{checked}; head {chain['head']}"))
     return rows
 

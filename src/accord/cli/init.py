@@ -13,7 +13,8 @@ def init(
         typer.Option("--out", metavar="STUDY.yaml", help="Where to write it; must not exist. [default: FILE's name]"),
     ] = None,
     label: Annotated[
-        str | None, typer.Option("--label", metavar="COLUMN", help="The column to predict; guessed where left out.")
+        str | None,
+        typer.Option("--label", "--target", metavar="COLUMN", help="The column to predict; guessed where left out."),
     ] = None,
     positive: Annotated[
         str | None,

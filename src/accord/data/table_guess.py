@@ -11,7 +11,7 @@ import numpy as np
 
 from accord.core.errors import DataError
 from accord.data.missing import MISSING_TEXTS
-from accord.data.sources.table_file import Coded, TableFile, open_table
+from accord.data.sources.table_file import Coded, TableFile, count_fields, open_table
 
 _MARKS = MISSING_TEXTS | {"?", "NA"}
 _DELIMITERS = (",", ";", "\t", "|")
@@ -127,17 +127,10 @@ def _opened(path: Path) -> tuple[str, TableFile]:
     """Opens the table with the delimiter that makes most columns of its first line."""
     if path.suffix == ".parquet":
         return ",", open_table(path)
-    found: list[tuple[str, TableFile]] = []
-    problem: DataError | None = None
-    for delimiter in _DELIMITERS:
-        try:
-            found.append((delimiter, open_table(path, delimiter)))
-        except DataError as error:
-            problem = problem or error
-    if not found and problem is not None:
-        raise problem
+    # Not by which delimiter opens: a column that is there twice would make one column of the whole line.
     # `max` takes the first of equals, so a comma goes before the others.
-    return max(found, key=lambda each: len(each[1].names))
+    delimiter = max(_DELIMITERS, key=lambda each: count_fields(path, each))
+    return delimiter, open_table(path, delimiter)
 
 
 def _guess(name: str, column: Coded, rows: int) -> GuessedColumn:

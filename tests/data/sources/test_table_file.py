@@ -61,7 +61,8 @@ def test_names_may_come_from_the_study_and_fields_be_apart_by_other_than_commas(
         ("age,job\nnan,a\n", "line 2: age 'nan' is no finite number"),
         ("age,job\n1e999,a\n", "age '1e999' is no finite number"),
         ('age,job\n1,"a\n', r"people\.csv: line \d: .*mend the line"),
-        (b"age,job\n1,K\xf6ln\n", "not UTF-8 text near line"),
+        (b"age,job\n1,K\xf6ln\n", r"people\.csv: line 2 is not UTF-8 text"),
+        (b"age,job\n1,a\n2,b\n3,K\xf6ln\n", r"people\.csv: line 4 is not UTF-8 text"),
         (b"\x1f\x8bnonsense", "damaged or truncated gzip"),
     ],
 )

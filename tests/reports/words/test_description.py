@@ -11,13 +11,13 @@ Make = Callable[[str], dict[str, Any]]
 
 
 def _texts(example: dict[str, Any]) -> dict[str, str]:
-    passages = in_words(example["study"], result_of(example), example["partition"])
-    return {passage.topic: passage.text for passage in passages}
+    paragraphs = in_words(example["study"], result_of(example), example["partition"])
+    return {paragraph.topic: paragraph.text for paragraph in paragraphs}
 
 
 def test_every_run_is_put_in_words_without_a_gap(example: dict[str, Any]) -> None:
     texts = _texts(example)
-    assert {"Data", "Who holds what", "Model", "Training", "Program", "Privacy"} <= set(texts)
+    assert {"Data", "Partition", "Model", "Training", "Program", "Privacy"} <= set(texts)
     for text in texts.values():
         assert text.endswith((".", ")")), text
         assert "None" not in text.removeprefix("None. Nothing")
@@ -95,7 +95,7 @@ def test_limits_of_the_guarantee(make: Make) -> None:
 def test_every_partition_has_its_words(make: Make, partition: dict[str, Any], said: str) -> None:
     example = make("plain")
     example["study"] = Study.model_validate({"data": {"name": "digits"}, "partition": partition})
-    assert said in _texts(example)["Who holds what"]
+    assert said in _texts(example)["Partition"]
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_settings_show_in_the_words(make: Make, sections: dict[str, Any], topic:
 def test_what_else_is_judged_is_told(make: Callable[[str], dict[str, Any]]) -> None:
     def told(kind: str) -> dict[str, str]:
         example = make(kind)
-        passages = in_words(example["study"], result_of(example), example["partition"])
-        return {passage.topic: passage.text for passage in passages}
+        paragraphs = in_words(example["study"], result_of(example), example["partition"])
+        return {paragraph.topic: paragraph.text for paragraph in paragraphs}
 
     assert "Evaluation" not in told("plain")
     said = told("judged")["Evaluation"]
@@ -165,4 +165,4 @@ def test_rows_with_a_number_to_predict_are_sorted_by_it(make: Make, name: str) -
     example = make("numbers")
     partition = {"name": name, "num_partitions": 10} | ({"num_shards_per_partition": 2} if name == "shard" else {})
     study = Study.model_validate(example["study"].model_dump(mode="json") | {"partition": partition})
-    assert "sorted by target and cut" in _texts(example | {"study": study})["Who holds what"]
+    assert "sorted by target and cut" in _texts(example | {"study": study})["Partition"]

@@ -114,6 +114,15 @@ def open_table(path: Path, delimiter: str = ",", columns: Sequence[str] | None =
     return table
 
 
+def count_fields(path: Path, delimiter: str) -> int:
+    """Counts the fields of a text file's first line. Returns 0 where it cannot be split so."""
+    try:
+        first = next(TextTable(path, delimiter, ())._pieces(1, headed=False))
+    except DataError:
+        return 0
+    return len(first[0])
+
+
 class TextTable:
     """A table of delimited text (RFC 4180 quoting). Blank lines are skipped and fields are stripped."""
 
@@ -191,7 +200,17 @@ class TextTable:
         except csv.Error as error:
             raise DataError(f"{self.path}: line {reader.line_num}: {error}; mend the line") from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{self.path}: not UTF-8 text near line {reader.line_num + 1}; save it as UTF-8") from error
+            raise DataError(
+                f"{self.path}: line {self._undecodable()} is not UTF-8 text; save the file as UTF-8"
+            ) from error
+
+    def _undecodable(self) -> int:
+        """Returns the first line that is not UTF-8. The reader decodes many lines at once, so it cannot tell."""
+        try:
+            self._content.decode()
+        except UnicodeDecodeError as error:
+            return self._content.count(b"\n", 0, error.start) + 1
+        return 1
 
     def _numbers(self, name: str, fields: Sequence[str], missing: Collection[str], before: int) -> Numbers:
         try:

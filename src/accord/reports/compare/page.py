@@ -12,7 +12,7 @@ from accord.reports.layout import Cell, Grid, PagePart, PageSection, Plot, cells
 from accord.reports.run import sections
 from accord.reports.run.page import Card, environment
 from accord.reports.words import formatting as words
-from accord.reports.words.description import Passage
+from accord.reports.words.description import Paragraph
 from accord.reports.words.labels import column_label
 
 _MOST_CARDS = 8
@@ -37,7 +37,7 @@ def render(comparison: Comparison) -> str:
             summary=f"A comparison: {_counts(comparison)}",
             stopped=None,
             cards=[_card(comparison, side) for side in comparison.sides[:_MOST_CARDS]],
-            passages=_passages(comparison),
+            paragraphs=_paragraphs(comparison),
             sections=[part for part in parts if part is not None],
             # Quoted for a shell, so that it can be pasted.
             command=words.plain(f"accord compare {shlex.join(folders)}", 4000),
@@ -70,7 +70,7 @@ def _card(comparison: Comparison, side: Arm) -> Card:
     return Card(f"{side.label}: test {score.in_text}", score.middle(found), lines)
 
 
-def _passages(comparison: Comparison) -> list[Passage]:
+def _paragraphs(comparison: Comparison) -> list[Paragraph]:
     sides = "Runs whose resolved studies differ in nothing but the seed are one side, named by a letter."
     level = f"{100 * comparison.confidence:.4g}%"
     intervals = (
@@ -78,15 +78,15 @@ def _passages(comparison: Comparison) -> list[Passage]:
         "mean ± t · s / √n, with n − 1 degrees of freedom. It covers what the seed decides, not the choice of "
         "test rows. ε is the largest of a side's seeds."
     )
-    passages = [Passage("Sides", sides), Passage("Intervals", intervals)]
+    paragraphs = [Paragraph("Sides", sides), Paragraph("Intervals", intervals)]
     if comparison.differences:
         first = comparison.sides[0].label
         text = (
             f"Differences are taken from {first}, seed by seed over the seeds that both have, and their interval is "
             "that of the mean of those differences. What a seed does to both sides alike so drops out."
         )
-        passages.append(Passage("Differences", text))
-    return [*passages, *(Passage("Mind", note) for note in comparison.notes)]
+        paragraphs.append(Paragraph("Differences", text))
+    return [*paragraphs, *(Paragraph("Mind", note) for note in comparison.notes)]
 
 
 def _settings(comparison: Comparison) -> PageSection | None:

@@ -92,7 +92,7 @@ def render(
         summary=_summary(partition, result),
         stopped=words.stopped(result),
         cards=_cards(result),
-        passages=in_words(study, result, partition),
+        paragraphs=in_words(study, result, partition),
         sections=[part for part in parts if part is not None],
         run=words.plain(result.run, 400),
         study_yaml=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),

@@ -14,7 +14,7 @@ from accord.reports.scoring import scoring_of
 from accord.reports.sweep import sections as sweep_sections
 from accord.reports.sweep.text import axis_name, point_name, values_of
 from accord.reports.words import formatting as words
-from accord.reports.words.description import Passage
+from accord.reports.words.description import Paragraph
 
 
 def render(sweep: SweepFolder, study_yaml: str, example: RunResult | None, versions: Mapping[str, str]) -> str:
@@ -44,7 +44,7 @@ def render(sweep: SweepFolder, study_yaml: str, example: RunResult | None, versi
             summary=_summary(sweep),
             stopped=_unfinished(sweep),
             cards=_cards(sweep),
-            passages=_passages(sweep, example),
+            paragraphs=_paragraphs(sweep, example),
             sections=[part for part in parts if part is not None],
             run=words.plain(sweep.folder / "runs", 400),
             file=f"{words.plain(sweep.name, 80)}.yaml",
@@ -113,7 +113,7 @@ def best_point(sweep: SweepFolder) -> tuple[SweepRow, ...] | None:
     return max(known, key=lambda each: score.ill(each[0]))[1] if known else None
 
 
-def _passages(sweep: SweepFolder, example: RunResult | None) -> tuple[Passage, ...]:
+def _paragraphs(sweep: SweepFolder, example: RunResult | None) -> tuple[Paragraph, ...]:
     varied = [f"{axis_name(axis, sweep.paths)} over {_listed(values_of(sweep, axis))}" for axis in sweep.axes]
     what = "; ".join(varied) + ". Every combination is a point." if varied else "Only the seed: the study is one point."
     seeds = f"{words.count(len(sweep.seeds), 'seed')}: {_listed([str(seed) for seed in sweep.seeds])}. "
@@ -122,17 +122,17 @@ def _passages(sweep: SweepFolder, example: RunResult | None) -> tuple[Passage, .
         seeds += "single runs lie apart."
     else:
         seeds += "One seed tells nothing of chance, so there are no intervals."
-    passages = [Passage("What is varied", what), Passage("Seeds", seeds)]
+    paragraphs = [Paragraph("What is varied", what), Paragraph("Seeds", seeds)]
     if example is not None:
-        passages.insert(0, Passage("Data", f"{words.plain(example.data.about, 600).rstrip('.')}."))
+        paragraphs.insert(0, Paragraph("Data", f"{words.plain(example.data.about, 600).rstrip('.')}."))
     if len(sweep.points) > 1:
         text = "Points are compared on the test rows, so the best of many flatters itself a little; where the choice "
-        passages.append(Passage("Choosing", text + "matters, run the chosen point again under other seeds."))
+        paragraphs.append(Paragraph("Choosing", text + "matters, run the chosen point again under other seeds."))
     if any(row.measures["epsilon"] is not None for row in sweep.rows):
         text = "The ε of a run covers that run alone. All runs were trained on the same rows, so whoever sees several "
         text += "of them, or the choice of the best, learns more than one run's ε says."
-        passages.append(Passage("Privacy", text))
-    return tuple(passages)
+        paragraphs.append(Paragraph("Privacy", text))
+    return tuple(paragraphs)
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

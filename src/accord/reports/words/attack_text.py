@@ -1,4 +1,4 @@
-"""Describes the simulated attack for the report's passages."""
+"""Describes the simulated attack for the report's paragraphs."""
 
 from accord.config.attack import AttackSection
 from accord.reports.words.formatting import count, percent

@@ -21,14 +21,14 @@ from accord.reports.words.program_text import program_text
 
 
 @dataclass(frozen=True)
-class Passage:
+class Paragraph:
     """A few plain sentences on one topic of the study."""
 
     topic: str
     text: str
 
 
-def in_words(study: Study, result: RunResult, partition: Mapping[str, Any]) -> tuple[Passage, ...]:
+def in_words(study: Study, result: RunResult, partition: Mapping[str, Any]) -> tuple[Paragraph, ...]:
     """Describes a study: data, clients, model, training, program, guarantee and its limits.
 
     Args:
@@ -39,28 +39,28 @@ def in_words(study: Study, result: RunResult, partition: Mapping[str, Any]) -> t
     summary, kind = holders(partition), scoring(result)
     outside = "Outside the guarantee" if result.privacy else "What that means"
     return (
-        Passage("Data", " ".join(filter(None, [_data(result), _units(study, kind), imbalance_text(partition)]))),
-        Passage("Who holds what", _holders(study.partition, summary, "target" if kind.numbers else "label")),
-        Passage(
+        Paragraph("Data", " ".join(filter(None, [_data(result), _units(study, kind), imbalance_text(partition)]))),
+        Paragraph("Partition", _holders(study.partition, summary, "target" if kind.numbers else "label")),
+        Paragraph(
             "Model",
             f"{model_in_words(study.model, study.privacy is not None, kind.numbers)} "
             f"It is trained by {_loss(study) or kind.loss}.",
         ),
-        Passage("Training", _training(study, result)),
-        Passage("Program", program_text(study.program, summary.population)),
-        *([Passage("Attack", attacked(study.attack))] if study.attack else []),
+        Paragraph("Training", _training(study, result)),
+        Paragraph("Program", program_text(study.program, summary.population)),
+        *([Paragraph("Attack", attacked(study.attack))] if study.attack else []),
         *_evaluation(study.evaluation),
-        Passage("Privacy", " ".join(filter(None, [_privacy(result.privacy), _joint(result.privacy)]))),
-        Passage(outside, _outside(study, result)),
+        Paragraph("Privacy", " ".join(filter(None, [_privacy(result.privacy), _joint(result.privacy)]))),
+        Paragraph(outside, _outside(study, result)),
         *_trackers(study.trackers),
     )
 
 
-def _trackers(trackers: Sequence[TrackingSection]) -> tuple[Passage, ...]:
+def _trackers(trackers: Sequence[TrackingSection]) -> tuple[Paragraph, ...]:
     """Says where else the rounds are shown. Empty if that is only the run folder's own events."""
     described = [plain(text) for each in trackers if (text := each.describe())]
     sentences = [f"What each round came to was {text}." for text in described]
-    return (Passage("Trackers", " ".join(sentences)),) if sentences else ()
+    return (Paragraph("Trackers", " ".join(sentences)),) if sentences else ()
 
 
 def _data(result: RunResult) -> str:
@@ -140,7 +140,7 @@ def _schedule(schedule: Schedule | None) -> str:
     return f"The learning rate {', then '.join(facts)}." if facts else ""
 
 
-def _evaluation(judging: Evaluation) -> tuple[Passage, ...]:
+def _evaluation(judging: Evaluation) -> tuple[Paragraph, ...]:
     """Describes evaluations other than that of the final model on the test rows. Empty if there are none."""
     facts = []
     stopping, tuning = judging.early_stopping, judging.fine_tune
@@ -155,7 +155,7 @@ def _evaluation(judging: Evaluation) -> tuple[Passage, ...]:
         amount = count(tuning.steps, "step") if tuning.steps else count(tuning.epochs or 1, "epoch")
         whom = "each client" if tuning.clients is None else f"each of {count(tuning.clients, 'client')} drawn at random"
         facts.append(f"At the end {whom} trains the model further on its own rows ({amount}) and judges it again.")
-    return (Passage("Evaluation", " ".join(facts)),) if facts else ()
+    return (Paragraph("Evaluation", " ".join(facts)),) if facts else ()
 
 
 def _privacy(privacy: PrivacyResult | None) -> str:
