@@ -83,16 +83,16 @@ def main() -> None:
         home = Path(folder)
         sites = {name: described(home, name, seed) for seed, name in enumerate(SITES)}
         with local_federation(home / "members", sites, (RULE,)) as there:
-            for size, width in SIZES.items():
-                for private in (False, True):
-                    seconds = measure(home, there.identity, width, arguments.rounds + 5, private)
-                    low, middle, high = statistics.quantiles(seconds, n=4)
-                    what = f"{size}, {'unit sample' if private else 'without privacy'}"
-                    found[what] = {"median_s": middle, "low_s": low, "high_s": high, "rounds": len(seconds)}
-                    print(
-                        f"{what}: median {middle:.3f} s ({low:.3f} to {high:.3f}) over {len(seconds)} rounds",
-                        flush=True,
-                    )
+            # Private ones first: after training without privacy no epsilon holds for these rows.
+            for private, size in ((private, size) for private in (True, False) for size in SIZES):
+                seconds = measure(home, there.identity, SIZES[size], arguments.rounds + 5, private)
+                low, middle, high = statistics.quantiles(seconds, n=4)
+                what = f"{size}, {'unit sample' if private else 'without privacy'}"
+                found[what] = {"median_s": middle, "low_s": low, "high_s": high, "rounds": len(seconds)}
+                print(
+                    f"{what}: median {middle:.3f} s ({low:.3f} to {high:.3f}) over {len(seconds)} rounds",
+                    flush=True,
+                )
     json.dump(found, sys.stdout, indent=1)
     print()
 
