@@ -115,19 +115,20 @@ def test_an_upload_goes_on_where_it_broke(tmp_path: Path) -> None:
     ArtefactStore(tmp_path).append(DIGEST, "east", 0, WHOLE[:50], len(WHOLE))
     store = ArtefactStore(tmp_path)
     assert store.received(DIGEST, "east") == 50
-    assert store.append(DIGEST, "east", 0, WHOLE[:50], len(WHOLE)) == 50, "sent twice, it is there once"
-    assert store.append(DIGEST, "east", 60, WHOLE[60:], len(WHOLE)) == 50, "nothing is left out"
+    assert store.append(DIGEST, "east", 0, WHOLE[:50], len(WHOLE)) == (50, False), "sent twice, it is there once"
+    assert store.append(DIGEST, "east", 60, WHOLE[60:], len(WHOLE)) == (50, False), "nothing is left out"
     assert DIGEST not in store
-    assert store.append(DIGEST, "east", 50, WHOLE[50:], len(WHOLE)) == len(WHOLE)
+    assert store.begun("east") == 50
+    assert store.append(DIGEST, "east", 50, WHOLE[50:], len(WHOLE)) == (len(WHOLE), True)
+    assert store.begun("east") == 0
     assert store.read(DIGEST) == WHOLE
-    assert store.append(DIGEST, "east", 50, WHOLE[50:], len(WHOLE)) == len(WHOLE)
     assert [path.name for path in tmp_path.iterdir()] == [DIGEST]
 
 
 def test_nobody_spoils_anothers_upload(tmp_path: Path) -> None:
     store = ArtefactStore(tmp_path)
     store.append(DIGEST, "west", 0, b"x" * 50, len(WHOLE))
-    assert store.append(DIGEST, "east", 0, WHOLE, len(WHOLE)) == len(WHOLE)
+    assert store.append(DIGEST, "east", 0, WHOLE, len(WHOLE)) == (len(WHOLE), True)
     assert store.read(DIGEST) == WHOLE
 
 

@@ -111,7 +111,7 @@ def test_bodies_have_a_size(running: Service) -> None:
     assert "4,194,304 bytes" in reason(running.send("ada", "POST", "/v1/jobs", b"x" * (2**22 + 1)), 413)
     target = f"/v1/artefacts/{'0' * 64}?offset=0&total=99999999"
     assert "8,388,608 bytes" in reason(running.send("ada", "PUT", target, b"x" * (2**23 + 1)), 413)
-    assert running.coordinator.artefacts.received("0" * 64, "ada") == 0
+    assert running.coordinator.artefacts.received("0" * 64, "ada") == (0, False)
 
 
 def test_an_artefact_has_a_size(running: Service) -> None:
@@ -191,7 +191,7 @@ def test_a_digest_is_no_path(target: str, running: Service) -> None:
 
 
 def test_nobody_learns_which_artefacts_there_are(running: Service) -> None:
-    there = running.coordinator.artefacts.put(artefact(3.0))
+    there = running.coordinator.artefacts.store.put(artefact(3.0))
     answers = [running.send("east", target=f"/v1/artefacts/{digest}") for digest in (there, "0" * 64)]
     assert reason(answers[0], 404) == reason(answers[1], 404)
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from accord.core.errors import FederationError
-from accord.transport import server, service
+from accord.transport import server, service, service_auth
 from accord.transport.https_exchange import HttpsRequester, HttpsSite
 from accord.transport.requests import request_headers
 from accord.transport.service_guards import Held, Limiter
@@ -116,7 +116,7 @@ def test_requests_that_are_held_open_are_counted(tmp_path: Path, monkeypatch: py
 
 @pytest.fixture
 def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.setattr(service, "BODY_S", 0.5)
+    monkeypatch.setattr(service_auth, "BODY_S", 0.5)
     monkeypatch.setattr(server, "BODY_S", 0.5)
     monkeypatch.setattr(server, "HEAD_S", 0.5)
     monkeypatch.setattr(server, "_LOOK_S", 0.05)

@@ -19,8 +19,8 @@ from accord.transport.identity import write_durably
 from accord.transport.keys import valid
 from accord.transport.messages import Job, canonical
 
-MOST_WAITING = 1000
-"""Requests that wait, at most: beyond, new ones are refused until some are decided."""
+MOST_WAITING = 100
+"""Requests of one requester that wait, at most: beyond, new ones are refused until some are decided."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,14 @@ class Decisions:
         return found
 
     def note(self, job: Job) -> bool:
-        """Keeps a request for a decision. Returns False where too many wait already."""
+        """Keeps a request for a decision. Returns False where too many of its requester's wait already."""
         path = self._requests / f"{check_digest(job.request)}.json"
         if path.exists():
             return True
         self._requests.mkdir(exist_ok=True)
-        if sum(1 for _ in self._requests.iterdir()) >= MOST_WAITING:
+        undecided = (each for each in self._requests.glob("*.json") if not (self._decisions / each.name).exists())
+        # Of each requester alone: one who asks for a thousand studies keeps nobody else from asking.
+        if sum(_is_of(each, job.requester) for each in undecided) >= MOST_WAITING:
             return False
         seen = _now()
         waiting = Waiting(
@@ -168,6 +170,14 @@ def made(
             raise FederationError(f"--until {until}: this is past")
         until = end.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Decision(request, decision, " ".join(reason.split()), until, epsilon, _now())
+
+
+def _is_of(path: Path, requester: str) -> bool:
+    try:
+        return _waiting(path).requester == requester
+    except FederationError:
+        # A damaged file keeps nobody from asking.
+        return False
 
 
 def _waiting(path: Path) -> Waiting:

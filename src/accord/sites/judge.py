@@ -11,7 +11,7 @@ from accord.config.schema import Study
 from accord.core.errors import AccordError
 from accord.sites import rules
 from accord.sites.contracts import Facts, Terms
-from accord.sites.decisions import Decision, Decisions
+from accord.sites.decisions import MOST_WAITING, Decision, Decisions
 from accord.sites.policy import Budget, Policy, PolicyFile
 from accord.sites.refused import RefusedError
 from accord.transport.messages import Job, Task
@@ -43,7 +43,9 @@ class PolicyJudge:
         rules.check_task(rule, study, task)
         decision = self._decision(job)
         if rule.approval == "hand" and decision is None and not self._decisions.note(job):
-            raise RefusedError("approval", "too many requests wait for a decision; ask the owner")
+            raise RefusedError(
+                "approval", f"{MOST_WAITING} requests of {job.requester} wait for a decision; ask the owner"
+            )
         rules.check_decision(rule, job, decision, now)
         statistics = rule.leaves.statistics
         return Terms(

@@ -129,54 +129,66 @@ class ArtefactStore:
             MessageError: it is too large, or not safetensors.
             StorageError: the disk is full.
         """
+        self.check(content)
         digest = sha256(content).hexdigest()
-        if len(content) > self.most_bytes:
-            raise MessageError(f"an artefact of {len(content):,} bytes is larger than {self.most_bytes:,}")
-        check_safetensors(content[: _MOST_HEADER + 8], len(content))
         if digest in self:
             # Wanted again, so that `sweep` leaves it.
             os.utime(self.path(digest))
         else:
-            self._check_room(len(content))
+            self.check_room(len(content))
             write_durably(self.path(digest), content)
         return digest
 
+    def check(self, content: bytes) -> None:
+        """Checks an artefact that is whole.
+
+        Raises:
+            MessageError: it is too large, or not safetensors.
+        """
+        if len(content) > self.most_bytes:
+            raise MessageError(f"an artefact of {len(content):,} bytes is larger than {self.most_bytes:,}")
+        # A view, since a copy of what is no header takes longer than its check.
+        check_safetensors(bytes(memoryview(content)[: _MOST_HEADER + 8]), len(content))
+
     def received(self, digest: str, member: str) -> int:
-        """Returns how many bytes of an artefact have arrived from a member, so that its upload can go on from there."""
-        path = self.path(digest)
-        if path.is_file():
-            return path.stat().st_size
+        """Returns how many bytes of a member's upload have arrived, so that it can go on from there."""
         part = self._part(digest, member)
         return part.stat().st_size if part.is_file() else 0
 
-    def append(self, digest: str, member: str, offset: int, piece: bytes, total: int) -> int:
-        """Adds a member's piece where it begins at what has arrived. Returns how many bytes have, afterwards.
+    def begun(self, member: str) -> int:
+        """Returns the bytes of all uploads of a member that are not whole yet."""
+        total = 0
+        for path in self.folder.glob(f"*.{member}.part"):
+            # The last piece may arrive at the same time.
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
+        return total
 
-        A piece that begins elsewhere is left out, since it may have been sent twice. An artefact that is there already
-        counts as arrived. Each member's pieces are apart, so that no one can spoil another's upload.
+    def append(self, digest: str, member: str, offset: int, piece: bytes, total: int) -> tuple[int, bool]:
+        """Adds a member's piece where it begins at what has arrived. Returns how many bytes have, and if that is all.
+
+        A piece that begins elsewhere is left out, since it may have been sent twice. Each member's pieces are apart, so
+        that no one can spoil another's upload, or learn by sending the first piece whether another has sent the whole.
 
         Raises:
             MessageError: it is too large, or the whole is not what was announced. What arrived is then deleted.
             StorageError: the disk is full.
         """
-        if digest in self:
-            os.utime(self.path(digest))
-            return self.path(digest).stat().st_size
         if not 0 < total <= self.most_bytes or offset + len(piece) > total:
             raise MessageError(f"an artefact of {total:,} bytes is larger than {self.most_bytes:,}, or than announced")
-        self._check_room(total - offset)
+        self.check_room(total - offset)
         part = self._part(digest, member)
         with part.open("ab") as file:
             # A piece that is sent again may come while the first one is being written.
             fcntl.flock(file, fcntl.LOCK_EX)
             there = os.fstat(file.fileno()).st_size
             if offset != there:
-                return there
+                return there, False
             file.write(piece)
             file.flush()
             if offset + len(piece) == total:
                 self._admit(part, digest, total)
-        return offset + len(piece)
+        return offset + len(piece), offset + len(piece) == total
 
     def _admit(self, part: Path, digest: str, total: int) -> None:
         """Makes a file that has arrived whole an artefact. It is read in pieces, whatever its size."""
@@ -193,10 +205,16 @@ class ArtefactStore:
         part.replace(self.path(digest))
         sync_folder(self.folder)
 
-    def _check_room(self, wanted: int) -> None:
+    def check_room(self, wanted: int) -> int:
+        """Returns how many bytes the disk has left for artefacts.
+
+        Raises:
+            StorageError: fewer than are wanted.
+        """
         free = disk_usage(self.folder).free
         if free - wanted < self.least_free:
             raise StorageError(f"the disk has {free:,} bytes left, too few for an artefact of {wanted:,}; make room")
+        return free - self.least_free
 
     def piece(self, digest: str, offset: int, most: int) -> tuple[bytes, int]:
         """Returns a piece of an artefact and the artefact's size.

@@ -5,7 +5,7 @@ ca/               the authority: key.pem, certificate.pem
 key.pem           the coordinator's own key: its TLS certificate and its receipts
 certificate.pem   its certificate
 federation.db     the tables, unless another database is named
-artefacts/        tensors by their SHA-256
+artefacts/        tensors by their SHA-256, those of more than 1 MiB
 coordinator.log, coordinator.pid    of the process that `start` began
 """
 
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from accord.core.errors import FederationError
 from accord.transport.artefacts import MOST_BYTES, ArtefactStore
 from accord.transport.coordinator import Coordinator
+from accord.transport.holdings import Quotas
 from accord.transport.keys import Authority, load_authority, load_key, make_authority, make_key, public_hex
 from accord.transport.tables import Tables, sqlite_url
 
@@ -34,6 +35,8 @@ class Settings:
         database: URL of the tables, or empty for a file of SQLite in the folder.
         require_certificates: whether a connection needs a member's certificate, besides every request's signature.
         most_bytes: of one artefact.
+        member_bytes: of all artefacts and jobs of one member.
+        member_tasks: of one requester that are not done.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Settings:
     database: str = ""
     require_certificates: bool = False
     most_bytes: int = MOST_BYTES
+    member_bytes: int = Quotas.held
+    member_tasks: int = Quotas.tasks
 
     @property
     def url(self) -> str:
@@ -91,7 +96,8 @@ def open_coordinator(folder: Path) -> tuple[Coordinator, Authority]:
     settings = read_settings(folder)
     tables = Tables(settings.database or sqlite_url(folder / "federation.db"))
     store = ArtefactStore(folder / "artefacts", settings.most_bytes)
-    return Coordinator(tables, store, load_key(folder / "key.pem")), load_authority(folder / "ca")
+    quotas = Quotas(held=settings.member_bytes, tasks=settings.member_tasks)
+    return Coordinator(tables, store, load_key(folder / "key.pem"), quotas), load_authority(folder / "ca")
 
 
 def authority_fingerprint(pem: bytes) -> str:

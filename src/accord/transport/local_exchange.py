@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from accord.core.errors import FederationError, MessageError
 from accord.transport.coordinator import Coordinator
 from accord.transport.exchange import Lease, Outcome, SiteState
+from accord.transport.holdings import Arrived
 from accord.transport.https_exchange import read_outcome
 from accord.transport.keys import sign
 from accord.transport.messages import Answer, Job, Receipt, Refusal, Signed, Task, from_json
@@ -23,8 +24,8 @@ class Bell:
     def __init__(self) -> None:
         self._condition = threading.Condition()
 
-    def __call__(self) -> None:
-        """Tells of a change."""
+    def __call__(self, members: Collection[str] = ()) -> None:
+        """Tells of a change, whosever it is."""
         with self._condition:
             self._condition.notify_all()
 
@@ -53,10 +54,8 @@ class LocalRequester:
 
     def offer(self, tasks: Sequence[Task], inputs: bytes = b"") -> None:
         """See `RequesterExchange.offer`."""
-        if inputs:
-            _refusing(lambda: self._coordinator.artefacts.put(inputs))
         signed = [sign(self._key, self._name, task) for task in tasks]
-        _refusing(lambda: self._coordinator.offer(self._name, signed))
+        _refusing(lambda: self._coordinator.offer(self._name, signed, _arrived(self._coordinator, self._name, inputs)))
 
     def wait(self, tasks: Sequence[Task], quorum: int, deadline_s: float) -> Mapping[str, Outcome]:
         """See `RequesterExchange.wait`."""
@@ -114,9 +113,12 @@ class LocalSite:
 
     def answer(self, lease: Lease, answer: Signed[Answer], result: bytes) -> Signed[Receipt] | None:
         """See `SiteExchange.answer`."""
-        if result:
-            _refusing(lambda: self._coordinator.artefacts.put(result))
-        return _refusing(lambda: self._coordinator.finish(self._name, lease.task.message, lease.fence, answer))
+
+        def finish() -> Signed[Receipt] | None:
+            arrived = _arrived(self._coordinator, self._name, result)
+            return self._coordinator.finish(self._name, lease.task.message, lease.fence, answer, arrived)
+
+        return _refusing(finish)
 
     def refuse(self, lease: Lease, refusal: Signed[Refusal]) -> Signed[Receipt] | None:
         """See `SiteExchange.refuse`."""
@@ -134,8 +136,12 @@ class LocalSite:
         return [(sender, body) for _, sender, body in found]
 
 
+def _arrived(coordinator: Coordinator, member: str, content: bytes) -> list[Arrived]:
+    return [coordinator.artefacts.arrive(member, content)] if content else []
+
+
 def _fetch(coordinator: Coordinator, member: str, digest: str) -> bytes:
-    if not coordinator.may_read(member, digest):
+    if not coordinator.artefacts.may_read(member, digest):
         raise FederationError("no such artefact for this member")
     return _refusing(lambda: coordinator.artefacts.read(digest))
 

@@ -92,7 +92,7 @@ class Membership:
     def member(self, name: str) -> Member | None:
         """Returns a member, admitted or revoked, or None."""
         with self._tables.read() as connection:
-            row = connection.execute(sa.select(MEMBER).where(MEMBER.c.name == name)).first()
+            row = connection.execute(_BY_NAME, {"named": name}).first()
         return None if row is None else _member(row)
 
     def offer_data(self, site: str, data_sets: Sequence[str]) -> None:
@@ -120,7 +120,7 @@ class Membership:
     def seen(self, name: str) -> None:
         """Notes that a member was heard of."""
         with self._tables.hint() as connection:
-            connection.execute(MEMBER.update().where(MEMBER.c.name == name).values(seen=self._clock()))
+            connection.execute(_SEEN, {"named": name, "now": self._clock()})
 
     def verified(self, signed: Signed[Any], signer: str) -> Any:
         """Returns the message of an admitted member.
@@ -132,6 +132,11 @@ class Membership:
         if member is None or member.state != "admitted":
             raise MessageError(f"{signer!r} is no member, or was revoked")
         return verify(signed, member.public_key, signer)
+
+
+# Built once, as they are of every request.
+_BY_NAME = sa.select(MEMBER).where(MEMBER.c.name == sa.bindparam("named"))
+_SEEN = MEMBER.update().where(MEMBER.c.name == sa.bindparam("named")).values(seen=sa.bindparam("now"))
 
 
 def _member(row: Any) -> Member:

@@ -10,6 +10,7 @@ Tensors are not part of a message. They are artefacts, which a message names by 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -54,11 +55,20 @@ class _Message:
 
     def encoded(self) -> bytes:
         """Returns the canonical bytes, which begin with the message's type, so that no type passes for another."""
-        return canonical({"type": type(self).__name__.lower(), **asdict(self)})  # type: ignore[call-overload]
+        return self._encoded
 
     def digest(self) -> str:
         """Returns the SHA-256 of the canonical bytes, in hexadecimal."""
-        return sha256(self.encoded()).hexdigest()
+        return self._digest
+
+    # A message is frozen, and is asked for these many times on its way. `replace` makes another one, which has its own.
+    @cached_property
+    def _encoded(self) -> bytes:
+        return canonical({"type": type(self).__name__.lower(), **asdict(self)})  # type: ignore[call-overload]
+
+    @cached_property
+    def _digest(self) -> str:
+        return sha256(self._encoded).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,16 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from accord.transport import requests
-from accord.transport.coordinator import Coordinator, status_of
+from accord.transport.artefacts import check_digest
+from accord.transport.coordinator import Coordinator, Finished, status_of
 from accord.transport.frames import CONTENT_TYPE, pack, unpack
-from accord.transport.keys import Authority, valid
+from accord.transport.holdings import SMALL, Arrived
+from accord.transport.keys import Authority
 from accord.transport.membership import Member
 from accord.transport.messages import PROTOCOL, Answer, Job, Refusal, Task, from_json
-from accord.transport.service_guards import Held, Limiter, Wake, tell_errors
-from accord.transport.service_limits import BODY_S, INLINE, MOST_JSON, MOST_WAIT_S, PIECE, TOTAL
+from accord.transport.service_auth import authenticate, read_body, use_nonce
+from accord.transport.service_guards import Held, Limiter, Together, Wake, tell_errors
+from accord.transport.service_limits import INLINE, MOST_JSON, MOST_WAIT_S, PIECE, TOTAL
 
 _LOG = logging.getLogger("uvicorn.error")
 _SWEEP_S = 3600.0
@@ -76,15 +79,15 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
     wake, limits = Wake(), limiter or Limiter()
     coordinator.changed = wake
 
-    held = Held()
+    held, together = Held(), Together[Finished](coordinator.tables.change)
     tell_errors(app)
 
     async def signed(request: Request, most: int) -> Caller:
-        member = _authenticate(coordinator, request)
+        member = authenticate(coordinator, request)
         if not limits.allows(member.name):
             raise HTTPException(429, f"{member.name} asks too often; slow down")
-        _use_nonce(coordinator, request, member.name)
-        body = await _body(request, most)
+        use_nonce(coordinator, request, member.name)
+        body = await read_body(request, most)
         if sha256(body).hexdigest() != request.headers.get(requests.DIGEST, ""):
             raise HTTPException(401, "the body is not the one that was signed")
         return Caller(member, body)
@@ -140,9 +143,8 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
     async def offer(caller: Framed) -> Any:
         caller.must_be("requester")
         asked, parts = caller.frame()
-        for part in parts:
-            coordinator.artefacts.put(part)
-        coordinator.offer(caller.member.name, [from_json(each, Task) for each in _list(asked, "tasks")])
+        tasks = [from_json(each, Task) for each in _list(asked, "tasks")]
+        coordinator.offer(caller.member.name, tasks, await _arrived(coordinator, caller, parts))
         return {}
 
     @app.post("/v1/outcomes")
@@ -157,11 +159,11 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
             return found if len(found) == wanted else None
 
         with held.one_of(caller.member.name):
-            done = await _wait(wake, _seconds(asked), all_there)
+            done = await _wait(wake, caller.member.name, _seconds(asked), all_there)
         found = done or coordinator.outcomes(caller.member.name, tasks)
         results = [str(each["message"].get("result", "")) for each in found.values()]
         # Results come along once all are there, as long as they are small; others are fetched one by one.
-        parts = _inline(coordinator, results) if len(found) == wanted else []
+        parts = coordinator.artefacts.together(results, INLINE) if len(found) == wanted else []
         return Response(pack({"outcomes": found}, parts), media_type=CONTENT_TYPE)
 
     @app.post("/v1/withdrawals")
@@ -189,10 +191,10 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
             return coordinator.lease(site)
 
         with held.one_of(site):
-            found = await _wait(wake, _seconds(caller.json()), next_task)
+            found = await _wait(wake, site, _seconds(caller.json()), next_task)
         if found is None:
             return Response(status_code=204)
-        parts = _inline(coordinator, [str(found["task"]["message"]["inputs"])])
+        parts = coordinator.artefacts.together([str(found["task"]["message"]["inputs"])], INLINE)
         return Response(pack(found, parts), media_type=CONTENT_TYPE)
 
     @app.post("/v1/renewals")
@@ -206,13 +208,22 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
     async def answer(caller: Framed) -> Any:
         caller.must_be("site")
         asked, parts = caller.frame()
-        for part in parts:
-            coordinator.artefacts.put(part)
-        return _finish(coordinator, caller, asked, Answer)
+        return await finish(caller, asked, Answer, await _arrived(coordinator, caller, parts))
 
     @app.post("/v1/refusals")
     async def refuse(caller: Small) -> Any:
-        return _finish(coordinator, caller, caller.json(), Refusal)
+        return await finish(caller, caller.json(), Refusal, [])
+
+    async def finish(
+        caller: Caller, asked: dict[str, Any], kind: type[Answer] | type[Refusal], arrived: list[Arrived]
+    ) -> Any:
+        caller.must_be("site")
+        task = from_json(asked.get("task"), Task).message
+        outcome: Any = from_json(asked.get("outcome"), kind)
+        site, fence = caller.member.name, _count(asked, "fence")
+        finished = await together(coordinator.finishing(site, task, fence, outcome, arrived))
+        coordinator.changed((finished.requester,))
+        return {"receipt": None if finished.receipt is None else finished.receipt.as_json()}
 
     @app.post("/v1/mail/{recipient}")
     async def relay(recipient: str, caller: Small) -> Any:
@@ -228,21 +239,21 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
 
     @app.get("/v1/artefacts/{digest}/received")
     async def received(digest: str, caller: Small) -> Any:
-        there = coordinator.artefacts.received(digest, caller.member.name)
-        return {"bytes": there, "whole": digest in coordinator.artefacts}
+        there, whole = coordinator.artefacts.received(digest, caller.member.name)
+        return {"bytes": there, "whole": whole}
 
     @app.put("/v1/artefacts/{digest}")
     async def upload(digest: str, offset: int, total: int, caller: Piece) -> Any:
         # In a thread: the last piece has the whole artefact read and synced.
-        there = await asyncio.to_thread(
+        there, whole = await asyncio.to_thread(
             coordinator.artefacts.append, digest, caller.member.name, offset, caller.body, total
         )
-        return {"bytes": there, "whole": digest in coordinator.artefacts}
+        return {"bytes": there, "whole": whole}
 
     @app.get("/v1/artefacts/{digest}")
     async def download(digest: str, caller: Small, offset: int = 0) -> Response:
         # One answer for both, so that nobody learns which artefacts exist.
-        if not coordinator.may_read(caller.member.name, digest) or digest not in coordinator.artefacts:
+        if not coordinator.artefacts.may_read(caller.member.name, check_digest(digest)):
             raise HTTPException(404, "no such artefact for this member")
         piece, total = coordinator.artefacts.piece(digest, offset, PIECE)
         headers = {TOTAL: str(total)}
@@ -273,90 +284,23 @@ def _sweeping(coordinator: Coordinator) -> Callable[[FastAPI], AbstractAsyncCont
     return lifespan
 
 
-def _authenticate(coordinator: Coordinator, request: Request) -> Member:
-    """Verifies who sends a request, by its headers alone."""
-    headers = request.headers
-    version = headers.get(requests.VERSION, "")
-    if version != str(PROTOCOL):
-        raise HTTPException(400, f"you speak protocol {version or 'none'}, this coordinator {PROTOCOL}; update one")
-    name = headers.get(requests.MEMBER, "")
-    member = coordinator.members.member(name)
-    if member is None or member.state != "admitted":
-        raise HTTPException(401, f"{name[:70]!r} is no member of this federation, or was revoked")
-    # As it was sent: two paths that decode alike are two requests.
-    path, query = request.scope["raw_path"], request.scope["query_string"]
-    target = (path + b"?" + query if query else path).decode("latin-1")
-    content = requests.covered(request.method, target, headers)
-    if not valid(member.public_key, headers.get(requests.SIGNATURE, ""), content):
-        raise HTTPException(401, f"the request is not signed by the key of {member.name}")
-    presented = request.scope.get("peer_name")
-    if presented is not None and presented != member.name:
-        raise HTTPException(401, f"the connection's certificate is of {presented!r}, the request of {member.name!r}")
-    now = coordinator.clock()
-    try:
-        behind = now - float(headers.get(requests.TIME, ""))
-    except ValueError as error:
-        raise HTTPException(401, "the request has no time") from error
-    if not abs(behind) <= requests.SKEW_S:
-        way = "behind" if behind > 0 else "ahead"
-        raise HTTPException(401, f"your clock is {abs(behind):,.0f} s {way} of the coordinator's; set it (NTP)")
-    return member
-
-
-def _use_nonce(coordinator: Coordinator, request: Request, member: str) -> None:
-    """Lets a request through once. Asked last, so that only signed requests within their rate take up room."""
-    nonce = request.headers.get(requests.NONCE, "")
-    if not 16 <= len(nonce) <= 64:
-        raise HTTPException(401, "the request has no nonce of 16 to 64 characters")
-    if not coordinator.tables.fresh(member, nonce, coordinator.clock(), 2 * requests.SKEW_S + 1):
-        raise HTTPException(401, "this request was sent before; sign each one anew")
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """Reads a body of bounded size in bounded time."""
-    found = bytearray()
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for chunk in request.stream():
-                found += chunk
-                if len(found) > most:
-                    raise HTTPException(413, f"a body of more than {most:,} bytes; send it in pieces")
-    except TimeoutError as error:
-        raise HTTPException(408, f"the body did not arrive within {BODY_S:g} s") from error
-    return bytes(found)
-
-
 async def _wait(
-    wake: Wake, seconds: float, attempt: Callable[[], Awaitable[dict[str, Any] | None]]
+    wake: Wake, member: str, seconds: float, attempt: Callable[[], Awaitable[dict[str, Any] | None]]
 ) -> dict[str, Any] | None:
-    """Tries until something is there, at each change, for so many seconds."""
+    """Tries until something is there, at each change for the member, for so many seconds."""
     end = time.monotonic() + seconds
     while True:
         found = await attempt()
         if found is not None or time.monotonic() >= end:
             return found
         # Every second too: a command in another process may have changed a table.
-        await wake.wait(min(1.0, end - time.monotonic()))
+        await wake.wait(member, min(1.0, end - time.monotonic()))
 
 
-def _inline(coordinator: Coordinator, digests: list[str]) -> list[bytes]:
-    """Returns small artefacts, in order, as long as together they are no more than one body carries."""
-    parts, left = [], INLINE
-    for digest in digests:
-        if digest and digest in coordinator.artefacts:
-            left -= coordinator.artefacts.path(digest).stat().st_size
-            if left < 0:
-                break
-            parts.append(coordinator.artefacts.path(digest).read_bytes())
-    return parts
-
-
-def _finish(coordinator: Coordinator, caller: Caller, asked: dict[str, Any], kind: type[Answer] | type[Refusal]) -> Any:
-    caller.must_be("site")
-    task = from_json(asked.get("task"), Task).message
-    outcome: Any = from_json(asked.get("outcome"), kind)
-    receipt = coordinator.finish(caller.member.name, task, _count(asked, "fence"), outcome)
-    return {"receipt": None if receipt is None else receipt.as_json()}
+async def _arrived(coordinator: Coordinator, caller: Caller, parts: list[bytes]) -> list[Arrived]:
+    """Checks artefacts that came with a message. Large ones become files, in a thread, since the disk is waited for."""
+    name, arrive = caller.member.name, coordinator.artefacts.arrive
+    return [arrive(name, part) if len(part) <= SMALL else await asyncio.to_thread(arrive, name, part) for part in parts]
 
 
 def _seconds(asked: dict[str, Any]) -> float:

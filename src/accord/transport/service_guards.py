@@ -3,16 +3,20 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.engine import Connection
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from accord.core.errors import AccordError, Fault
+
+T = TypeVar("T")
 
 RATE = 200.0
 BURST = 1000.0
@@ -22,23 +26,70 @@ MOST_HELD = 32
 
 
 class Wake:
-    """Wakes everyone who waits for a change. Changes come from the event loop's own thread."""
+    """Wakes members who wait for a change, each for its own. Changes come from the event loop's own thread."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self._events: dict[str, asyncio.Event] = {}
 
-    def __call__(self) -> None:
-        """Tells of a change."""
-        event, self._event = self._event, asyncio.Event()
-        event.set()
+    def __call__(self, members: Collection[str]) -> None:
+        """Tells of a change for these members."""
+        for member in members:
+            event = self._events.pop(member, None)
+            if event is not None:
+                event.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Waits for the next change, or so many seconds."""
-        event = self._event
+    async def wait(self, member: str, seconds: float) -> None:
+        """Waits for the member's next change, or so many seconds."""
+        event = self._events.setdefault(member, asyncio.Event())
         try:
             await asyncio.wait_for(event.wait(), max(0.001, seconds))
         except TimeoutError:
             return
+
+
+class Together(Generic[T]):
+    """Puts changes that arrive at the same time into one transaction, so that the disk is waited for once.
+
+    What one of them raises undoes that one alone. What the commit raises is raised to all.
+    """
+
+    def __init__(self, change: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._change = change
+        self._waiting: list[tuple[Callable[[Connection], T], asyncio.Future[T]]] = []
+
+    async def __call__(self, work: Callable[[Connection], T]) -> T:
+        """Returns what `work` returns, once that is on the disk."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        if not self._waiting:
+            # After all that is ready to run: requests that came during the last commit.
+            loop.call_soon(loop.call_soon, self._commit)
+        self._waiting.append((work, done))
+        return await done
+
+    def _commit(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        outcomes: list[T | Exception] = []
+        try:
+            with self._change() as connection:
+                outcomes = [_apart(connection, work) for work, _ in waiting]
+        except Exception as error:  # noqa: BLE001 - raised to all who wait
+            outcomes = [error] * len(waiting)
+        for (_, done), outcome in zip(waiting, outcomes, strict=True):
+            if done.cancelled():
+                continue
+            if isinstance(outcome, Exception):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
+
+
+def _apart(connection: Connection, work: Callable[[Connection], T]) -> T | Exception:
+    try:
+        with connection.begin_nested():
+            return work(connection)
+    except AccordError as error:
+        return error
 
 
 class Limiter:

@@ -64,6 +64,27 @@ TASK = sa.Table(
     sa.Column("result", sa.String(64), nullable=False, default="", index=True),  # the same
     sa.Index("task_queue", "site", "state", "position"),
 )
+SERVED = sa.Table(
+    "served",
+    META,
+    sa.Column("site", sa.String(63), primary_key=True),
+    sa.Column("requester", sa.String(63), primary_key=True),
+    sa.Column("turn", sa.BigInteger, nullable=False),  # the site's newest lease of a task of this requester
+)
+HOLDING = sa.Table(
+    "holding",
+    META,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("member", sa.String(63), primary_key=True, index=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Float, nullable=False, index=True),
+)
+CONTENT = sa.Table(
+    "content",
+    META,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
 MAIL = sa.Table(
     "mail",
     META,
@@ -85,6 +106,11 @@ JOURNAL = sa.Table(
 )
 
 
+# Built once: building a statement takes longer than SQLite takes for it, and these are of every request.
+_FORGET = NONCE.delete().where(NONCE.c.at < sa.bindparam("oldest"))
+_USED = sa.select(NONCE.c.at).where(NONCE.c.member == sa.bindparam("of"), NONCE.c.nonce == sa.bindparam("once"))
+_USE = NONCE.insert()
+_NOTE = JOURNAL.insert()
 _NEWEST = sa.select(JOURNAL.c.number, JOURNAL.c.hash).order_by(JOURNAL.c.number.desc()).limit(1)
 
 _CONNECT_S = 5
@@ -143,16 +169,15 @@ class Tables:
             "body": canonical(body).decode(),
             "before": before,
         }
-        connection.execute(JOURNAL.insert().values(**line, hash=line_hash(line)))
+        connection.execute(_NOTE, {**line, "hash": line_hash(line)})
 
     def fresh(self, member: str, nonce: str, now: float, horizon_s: float) -> bool:
         """Notes a nonce, and returns whether it was never seen. Those older than the horizon are forgotten."""
         with self._quick.begin() as connection:
-            connection.execute(NONCE.delete().where(NONCE.c.at < now - horizon_s))
-            known = sa.select(NONCE.c.at).where(NONCE.c.member == member, NONCE.c.nonce == nonce)
-            if connection.execute(known).first() is not None:
+            connection.execute(_FORGET, {"oldest": now - horizon_s})
+            if connection.execute(_USED, {"of": member, "once": nonce}).first() is not None:
                 return False
-            connection.execute(NONCE.insert().values(member=member, nonce=nonce, at=now))
+            connection.execute(_USE, {"member": member, "nonce": nonce, "at": now})
         return True
 
     def close(self) -> None:
