@@ -283,6 +283,56 @@ def test_an_answer_that_may_have_been_sent_is_never_replaced(opened: Callable[..
     assert (known.outgoing, known.result) == (sent, b"update")
 
 
+def test_large_results_are_files_while_they_may_be_asked_for(
+    opened: Callable[..., SiteRecords], tmp_path: Path
+) -> None:
+    records, large = opened(), bytes(2**20)
+    for number in (1, 2):
+        records.begin(task_of(number), job_of(), charge_of(1))
+        answered(records, task_of(number), large)
+        known = records.known("ab" * 16, number, 0)
+        assert known is not None
+        assert known.result == large
+    assert len(list((tmp_path / "outbox").iterdir())) == 2
+    (tmp_path / "outbox" / "of a kill").write_bytes(b"x")
+    records.close()
+    records = opened()
+    known = records.known("ab" * 16, 1, 0)
+    assert known is not None
+    assert known.result == large
+    assert len(list((tmp_path / "outbox").iterdir())) == 2, "what no row names is removed"
+    for number in (1, 2):
+        records.acknowledge(task_of(number), None)
+    records.begin(task_of(3), job_of(), charge_of(1))
+    assert list((tmp_path / "outbox").iterdir()) == []
+    with pytest.raises(RefusedError, match="was collected"):
+        records.known("ab" * 16, 1, 0)
+
+
+def test_a_large_result_that_was_damaged_is_not_sent(opened: Callable[..., SiteRecords], tmp_path: Path) -> None:
+    records = opened()
+    answered(records, task_of(1), bytes(2**20))
+    (kept,) = (tmp_path / "outbox").iterdir()
+    kept.write_bytes(bytes(2**20 - 1))
+    with pytest.raises(RefusedError, match="was collected"):
+        records.known("ab" * 16, 1, 0)
+
+
+def test_a_charge_is_synced_with_its_answer_and_not_before(opened: Callable[..., SiteRecords]) -> None:
+    records = opened()
+    # 2 is FULL: a commit is on the disk. 1 is NORMAL: the next FULL one takes it along.
+    commits: list[int] = []
+
+    def note(statement: str) -> None:
+        if statement == "COMMIT":
+            commits.append(records._database.execute("PRAGMA synchronous").fetchone()[0])
+
+    records._database.set_trace_callback(note)
+    records.begin(task_of(1), job_of(), charge_of(1))
+    answered(records, task_of(1), b"update")
+    assert commits == [1, 2]
+
+
 def test_a_refusal_takes_no_place(opened: Callable[..., SiteRecords]) -> None:
     records = opened()
     refused(records, task_of(1))
@@ -517,6 +567,7 @@ def test_an_older_copy_of_the_database_is_found(opened: Callable[..., SiteRecord
     shutil.copy(tmp_path / "records.db", tmp_path / "older.db")
     again = opened()
     again.begin(task_of(2), job_of(), charge_of())
+    answered(again, task_of(2), b"update")
     again.close()
     for left in tmp_path.glob("records.db*"):
         left.unlink()

@@ -1,7 +1,7 @@
 """A site's agent: it leases tasks, judges each, has the work done, and answers. The site only calls out.
 
-For each task, in this order: the messages are checked, the policy is asked (read anew), the charge is on the disk, the
-work is done, the answer is on the disk, the answer is sent. So a kill at any place loses nothing and charges nothing
+For each task, in this order: the messages are checked, the policy is asked (read anew), the charge is written, the work
+is done, charge and answer are on the disk, the answer is sent. So a kill at any place loses nothing and charges nothing
 twice. Begun work is done again under its charge, since nothing of it has left. An answer is sent again as it is.
 """
 

@@ -6,6 +6,7 @@ policy.yaml          the owner's terms, with policy.yaml.signature by the site's
 requests/HASH.json   what was asked and needs a decision
 decisions/HASH.json  approvals and rejections, signed by the site's key
 records.db           journal, ledger and outbox
+outbox/              results of more than 1 MiB that may be asked for again
 head.json            the journal's newest line, signed, outside of the database
 receipt.json         the coordinator's newest countersignature
 agent.log, agent.pid of the process that `accord site start` began

@@ -4,6 +4,9 @@ Each method is one transaction that is on the disk when it returns (write-ahead 
 by the journal's head in a file of its own. A kill between the two leaves a journal that is longer than its head, which
 is no fault: a head that is ahead of its journal is.
 
+The charge is the exception. It outlives a kill from the start, and a power cut from the sync of its answer or refusal
+on, which is one for both. Nothing leaves before that, so a charge that a power cut takes back paid for nothing.
+
 Records that lost something, or whose ledger is not what the journal says, are not used: epsilon that was spent and is
 not known of could be spent again.
 """
@@ -11,7 +14,7 @@ not known of could be spent again.
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from accord.core.errors import AccordError, FederationError, StorageError
-from accord.sites import journal, ledger, rules
+from accord.sites import journal, ledger, outbox, rules
 from accord.sites.contracts import Charge, Known, Outgoing
 from accord.sites.journal import Author
 from accord.sites.policy import Budget
@@ -83,6 +86,8 @@ class SiteRecords:
             check_whole(self._database, head, receipt, site, public_hex(key))
             self._countersigned = 0 if receipt is None else receipt.message.line
             self._spending = ledger.read_spending(self._database)
+            self._outbox = path.with_name("outbox")
+            outbox.tidy(self._outbox, set(_filed(self._database, "1 = 1", ())))
         except sqlite3.Error as error:
             raise FederationError(f"{path}: the records cannot be opened: {error}") from error
 
@@ -102,6 +107,8 @@ class SiteRecords:
             return None
         task, epsilon, text, result = row
         outgoing = None if text is None else _outgoing(json.loads(text))
+        if outgoing is not None and isinstance(outgoing.message, Answer):
+            result = outbox.read(self._outbox, task, outgoing.message.result, result)
         if outgoing is not None and isinstance(outgoing.message, Answer) and outgoing.message.result and not result:
             raise RefusedError("replay", f"round {round_number} was answered, and its result was collected")
         return Known(task, outgoing, result, epsilon)
@@ -130,7 +137,7 @@ class SiteRecords:
     def begin(self, task: Task, job: Job, charge: Charge | None) -> float | None:
         """See `contracts.Records.begin`."""
         entry = None
-        with self._change() as database:
+        with self._change(synced=False) as database:
             _check_job(database, task)
             # The same again would be charged twice: the caller asks `known` first, and this makes sure.
             if self.known(task.run, task.round, task.call) is not None:
@@ -157,10 +164,8 @@ class SiteRecords:
                 (task.run, task.round, task.call, task.digest(), task.kind, task.job, epsilon),
             )
             # What was acknowledged in rounds before is needed no more: the requester made this round of it.
-            database.execute(
-                "UPDATE work SET result = x'' WHERE run = ? AND round < ? AND acknowledged = 1 AND length(result) > 0",
-                (task.run, task.round),
-            )
+            dropped = _drop_results(database, task.run, task.round)
+        outbox.drop(self._outbox, dropped)
         if entry is not None:
             self._spending.add(entry)
         return epsilon
@@ -200,18 +205,19 @@ class SiteRecords:
         carried: bytes | None = None,
     ) -> Outgoing:
         """See `contracts.Records.finish`."""
+        stored, dropped = outbox.keep(self._outbox, task.digest(), result), list[str]()
         with self._change() as database:
             head = {"task": task.digest(), "run": task.run, "round": task.round, "call": task.call}
             line = self._append(database, str(entry["what"]), {**head, **entry})
             outgoing = make(line.number, line.hash)
             if isinstance(outgoing.message, Answer):
-                self._keep(database, task, outgoing, result)
+                self._keep(database, task, outgoing, stored)
                 if carried is not None:
                     database.execute("INSERT OR REPLACE INTO client VALUES (?, ?)", (task.run, carried))
                 if task.kind == "end":
                     database.execute("DELETE FROM client WHERE run = ?", (task.run,))
-                    done = "UPDATE work SET result = x'' WHERE run = ? AND acknowledged = 1 AND length(result) > 0"
-                    database.execute(done, (task.run,))
+                    dropped = _drop_results(database, task.run, None)
+        outbox.drop(self._outbox, dropped)
         return outgoing
 
     def _keep(self, database: sqlite3.Connection, task: Task, outgoing: Outgoing, result: bytes) -> None:
@@ -274,10 +280,10 @@ class SiteRecords:
         return journal.append(database, self._author, kind, body, self._now())
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, and the journal's head after it."""
+    def _change(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction, and the journal's head after it. Without a sync there is no head, which could outlive it."""
         database = self._database
-        with _storage(self._path):
+        with _storage(self._path), nullcontext() if synced else self._unsynced():
             if self._path.stat().st_ino != self._file:
                 # What is written would go to the file that is no longer there.
                 raise StorageError(f"{self._path}: another file took its place; start the agent again")
@@ -290,7 +296,7 @@ class SiteRecords:
                     database.execute("ROLLBACK")
                 raise
             row = database.execute("SELECT number, hash FROM journal ORDER BY number DESC LIMIT 1").fetchone()
-            if row is not None:
+            if row is not None and synced:
                 journal.write_head(self._head, self._author, row[0], row[1])
 
 
@@ -326,6 +332,20 @@ def _check_job(database: sqlite3.Connection, task: Task) -> None:
     """Refuses a task of a run that was begun under another job: its budget, and its end, are that job's."""
     if database.execute("SELECT 1 FROM work WHERE run = ? AND job != ? LIMIT 1", (task.run, task.job)).fetchone():
         raise RefusedError("replay", "the run was begun here under another job; give each run a number of its own")
+
+
+def _drop_results(database: sqlite3.Connection, run: str, before: int | None) -> list[str]:
+    """Drops the results of a run that were acknowledged, of rounds before that one. Returns the files to delete."""
+    where = "run = ? AND round < ? AND acknowledged = 1 AND length(result) > 0"
+    bound = (run, 2**53 if before is None else before)
+    names = _filed(database, where, bound)
+    database.execute(f"UPDATE work SET result = x'' WHERE {where}", bound)
+    return names
+
+
+def _filed(database: sqlite3.Connection, where: str, bound: tuple[object, ...]) -> list[str]:
+    rows = database.execute(f"SELECT task, outgoing FROM work WHERE result = x'00' AND {where}", bound)
+    return [outbox.name_of(task, json.loads(text)["message"]["result"]) for task, text in rows]
 
 
 def _outgoing(value: dict[str, Any]) -> Outgoing:
