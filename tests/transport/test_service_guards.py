@@ -57,8 +57,8 @@ def test_a_commit_that_fails_is_told_to_all(tables: Tables) -> None:
     def broken(connection: Connection) -> None:
         raise OSError("no space left on device")
 
-    async def both() -> list[object]:
-        return await asyncio.gather(together(lambda c: None), together(broken), return_exceptions=True)
+    async def both() -> tuple[object, ...]:
+        return tuple(await asyncio.gather(together(lambda c: None), together(broken), return_exceptions=True))
 
     assert [str(each) for each in asyncio.run(both())] == ["no space left on device"] * 2
 
