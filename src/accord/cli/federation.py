@@ -231,6 +231,26 @@ def join(
     return 0
 
 
+@app.command("trust", cls=Command)
+def trust(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The site.")],
+    fingerprint: Annotated[str, typer.Option("--fingerprint", help="What the site's owner read out, by telephone.")],
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="DIR", help="Your folder, which accord federation join made.")
+    ],
+) -> int:
+    """Trust a site's key by its fingerprint, in the place of first use or of a key that has changed."""
+    with needs_federation():
+        from accord.transport.identity import load_identity
+        from accord.transport.pins import PINS
+        from accord.transport.pins import trust as trusted
+
+    if load_identity(folder).role != "requester":
+        raise FederationError(f"{folder}: not the folder of a person who runs studies; name that of federation join")
+    print(f"{name} is trusted by {trusted(folder / PINS, name, fingerprint)}")
+    return 0
+
+
 @app.command("demo", cls=Command)
 def demo(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Keep the run's folder here.")] = None,

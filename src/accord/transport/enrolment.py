@@ -2,13 +2,14 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from accord.core.errors import FederationError
+from accord.transport.exchange import Succession
 from accord.transport.keys import public_hex, valid
 from accord.transport.messages import PROTOCOL, canonical
 
@@ -29,6 +30,8 @@ class EnrolmentRequest:
         public_key: 32 bytes in hexadecimal.
         protocol: the version of messages that it speaks.
         signature: by the key itself, which shows that the sender has it.
+        before: the member's key so far, where this one takes over from it, else empty.
+        handover: by the key so far, which shows that the member itself changed it, else empty.
     """
 
     name: str
@@ -37,10 +40,26 @@ class EnrolmentRequest:
     public_key: str
     protocol: int
     signature: str
+    before: str = ""
+    handover: str = ""
+
+    @property
+    def succession(self) -> Succession | None:
+        """The statement that this key takes over from another, or None."""
+        return Succession(self.before, self.public_key, self.handover) if self.before else None
 
 
-def make_request(key: Ed25519PrivateKey, name: str, organisation: str, role: Role) -> EnrolmentRequest:
+def make_request(
+    key: Ed25519PrivateKey, name: str, organisation: str, role: Role, before: Ed25519PrivateKey | None = None
+) -> EnrolmentRequest:
     """Makes a request.
+
+    Args:
+        key: the member's.
+        name: how it will be known.
+        organisation: whose it is.
+        role: `site` or `requester`.
+        before: the member's key so far, where `key` takes over from it.
 
     Raises:
         FederationError: the name is none.
@@ -48,7 +67,16 @@ def make_request(key: Ed25519PrivateKey, name: str, organisation: str, role: Rol
     check_name(name)
     check_organisation(organisation)
     content = _covered(name, organisation, role, public_hex(key), PROTOCOL)
-    return EnrolmentRequest(name, organisation, role, public_hex(key), PROTOCOL, key.sign(content).hex())
+    made = EnrolmentRequest(name, organisation, role, public_hex(key), PROTOCOL, key.sign(content).hex())
+    if before is None:
+        return made
+    handover = before.sign(_handed_over(name, public_hex(before), public_hex(key))).hex()
+    return replace(made, before=public_hex(before), handover=handover)
+
+
+def succeeds(name: str, link: Succession) -> bool:
+    """Whether a member's key signed for the next one."""
+    return valid(link.before, link.signature, _handed_over(name, link.before, link.key))
 
 
 def check_name(name: str) -> None:
@@ -87,7 +115,10 @@ def read_request(path: Path) -> EnrolmentRequest:
         if len(text) > _MOST_BYTES:
             raise ValueError("too long")
         request = EnrolmentRequest(**json.loads(text))
-        texts = (request.name, request.organisation, request.role, request.public_key, request.signature)
+        texts = (
+            request.name, request.organisation, request.role, request.public_key, request.signature, request.before,
+            request.handover,
+        )  # fmt: skip
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("not texts")
     except OSError as error:
@@ -105,7 +136,13 @@ def read_request(path: Path) -> EnrolmentRequest:
     content = _covered(request.name, request.organisation, request.role, request.public_key, request.protocol)
     if not valid(request.public_key, request.signature, content):
         raise FederationError(f"{path}: the request was changed since it was made; have the member send it again")
+    if request.succession is not None and not succeeds(request.name, request.succession):
+        raise FederationError(f"{path}: the key so far did not sign for the new one; have the member send it again")
     return request
+
+
+def _handed_over(name: str, before: str, key: str) -> bytes:
+    return b"accord succession\n" + canonical([name, before, key])
 
 
 def _covered(name: str, organisation: str, role: str, public: str, protocol: int) -> bytes:

@@ -18,6 +18,21 @@ Outcome = Signed[Answer] | Signed[Refusal]
 
 
 @dataclass(frozen=True)
+class Succession:
+    """A site's own statement that one key takes over from another.
+
+    Attributes:
+        before: the key until then, 32 bytes in hexadecimal.
+        key: the next one.
+        signature: by the key before, in hexadecimal.
+    """
+
+    before: str
+    key: str
+    signature: str
+
+
+@dataclass(frozen=True)
 class SiteState:
     """What the coordinator knows of a site.
 
@@ -26,12 +41,14 @@ class SiteState:
         data_sets: names of the data sets that it offers.
         seen_s: seconds since it last asked for work, or None where it never did.
         public_key: its enrolled Ed25519 key, 32 bytes in hexadecimal.
+        succession: how it came to that key, oldest first.
     """
 
     name: str
     data_sets: tuple[str, ...]
     seen_s: float | None
     public_key: str
+    succession: tuple[Succession, ...] = ()
 
 
 class RequesterExchange(Protocol):
@@ -42,7 +59,11 @@ class RequesterExchange(Protocol):
     """
 
     def sites(self) -> Sequence[SiteState]:
-        """Returns the sites that are admitted and not revoked, sorted by name."""
+        """Returns the sites that are admitted and not revoked, sorted by name.
+
+        Raises:
+            FederationError: a site has another key than the trusted one, see `pins`.
+        """
         ...
 
     def submit(self, job: Job) -> Signed[Job]:

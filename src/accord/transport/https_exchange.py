@@ -9,11 +9,12 @@ from typing import Any
 import httpx
 
 from accord.core.errors import Fault, FederationError, MessageError
-from accord.transport.exchange import Lease, Outcome, RequesterExchange, SiteState
+from accord.transport.exchange import Lease, Outcome, RequesterExchange, SiteState, Succession
 from accord.transport.https_client import Client
 from accord.transport.identity import Identity, load_identity
 from accord.transport.keys import sign, verify
 from accord.transport.messages import Answer, Job, Receipt, Refusal, Signed, Task, from_json
+from accord.transport.pins import PINS, check_pins
 from accord.transport.service_limits import INLINE, MOST_WAIT_S
 
 
@@ -35,9 +36,8 @@ class HttpsRequester:
         """See `RequesterExchange.sites`."""
         found = self._client.get("/v1/sites")
         with self._client.understood():
-            states = [
-                SiteState(each["name"], tuple(each["data_sets"]), each["seen_s"], each["public_key"]) for each in found
-            ]
+            states = [_site_state(each) for each in found]
+        check_pins(self._identity.folder / PINS, states)
         self._keys = {state.name: state.public_key for state in states}
         return states
 
@@ -98,6 +98,14 @@ class HttpsRequester:
         if site not in self._keys:
             raise FederationError(f"{site} is no site of this federation any more")
         return self._keys[site]
+
+
+def _site_state(value: Mapping[str, Any]) -> SiteState:
+    links = tuple(
+        Succession(str(each["before"]), str(each["key"]), str(each["signature"]))
+        for each in value.get("succession", ())
+    )
+    return SiteState(str(value["name"]), tuple(value["data_sets"]), value["seen_s"], str(value["public_key"]), links)
 
 
 def read_outcome(task: Task, value: object, public: str) -> Outcome:

@@ -146,7 +146,8 @@ def new_key(folder: Path) -> tuple[EnrolmentRequest, Path]:
     """
     identity = load_identity(folder)
     key = make_key(folder / "key.next.pem")
-    request = make_request(key, identity.name, identity.organisation, identity.role)
+    # Signed by the old key, too: requesters who trust that one then trust the new one.
+    request = make_request(key, identity.name, identity.organisation, identity.role, identity.key)
     path = folder / f"{identity.name}.request.json"
     write_request(request, path)
     return request, path

@@ -3,17 +3,17 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from accord.core.errors import FederationError, MessageError
 from accord.transport.enrolment import EnrolmentRequest
-from accord.transport.exchange import SiteState
+from accord.transport.exchange import SiteState, Succession
 from accord.transport.keys import verify
 from accord.transport.messages import Signed
-from accord.transport.tables import MEMBER, Tables
+from accord.transport.tables import MEMBER, SUCCESSION, Tables
 
 COORDINATOR = "coordinator"
 """The coordinator's own name, which no member may have."""
@@ -70,6 +70,10 @@ class Membership:
                 connection.execute(MEMBER.insert().values(name=request.name, data_sets="[]", **values))
             else:
                 connection.execute(MEMBER.update().where(MEMBER.c.name == request.name).values(**values))
+                link = request.succession
+                if link is not None and link.before == known.public_key:
+                    # Requesters believe it by its signature, which `read_request` has checked, too.
+                    connection.execute(SUCCESSION.insert().values(name=request.name, **asdict(link)))
             self._tables.note(connection, COORDINATOR, "admit", {"name": request.name, **values})
 
     def revoke(self, name: str) -> None:
@@ -106,13 +110,17 @@ class Membership:
         """Returns the admitted sites, by name."""
         now = self._clock()
         query = sa.select(MEMBER).where(MEMBER.c.role == "site", MEMBER.c.state == "admitted").order_by(MEMBER.c.name)
+        links: dict[str, list[Succession]] = {}
         with self._tables.read() as connection:
+            for row in connection.execute(sa.select(SUCCESSION).order_by(SUCCESSION.c.number)):
+                links.setdefault(row.name, []).append(Succession(row.before, row.key, row.signature))
             return [
                 SiteState(
                     row.name,
                     tuple(json.loads(row.data_sets)),
                     None if row.seen is None else max(0.0, now - row.seen),
                     row.public_key,
+                    tuple(links.get(row.name, ())),
                 )
                 for row in connection.execute(query)
             ]

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -122,7 +122,7 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
 
     @app.get("/v1/sites")
     async def sites(caller: Small) -> Any:
-        return [vars(site) for site in coordinator.members.sites()]
+        return [asdict(site) for site in coordinator.members.sites()]
 
     @app.post("/v1/data-sets")
     async def data_sets(caller: Small) -> Any:

@@ -30,6 +30,15 @@ MEMBER = sa.Table(
     sa.Column("data_sets", sa.Text, nullable=False, default="[]"),
     sa.Column("seen", sa.Float),
 )
+SUCCESSION = sa.Table(
+    "succession",
+    META,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.String(63), nullable=False, index=True),
+    sa.Column("before", sa.String(64), nullable=False),
+    sa.Column("key", sa.String(64), nullable=False),
+    sa.Column("signature", sa.String(128), nullable=False),
+)
 NONCE = sa.Table(
     "nonce",
     META,
