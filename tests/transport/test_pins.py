@@ -13,7 +13,7 @@ from accord.core.errors import FederationError
 from accord.transport.enrolment import make_request, read_request, write_request
 from accord.transport.exchange import SiteState, Succession
 from accord.transport.https_exchange import HttpsRequester
-from accord.transport.joining import new_key, next_certificate, take_key
+from accord.transport.joining import new_key, next_certificate, take_key, trust_site
 from accord.transport.keys import fingerprint, public_hex
 from accord.transport.pins import PINS, check_pins, trust
 from transport.federations import free_port, make, serving
@@ -123,6 +123,8 @@ def test_a_renewed_key_is_trusted_and_an_exchanged_one_is_not(tmp_path: Path) ->
         coordinator.members.admit(make_request(NEWER, "west", "west's", "site"))
         with pytest.raises(FederationError, match="west: its key has changed"):
             requester.sites()
-        trust(ada.folder / PINS, "west", fingerprint(public_hex(NEWER)))
+        trust_site(ada.folder, "west", fingerprint(public_hex(NEWER)))
+        with pytest.raises(FederationError, match="not the folder of a person"):
+            trust_site(east.folder, "west", fingerprint(public_hex(NEWER)))
         assert len(requester.sites()) == 3
         requester.close()

@@ -241,13 +241,9 @@ def trust(
 ) -> int:
     """Trust a site's key by its fingerprint, in the place of first use or of a key that has changed."""
     with needs_federation():
-        from accord.transport.identity import load_identity
-        from accord.transport.pins import PINS
-        from accord.transport.pins import trust as trusted
+        from accord.transport import joining
 
-    if load_identity(folder).role != "requester":
-        raise FederationError(f"{folder}: not the folder of a person who runs studies; name that of federation join")
-    print(f"{name} is trusted by {trusted(folder / PINS, name, fingerprint)}")
+    print(f"{name} is trusted by {joining.trust_site(folder, name, fingerprint)}")
     return 0
 
 

@@ -14,6 +14,7 @@ from accord.transport.federation_folder import authority_fingerprint
 from accord.transport.identity import Identity, load_identity, save_identity, write_durably
 from accord.transport.keys import certified_key, days_left, load_key, make_key, public_hex
 from accord.transport.messages import PROTOCOL
+from accord.transport.pins import PINS, trust
 
 RENEW_DAYS = 30.0
 """A certificate that ends within so many days is renewed when the member starts."""
@@ -180,6 +181,17 @@ def take_key(folder: Path, certificate: bytes) -> None:
     (folder / "key.next.pem").replace(folder / "key.pem")
     # A kill between the two leaves a certificate that is not of the key, which `certify` replaces.
     write_durably(folder / "certificate.pem", certificate)
+
+
+def trust_site(folder: Path, name: str, shown: str) -> str:
+    """Trusts a site's key by its fingerprint, in a requester's folder. Returns the fingerprint as it is kept.
+
+    Raises:
+        FederationError: it is no requester's folder, or the name or the fingerprint is none.
+    """
+    if load_identity(folder).role != "requester":
+        raise FederationError(f"{folder}: not the folder of a person who runs studies; name that of federation join")
+    return trust(folder / PINS, name, shown)
 
 
 def remember(kind: str, folder: Path) -> None:
