@@ -61,8 +61,8 @@ class Books:
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[Books]:
-    federation = make(tmp_path, 1)
+def books(tmp_path: Path, database: str) -> Iterator[Books]:
+    federation = make(tmp_path, 1, database=database)
     coordinator, authority = open_coordinator(federation.folder)
     keys = {name: identity.key for name, identity in federation.identities.items()}
     keys["ben"] = admit(coordinator, authority, tmp_path, "ben", "requester").key

@@ -12,8 +12,8 @@ from transport.federations import free_port, make, serving
 
 class TestHttpsExchange(ExchangeContract):
     @pytest.fixture
-    def parties(self, tmp_path: Path) -> Iterator[Parties]:
-        federation = make(tmp_path, free_port())
+    def parties(self, tmp_path: Path, database: str) -> Iterator[Parties]:
+        federation = make(tmp_path, free_port(), database=database)
         keys = {name: identity.key for name, identity in federation.identities.items()}
         with serving(federation.folder) as coordinator:
             requester = HttpsRequester(federation.identities["ada"], 5.0)

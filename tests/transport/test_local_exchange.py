@@ -13,8 +13,8 @@ from transport.federations import make
 
 class TestLocalExchange(ExchangeContract):
     @pytest.fixture
-    def parties(self, tmp_path: Path) -> Iterator[Parties]:
-        federation = make(tmp_path, 1)
+    def parties(self, tmp_path: Path, database: str) -> Iterator[Parties]:
+        federation = make(tmp_path, 1, database=database)
         coordinator, _ = open_coordinator(federation.folder)
         bell = Bell()
         coordinator.changed = bell

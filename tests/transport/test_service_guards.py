@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,12 +10,12 @@ from sqlalchemy.engine import Connection
 
 from accord.core.errors import MessageError
 from accord.transport.service_guards import Together, Wake
-from accord.transport.tables import JOURNAL, Tables, check_journal, sqlite_url
+from accord.transport.tables import JOURNAL, Tables, check_journal
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> Iterator[Tables]:
-    opened = Tables(sqlite_url(tmp_path / "federation.db"))
+def tables(database: str) -> Iterator[Tables]:
+    opened = Tables(database)
     yield opened
     opened.close()
 
