@@ -201,5 +201,8 @@ class PlainRecords:
     def acknowledge(self, task: Task, receipt: Signed[Receipt] | None) -> None:
         self.acknowledged.append(receipt)
 
+    def note(self, kind: str, body: dict[str, Any]) -> None:
+        self._line({"what": kind, **body})
+
     def _line(self, entry: dict[str, Any]) -> None:
         self.lines.append(entry)

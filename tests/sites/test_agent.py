@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from accord.config.schema import Study
-from accord.core.errors import Fault
+from accord.core.errors import Fault, StorageError
 from accord.engines.federation.encoding import decode, encode
 from accord.sites.agent import Agent
 from accord.sites.bindings import read_binding, site_rows
@@ -420,6 +420,31 @@ def test_a_coordinator_that_is_away_is_asked_again(house: House, monkeypatch: py
     house.agent.run(lambda: len(pauses) == 7)
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
     assert "no route" in house.log[0]
+
+
+def test_an_agent_whose_disk_is_full_asks_for_no_work_before_it_can_write(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    asked: list[int] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+
+    def lease(wait_s: float) -> None:
+        asked.append(len(pauses))
+        if len(asked) == 1:
+            raise StorageError("records.db: the records cannot be written (disk is full)")
+
+    def note(kind: str, body: dict[str, Any]) -> None:
+        if len(pauses) < 4:
+            raise StorageError("records.db: the records cannot be written (disk is full)")
+
+    monkeypatch.setattr(house.coordinator, "lease", lease)
+    monkeypatch.setattr(house.records, "note", note)
+    house.agent.run(lambda: len(asked) == 3)
+    assert pauses == [1, 2, 4, 8]
+    assert asked == [0, 4, 4]
+    assert "disk is full" in house.log[0]
+    assert "no work is asked for before that" in house.log[0]
 
 
 def test_whatever_a_coordinator_sends_the_agent_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,9 +68,8 @@ class Sites:
             process.wait(30)
 
 
-@pytest.fixture
-def federation(tmp_path: Path, hospitals: Hospitals) -> Iterator[Federation]:
-    made = make(tmp_path, free_port())
+def furnish(made: Federation, hospitals: Hospitals) -> None:
+    """Gives each site its rows and a signed policy."""
     policy = POLICY.format(key=public_hex(made.identities["ada"].key))
     for name in SITES:
         folder = made.identities[name].folder
@@ -80,6 +79,12 @@ def federation(tmp_path: Path, hospitals: Hospitals) -> Iterator[Federation]:
         shutil.copy(hospitals.bindings[name], folder / "data" / "stays.yaml")
         (folder / "policy.yaml").write_text(policy)
         sign_policy(folder / "policy.yaml", made.identities[name].key)
+
+
+@pytest.fixture
+def federation(tmp_path: Path, hospitals: Hospitals) -> Iterator[Federation]:
+    made = make(tmp_path, free_port())
+    furnish(made, hospitals)
     with serving(made.folder):
         yield made
 

@@ -36,7 +36,9 @@ def run_round(
     Raises:
         Fault: client work failed, or the coordinator cannot be reached.
     """
-    clients = cohort.clients
+    clients, need = cohort.clients, quorum(prepared, sampled)
+    if prepared.sites is not None:
+        clients = prepared.sites.present(clients, need)
     while True:
         if prepared.sites is not None:
             prepared.sites.engine.start_round(cohort.round)
@@ -46,7 +48,6 @@ def run_round(
             )
         except MissingClientsError as missing:
             clients = tuple(client for client in clients if client not in missing.reasons)
-            need = quorum(prepared, sampled)
             if len(clients) < need:
                 left = f"{len(clients)} of {sampled} sites are left, {need} needed"
                 return Stop("quorum", f"round {cohort.round}: {left}: {missing}")

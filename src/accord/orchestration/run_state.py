@@ -107,6 +107,8 @@ def save(prepared: Prepared, folder: Path, progress: RunState) -> None:
         entry = prepared.entry
         state["joint_ledger"] = {"file": str(entry.path), "run": entry.run, "head": entry.tail.head}
     checkpoints.save(folder, progress.round, tensors, state)
+    if prepared.sites is not None:
+        prepared.sites.collect(progress.round, before=checkpoints.rounds(folder)[1:])
 
 
 def _bound(prepared: Prepared) -> dict[str, str]:

@@ -17,11 +17,14 @@ from accord.engines.federation.calls import Reply, SiteCalls
 from accord.engines.federation.encoding import decode, encode
 from accord.engines.federation.engine import Federation
 from accord.orchestration.scores_from_sums import Measured
+from accord.program.base import ClientId
 from accord.records.round_record import EpsilonSpread
 from accord.tasks.base import TaskKind
 from accord.transport.exchange import Outcome
 from accord.transport.messages import Answer, Job, Refusal, Signed, Task
 
+_COLLECT_EVERY = 10
+"""Rounds after which artefacts are collected: a request and a durable change at the coordinator each time."""
 EVALUATE = 900
 """The number of a round's evaluation among the questions of its round. Training questions count from 0."""
 EVALUATE_FINAL = 901
@@ -162,7 +165,7 @@ class SiteRun:
 
     def measure(self, params: Params, round_number: int, *, final: bool) -> Measured | None:
         """Has the sites evaluate a model on their own test rows. None where no site sends sums."""
-        sites = [self.job.sites[client] for client in self.willing]
+        sites = self.calls.present([self.job.sites[client] for client in self.willing])
         call = EVALUATE_FINAL if final else EVALUATE
         replies = self.calls.ask("evaluate", sites, round_number, dict.fromkeys(sites, call), 0, encode(params))
         by_site = {site: decode(reply.result) for site, reply in replies.answered.items() if reply.result}
@@ -180,8 +183,30 @@ class SiteRun:
         values = [self.statements.epsilon.get(self.job.sites[client], 0.0) for client in self.willing]
         return EpsilonSpread(float(min(values)), float(np.median(values)), float(max(values)))
 
+    def present(self, clients: Sequence[ClientId], need: int) -> tuple[ClientId, ...]:
+        """Returns those clients whose sites can be expected to answer, or all of them where these are too few.
+
+        Args:
+            clients: the clients of a round.
+            need: the fewest that it needs.
+        """
+        sites = set(self.calls.present([self.job.sites[client] for client in clients]))
+        here = tuple(client for client in clients if self.job.sites[client] in sites)
+        return here if len(here) >= need else tuple(clients)
+
+    def collect(self, round_number: int, before: Sequence[int]) -> None:
+        """Has the artefacts deleted of rounds that are not asked for again, every ten rounds or so.
+
+        Args:
+            round_number: the round of the newest checkpoint.
+            before: those of the earlier ones. Where the newest is damaged, a run is resumed from one of these.
+        """
+        oldest = min(before, default=0)
+        if round_number // _COLLECT_EVERY > oldest // _COLLECT_EVERY:
+            self.calls.exchange.collect(self.job.run, oldest)
+
     def end(self, round_number: int) -> None:
         """Tells the sites that the run is over, and that artefacts of its rounds may be deleted."""
-        sites = [self.job.sites[client] for client in self.willing]
+        sites = self.calls.present([self.job.sites[client] for client in self.willing])
         self.calls.ask("end", sites, round_number, dict.fromkeys(sites, EVALUATE_FINAL + 1), 0, b"")
         self.calls.exchange.collect(self.job.run, round_number)

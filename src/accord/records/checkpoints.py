@@ -76,6 +76,11 @@ def save(folder: Path, round_number: int, tensors: Mapping[str, Tensor], state: 
     return path
 
 
+def rounds(folder: Path) -> list[int]:
+    """Returns the rounds of a run folder's checkpoints, newest first."""
+    return list(_found(folder))
+
+
 def latest(folder: Path) -> Checkpoint | None:
     """Returns the newest undamaged checkpoint of a run folder, or None if there are no checkpoints.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from accord.config.schema import Study
 from accord.config.sites_data import SitesData
-from accord.core.errors import AccordError, Fault
+from accord.core.errors import AccordError, Fault, StorageError
 from accord.sites.bindings import Binding
 from accord.sites.checks import check_code, check_inputs, check_messages, check_order, check_study
 from accord.sites.contracts import Charge, Facts, Judge, Known, Outgoing, Records, Terms
@@ -59,14 +59,23 @@ class Agent:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Works until `stop` says so, whatever fails at the coordinator."""
-        pause = _PAUSE_S[0]
+        pause, stalled = _PAUSE_S[0], False
         try:
             while not stop():
                 try:
+                    if stalled:
+                        # Who asks for work is waited for: not before an answer could be put on record.
+                        self.records.note("resume", {"site": self.name})
+                        stalled = False
                     lease = self.exchange.lease(_WAIT_S)
                     pause = _PAUSE_S[0]
                     if lease is not None:
                         self.handle(lease)
+                except StorageError as error:
+                    stalled = True
+                    self.log(f"{error}; no work is asked for before that, looked at again in {pause:g} s")
+                    time.sleep(pause)
+                    pause = min(2 * pause, _PAUSE_S[1])
                 except Exception as error:  # noqa: BLE001 - what a coordinator sends may be anything
                     # Also where the coordinator refuses, as after a lease that has ended. Nothing is lost by waiting,
                     # and an agent that ended would wait for a hand.

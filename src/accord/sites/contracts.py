@@ -173,3 +173,11 @@ class Records(Protocol):
     def acknowledge(self, task: Task, receipt: Signed[Receipt] | None) -> None:
         """Notes that the coordinator has what was sent, with its countersignature."""
         ...
+
+    def note(self, kind: str, body: dict[str, Any]) -> None:
+        """Appends a line on something that happened at the site itself.
+
+        Raises:
+            StorageError: the disk is full or refuses.
+        """
+        ...

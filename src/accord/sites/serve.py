@@ -3,6 +3,7 @@
 It may be killed at any time and started again: everything that counts is on the disk before it is said.
 """
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -18,7 +19,6 @@ from accord.core.errors import AccordError, FederationError
 from accord.sites.agent import Agent
 from accord.sites.agent_process import LOG, READY, judge_of, open_records
 from accord.sites.folder import SiteFolder, open_site
-from accord.sites.records import SiteRecords
 from accord.transport.exchange import Lease
 from accord.transport.https_exchange import HttpsSite
 from accord.transport.joining import certify
@@ -77,9 +77,11 @@ def open_agent(folder: SiteFolder) -> Iterator[Agent]:
 
 def _write_line(path: Path, line: str) -> None:
     """Appends to the owner's log, which may hold paths and values of rows and never leaves."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(handle, "a", encoding="utf-8") as file:
-        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line.rstrip()}\n")
+    # Where the disk is full, an agent that ended over its log would not go on once there is room.
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line.rstrip()}\n")
 
 
 def serve(folder: Path) -> None:
@@ -100,8 +102,7 @@ def serve(folder: Path) -> None:
     ready = folder / READY
     try:
         with open_agent(open_site(folder)) as agent:
-            if isinstance(agent.records, SiteRecords):
-                agent.records.note("start", {"site": agent.name})
+            agent.records.note("start", {"site": agent.name})
             if isinstance(agent.exchange, OfferingSite):
                 # Before it counts as started: a study submitted at once would not know of its data.
                 agent.exchange.offer_bound()

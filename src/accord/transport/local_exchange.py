@@ -97,6 +97,7 @@ class LocalSite:
     def lease(self, wait_s: float) -> Lease | None:
         """See `SiteExchange.lease`."""
         end = time.monotonic() + wait_s
+        self._coordinator.members.seen(self._name)
         while (found := self._coordinator.lease(self._name)) is None:
             if time.monotonic() >= end:
                 return None

@@ -1,7 +1,8 @@
 """Asks sites for work, one task each, and sorts what comes back into answers and reasons why there is none."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from accord.core.errors import AccordError
@@ -49,12 +50,32 @@ class SiteCalls:
         job: the run.
         deadline_s: seconds that a site has for an answer.
         on_outcome: keeps the record of what was asked and answered.
+        late: when the deadline passed that a site let pass last, monotonic, by site.
     """
 
     exchange: RequesterExchange
     job: Job
     deadline_s: float
     on_outcome: OnOutcome = lambda task, outcome: None
+    late: dict[str, float] = field(default_factory=dict)
+
+    def present(self, sites: Sequence[str]) -> list[str]:
+        """Returns those sites that can be expected to answer.
+
+        A site that let a deadline pass is not waited for again before it has asked for work since: one that hangs or is
+        gone costs one deadline, not one each round.
+
+        Raises:
+            Fault: the coordinator cannot be reached.
+        """
+        if self.late.keys().isdisjoint(sites):
+            return list(sites)
+        now, seen = time.monotonic(), {state.name: state.seen_s for state in self.exchange.sites()}
+        for site, since in [*self.late.items()]:
+            ago = seen.get(site)
+            if ago is not None and now - ago > since:
+                del self.late[site]
+        return [site for site in sites if site not in self.late]
 
     def ask(
         self, kind: Kind, sites: Sequence[str], round_number: int, call: Mapping[str, int], work: int, inputs: bytes
@@ -87,6 +108,7 @@ class SiteCalls:
             if outcome is None:
                 missing[task.site] = f"{task.site} did not answer within {self.deadline_s:g} s"
                 late.add(task.site)
+                self.late[task.site] = time.monotonic()
             elif isinstance(outcome.message, Refusal):
                 missing[task.site] = f"{task.site} refuses ({outcome.message.code}): {outcome.message.reason}"
             else:
