@@ -174,8 +174,7 @@ class ArtefactStore:
             MessageError: it is too large, or the whole is not what was announced. What arrived is then deleted.
             StorageError: the disk is full.
         """
-        if not 0 < total <= self.most_bytes or offset + len(piece) > total:
-            raise MessageError(f"an artefact of {total:,} bytes is larger than {self.most_bytes:,}, or than announced")
+        self.check_announced(offset + len(piece), total)
         self.check_room(total - offset)
         part = self._part(digest, member)
         with part.open("ab") as file:
@@ -189,6 +188,15 @@ class ArtefactStore:
             if offset + len(piece) == total:
                 self._admit(part, digest, total)
         return offset + len(piece), offset + len(piece) == total
+
+    def check_announced(self, end: int, total: int) -> None:
+        """Checks the announced size of an artefact, and that a piece ends within it.
+
+        Raises:
+            MessageError: it is none that is taken.
+        """
+        if not 0 < total <= self.most_bytes or end > total:
+            raise MessageError(f"an artefact of {total:,} bytes is larger than {self.most_bytes:,}, or than announced")
 
     def _admit(self, part: Path, digest: str, total: int) -> None:
         """Makes a file that has arrived whole an artefact. It is read in pieces, whatever its size."""

@@ -132,6 +132,8 @@ class Holdings:
         with self._tables.read() as connection:
             if self._held(connection, member, check_digest(digest)) is not None:
                 return total, True
+            # Before the disk is asked: a size that is none is no fault of the disk's.
+            self.store.check_announced(offset + len(piece), total)
             self._check_room(connection, member, total - offset)
         there, whole = self.store.append(digest, member, offset, piece, total)
         if whole:

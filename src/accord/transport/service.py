@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from accord.transport import requests
@@ -29,6 +29,8 @@ from accord.transport.service_auth import authenticate, read_body, use_nonce
 from accord.transport.service_guards import Held, Limiter, Together, Wake, tell_errors
 from accord.transport.service_limits import INLINE, MOST_JSON, MOST_WAIT_S, PIECE, TOTAL
 
+Number = Annotated[int, Query(ge=0, lt=2**53)]
+"""A count in a query."""
 _LOG = logging.getLogger("uvicorn.error")
 _SWEEP_S = 3600.0
 
@@ -232,7 +234,7 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
         return {}
 
     @app.get("/v1/mail")
-    async def mail(caller: Small, through: int = 0) -> Any:
+    async def mail(caller: Small, through: Number = 0) -> Any:
         caller.must_be("site")
         found = coordinator.mail(caller.member.name, through)
         return [{"number": number, "sender": sender, "body": body.hex()} for number, sender, body in found]
@@ -243,7 +245,7 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
         return {"bytes": there, "whole": whole}
 
     @app.put("/v1/artefacts/{digest}")
-    async def upload(digest: str, offset: int, total: int, caller: Piece) -> Any:
+    async def upload(digest: str, offset: Number, total: Number, caller: Piece) -> Any:
         # In a thread: the last piece has the whole artefact read and synced.
         there, whole = await asyncio.to_thread(
             coordinator.artefacts.append, digest, caller.member.name, offset, caller.body, total
@@ -251,7 +253,7 @@ def make_app(coordinator: Coordinator, authority: Authority, limiter: Limiter | 
         return {"bytes": there, "whole": whole}
 
     @app.get("/v1/artefacts/{digest}")
-    async def download(digest: str, caller: Small, offset: int = 0) -> Response:
+    async def download(digest: str, caller: Small, offset: Number = 0) -> Response:
         # One answer for both, so that nobody learns which artefacts exist.
         if not coordinator.artefacts.may_read(caller.member.name, check_digest(digest)):
             raise HTTPException(404, "no such artefact for this member")

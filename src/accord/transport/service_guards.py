@@ -150,8 +150,11 @@ def tell_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         return told(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 400)
 
+    # Half a pair of surrogates, or a number of more than 64 bits: each driver refuses them in another way.
     @app.exception_handler(sa.exc.DataError)
-    async def unstorable(request: Request, error: sa.exc.DataError) -> JSONResponse:
+    @app.exception_handler(UnicodeEncodeError)
+    @app.exception_handler(OverflowError)
+    async def unstorable(request: Request, error: Exception) -> JSONResponse:
         return told("a text or number of the request is none that a table can hold", 400)
 
     @app.exception_handler(sa.exc.OperationalError)
