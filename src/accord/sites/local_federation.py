@@ -19,8 +19,8 @@ from accord.sites.site_setup import make_site
 from accord.transport import server
 from accord.transport.enrolment import Role, read_request
 from accord.transport.federation_folder import Settings, invitation, make_federation, open_coordinator
-from accord.transport.joining import join
-from accord.transport.keys import load_key, public_hex
+from accord.transport.joining import join, trust_site
+from accord.transport.keys import fingerprint, load_key, public_hex
 
 REQUESTER = "researcher"
 """The name of the person who runs studies."""
@@ -79,6 +79,8 @@ def local_federation(
         for name, described in sites.items():
             site = _admitted(coordinator, folder / name, invited, name, name, "site")
             make_site(site)
+            # In the place of a telephone: the run would say that it trusts each on first use.
+            trust_site(identity, name, fingerprint(public_hex(load_key(site / "key.pem"))))
             (site / "data" / f"{described['data_set']}.yaml").write_text(yaml.safe_dump(dict(described)))
             write_policy(site, key, rules)
             processes[name] = agent_process.start(site)
