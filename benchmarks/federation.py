@@ -45,6 +45,7 @@ RULE = {
     "models": ["mlp"],
     "settings": {"model.hidden": {"most": 20_000}},
     "approval": "rule",
+    "leaves": {"evaluation": "exact"},
     "unprotected": True,
     "privacy": {"least_noise": 0.1, "most_delta": 1e-3},
     "budget": {"delta": 1e-5, "total": 1e6},

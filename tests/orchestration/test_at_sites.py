@@ -91,6 +91,33 @@ def test_it_ends_where_the_simulation_ends(program: str, study_of: Callable[...,
     assert (tmp_path / "across" / "report.html").is_file()
 
 
+def test_noised_counts_of_sites_give_scores_and_wider_intervals(study_of: Callable[..., Study], tmp_path: Path) -> None:
+    outcomes: dict[str, Any] = {}
+    for how in ("exact", "noised"):
+        outcome = run(study_of(), tmp_path / how, reach=reach_of(study_of(), evaluation=how)).outcome
+        assert outcome is not None
+        outcomes[how] = outcome.as_json()
+    exact, noised = outcomes["exact"], outcomes["noised"]
+    for name in ("accuracy", "n", "balanced_accuracy", "majority_share"):
+        assert noised["test"][name] == pytest.approx(exact["test"][name])
+    assert noised["test"]["loss"] is None
+    assert noised["calibration"] is None
+    for name, group in exact["fairness"]["groups"].items():
+        other = noised["fairness"]["groups"][name]
+        assert (other["n"], other["accuracy"]) == (group["n"], group["accuracy"])
+        (low, high), (lower, higher) = group["intervals"]["accuracy"], other["intervals"]["accuracy"]
+        assert lower <= low
+        assert high <= higher
+        assert higher - lower > high - low
+    assert (tmp_path / "noised" / "report.html").is_file()
+
+
+def test_a_study_that_nobody_evaluates_does_not_begin(study_of: Callable[..., Study], tmp_path: Path) -> None:
+    with pytest.raises(FederationError, match=r"no site lets an evaluation on its test rows leave"):
+        run(study_of(), tmp_path / "run", reach=reach_of(study_of(), evaluation="none"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_site_that_refuses_later_is_left_out_and_told(study_of: Callable[..., Study], tmp_path: Path) -> None:
     study = study_of()
     done = run(study, tmp_path / "run", reach=reach_of(study, refuses={"north": 2}))

@@ -14,7 +14,7 @@ from accord.sites.agent import Agent
 from accord.sites.bindings import read_binding, site_rows
 from accord.sites.contracts import Charge, Terms
 from accord.sites.refused import RefusedError
-from accord.sites.statistics import statistics_plan
+from accord.sites.statistics import release_plan
 from accord.sites.work import SiteWork, prepare, train
 from accord.transport.messages import Answer, Job, Task
 from sites.hospitals import PRIVATE, SITES, Hospitals, received, study_of
@@ -259,9 +259,24 @@ def test_hostile_parameters_are_refused(house: House, hospitals: Hospitals, stud
 
 @pytest.mark.slow
 def test_sums_of_test_rows_stay_where_the_policy_says_so(house: House, hospitals: Hospitals, study: Study) -> None:
-    house.judge.terms = Terms(evaluation=False)
+    house.judge.terms = Terms(evaluation_noise=None)
     job, shared = job_of(study), encode(reference(hospitals, study).own.initial)
     assert house.ask(job, task_of(job, "evaluate", 1, 900, inputs=shared), shared).code == "policy"
+
+
+@pytest.mark.slow
+def test_noised_evaluations_are_charged_and_sent_once(house: House, hospitals: Hospitals, study: Study) -> None:
+    house.judge.terms = Terms(evaluation_noise=8.0)
+    job, shared = job_of(study), encode(reference(hospitals, study).own.initial)
+    for _ in range(2):
+        said = house.ask(job, task_of(job, "evaluate", 1, 900, inputs=shared), shared)
+        assert set(said.values) == {"noise_std"}
+    assert said.epsilon > 0
+    assert [(charge.plan.noise_multiplier, charge.steps) for *_, charge in house.records.charges] == [(8.0, 1)]
+    assert len(set(house.coordinator.results)) == 1
+    assert set(decode(house.coordinator.results[0])) == {"confusion", "0/confusion", "1/confusion"}
+    house.ask(job, task_of(job, "evaluate", 2, 900, inputs=shared), shared)
+    assert len(house.records.charges) == 2
 
 
 @pytest.mark.slow
@@ -283,7 +298,7 @@ def test_statistics_begun_under_more_noise_are_not_drawn_with_less(house: House,
     job = job_of(study)
     task = task_of(job, "describe", 0, 6)
     # As a kill leaves it, after which the owner allowed statistics with less noise.
-    house.records.begin(task, job, Charge("stays", statistics_plan(8.0, 1e-6), 48, 1))
+    house.records.begin(task, job, Charge("stays", release_plan(8.0, 1e-6), 48, 1))
     house.judge.terms = Terms(statistics_noise=2.0)
     assert house.ask(job, task).code == "replay"
     house.judge.terms = Terms(statistics_noise=8.0)

@@ -45,8 +45,9 @@ def test_it_runs_reports_and_leaves_nothing(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "done"
     assert result["privacy"]["noise_source"] == "site"
-    # Each site's noise is the least that keeps its own rows within the study's epsilon.
-    assert 1.9 < result["privacy"]["epsilon"] <= 2.0
+    # Each site adds the least noise that keeps its training within the study's epsilon of 2. Three evaluations, with
+    # noise of 16 times their sensitivity, come on top.
+    assert 1.9 < result["privacy"]["epsilon"] <= 2.1
     assert result["privacy"]["per_client"]["min"] > 1.8
     assert result["test"]["accuracy"] > 0.78, "75.2% is what predicting no high income at all would give"
     assert result["faults"]["dropped"] == 0

@@ -140,6 +140,34 @@ def asked_for(kind: Any, round_number: int, call: int) -> Change:
     return change
 
 
+def evaluation_between(court: Court) -> Asked:
+    court.rule["leaves"] = {"evaluation": {"noise_multiplier": 8.0}}
+    court.sign()
+    job, shared = court.job(evaluation={"every": 2}), court.shared()
+    return job, task_of(job, "evaluate", 1, 900, inputs=shared), shared
+
+
+def more_evaluations(court: Court) -> Asked:
+    court.rule["leaves"] = {"evaluation": "exact"}
+    court.rule["bounds"] = {"evaluations": 3}
+    court.sign()
+    return plan(court.job(program={"name": "fedavg", "rounds": 3}))
+
+
+def evaluation_beyond_the_budget(court: Court) -> Asked:
+    """The least noise that still leaves the budget whole, and then the same again."""
+    court.rule["leaves"] = {"evaluation": {"noise_multiplier": 1.0}}
+    court.rule["budget"] = {"delta": 1e-3, "total": 5.0}
+    court.sign()
+    job, shared = court.job(), court.shared()
+    for number in (1, 2, 3):
+        task = task_of(job, "evaluate", number, 900, inputs=shared)
+        if not isinstance(court.ask(job, task, shared), Answer):
+            break
+    assert 0 < court.charges() < 3
+    return job, task_of(job, "evaluate", 3, 901, inputs=shared), shared
+
+
 def requester_with(**changed: Any) -> Change:
     def change(court: Court) -> Asked:
         court.terms["requesters"][0].update(changed)
@@ -449,11 +477,15 @@ HOSTILE: dict[str, tuple[str, Change]] = {
     "a round after the end": ("ended", after_the_end),
     "a round that the study does not have": ("bounds", asked_for("train", 4, 0)),
     "a round asked over and over": ("bounds", asked_for("train", 1, 8)),
-    "test rows asked over and over": ("bounds", asked_for("evaluate", 1, 17)),
+    "test rows asked over and over": ("bounds", kind_without("evaluate", 17, evaluation="exact")),
+    "an evaluation after a round that the study evaluates nothing after": ("bounds", evaluation_between),
+    "more evaluations than the owner allows": ("bounds", more_evaluations),
+    "bins of confidence that single rows fall into": ("bounds", study_with(evaluation={"calibration_bins": 1000})),
+    "one evaluation more than the rows' budget for ever": ("budget", evaluation_beyond_the_budget),
     # what leaves
     "updates, where none leave": ("policy", kind_without("train", updates=False)),
     "losses on training rows, where none leave": ("policy", kind_without("losses")),
-    "sums over test rows, where none leave": ("policy", kind_without("evaluate", 900, evaluation=False)),
+    "sums over test rows, where none leave": ("policy", kind_without("evaluate", 900)),
     "statistics, where none leave": ("policy", kind_without("describe")),
     # parameters
     "parameters that are a pickle": ("model", inputs_of(lambda params: b"\x80\x04\x95" + bytes(40))),

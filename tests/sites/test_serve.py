@@ -42,7 +42,7 @@ rules:
     unprotected: true
     privacy: {{least_noise: 0.5, most_delta: 0.01}}
     budget: {{delta: 0.001, total: 100}}
-    leaves: {{least_group: 1, rows_rounded_to: 1}}
+    leaves: {{evaluation: exact, least_group: 1, rows_rounded_to: 1}}
 """
 
 

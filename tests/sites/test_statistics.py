@@ -12,7 +12,7 @@ from accord.core.params import Params
 from accord.data.federated import DataSet
 from accord.privacy import noise
 from accord.sites.bindings import bound_rows, read_binding
-from accord.sites.statistics import BINS, WITHHELD, counts, released, statistics_plan
+from accord.sites.statistics import BINS, WITHHELD, counts, release_plan, released
 from sites.hospitals import Hospitals
 
 
@@ -60,7 +60,7 @@ def test_noise_has_the_deviation_that_is_charged(north: DataSet) -> None:
     assert float(found.std()) == pytest.approx(3.0 * math.sqrt(len(exact)), rel=0.05)
     assert abs(float(found.mean())) < 0.5
     # One Gaussian mechanism in which every row takes part.
-    assert statistics_plan(3.0, 1e-6).event(60).sampling_probability == 1
+    assert release_plan(3.0, 1e-6).event(60).sampling_probability == 1
 
 
 def test_noise_is_widened_for_the_rounding_of_the_counts(north: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:

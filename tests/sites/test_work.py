@@ -1,6 +1,7 @@
 """A site does what its client in a simulation does, and states under privacy nothing that noise does not cover."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from accord.orchestration.prepared import Prepared
 from accord.program.base import Cohort
 from accord.program.evaluate import evaluate
 from accord.sites.bindings import read_binding, site_rows
-from accord.sites.evaluation import site_sums
+from accord.sites.evaluation import noised_counts, site_sums
 from accord.sites.refused import RefusedError
 from accord.sites.work import SiteWork, losses, prepare, train
 from sites.hospitals import PRIVATE, SITES, Hospitals, received, study_of
@@ -185,3 +186,32 @@ def test_losses_are_refused_under_privacy(hospitals: Hospitals) -> None:
     with pytest.raises(RefusedError) as refused:
         losses(site, 0, site.own.task.init())
     assert refused.value.code == "unit"
+
+
+def test_noised_counts_are_the_counts_and_gaussian_noise_of_the_stated_deviation(hospitals: Hospitals) -> None:
+    study = study_of(hospitals)
+    site = at_site(hospitals, study, "west")
+    params = site.own.task.init()
+    exact = site_sums(site, params)
+    found = [noised_counts(site, params, 50.0, -(10**9)) for _ in range(300)]
+    # Two group columns, one of them the label: a row adds 1 to a cell of each of three arrays.
+    assert [std for _, std in found] == pytest.approx([50 * 3**0.5] * 300, rel=1e-3)
+    for name in ("0/confusion", "1/confusion"):
+        noise = torch.stack([counts[name] for counts, _ in found]) - exact[name]
+        assert float(noise.std()) == pytest.approx(found[0][1], rel=0.1)
+        assert abs(float(noise.mean())) < 4 * found[0][1] / noise.numel() ** 0.5
+    assert not torch.equal(found[0][0]["confusion"], found[1][0]["confusion"])
+
+
+def test_small_groups_have_no_noised_counts(hospitals: Hospitals) -> None:
+    site = at_site(hospitals, study_of(hospitals), "west")
+    counts, _ = noised_counts(site, site.own.task.init(), 0.01, 1000)
+    assert not counts["0/confusion"].any()
+    assert counts["confusion"].sum() > 20
+
+
+def test_noised_evaluations_are_of_classes(hospitals: Hospitals) -> None:
+    site = at_site(hospitals, study_of(hospitals), "west")
+    odd: Any = SimpleNamespace(federated=SimpleNamespace(data=SimpleNamespace(class_names=())))
+    with pytest.raises(RefusedError, match="ask the owner for exact sums"):
+        noised_counts(odd, site.own.task.init(), 8.0, 1)

@@ -13,6 +13,7 @@ _EXTRAS = {
     "images": "pillow",
     "tables": "pyarrow",
     "federation": "fastapi",
+    "postgres": "psycopg",
     "onnx": "onnxscript",
     "wandb": "wandb",
     "mlflow": "mlflow-skinny",

@@ -16,8 +16,9 @@ from accord.core.errors import AccordError, RunFolderError
 from accord.data.sources.sites import stand_in
 from accord.engines.federation.encoding import decode
 from accord.orchestration.evaluation_set import sensitive_groups
+from accord.orchestration.noised_sums import Layout, measured_of
 from accord.orchestration.run_folder import Run, open_run
-from accord.orchestration.scores_from_sums import Measured, fairness_report, final_scores, overall_calibration
+from accord.orchestration.scores_from_sums import fairness_report, final_scores, overall_calibration
 from accord.orchestration.site_records import KEYS, STATEMENTS, SUMS, stored_job
 from accord.orchestration.site_run import EVALUATE_FINAL
 from accord.records import store
@@ -167,7 +168,13 @@ def _privacy(run: Run, answers: Sequence[Answer]) -> Iterator[Trace]:
     for record in run.rounds:
         if record.epsilon is None:
             continue
-        until = [each for each in answers if each.round <= record.round and each.epsilon is not None]
+        # The evaluation at a run's end comes after its last round's record.
+        until = [
+            each
+            for each in answers
+            if each.epsilon is not None
+            and (each.round < record.round or (each.round == record.round and each.call != EVALUATE_FINAL))
+        ]
         most = max((each.epsilon or 0.0 for each in until), default=0.0)
         own = [each for each in until if each.round == record.round]
         problem = "" if _close(most, record.epsilon.max) else f"the sites state {most}"
@@ -187,7 +194,7 @@ def _evaluation(run: Run, job: Job, answers: Sequence[Answer]) -> Iterator[Trace
     final = [each for each in final if (run.folder / SUMS / each.result).is_file()]
     kept = ArtefactStore(run.folder / SUMS)
     try:
-        by_site = {each.site: decode(kept.read(each.result)) for each in final}
+        by_site = {each.site: (decode(kept.read(each.result)), each) for each in final}
     except AccordError as error:
         yield Trace("result.json: test", None, _source(final), f"sums were changed: {error}")
         return
@@ -196,14 +203,9 @@ def _evaluation(run: Run, job: Job, answers: Sequence[Answer]) -> Iterator[Trace
         return
     data = stand_in(study.data)  # type: ignore[arg-type]
     groups, positive = sensitive_groups(study.fairness, data)
-    measured = Measured(
-        KINDS[outcome.task],
-        data.class_names,
-        {column: grouping.names for column, grouping in groups.items()},
-        positive,
-        study.evaluation.calibration_bins,
-        {site: by_site[site] for site in job.sites if site in by_site},
-    )
+    columns = {column: grouping.names for column, grouping in groups.items()}
+    layout = Layout(KINDS[outcome.task], data.class_names, columns, positive, study.evaluation.calibration_bins)
+    measured = measured_of(layout, {site: by_site[site] for site in job.sites if site in by_site})
     anew = {
         "test": final_scores(measured),
         "calibration": overall_calibration(measured),

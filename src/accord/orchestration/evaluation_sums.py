@@ -80,6 +80,11 @@ def _calibration_sums(prefix: str, counts: CalibrationCounts) -> dict[str, NDArr
     return {prefix + name: getattr(counts, name) for name in _CALIBRATION}
 
 
+def calibration_names(groups: int, bins: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each array of calibration counts over so many groups."""
+    return {name: (groups,) if name in ("brier", "loss") else (groups, bins) for name in _CALIBRATION}
+
+
 def add_sums(parts: Sequence[Mapping[str, Tensor]]) -> Params:
     """Adds the sums of several sites.
 

@@ -92,6 +92,11 @@ def check_quorum(prepared: Prepared) -> None:
     if len(sites.willing) < need:
         reasons = "; ".join(plan.refused for plan in sites.plans if plan.refused)
         raise FederationError(f"{len(sites.willing)} of {population} sites take part, {need} needed: {reasons}")
+    # Found out before anything is spent: a run whose model nobody may evaluate has no result.
+    if all(sites.plans[client].evaluation == "none" for client in sites.willing):
+        raise FederationError(
+            "no site lets an evaluation on its test rows leave; ask an owner for leaves.evaluation in the policy"
+        )
 
 
 def identity_folder(engine: FederationEngine) -> Path:

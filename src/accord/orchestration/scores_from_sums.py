@@ -15,6 +15,7 @@ from torch import Tensor
 from accord.config.evaluation import Fairness
 from accord.fairness.audit import audit
 from accord.fairness.measures import GroupSums
+from accord.fairness.noised import with_noise
 from accord.orchestration.evaluation_sums import add_sums, calibration_counts
 from accord.orchestration.group_ranking import add_ranking_intervals, ranking_of_group
 from accord.records.round_record import TestScores, finite
@@ -32,6 +33,7 @@ class Measured:
         positive: the label that counts as positive, or None.
         bins: bins of confidence.
         by_site: each site's sums, in the order of clients. A site that sent none is missing.
+        noise_std: standard deviation of the noise on each count over all sites, 0 where all are exact.
     """
 
     kind: TaskKind
@@ -40,6 +42,7 @@ class Measured:
     positive: int | None
     bins: int
     by_site: Mapping[str, Mapping[str, Tensor]]
+    noise_std: float = 0.0
 
     @property
     def total(self) -> Mapping[str, Tensor]:
@@ -139,9 +142,10 @@ def fairness_report(measured: Measured, section: Fairness | None) -> dict[str, A
     """Returns the fairness part of `result.json`, or None where the study names no groups."""
     if section is None or not measured.columns:
         return None
+    cells = len(measured.class_names) ** 2
     report = audit(
         group_sums(measured),
-        measured.kind.groups,
+        with_noise(measured.kind.groups, measured.noise_std, cells),
         confidence=section.confidence,
         min_group_size=section.min_group_size,
     ).as_json()
@@ -162,7 +166,8 @@ def fairness_report(measured: Measured, section: Fairness | None) -> dict[str, A
                     "calibration": bins.measures(i),
                     **_matrix_measures(None if matrix is None else matrix[i].numpy()),
                 }
-                if matrix is not None:
+                # Noise on the counts is not in these intervals, so that none is given with it.
+                if matrix is not None and not measured.noise_std:
                     counts = np.rint(matrix[i].numpy()).astype(np.int64)
                     rows, correct = counts.sum(1), counts.diagonal()
                     found = ranking_of_group(None, correct, rows, measured.positive, section)

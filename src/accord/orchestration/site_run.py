@@ -16,6 +16,7 @@ from accord.core.params import Params
 from accord.engines.federation.calls import Reply, SiteCalls
 from accord.engines.federation.encoding import decode, encode
 from accord.engines.federation.engine import Federation
+from accord.orchestration.noised_sums import Layout, measured_of
 from accord.orchestration.scores_from_sums import Measured
 from accord.program.base import ClientId
 from accord.records.round_record import EpsilonSpread
@@ -42,6 +43,7 @@ class SitePlan:
         epsilon_before: epsilon spent on its rows by earlier runs at the study's delta, or None without privacy.
         epsilon_after: what this run would end at, over all its rounds and with what was spent before.
         refused: why it does not take part, or empty.
+        evaluation: whether it evaluates models on its test rows: `exact`, `noised` or `none`.
     """
 
     site: str
@@ -50,6 +52,7 @@ class SitePlan:
     epsilon_before: float | None = None
     epsilon_after: float | None = None
     refused: str = ""
+    evaluation: str = "none"
 
 
 def plan_of(site: str, reply: Reply | None, refused: str) -> SitePlan:
@@ -71,7 +74,11 @@ def plan_of(site: str, reply: Reply | None, refused: str) -> SitePlan:
             raise MessageError(f"{site}: {name} is no number")
         return None if value is None else float(value)
 
-    return SitePlan(site, rows, number("noise_multiplier"), number("epsilon_before"), number("epsilon_after"))
+    evaluation = values.get("evaluation", "none")
+    if evaluation not in ("exact", "noised", "none"):
+        raise MessageError(f"{site}: what it says of evaluations is unknown; it may run another version")
+    before, after = number("epsilon_before"), number("epsilon_after")
+    return SitePlan(site, rows, number("noise_multiplier"), before, after, evaluation=evaluation)
 
 
 class Statements:
@@ -168,13 +175,14 @@ class SiteRun:
         sites = self.calls.present([self.job.sites[client] for client in self.willing])
         call = EVALUATE_FINAL if final else EVALUATE
         replies = self.calls.ask("evaluate", sites, round_number, dict.fromkeys(sites, call), 0, encode(params))
-        by_site = {site: decode(reply.result) for site, reply in replies.answered.items() if reply.result}
-        for reply in replies.answered.values():
-            if final and reply.result:
+        answered = {site: reply for site, reply in replies.answered.items() if reply.result}
+        for reply in answered.values():
+            if final:
                 self.statements.keep(reply.result)
-        if not by_site:
+        if not answered:
             return None
-        return Measured(self.kind, self.class_names, self.columns, self.positive, self.bins, by_site)
+        layout = Layout(self.kind, self.class_names, self.columns, self.positive, self.bins)
+        return measured_of(layout, {site: (decode(each.result), each.answer) for site, each in answered.items()})
 
     def epsilons(self) -> EpsilonSpread | None:
         """Returns the spread of what sites stated last, with 0 for those that stated none. None without privacy."""

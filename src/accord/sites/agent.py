@@ -20,7 +20,7 @@ from accord.sites.checks import check_code, check_inputs, check_messages, check_
 from accord.sites.contracts import Charge, Facts, Judge, Known, Outgoing, Records, Terms
 from accord.sites.refused import RefusedError
 from accord.sites.run_work import RunWork, open_run
-from accord.sites.statistics import statistics_plan
+from accord.sites.statistics import release_plan
 from accord.sites.worker import Log, WorkerDiedError
 from accord.transport.exchange import Lease, SiteExchange
 from accord.transport.messages import Answer, Job, Refusal, Task
@@ -145,7 +145,9 @@ class Agent:
         if task.kind == "losses" and charge is not None:
             # Before it is begun, by which rows would count as used without privacy.
             raise RefusedError("unit", "no privacy covers the mean loss on training rows; use a program without it")
-        charged = charge if task.kind in ("train", "describe") else None
+        if task.kind == "evaluate":
+            charge = _evaluation_charge(data.data_set, facts, terms)
+        charged = charge if task.kind in ("train", "describe", "evaluate") else None
         inputs = self.exchange.fetch(task.inputs) if task.inputs else b""
         check_inputs(inputs)
         if known is None:
@@ -184,6 +186,7 @@ class Agent:
             "epsilon_before": before,
             "epsilon_after": after,
             "allowed": True,
+            "evaluation": {None: "none", 0.0: "exact"}.get(terms.evaluation_noise, "noised"),
         }
         return self._answered(task, values, before, b"", None)
 
@@ -239,7 +242,18 @@ def _charge(data_set: str, facts: Facts) -> Charge | None:
 def _statistics_charge(data_set: str, facts: Facts, terms: Terms) -> Charge:
     if terms.statistics_noise is None:
         raise RefusedError("policy", "statistics of its rows do not leave this site")
-    return Charge(data_set, statistics_plan(terms.statistics_noise, terms.statistics_delta), facts.rows, 1)
+    return Charge(data_set, release_plan(terms.statistics_noise, terms.statistics_delta), facts.rows, 1)
+
+
+def _evaluation_charge(data_set: str, facts: Facts, terms: Terms) -> Charge | None:
+    """Test rows are charged as all rows are: a row that is a test row today may be a training row of another cut."""
+    if terms.evaluation_noise is None:
+        raise RefusedError("policy", "no evaluation on its test rows leaves this site; ask the owner for it")
+    if terms.evaluation_noise == 0:
+        return None
+    # At the study's delta, so that what the site states after it goes with what it states after a round.
+    delta = terms.evaluation_delta if facts.plan is None else facts.plan.delta
+    return Charge(data_set, release_plan(terms.evaluation_noise, delta), facts.rows, 1)
 
 
 def _all_rounds(charge: Charge, facts: Facts) -> Charge:

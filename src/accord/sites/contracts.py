@@ -38,7 +38,8 @@ class Terms:
 
     Attributes:
         rows_rounded_to: the stated number of rows is rounded to a multiple of this.
-        evaluation: whether sums over test rows may leave.
+        evaluation_noise: noise multiplier of counts over test rows. 0 lets exact sums leave, None neither.
+        evaluation_delta: delta at which they are charged where the study has none of its own.
         least_group: columns with a group of fewer test rows are withheld.
         statistics_noise: noise multiplier of statistics, or None where none leave.
         statistics_delta: delta at which they are charged.
@@ -47,7 +48,8 @@ class Terms:
     """
 
     rows_rounded_to: int = 1
-    evaluation: bool = True
+    evaluation_noise: float | None = 0.0
+    evaluation_delta: float = 1e-6
     least_group: int = 1
     statistics_noise: float | None = None
     statistics_delta: float = 1e-6

@@ -48,6 +48,7 @@ STUDY = {
     "program": {"name": "fedavg", "rounds": 10},
     "privacy": {"unit": "sample", "clip_norm": 1.0, "epsilon": 2.0, "delta": 1e-5},
     "fairness": {"groups": ["sex", "race"], "positive": ">50K"},
+    "evaluation": {"every": 5},
     "trackers": [],
 }
 ENGINE = {"name": "federation", "purpose": "what privacy costs by group, over incomes of three employers"}
@@ -59,6 +60,7 @@ RULE = {
     "privacy": {"units": ["sample"], "least_noise": 0.5, "most_delta": 1e-4},
     "budget": {"delta": 1e-5, "study": 3.0, "total": 5.0},
     "contributors": 3,
+    "leaves": {"evaluation": {"noise_multiplier": 16.0, "delta": 1e-6}},
     "approval": "rule",
 }
 """What every site allows."""

@@ -12,7 +12,7 @@ from accord.core.errors import AccordError
 from accord.sites import rules
 from accord.sites.contracts import Facts, Terms
 from accord.sites.decisions import MOST_WAITING, Decision, Decisions
-from accord.sites.policy import Budget, Policy, PolicyFile
+from accord.sites.policy import Budget, Policy, PolicyFile, Release
 from accord.sites.refused import RefusedError
 from accord.transport.messages import Job, Task
 
@@ -47,12 +47,14 @@ class PolicyJudge:
                 "approval", f"{MOST_WAITING} requests of {job.requester} wait for a decision; ask the owner"
             )
         rules.check_decision(rule, job, decision, now)
-        statistics = rule.leaves.statistics
+        statistics, evaluation = rule.leaves.statistics, rule.leaves.evaluation
+        exact = 0.0 if evaluation == "exact" else None
         return Terms(
             statistics_noise=None if statistics is None else statistics.noise_multiplier,
             statistics_delta=1e-6 if statistics is None else statistics.delta,
             rows_rounded_to=rule.leaves.rows_rounded_to,
-            evaluation=rule.leaves.evaluation,
+            evaluation_noise=evaluation.noise_multiplier if isinstance(evaluation, Release) else exact,
+            evaluation_delta=evaluation.delta if isinstance(evaluation, Release) else 1e-6,
             least_group=rule.leaves.least_group,
             memory_mb=rule.bounds.memory_mb,
             deadline_s=rule.bounds.deadline_s,

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.core.errors import AccordError
+from accord.orchestration.site_run import EVALUATE
 from accord.privacy.accounting import Accountant, Events, epsilon_of, epsilon_of_curve, rdp_curve
 from accord.privacy.ledger import check_together
 from accord.privacy.plan import PrivacyPlan
@@ -113,14 +114,18 @@ class Spending:
         day = entry.at[:10]
         key = (entry.plan, entry.rows)
         for scope in (
-            ("all",), ("day", day), ("study", entry.request), ("requester", entry.requester), ("run", entry.run),
+            ("all",), ("day", day), ("study", entry.request), ("requester", entry.requester),
+            ("run" if entry.round > 0 and entry.call < EVALUATE else "release", entry.run),
         ):  # fmt: skip
             self._sums[(entry.data_set, *scope)][key] += entry.steps
         self._days[entry.data_set].add(day)
         self.last = max(self.last, entry.line)
 
     def of(self, data_set: str, *scope: str) -> Spent:
-        """Returns the charges to a data set in a scope: `all`, or `study`, `requester` or `run` and which."""
+        """Returns the charges to a data set in a scope: `all`, or `study`, `requester` or `run` and which.
+
+        Of a run only its training counts, and no release of counts beside it.
+        """
         return self._sums.get((data_set, *scope), {})
 
     def since(self, data_set: str, day: str) -> Spent:
@@ -223,10 +228,8 @@ def _scopes(
     plan, data_set = charge.plan, charge.data_set
     if plan.budget is not None:
         # What the study itself says that its rows may be charged with in a run, by its own accountant.
-        own = {
-            key: steps for key, steps in spending.of(data_set, "run", asked.run).items() if key[0] == plan_text(plan)
-        }
-        yield "run's own", plan.budget, plan.delta, plan.accountant, own
+        # All of its training, also over another number of rows, or with the noise that follows from that.
+        yield "run's own", plan.budget, plan.delta, plan.accountant, spending.of(data_set, "run", asked.run)
     given: tuple[tuple[str, float | None, Callable[[], Spent]], ...] = (
         ("study", budget.study, lambda: spending.of(data_set, "study", asked.request)),
         ("requester", budget.requester, lambda: spending.of(data_set, "requester", asked.requester)),

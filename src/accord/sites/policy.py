@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from accord.config import yaml_text
 from accord.config.base import Count, Flag, FunctionName, Positive, Real, Section
@@ -115,10 +115,14 @@ class Bounds(Section):
     `code`, is as large as its reviewed code makes it."""
     memory_mb: Count = 16_384
     deadline_s: Positive = 3600.0
+    evaluations: Count = 100
+    """Evaluations of one study, the one at its end included. Each is of parameters that the requester picks."""
+    calibration_bins: Count = 20
+    """Bins of confidence. A bin of one row would tell of it."""
 
 
-class Statistics(Section):
-    """Counts and histograms of the rows, noised and charged, before any training."""
+class Release(Section):
+    """Counts that leave with noise, and are charged."""
 
     noise_multiplier: Positive
     """Standard deviation of the noise over the sensitivity of all counts together."""
@@ -132,14 +136,22 @@ class Leaves(Section):
     updates: Flag = True
     losses: Flag = False
     """The mean loss on the training rows, which no noise covers; some programs without privacy need it."""
-    evaluation: Flag = True
-    """Sums over the site's test rows."""
+    evaluation: Release | Literal["exact"] | None = None
+    """The model judged on the site's test rows: counts with noise, or exact sums, which no noise covers and no budget
+    counts. Null lets none leave."""
     least_group: Count = 20
     """Groups of fewer test rows are withheld."""
-    statistics: Statistics | None = None
-    """Null lets none leave."""
+    statistics: Release | None = None
+    """Counts and histograms of the rows before any training. Null lets none leave."""
     rows_rounded_to: Count = 100
     """The number of training rows is stated as a multiple of this."""
+
+    @field_validator("evaluation", mode="before")
+    @classmethod
+    def _said(cls, value: Any) -> Any:
+        if value is True:
+            raise ValueError("say which: exact, which no noise covers, or {noise_multiplier: NUMBER}")
+        return None if value is False else value
 
 
 class Rule(Section):

@@ -82,7 +82,7 @@ def check_task(rule: Rule, study: Study, task: Task) -> None:
         "end": True,
         "train": leaves.updates,
         "losses": leaves.losses,
-        "evaluate": leaves.evaluation,
+        "evaluate": leaves.evaluation is not None,
         "describe": leaves.statistics is not None,
     }
     # A kind that is unknown here is refused, too.
@@ -91,8 +91,13 @@ def check_task(rule: Rule, study: Study, task: Task) -> None:
     if task.round > study.program.rounds:
         raise RefusedError("bounds", f"round {task.round} is asked, and the study has {study.program.rounds}")
     # Each answer tells something more of the rows, noised or not: so none is given that the study does not need.
-    if task.kind == "evaluate" and (task.call not in (EVALUATE, EVALUATE_FINAL) or task.round < 1):
-        raise RefusedError("bounds", "the model is evaluated once after a round, and once at the end")
+    every, last = study.evaluation.every, study.program.rounds
+    if task.kind == "evaluate" and (
+        task.round < 1
+        or task.call not in (EVALUATE, EVALUATE_FINAL)
+        or (task.call == EVALUATE and task.round % every and task.round != last)
+    ):
+        raise RefusedError("bounds", "the model is evaluated once after the rounds that the study says, and at its end")
     if task.kind in ("train", "losses") and task.call >= MOST_CALLS:
         raise RefusedError("bounds", f"a round asks a site {MOST_CALLS} times at most")
 
@@ -138,10 +143,18 @@ def _check_bounds(rule: Rule, study: Study) -> None:
         ("training.local_epochs", epochs if epochs is not None else (1 if steps is None else 0), bounds.local_epochs),
         ("training.local_steps", steps or 0, bounds.local_steps),
         ("training.learning_rate", training.learning_rate, bounds.learning_rate),
+        ("evaluation.calibration_bins", study.evaluation.calibration_bins, bounds.calibration_bins),
     ):
         # Written so that NaN fails, too.
         if not value <= most:
             raise RefusedError("bounds", f"{name} {value:g} is above {most:g}, which is the most here")
+    evaluations = -(-study.program.rounds // study.evaluation.every) + 1
+    if rule.leaves.evaluation is not None and evaluations > bounds.evaluations:
+        raise RefusedError(
+            "bounds",
+            f"the study asks for {evaluations} evaluations, and {bounds.evaluations} is the most here; raise "
+            "evaluation.every",
+        )
     if training.batch_size != "full" and training.batch_size < bounds.least_batch:
         raise RefusedError(
             "bounds", f"training.batch_size {training.batch_size} is below {bounds.least_batch}, the least here"

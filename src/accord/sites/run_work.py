@@ -120,9 +120,9 @@ class RunWork:
             values, _ = self.worker.call({"op": "losses", "work": task.work}, [inputs], ends=ends, alive=self.alive)
             return values, b"", None
         if task.kind == "evaluate":
-            if not terms.evaluation:
-                raise RefusedError("policy", "sums over test rows do not leave this site")
-            request = {"op": "evaluate", "least_group": terms.least_group}
+            if terms.evaluation_noise is None:
+                raise RefusedError("policy", "no evaluation on its test rows leaves this site")
+            request = {"op": "evaluate", "least_group": terms.least_group, "noise": terms.evaluation_noise}
             values, (sums,) = self.worker.call(request, [inputs], ends=ends, alive=self.alive)
             return values, sums, None
         raise RefusedError("program", f"this version does not {task.kind}")

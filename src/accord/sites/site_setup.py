@@ -36,7 +36,7 @@ rules: []
 #    bounds: {rounds: 200, local_epochs: 2, least_batch: 16, parameters: 100_000}
 #    contributors: 3             # fewest sites of a study, this one included
 #    leaves:
-#      evaluation: true          # sums over test rows
+#      evaluation: {noise_multiplier: 8}   # counts over test rows, noised and charged; or exact, which is neither
 #      least_group: 20           # groups of fewer test rows are withheld
 #      rows_rounded_to: 100
 #    approval: hand              # each study waits for: accord site approve HASH

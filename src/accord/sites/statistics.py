@@ -25,8 +25,8 @@ WITHHELD = -1.0
 """Stands in a released array for a count below the least that the policy lets leave."""
 
 
-def statistics_plan(noise_multiplier: float, delta: float) -> PrivacyPlan:
-    """Returns the mechanism that a release of statistics is charged by. Every row takes part in it."""
+def release_plan(noise_multiplier: float, delta: float) -> PrivacyPlan:
+    """Returns the mechanism that a release of counts is charged by. Every row takes part in it."""
     return PrivacyPlan("sample", 1.0, noise_multiplier, delta)
 
 
@@ -66,12 +66,25 @@ def released(exact: Params, noise_multiplier: float, least: int) -> Params:
         noise_multiplier: standard deviation of the noise over the sensitivity.
         least: counts below this, after the noise, are `WITHHELD`. To look at a noised value costs nothing more.
     """
-    sensitivity = math.sqrt(len(exact))
+    noised, _ = with_secret_noise(exact, noise_multiplier, math.sqrt(len(exact)))
+    return {name: torch.where(value < least, torch.full_like(value, WITHHELD), value) for name, value in noised.items()}
+
+
+def with_secret_noise(exact: Params, noise_multiplier: float, sensitivity: float) -> tuple[Params, float]:
+    """Adds Gaussian noise that nobody can draw again.
+
+    Args:
+        exact: counts.
+        noise_multiplier: standard deviation of the noise over the sensitivity.
+        sensitivity: by how much one row changes all counts together, in L2.
+
+    Returns:
+        The noised counts, and the standard deviation of the noise on each.
+    """
     numbers = sum(value.numel() for value in exact.values())
     std = rounding.std_for(noise_multiplier * sensitivity, sensitivity, numbers)
     drawn = noise.gaussian(secret_streams(0)(NOISE, 0, 0), exact, std)
-    noised = noise.noised(exact, drawn, std)
-    return {name: torch.where(value < least, torch.full_like(value, WITHHELD), value) for name, value in noised.items()}
+    return noise.noised(exact, drawn, std), std
 
 
 def _is_table(data: DataSet) -> bool:

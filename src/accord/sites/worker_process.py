@@ -75,8 +75,11 @@ class _Served:
     def evaluate(self, header: Mapping[str, Any], parts: Sequence[bytes]) -> Reply:
         """Sums the model's answers to the test rows."""
         from accord.engines.federation.encoding import encode
-        from accord.sites.evaluation import site_sums
+        from accord.sites.evaluation import noised_counts, site_sums
 
+        if header["noise"]:
+            counts, std = noised_counts(self.site, _decoded(parts[0]), header["noise"], header["least_group"])
+            return {"noise_std": std}, [encode(counts)]
         sums = site_sums(self.site, _decoded(parts[0]), header["least_group"])
         return {"n": int(sums["n"])}, [encode(sums)]
 

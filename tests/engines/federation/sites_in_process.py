@@ -13,6 +13,7 @@ from accord.engines.federation.works import Works
 from accord.engines.sequential import Sequential
 from accord.fairness.groups import Grouping
 from accord.orchestration.evaluation_sums import evaluation_sums
+from accord.orchestration.noised_sums import outcome_counts
 from accord.program.evaluate import evaluate
 from accord.transport.exchange import Outcome, SiteState
 from accord.transport.messages import Answer, Job, Refusal, Signed, Task
@@ -44,6 +45,7 @@ class SitesInProcess:
     groups: Mapping[str, Grouping] = field(default_factory=dict)
     positive: int | None = None
     data_sets: tuple[str, ...] = ("rows",)
+    evaluation: str = "exact"
 
     def __post_init__(self) -> None:
         # An engine each: what a site's client keeps is known to that site alone.
@@ -86,13 +88,15 @@ class SitesInProcess:
             return Signed(Refusal(*head, "budget", "the budget of this data set is spent", 1, ""), task.site, "")
         client, engine = self.names.index(task.site), self._engines[task.site]
         if task.kind in ("plan", "end"):
-            values = {"rows": self.federated.train.size(client)} if task.kind == "plan" else {}
+            stated = {"rows": self.federated.train.size(client), "evaluation": self.evaluation}
+            values = stated if task.kind == "plan" else {}
             return Signed(Answer(*head, task.kind, "", values, None, 1, ""), task.site, "")
         if task.kind == "evaluate":
             content = encode(self._sums(client, decode(self.artefacts[task.inputs])))
             digest = sha256(content).hexdigest()
             self.artefacts[digest] = content
-            return Signed(Answer(*head, task.kind, digest, {}, None, 1, ""), task.site, "")
+            values = {"noise_std": 2.0} if self.evaluation == "noised" else {}
+            return Signed(Answer(*head, task.kind, digest, values, None, 1, ""), task.site, "")
         if task.kind == "losses":
             work, shared = self.works.works[task.work], decode(self.artefacts[task.inputs])
             loss: dict[str, float] = {"loss": engine.client_losses(work, [client], shared)[0]}
@@ -110,4 +114,8 @@ class SitesInProcess:
         table = self.federated.data.test.take(rows)
         evaluated = replace(evaluate(self.works.works[0].task, params, table, 100), positive=self.positive)
         groups = {name: Grouping(each.column, each.names, each.codes[rows]) for name, each in self.groups.items()}
-        return evaluation_sums(evaluated, groups, len(self.federated.data.class_names), 15)
+        classes = len(self.federated.data.class_names)
+        if self.evaluation == "noised":
+            # Without noise, so that what follows can be compared.
+            return outcome_counts(evaluated, groups, classes)
+        return evaluation_sums(evaluated, groups, classes, 15)
