@@ -95,7 +95,8 @@ def reproducible_arithmetic(device: torch.device = _CPU, private: bool = False) 
     algorithms = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
     torch.set_num_threads(1)
     cudnn.deterministic, cudnn.benchmark = True, False
-    if device.type == "cuda":
+    on_cuda = device.type == "cuda"
+    if on_cuda:
         # cuBLAS reads its workspace when it starts, and PyTorch refuses matrix products on CUDA without it.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         cudnn.allow_tf32 = False
@@ -105,4 +106,5 @@ def reproducible_arithmetic(device: torch.device = _CPU, private: bool = False) 
     finally:
         torch.set_num_threads(threads)
         cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = before
-        torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+        if on_cuda:  # where nothing was set, nothing is loaded: PyTorch imports its compiler for this call
+            torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
