@@ -117,6 +117,9 @@ class PlainJudge:
             raise RefusedError("unknown_requester", f"{requester} is not named in this site's policy")
         return self.keys[requester]
 
+    def stamp(self) -> dict[str, Any]:
+        return {"version": 1, "sha256": ""}
+
     def admit(self, job: Job, study: Study, task: Task) -> Terms:
         self.asked.append(task.kind)
         if self.refuses:
@@ -159,7 +162,13 @@ class PlainRecords:
         ledger = Ledger.open(charge.plan, [charge.rows])
         return (ledger.epsilon_after(0, steps) if steps else 0.0), ledger.epsilon_after(0, steps + charge.steps)
 
-    def begin(self, task: Task, job: Job, charge: Charge | None) -> float | None:
+    def check_policy(self, stamp: dict[str, Any]) -> None:
+        """There is one policy."""
+
+    def check_budgets(self, job: Job, charge: Charge) -> None:
+        """There is no budget."""
+
+    def begin(self, task: Task, job: Job, charge: Charge | None, policy: dict[str, Any] | None = None) -> float | None:
         epsilon = None
         if charge is not None:
             epsilon = self.epsilons(charge, job)[1]

@@ -1,5 +1,6 @@
 """A site's rows read by a study's schema; what is wrong with them is its owner's to know, and not the requester's."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,47 @@ def test_a_function_of_the_sites_own_gives_rows(tmp_path: Path, monkeypatch: pyt
     rows = site_rows(binding, asked(schema, "scans"), "b", ("a", "b"))
     assert rows.train.sizes().tolist() == [0, 6]
     assert rows.data.class_names == ("no", "yes")
+
+
+def test_rows_of_one_id_stay_where_they_are_when_rows_come_and_go(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    schema = {"target": "back", "id": "patient", "ranges": {"age": [0, 120]}, "categories": {"back": ["no", "yes"]}}
+    rows = [(f"p{number % 120}", int(rng.integers(0, 120)), rng.choice(["no", "yes"])) for number in range(300)]
+
+    def parts(own: list[tuple[str, int, str]]) -> tuple[set[int], set[int]]:
+        """The ages, each a patient's own here, of training and test rows."""
+        (tmp_path / "rows.csv").write_text(
+            "patient,age,back\n" + "".join(f"{name},{int(name[1:])},{back}\n" for name, _, back in own)
+        )
+        (tmp_path / "site-data.yaml").write_text(
+            json.dumps({"data_set": "stays", "schema": schema, "source": {"name": "csv", "path": "rows.csv"}})
+        )
+        data = bound_rows(read_binding(tmp_path / "site-data.yaml"), "north")
+        found = tuple({round(float(x) * 120) for x in part.x[:, 0]} for part in (data.train, data.test))
+        return found[0], found[1]
+
+    train, test = parts(rows)
+    assert not train & test
+    assert len(train | test) == 120
+    assert 10 <= len(test) <= 40
+    more = [(f"p{number}", 0, "no") for number in range(119, 60, -1)]
+    later_train, later_test = parts([*more, *rows[::-1][:200]])
+    assert not later_train & test
+    assert not later_test & train
+
+
+@pytest.mark.parametrize(
+    ("table", "id_", "message"),
+    [
+        ("age,back\n1,no\n2,yes\n", "patient", "schema.id: the table has no column 'patient'"),
+        ("patient,age,back\np1,1,no\n,2,yes\n", "patient", "line 3 has no patient; each row needs an id"),
+    ],
+)
+def test_rows_without_an_id_are_refused(tmp_path: Path, table: str, id_: str, message: str) -> None:
+    schema = {"target": "back", "id": id_, "ranges": {"age": [0, 120]}, "categories": {"back": ["no", "yes"]}}
+    (tmp_path / "rows.csv").write_text(table)
+    (tmp_path / "site-data.yaml").write_text(
+        json.dumps({"data_set": "stays", "schema": schema, "source": {"name": "csv", "path": "rows.csv"}})
+    )
+    with pytest.raises(DataError, match=message):
+        bound_rows(read_binding(tmp_path / "site-data.yaml"), "north")

@@ -21,6 +21,7 @@ from accord.engines.federation.encoding import decode, encode
 from accord.sites.decisions import made
 from accord.sites.policy import sign_policy
 from accord.sites.records import SiteRecords
+from accord.sites.verify import verify_site
 from accord.transport.messages import Answer, Job, canonical
 from sites.court import BOB, EVE, NORTH, Asked, Change, Court, InProcess
 from sites.hospitals import PRIVATE, Hospitals
@@ -138,6 +139,24 @@ def asked_for(kind: Any, round_number: int, call: int) -> Change:
         return job, task_of(job, kind, round_number, call, inputs=shared), shared
 
     return change
+
+
+def older_policy(court: Court) -> Asked:
+    """The owner lowered the budget; someone puts back the policy of before, with its signature."""
+    signature = court.policy.with_name(court.policy.name + ".signature")
+    before = court.policy.read_bytes(), signature.read_bytes()
+    court.rule["budget"] = {"delta": 1e-3, "total": 90.0}
+    court.sign()
+    assert isinstance(court.train(court.job()), Answer)
+    court.policy.write_bytes(before[0])
+    signature.write_bytes(before[1])
+    return train(court, court.job(), 2)
+
+
+def plan_beyond_the_budget(court: Court) -> Asked:
+    court.rule["budget"] = {"delta": 1e-3, "total": 0.01}
+    court.sign()
+    return plan(court.job())
 
 
 def evaluation_between(court: Court) -> Asked:
@@ -487,6 +506,10 @@ HOSTILE: dict[str, tuple[str, Change]] = {
     "losses on training rows, where none leave": ("policy", kind_without("losses")),
     "sums over test rows, where none leave": ("policy", kind_without("evaluate", 900)),
     "statistics, where none leave": ("policy", kind_without("describe")),
+    "a deadline by which nothing can be done": ("bounds", task_with(deadline_s=0.01)),
+    "a deadline before now": ("bounds", task_with(deadline_s=-5.0)),
+    "an older policy that was put back": ("policy", older_policy),
+    "a plan whose first round would pass the budget": ("budget", plan_beyond_the_budget),
     # parameters
     "parameters that are a pickle": ("model", inputs_of(lambda params: b"\x80\x04\x95" + bytes(40))),
     "safetensors that say they hold terabytes": ("model", inputs_of(lambda params: header(BIG, 64))),
@@ -593,3 +616,14 @@ def test_the_page_names_tests_that_there_are() -> None:
     named = re.findall(r"`(test_\w+)`", text)
     assert len(named) >= 10
     assert [name for name in named if f"def {name}(" not in source] == []
+
+
+def test_an_older_policy_is_found_by_verify(court: Court) -> None:
+    signature = court.policy.with_name(court.policy.name + ".signature")
+    before = signature.read_bytes()
+    court.sign()
+    assert isinstance(court.train(court.job()), Answer)
+    verify_site(court.folder, "north", NORTH.public, "")
+    signature.write_bytes(before)
+    with pytest.raises(FederationError, match="older than version 2, which held before"):
+        verify_site(court.folder, "north", NORTH.public, "")

@@ -79,8 +79,9 @@ def policy_edit(
     """Edit the policy, check it and sign it. It holds from the next message on; what is wrong changes nothing."""
     with needs_federation():
         from accord.cli.site_folder import edited, note, open_folder
-        from accord.sites.policy import parse_policy, sign_policy
+        from accord.sites.policy import PolicyFile, parse_policy, sign_policy
         from accord.transport.identity import write_durably
+        from accord.transport.keys import public_hex
 
     site = open_folder(folder)
     before = site.policy.read_text() if site.policy.is_file() else ""
@@ -91,7 +92,9 @@ def policy_edit(
     parse_policy(text, str(file or site.policy))
     write_durably(site.policy, text.encode(), 0o600)
     policy = sign_policy(site.policy, site.identity.key)
-    note(site, "policy", {"sha256": sha256(text.encode()).hexdigest()})
+    file_ = PolicyFile(site.policy, public_hex(site.identity.key))
+    file_.read()
+    note(site, "policy", {"sha256": sha256(text.encode()).hexdigest(), "version": file_.version})
     rules = ", ".join(rule.data_set for rule in policy.rules) or "none"
     print(f"signed: {len(policy.requesters)} requesters, rules for {rules}")
     return 0

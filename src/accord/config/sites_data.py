@@ -15,7 +15,7 @@ from accord.config.table_columns import Delimiter, TableColumns
 SITE = "site"
 """The group column that names each row's site, by which a simulation assigns rows to clients."""
 
-_OF_TABLES = ("features", "ranges", "clamp", "dates", "logarithmic", "bins", "missing", "fill", "categorical")
+_OF_TABLES = ("id", "features", "ranges", "clamp", "dates", "logarithmic", "bins", "missing", "fill", "categorical")
 
 
 class SitesSchema(TableColumns):
@@ -23,6 +23,9 @@ class SitesSchema(TableColumns):
 
     test_fraction: Fraction = 0.2
     """Share of each site's rows that it keeps for testing, the same rows for every seed."""
+    id: str | None = None
+    """The column that tells persons, devices or visits apart. All rows of one id are for training or all for testing,
+    whatever rows a later file has besides; null cuts by the row's place in the file."""
     shape: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """Shape of a row where rows are no table, such as `[1, 28, 28]`; null where they are."""
     tokens: Count | None = None
@@ -41,6 +44,10 @@ class SitesSchema(TableColumns):
         unstated = [name for name in self._named_values() if name not in self.categories]
         if unstated:
             raise ValueError(f"categories: give the values of {unstated[0]!r}, which no site's rows are read for")
+        if self.id is not None and (
+            self.id == self.target or self.id in (*self.feature_names, *self.groups, *self.bins)
+        ):
+            raise ValueError(f"id: {self.id!r} is the target, a feature or a group, too; a model must not see ids")
         if SITE in (*self.groups, *self.bins):
             raise ValueError(f"groups: {SITE!r} names the sites themselves; rename the column")
         if self.tokens is not None and self.shape is None:

@@ -129,7 +129,8 @@ class Agent:
             self._end(task.run)
             return outgoing, b""
         code = check_code(job, study)
-        terms = self.judge.admit(job, study, task)
+        terms, policy = self.judge.admit(job, study, task), self.judge.stamp()
+        self.records.check_policy(policy)
         binding = self.bindings().get(data.data_set)
         if binding is None:
             raise RefusedError("data_set", f"{self.name} has no data set {data.data_set!r}")
@@ -151,7 +152,7 @@ class Agent:
         inputs = self.exchange.fetch(task.inputs) if task.inputs else b""
         check_inputs(inputs)
         if known is None:
-            epsilon = self.records.begin(task, job, charged)
+            epsilon = self.records.begin(task, job, charged, policy)
         else:
             self.records.check_begun(task, charged)
             epsilon = known.epsilon
@@ -177,6 +178,9 @@ class Agent:
     def _plan(self, task: Task, run: RunWork, facts: Facts, terms: Terms, charge: Charge | None) -> Outgoing:
         """States what the site would do, after everything that could refuse it has been tried."""
         run.prepare()
+        if charge is not None:
+            # A run whose first round would pass a budget is told so before anyone trains.
+            self.records.check_budgets(run.job, charge)
         before, after = (None, None) if charge is None else self.records.epsilons(_all_rounds(charge, facts), run.job)
         each = terms.rows_rounded_to
         values = {

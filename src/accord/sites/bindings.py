@@ -33,7 +33,7 @@ from accord.config.table_columns import Delimiter
 from accord.core.errors import AccordError, FederationError
 from accord.data.federated import ClientRows, DataSet, FederatedData, Rows
 from accord.data.sources.custom import load_custom
-from accord.data.sources.sites import as_table, conform, cut_kept
+from accord.data.sources.sites import as_table, conform, cut_kept, ids_of
 from accord.data.sources.table import table_data_set
 from accord.data.sources.table_file import Frame, TableFile, open_table
 from accord.sites.refused import RefusedError
@@ -192,7 +192,7 @@ def check_schema(declared: SitesSchema, asked: SitesSchema) -> None:
     Raises:
         RefusedError: names the setting. What is declared is no secret: it is the form, not the rows.
     """
-    for setting in ("test_fraction", "shape", "tokens", "missing", "missing_values", "clamp", "keep_protected"):
+    for setting in ("test_fraction", "id", "shape", "tokens", "missing", "missing_values", "clamp", "keep_protected"):
         if getattr(declared, setting) != getattr(asked, setting):
             raise RefusedError("schema", f"schema.{setting} is {getattr(declared, setting)} here")
     if asked.target_kind == "number":
@@ -222,8 +222,10 @@ def _read(binding: Binding, section: SitesData, site: str) -> DataSet:
     delimiter, header = (source.delimiter, source.header) if isinstance(source, CsvRows) else (",", None)
     file = RenamedTable(open_table(path, delimiter, header), source.columns)
 
+    ids = ids_of(file, section.schema.id)
+
     def cut(frame: Frame, kept: Rows) -> tuple[Rows, Rows]:
-        return cut_kept(section.data_set, site, np.arange(frame.rows), kept, section.schema.test_fraction)
+        return cut_kept(section.data_set, site, np.arange(frame.rows), kept, section.schema.test_fraction, ids)
 
     settings = as_table(section, str(path), delimiter)
     return table_data_set(settings, [file], [str(path)], section.name, f"Rows of {site}", cut)

@@ -20,6 +20,10 @@ MOST_AHEAD = timedelta(minutes=5)
 """How far ahead of this clock a job may have been made."""
 
 
+LEAST_DEADLINE_S = 1.0
+"""Seconds that a task must be given."""
+
+
 def check_messages(lease: Lease, site: str, judge: Judge, now: datetime | None = None) -> tuple[Job, Task]:
     """Checks a lease's messages, and that they belong together and to this site.
 
@@ -30,7 +34,7 @@ def check_messages(lease: Lease, site: str, judge: Judge, now: datetime | None =
         now: the time, by default that of this machine's clock.
 
     Raises:
-        RefusedError: version, signature, requester or clock.
+        RefusedError: version, signature, requester, clock or deadline.
     """
     job, task = lease.job.message, lease.task.message
     if job.protocol != PROTOCOL:
@@ -50,6 +54,9 @@ def check_messages(lease: Lease, site: str, judge: Judge, now: datetime | None =
     if list(job.sites) != sorted(set(job.sites)):
         raise RefusedError("program", "the job's sites are not sorted, each once")
     _check_clock(job, now or datetime.now(UTC))
+    # Written so that NaN is refused. Work that is cut off at once would be charged and give nothing.
+    if not task.deadline_s >= LEAST_DEADLINE_S:
+        raise RefusedError("bounds", f"engine.deadline_s is below {LEAST_DEADLINE_S:g}, the least here; raise it")
     return job, task
 
 

@@ -64,6 +64,10 @@ class Judge(Protocol):
         """Returns a requester's Ed25519 key, 32 bytes in hexadecimal. Refuses one that the policy does not name."""
         ...
 
+    def stamp(self) -> dict[str, Any]:
+        """Returns `version` and `sha256` of the policy that holds now, for the journal."""
+        ...
+
     def admit(self, job: Job, study: Study, task: Task) -> Terms:
         """Allows a task by what is asked, before a row is read: who, what, which data set, bounds, approval, expiry."""
         ...
@@ -137,8 +141,30 @@ class Records(Protocol):
         """
         ...
 
-    def begin(self, task: Task, job: Job, charge: Charge | None) -> float | None:
+    def check_policy(self, stamp: dict[str, Any]) -> None:
+        """Refuses to go on under a policy that is older than one that held before.
+
+        Raises:
+            RefusedError: it is older.
+        """
+        ...
+
+    def check_budgets(self, job: Job, charge: Charge) -> None:
+        """Refuses what a charge would be refused for. Charges nothing.
+
+        Raises:
+            RefusedError: a budget does not allow it.
+        """
+        ...
+
+    def begin(self, task: Task, job: Job, charge: Charge | None, policy: dict[str, Any] | None = None) -> float | None:
         """Notes that a task is begun and charges it, once. Returns epsilon after it, or None without privacy.
+
+        Args:
+            task: the task.
+            job: its run.
+            charge: what it costs, or None where it costs nothing.
+            policy: the stamp of the policy under which it is begun.
 
         Raises:
             RefusedError: a budget does not allow the charge. Nothing was charged then.

@@ -271,3 +271,15 @@ def read_receipt(path: Path, coordinator: str) -> Signed[Receipt] | None:
     except (ValueError, AccordError) as error:
         raise FederationError(f"{path}: not what the coordinator signed: {error}") from error
     return receipt
+
+
+def newest_policy(database: sqlite3.Connection) -> int:
+    """Returns the newest version of the policy that the journal names, or 0 where it names none."""
+    query = "SELECT body FROM journal WHERE kind IN ('policy', 'begin') ORDER BY number DESC"
+    for (body,) in database.execute(query):
+        values = json.loads(body)
+        stamp = values.get("policy") or values
+        if isinstance(stamp.get("version"), int):
+            # Versions only rise, so that the newest line that names one has the highest.
+            return int(stamp["version"])
+    return 0

@@ -6,6 +6,7 @@ It sees the study as the site itself validated it, and what the site knows of it
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from accord.config.schema import Study
 from accord.core.errors import AccordError
@@ -34,6 +35,11 @@ class PolicyJudge:
     def public_key(self, requester: str) -> str:
         """See `contracts.Judge.public_key`."""
         return rules.find_requester(self._read(), requester, self._now()).key
+
+    def stamp(self) -> dict[str, Any]:
+        """See `contracts.Judge.stamp`."""
+        self._read()
+        return {"version": self._policy.version, "sha256": self._policy.digest}
 
     def admit(self, job: Job, study: Study, task: Task) -> Terms:
         """See `contracts.Judge.admit`."""

@@ -234,15 +234,42 @@ def signature_path(path: Path) -> Path:
 
 
 def sign_policy(path: Path, key: Ed25519PrivateKey) -> Policy:
-    """Checks a policy's file and signs it, from which moment on it holds.
+    """Checks a policy's file and signs it under the next version, from which moment on it holds.
 
     Raises:
         FederationError: the file is no policy. The signature of before stays, and no longer fits.
     """
     text = path.read_text(encoding="utf-8")
     policy = parse_policy(text, str(path))
-    write_durably(signature_path(path), key.sign(_covered(text)).hex().encode() + b"\n")
+    version = _signature(path)[0] + 1 if signature_path(path).is_file() else 1
+    signed = {"version": version, "signature": key.sign(_covered(version, text)).hex()}
+    write_durably(signature_path(path), json.dumps(signed).encode() + b"\n")
     return policy
+
+
+def policy_version(path: Path) -> int:
+    """Returns the version that a policy's signature states.
+
+    Raises:
+        FederationError: it has no signature.
+    """
+    return _signature(path)[0]
+
+
+def _signature(path: Path) -> tuple[int, str]:
+    """Returns the version and the signature of a policy's file.
+
+    Raises:
+        FederationError: it is none.
+    """
+    try:
+        values = json.loads(signature_path(path).read_text(encoding="utf-8"))
+        version, signature = values["version"], values["signature"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FederationError(f"{path}: no signed policy; write one: accord site policy edit") from error
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1 or not isinstance(signature, str):
+        raise FederationError(f"{signature_path(path)}: damaged; sign the policy: accord site policy edit")
+    return version, signature
 
 
 class PolicyFile:
@@ -257,6 +284,8 @@ class PolicyFile:
         self.path = path
         self._public = public
         self._parsed: tuple[str, Policy] | None = None
+        self.version = 0
+        """Of the policy when it was last read. It rises with every signature, so that an older policy shows."""
 
     @property
     def digest(self) -> str:
@@ -271,11 +300,12 @@ class PolicyFile:
         """
         try:
             text = self.path.read_text(encoding="utf-8")
-            signature = signature_path(self.path).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise FederationError(f"{self.path}: no signed policy; write one: accord site policy edit") from error
-        if not valid(self._public, signature, _covered(text)):
+        version, signature = _signature(self.path)
+        if not valid(self._public, signature, _covered(version, text)):
             raise FederationError(f"{self.path}: changed since it was signed; sign it: accord site policy edit")
+        self.version = version
         digest = sha256(text.encode()).hexdigest()
         # Parsing is what takes time; the file itself is read and its signature checked each time.
         if self._parsed is None or self._parsed[0] != digest:
@@ -283,8 +313,8 @@ class PolicyFile:
         return self._parsed[1]
 
 
-def _covered(text: str) -> bytes:
-    return b"accord policy\n" + text.encode()
+def _covered(version: int, text: str) -> bytes:
+    return f"accord policy {version}\n".encode() + text.encode()
 
 
 def _plain(value: Any) -> Any:

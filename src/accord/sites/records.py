@@ -134,7 +134,17 @@ class SiteRecords:
         before = ledger.counted(self._spending, charge.data_set, self._budget(job, charge), self._now())
         return _epsilon(before, charge), _epsilon(ledger.with_charge(before, charge), charge)
 
-    def begin(self, task: Task, job: Job, charge: Charge | None) -> float | None:
+    def check_policy(self, stamp: dict[str, Any]) -> None:
+        """See `contracts.Records.check_policy`."""
+        if stamp["version"] < journal.newest_policy(self._database):
+            raise RefusedError("policy", "this site's policy is older than one that held before; its owner knows")
+
+    def check_budgets(self, job: Job, charge: Charge) -> None:
+        """See `contracts.Records.check_budgets`."""
+        asked = ledger.Asked(job.run, job.requester, job.request)
+        ledger.check_budget(self._spending, charge, self._budget(job, charge), asked, self._now())
+
+    def begin(self, task: Task, job: Job, charge: Charge | None, policy: dict[str, Any] | None = None) -> float | None:
         """See `contracts.Records.begin`."""
         entry = None
         with self._change(synced=False) as database:
@@ -145,6 +155,7 @@ class SiteRecords:
             epsilon = None if charge is None else self._charge(database, job, charge)
             body = {"task": task.digest(), "kind": task.kind, "run": task.run, "round": task.round, "call": task.call}
             body |= {"request": job.request, "requester": job.requester}
+            body |= {} if policy is None else {"policy": policy}
             # Losses on training rows are no mechanism's either: after them, no epsilon of these rows holds.
             told = _told(job, charge) if charge is not None or task.kind in ("train", "losses") else None
             line = self._append(

@@ -12,6 +12,7 @@ from accord.core.errors import AccordError, FederationError
 from accord.sites import journal, ledger
 from accord.sites.journal import Line, Stored
 from accord.sites.ledger import Entry
+from accord.sites.policy import policy_version
 from accord.transport.identity import load_identity, write_durably
 from accord.transport.keys import public_hex, valid
 from accord.transport.keys import verify as verify_signed
@@ -96,6 +97,12 @@ def verify_site(folder: Path, site: str, public: str, coordinator: str, against:
     with opened(folder / "records.db") as database:
         found = list(journal.lines(database))
         entries = [Entry(*row) for row in database.execute(f"SELECT {ledger.COLUMNS} FROM charge ORDER BY line")]
+        newest = journal.newest_policy(database)
+    policy = folder / "policy.yaml"
+    if policy.is_file() and policy_version(policy) < newest:
+        raise FederationError(
+            f"{policy}: older than version {newest}, which held before; sign it: accord site policy edit"
+        )
     known = [each for path in against for each in noted_in(path, site, public, coordinator)]
     derived = _check(site, public, _Records(head, found, receipt), known)
     if entries != derived:
