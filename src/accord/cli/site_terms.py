@@ -45,7 +45,7 @@ def data_add(
     note(site, "data", {"data_set": name})
     groups = ", ".join(rows.train.groups) or "none"
     print(f"{name}: {len(rows.train):,} training and {len(rows.test):,} test rows here; groups: {groups}")
-    print("a running agent offers it once it is started again; no study may use it before the policy says so")
+    print("a running agent offers it from its next request for work on; no study may use it before the policy says so")
     return 0
 
 

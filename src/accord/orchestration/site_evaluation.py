@@ -65,4 +65,11 @@ def privacy_at_sites(sites: SiteRun, plan: PrivacyPlan | None) -> dict[str, Any]
         "per_client": dict(zip(("min", "median", "max"), values, strict=True)),
         "joint": None,
         "noise_source": "site",
+        "test_rows": _test_rows(sites),
     }
+
+
+def _test_rows(sites: SiteRun) -> str:
+    """Says whether the sites that evaluate do so exactly, with noise, or some so and some so."""
+    kinds = {sites.plans[client].evaluation for client in sites.willing} - {"none"}
+    return next(iter(kinds)) if len(kinds) == 1 else "mixed"

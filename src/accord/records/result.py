@@ -49,6 +49,7 @@ def privacy_summary(ledger: Ledger | None, entry: Entry | None = None) -> dict[s
         "joint": None if entry is None else _joint(ledger, entry),
         # The seed is stored with the study, so the noise can be repeated but is not secret.
         "noise_source": "simulated",
+        "test_rows": "exact",
     }
 
 

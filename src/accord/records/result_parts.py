@@ -160,6 +160,8 @@ class PrivacyResult(ResultPart):
     per_client: EpsilonOverClients
     joint: JointResult | None = None
     noise_source: str
+    test_rows: str = "exact"
+    """Whether scores over test rows are `exact`, `noised` (and charged, within `epsilon`) or both, `mixed`."""
 
 
 class Measured(Scored):

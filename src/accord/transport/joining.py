@@ -173,7 +173,12 @@ def next_certificate(folder: Path) -> bytes:
     identity = load_identity(folder)
     # The connection may be by the old key's certificate, since it is of the same member.
     identity.__dict__["key"] = next_key(folder)
-    return _fetch_certificate(identity)
+    try:
+        return _fetch_certificate(identity)
+    except FederationError as error:
+        raise FederationError(
+            f"{error}; is the new key admitted? The coordinator's operator runs: accord federation admit REQUEST"
+        ) from error
 
 
 def take_key(folder: Path, certificate: bytes) -> None:

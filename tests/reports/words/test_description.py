@@ -37,6 +37,21 @@ def test_the_guarantee_is_exact(make: Make) -> None:
         assert said in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("exact", "and are not noised"),
+        ("noised", "so that ε covers them, too"),
+        ("mixed", "Some sites sent exact sums instead, which ε does not cover"),
+    ],
+)
+def test_what_scores_rest_on_is_said(make: Make, kind: str, said: str) -> None:
+    example = make("private")
+    example["result"]["privacy"]["test_rows"] = kind
+    outside = next(text for text in _texts(example).values() if "finite precision" in text)
+    assert said in outside
+
+
 def test_the_unit_client_promises_whole_clients_under_its_own_relation(make: Make) -> None:
     text = _texts(make("client_unit"))["Privacy"]
     assert "one whole client, replaced by another" in text

@@ -158,6 +158,8 @@ def _privacy_card(privacy: PrivacyResult | None) -> Card:
     budget = privacy.budget
     whose = "whole population" if UNITS[privacy.unit].shared else "worst client"
     of = f"{whose}, of a budget of {words.epsilon(budget)}" if budget else f"{whose}, no budget set"
+    if privacy.test_rows != "exact":
+        of += " for training; evaluations are in ε, too"
     joint = privacy.joint
     jointly = (words.joint_runs(joint), f"this run by itself {words.epsilon(joint.own.max)}") if joint else ()
     return Card(

@@ -99,6 +99,8 @@ def _privacy_lines(privacy: PrivacyResult | None) -> list[tuple[str, str, str]]:
     each = privacy.per_client
     whose = "every client" if UNITS[privacy.unit].shared else "worst client"
     budget = f"of {words.epsilon(privacy.budget)}" if privacy.budget else "no budget"
+    if privacy.test_rows != "exact":
+        budget += " for training, evaluations included"
     lines = [("Privacy", f"ε {words.epsilon(privacy.epsilon)}", f"{budget}, {whose}, δ = {words.power(privacy.delta)}")]
     # If all clients share one account, there is no spread over them.
     if not UNITS[privacy.unit].shared:

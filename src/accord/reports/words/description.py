@@ -257,7 +257,13 @@ def _outside(study: Study, result: RunResult) -> str:
             "The records show which clients and how many rows were drawn in each round, which ε assumes to stay secret."
         )
     facts.append("Arithmetic is in finite precision, which ε does not account for.")
-    facts.append(f"Scores are exact {scoring(result).exact} test rows, which nobody trained on, and are not noised.")
+    exact = f"Scores are exact {scoring(result).exact} test rows, which nobody trained on, and are not noised."
+    noised = (
+        "Counts over test rows are noised at the sites and charged, so that ε covers them, too. Scores follow from "
+        "these counts, and intervals cover the noise."
+    )
+    of_both = f"{noised} Some sites sent exact sums instead, which ε does not cover."
+    facts.append({"exact": exact, "noised": noised}.get(privacy.test_rows, of_both))
     if at_sites:
         facts.append(
             "Each site stated its number of rows, rounded as its policy says, and its own ε, which counts what earlier "
