@@ -158,15 +158,18 @@ def _privacy_card(privacy: PrivacyResult | None) -> Card:
     budget = privacy.budget
     whose = "whole population" if UNITS[privacy.unit].shared else "worst client"
     of = f"{whose}, of a budget of {words.epsilon(budget)}" if budget else f"{whose}, no budget set"
-    if privacy.test_rows != "exact":
-        of += " for training; evaluations are in ε, too"
+    share = min(1.0, privacy.epsilon / budget) if budget else None
+    if privacy.noise_source == "site":
+        # A site's epsilon is of its rows, whatever runs spent it, and the study's is of its own training.
+        own = f", {words.epsilon(budget)} of it for this training" if budget else ""
+        of, share = f"{whose}, over all runs on its rows{own}", None
     joint = privacy.joint
     jointly = (words.joint_runs(joint), f"this run by itself {words.epsilon(joint.own.max)}") if joint else ()
     return Card(
         "Privacy",
         f"ε = {words.epsilon(privacy.epsilon)}",
         (of, *jointly, f"δ = {words.power(privacy.delta)}, unit {words.plain(privacy.unit)}"),
-        min(1.0, privacy.epsilon / budget) if budget else None,
+        share,
     )
 
 

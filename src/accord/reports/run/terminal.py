@@ -99,8 +99,10 @@ def _privacy_lines(privacy: PrivacyResult | None) -> list[tuple[str, str, str]]:
     each = privacy.per_client
     whose = "every client" if UNITS[privacy.unit].shared else "worst client"
     budget = f"of {words.epsilon(privacy.budget)}" if privacy.budget else "no budget"
-    if privacy.test_rows != "exact":
-        budget += " for training, evaluations included"
+    if privacy.noise_source == "site":
+        # A site's epsilon is of its rows, whatever runs spent it, and the study's is of its own training.
+        own = f", {words.epsilon(privacy.budget)} for this training" if privacy.budget else ""
+        budget = f"over all runs on these rows{own}"
     lines = [("Privacy", f"ε {words.epsilon(privacy.epsilon)}", f"{budget}, {whose}, δ = {words.power(privacy.delta)}")]
     # If all clients share one account, there is no spread over them.
     if not UNITS[privacy.unit].shared:

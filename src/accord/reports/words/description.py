@@ -161,7 +161,8 @@ def _evaluation(judging: Evaluation) -> tuple[Paragraph, ...]:
 def _privacy(privacy: PrivacyResult | None) -> str:
     if privacy is None:
         return "None. Nothing in this run is differentially private."
-    budget = f" of a budget of {epsilon(privacy.budget)}" if known(privacy.budget) else ""
+    at_sites = privacy.noise_source == "site"  # whose epsilon is of all runs on their rows
+    budget = f" of a budget of {epsilon(privacy.budget)}" if known(privacy.budget) and not at_sites else ""
     guarantee = f"ε = {epsilon(privacy.epsilon)}{budget} at δ = {power(privacy.delta)}"
     by = accountant(privacy.accountant)
     relation = plain(privacy.neighbouring_relation)
