@@ -229,17 +229,15 @@ def journal(
 ) -> int:
     """Print the journal: what was asked and done, one line each."""
     with needs_federation():
-        from accord.cli.site_folder import open_folder
+        from accord.cli.site_folder import open_folder, public_keys
         from accord.sites.verify import export_journal, read_lines
-        from accord.transport.keys import public_hex
 
     site = open_folder(folder)
     if export is not None:
         if export.exists():
             raise FederationError(f"--export {export}: the file exists already; name another")
         export_journal(site.path, export, site.identity.name)
-        keys = f"--key {public_hex(site.identity.key)} --coordinator-key {site.identity.coordinator_key}"
-        print(f"wrote {export}; verify it: accord site verify --export {export} {keys}")
+        print(f"wrote {export}; verify it: accord site verify --export {export} {public_keys(site)}")
         return 0
     for line in read_lines(site.path):
         print(f"{line.number} {line.at} {line.kind} {line.body}")

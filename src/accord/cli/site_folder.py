@@ -28,6 +28,11 @@ def open_folder(folder: Path | None) -> SiteFolder:
     return open_site(remembered("site", folder, INIT))
 
 
+def public_keys(site: SiteFolder) -> str:
+    """Returns the options by which an exported journal is verified on another machine."""
+    return f"--key {public_hex(site.identity.key)} --coordinator-key {site.identity.coordinator_key}"
+
+
 def edited(text: str) -> str | None:
     """Lets the owner edit a text in $VISUAL or $EDITOR. Returns None where it is left as it was."""
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"

@@ -36,6 +36,7 @@ p + sqrt(sum (u_k - p_k)^2) / K.
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,14 +99,46 @@ def rank(labels: Integers, predictions: Integers, probabilities: Floats | None, 
     present = np.unique(labels)
     if len(present) < 2:
         return Ranking(math.nan, math.nan, math.nan, one_class=len(present) == 1)
-    recalls = [float((predictions[labels == label] == label).mean()) for label in present]
+    rows = np.array([(labels == label).sum() for label in present])
+    correct = np.array([(predictions[labels == label] == label).sum() for label in present])
     auc, precision = math.nan, math.nan
     if probabilities is not None and np.isfinite(probabilities).all():
         binary = positive is not None and probabilities.shape[1] == 2
         classes = [int(positive)] if binary and positive is not None else present.tolist()
         auc = float(np.mean([roc_auc(labels == label, probabilities[:, label]) for label in classes]))
         precision = float(np.mean([average_precision(labels == label, probabilities[:, label]) for label in classes]))
-    return Ranking(float(np.mean(recalls)), auc, precision, one_class=False)
+    return Ranking(balanced_accuracy(correct, rows), auc, precision, one_class=False)
+
+
+def balanced_accuracy(correct: NDArray[Any], rows: NDArray[Any]) -> float:
+    """Averages the recalls of the classes that have rows, or returns NaN where fewer than two have.
+
+    Args:
+        correct: rows of each class that are predicted as it, shape `[classes]`.
+        rows: rows of each class, shape `[classes]`.
+
+    >>> balanced_accuracy(np.array([3, 1, 0]), np.array([4, 2, 0]))
+    0.625
+    """
+    there = rows > 0
+    return float((correct[there] / rows[there]).mean()) if there.sum() > 1 else math.nan
+
+
+def matrix_measures(matrix: Floats | None) -> dict[str, Any]:
+    """Returns what a confusion matrix gives: its counts, balanced accuracy, and whether its rows are of one class.
+
+    Args:
+        matrix: rows by true and predicted label, shape `[classes, classes]`, or None where it is unknown.
+    """
+    if matrix is None or not matrix.any():
+        return {"confusion": None, "balanced_accuracy": None, "one_class": False}
+    rows = matrix.sum(1)
+    found = balanced_accuracy(matrix.diagonal(), rows)
+    return {
+        "confusion": np.rint(matrix).astype(int).tolist(),
+        "balanced_accuracy": found if math.isfinite(found) else None,
+        "one_class": int((rows > 0).sum()) == 1,
+    }
 
 
 def roc_auc(condition: NDArray[np.bool_], scores: Floats) -> float:

@@ -16,6 +16,7 @@ from accord.config.evaluation import Fairness
 from accord.fairness.audit import audit
 from accord.fairness.measures import GroupSums
 from accord.fairness.noised import with_noise
+from accord.fairness.ranking import matrix_measures
 from accord.orchestration.evaluation_sums import add_sums, calibration_counts
 from accord.orchestration.group_ranking import add_ranking_intervals, ranking_of_group
 from accord.records.round_record import TestScores, finite
@@ -59,40 +60,15 @@ def measured_scores(measured: Measured, *, final: bool) -> TestScores:
     """Computes the recorded scores over all sites' test rows; with `final` also those of the run's end."""
     total, kind = measured.total, measured.kind
     n = float(total["n"][0])
+    arrays = {name: value.numpy() for name, value in total.items()}
     found: dict[str, float | None] = {}
     for score in (*kind.scores, *(kind.final_scores if final else ())):
         if score.of_all is None:
             value = float(total[f"score/{score.name}"][0]) / n if n else math.nan
         else:
-            value = _of_all(score.name, total)
+            value = score.of_sums(arrays) if score.of_sums is not None and n else math.nan
         found[score.result_key] = finite(value)
     return TestScores(found, round(n))
-
-
-def _of_all(name: str, total: Mapping[str, Tensor]) -> float:
-    """Computes a score that is no mean over rows, or NaN where sums cannot give it."""
-    n = float(total["n"][0])
-    if not n:
-        return math.nan
-    if name in ("rmse", "r2"):
-        squares = float(total["score/mse"][0])
-        if name == "rmse":
-            return math.sqrt(squares / n)
-        first, second = total["targets"].tolist()
-        varied = second - first**2 / n
-        return 1 - squares / varied if varied > 0 else math.nan
-    if name in ("majority_share", "balanced_accuracy"):
-        rows = total["labels/n"].numpy()
-        if name == "majority_share":
-            return float(rows.max() / n)
-        return _balanced(total["labels/correct"].numpy(), rows)
-    return math.nan
-
-
-def _balanced(right: NDArray[np.float64], rows: NDArray[np.float64]) -> float:
-    """Averages the recalls of the classes that have rows, or returns NaN where fewer than two have."""
-    there = rows > 0
-    return float((right[there] / rows[there]).mean()) if there.sum() > 1 else math.nan
 
 
 def final_scores(measured: Measured) -> dict[str, Any]:
@@ -164,7 +140,7 @@ def fairness_report(measured: Measured, section: Fairness | None) -> dict[str, A
                     "roc_auc": None,
                     "average_precision": None,
                     "calibration": bins.measures(i),
-                    **_matrix_measures(None if matrix is None else matrix[i].numpy()),
+                    **matrix_measures(None if matrix is None else matrix[i].numpy()),
                 }
                 # Noise on the counts is not in these intervals, so that none is given with it.
                 if matrix is not None and not measured.noise_std:
@@ -174,18 +150,6 @@ def fairness_report(measured: Measured, section: Fairness | None) -> dict[str, A
                     add_ranking_intervals(group, found, measured.kind)
     label = None if measured.positive is None else names[measured.positive]
     return report | {"positive_label": label, "confusion": about}
-
-
-def _matrix_measures(matrix: NDArray[np.float64] | None) -> dict[str, Any]:
-    """Returns what a group's confusion matrix gives: counts, balanced accuracy, whether it has one class."""
-    if matrix is None or not matrix.any():
-        return {"confusion": None, "balanced_accuracy": None, "one_class": False}
-    rows = matrix.sum(1)
-    return {
-        "confusion": np.rint(matrix).astype(int).tolist(),
-        "balanced_accuracy": finite(_balanced(matrix.diagonal(), rows)),
-        "one_class": int((rows > 0).sum()) == 1,
-    }
 
 
 def sites_spread(measured: Measured, sites: Sequence[str]) -> dict[str, Any]:

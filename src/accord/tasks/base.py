@@ -87,6 +87,8 @@ class Score:
         bounds: the smallest and the largest possible value, where they do not follow from `form`, see `range`.
         of_rows: the part of each row, shape `[n]`.
         of_all: the score itself where it is not a mean over rows, NaN where it is undefined.
+        of_sums: the same from additive sums over rows, by name (see `orchestration.evaluation_sums`), or None where it
+            does not follow from them. Sites send sums and no rows.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Score:
     charted: bool = False
     of_rows: Callable[[Evaluated], NDArray[Any]] = _undefined
     of_all: Callable[[Evaluated], float] | None = None
+    of_sums: Callable[[Mapping[str, Floats]], float] | None = None
     bounds: tuple[float, float] | None = None
 
     @property

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from accord.fairness.calibration import RowScores
 from accord.fairness.groups import GroupCounts, Grouping, Integers, count
-from accord.fairness.ranking import MOST_CLASSES, Ranking, rank
+from accord.fairness.ranking import MOST_CLASSES, Ranking, balanced_accuracy, rank
 from accord.fairness.rates import RATES_BY_GROUP
 from accord.tasks.base import Evaluated, Score, TaskKind, Words
 
@@ -77,6 +77,14 @@ def _balanced_accuracy(evaluated: Evaluated) -> float:
     return rank(evaluated.targets, evaluated.predictions, None, None).balanced_accuracy
 
 
+def _majority_share_of_sums(sums: Mapping[str, NDArray[Any]]) -> float:
+    return float(sums["labels/n"].max() / sums["n"][0])
+
+
+def _balanced_accuracy_of_sums(sums: Mapping[str, NDArray[Any]]) -> float:
+    return balanced_accuracy(sums["labels/correct"], sums["labels/n"])
+
+
 def _roc_auc(evaluated: Evaluated) -> float:
     return ranking(evaluated).roc_auc
 
@@ -114,6 +122,7 @@ MAJORITY_SHARE = Score(
     "share",
     False,
     of_all=_majority_share,
+    of_sums=_majority_share_of_sums,
 )
 BALANCED_ACCURACY = Score(
     "balanced_accuracy",
@@ -122,6 +131,7 @@ BALANCED_ACCURACY = Score(
     "share",
     False,
     of_all=_balanced_accuracy,
+    of_sums=_balanced_accuracy_of_sums,
 )
 ROC_AUC = Score(
     "roc_auc",

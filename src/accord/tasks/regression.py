@@ -59,11 +59,23 @@ def _r2(evaluated: Evaluated) -> float:
     return 1 - float(evaluated.losses.sum()) / varied if varied else float("nan")
 
 
+def _rmse_of_sums(sums: Mapping[str, NDArray[Any]]) -> float:
+    return float(np.sqrt(sums["score/mse"][0] / sums["n"][0]))
+
+
+def _r2_of_sums(sums: Mapping[str, NDArray[Any]]) -> float:
+    total, squares = sums["targets"]
+    varied = float(squares - total**2 / sums["n"][0])
+    return 1 - float(sums["score/mse"][0]) / varied if varied > 0 else float("nan")
+
+
 def _sums(grouping: Grouping, evaluated: Evaluated, rows: Integers | slice) -> ErrorSums:
     return sum_errors(grouping, errors(evaluated)[rows])
 
 
-RMSE = Score("rmse", "RMSE", "Root of the mean squared error (less is better)", short="rmse", of_all=_rmse)
+RMSE = Score(
+    "rmse", "RMSE", "Root of the mean squared error (less is better)", short="rmse", of_all=_rmse, of_sums=_rmse_of_sums
+)
 MAE = Score("mae", "MAE", "Mean absolute error (less is better)", of_rows=_distances)
 R2 = Score(
     "r2",
@@ -72,6 +84,7 @@ R2 = Score(
     "plain",
     lower_is_better=False,
     of_all=_r2,
+    of_sums=_r2_of_sums,
     bounds=(-math.inf, 1.0),
 )
 MSE = Score("mse", "Mean squared error", "Mean of the squared error", key="loss", of_rows=_squared)

@@ -161,7 +161,7 @@ def _privacy_card(privacy: PrivacyResult | None) -> Card:
     share = min(1.0, privacy.epsilon / budget) if budget else None
     if privacy.noise_source == "site":
         # A site's epsilon is of its rows, whatever runs spent it, and the study's is of its own training.
-        own = f", {words.epsilon(budget)} of it for this training" if budget else ""
+        own = f", at most {words.epsilon(budget)} of it for this training" if budget else ""
         of, share = f"{whose}, over all runs on its rows{own}", None
     joint = privacy.joint
     jointly = (words.joint_runs(joint), f"this run by itself {words.epsilon(joint.own.max)}") if joint else ()

@@ -101,7 +101,7 @@ def _privacy_lines(privacy: PrivacyResult | None) -> list[tuple[str, str, str]]:
     budget = f"of {words.epsilon(privacy.budget)}" if privacy.budget else "no budget"
     if privacy.noise_source == "site":
         # A site's epsilon is of its rows, whatever runs spent it, and the study's is of its own training.
-        own = f", {words.epsilon(privacy.budget)} for this training" if privacy.budget else ""
+        own = f", at most {words.epsilon(privacy.budget)} for this training" if privacy.budget else ""
         budget = f"over all runs on these rows{own}"
     lines = [("Privacy", f"ε {words.epsilon(privacy.epsilon)}", f"{budget}, {whose}, δ = {words.power(privacy.delta)}")]
     # If all clients share one account, there is no spread over them.
