@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from accord.config.load import make_study
 from accord.config.sites_data import SitesData
@@ -200,3 +201,58 @@ def test_rows_without_an_id_are_refused(tmp_path: Path, table: str, id_: str, me
     )
     with pytest.raises(DataError, match=message):
         bound_rows(read_binding(tmp_path / "site-data.yaml"), "north")
+
+
+SCANS = {"target": "ill", "shape": [1, 4, 4], "categories": {"ill": ["no", "yes"]}}
+
+
+def scans(folder: Path, schema: dict[str, Any], per_class: int = 20) -> Path:
+    """A description of grey pictures, those of the ill brighter, in a folder for each class."""
+    rng = np.random.default_rng(0)
+    for name, least in (("no", 0), ("yes", 128)):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for number in range(per_class):
+            pixels = rng.integers(least, least + 128, (4, 4), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "pictures" / name / f"{number}.png")
+    source = {"name": "images", "path": "pictures"}
+    described = {"data_set": "scans", "schema": schema, "source": source}
+    (folder / "site-data.yaml").write_text(json.dumps(described))
+    return folder / "site-data.yaml"
+
+
+def test_a_folder_of_pictures_by_class(tmp_path: Path) -> None:
+    binding = read_binding(scans(tmp_path, SCANS))
+    assert binding.paths == (tmp_path.resolve() / "pictures",)
+    rows = site_rows(binding, asked(SCANS, "scans"), "b", ("a", "b"))
+    train, test = rows.data.train, rows.data.test
+    assert len(train) + len(test) == 40
+    assert 2 <= len(test) <= 16
+    assert train.x.shape[1:] == (1, 4, 4)
+    assert 0 <= float(train.x.min()) <= float(train.x.max()) <= 1
+    assert torch.equal((train.x.flatten(1).mean(1) > 0.5).long(), train.y)
+    # Another picture moves none of the others.
+    Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / "pictures" / "no" / "later.png")
+    more = site_rows(binding, asked(SCANS, "scans"), "b", ("a", "b"))
+    assert {row.tobytes() for row in test.x.numpy()} <= {row.tobytes() for row in more.data.test.x.numpy()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": [2, 4, 4]}, "needs a shape of"),
+        ({"shape": [1, 5, 5]}, "4x4 pixels, but the model takes 5x5"),
+        ({"categories": {"ill": ["no", "perhaps", "yes"]}}, "no folder 'perhaps'"),
+        ({"categories": {"ill": ["no", "never"]}}, "no folder 'never'"),
+        ({"test_fraction": 1e-9}, "40 pictures leave none to test on"),
+    ],
+)
+def test_pictures_that_the_schema_does_not_describe(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        bound_rows(read_binding(scans(tmp_path, SCANS | change)), "b")
+
+
+def test_a_folder_that_is_no_class(tmp_path: Path) -> None:
+    path = scans(tmp_path, SCANS)
+    (tmp_path / "pictures" / "maybe").mkdir()
+    with pytest.raises(DataError, match=r"'maybe' is no class of schema.categories.ill"):
+        bound_rows(read_binding(path), "b")

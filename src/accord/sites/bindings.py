@@ -36,6 +36,7 @@ from accord.data.sources.custom import load_custom
 from accord.data.sources.sites import as_table, conform, cut_kept, ids_of
 from accord.data.sources.table import table_data_set
 from accord.data.sources.table_file import Frame, TableFile, open_table
+from accord.sites.image_rows import image_rows
 from accord.sites.refused import RefusedError
 
 
@@ -61,6 +62,14 @@ class ParquetRows(Section):
     """This file's name of a column to the schema's; columns of equal names are left out."""
 
 
+class ImageRows(Section):
+    """A folder of pictures, with a folder for each class."""
+
+    name: Literal["images"]
+    path: str
+    """The folder, seen from the folder of the description. Pixels become numbers in [0, 1]."""
+
+
 class FunctionRows(Section):
     """Rows that a function of the site's own gives, as data `custom` takes them."""
 
@@ -80,7 +89,7 @@ with warnings.catch_warnings():
 
         data_set: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
         schema: SitesSchema  # type: ignore[assignment]
-        source: Annotated[CsvRows | ParquetRows | FunctionRows, Field(discriminator="name")]
+        source: Annotated[CsvRows | ParquetRows | ImageRows | FunctionRows, Field(discriminator="name")]
 
 
 class Binding:
@@ -219,6 +228,8 @@ def _read(binding: Binding, section: SitesData, site: str) -> DataSet:
         given = load_custom(CustomData(name="custom", function=source.function, settings=source.settings))
         return conform(given, section, f"source.function {source.function}")
     path = binding.paths[0]
+    if isinstance(source, ImageRows):
+        return conform(image_rows(path, section, site), section, f"source {path}")
     delimiter, header = (source.delimiter, source.header) if isinstance(source, CsvRows) else (",", None)
     file = RenamedTable(open_table(path, delimiter, header), source.columns)
 
