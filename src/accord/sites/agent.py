@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from accord.config.schema import Study
 from accord.config.sites_data import SitesData
@@ -25,6 +25,7 @@ from accord.sites.worker import Log, WorkerDiedError
 from accord.transport.exchange import Lease, SiteExchange
 from accord.transport.messages import Answer, Job, Refusal, Task
 
+_T = TypeVar("_T")
 _TRIES = 3
 """How often work is begun whose process ends in the middle."""
 _WAIT_S = 20.0
@@ -151,24 +152,25 @@ class Agent:
         charged = charge if task.kind in ("train", "describe", "evaluate") else None
         inputs = self.exchange.fetch(task.inputs) if task.inputs else b""
         check_inputs(inputs)
+        ends = time.monotonic() + min(terms.deadline_s, task.deadline_s)
+        # All that the process can refuse without a look at a row, before anything is charged for it.
+        self._tried(run, task, ends, lambda: run.check(task, inputs, terms, ends))
         if known is None:
             epsilon = self.records.begin(task, job, charged, policy)
         else:
             self.records.check_begun(task, charged)
             epsilon = known.epsilon
-        values, result, carried = self._worked(run, task, inputs, terms)
+        kept = self.records.carried(task.run)
+        values, result, carried = self._tried(run, task, ends, lambda: run.work(task, inputs, kept, terms, ends))
         return self._answered(task, values, epsilon, result, carried), result
 
-    def _worked(
-        self, run: RunWork, task: Task, inputs: bytes, terms: Terms
-    ) -> tuple[dict[str, Any], bytes, bytes | None]:
-        """Has the work done, again where its process ends in the middle. Nothing of that has left, so nothing is
+    def _tried(self, run: RunWork, task: Task, ends: float, do: Callable[[], _T]) -> _T:
+        """Has something done, again where the process ends in the middle. Nothing of that has left, so nothing is
         charged again.
         """
-        ends = time.monotonic() + min(terms.deadline_s, task.deadline_s)
         for left in reversed(range(_TRIES)):
             try:
-                return run.work(task, inputs, self.records.carried(task.run), terms, ends)
+                return do()
             except WorkerDiedError as died:
                 self.log(f"round {task.round}: {died.reason}")
                 if not left or time.monotonic() >= ends or not run.alive():

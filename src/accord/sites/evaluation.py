@@ -61,11 +61,7 @@ def noised_counts(site: SiteWork, params: Params, noise_multiplier: float, least
     Raises:
         RefusedError: the parameters are not the model's, or answers are no classes, or too many, that can be counted.
     """
-    classes = len(site.federated.data.class_names)
-    if not 0 < classes <= MOST_CLASSES:
-        raise RefusedError(
-            "policy", f"evaluations with noise are of 1 to {MOST_CLASSES} classes; ask the owner for exact sums"
-        )
+    classes = check_counted(site)
     evaluated, groups = _evaluated(site, params)
     exact = outcome_counts(evaluated, groups, classes)
     counts, std = with_secret_noise(exact, noise_multiplier, sensitivity(exact))
@@ -73,6 +69,20 @@ def noised_counts(site: SiteWork, params: Params, noise_multiplier: float, least
         matrix = counts[f"{number}/{OVERALL}"]
         matrix[matrix.sum((1, 2)) < least_group] = 0
     return counts, std
+
+
+def check_counted(site: SiteWork) -> int:
+    """Returns the number of classes, whose counts can leave with noise.
+
+    Raises:
+        RefusedError: answers are no classes, or too many.
+    """
+    classes = len(site.federated.data.class_names)
+    if not 0 < classes <= MOST_CLASSES:
+        raise RefusedError(
+            "policy", f"evaluations with noise are of 1 to {MOST_CLASSES} classes; ask the owner for exact sums"
+        )
+    return classes
 
 
 def _evaluated(site: SiteWork, params: Params) -> tuple[Evaluated, Mapping[str, Grouping]]:

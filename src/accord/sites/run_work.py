@@ -86,6 +86,28 @@ class RunWork:
             raise RefusedError("program", "the program takes other steps, or other noise, than the study says")
         self._prepared = True
 
+    def check(self, task: Task, inputs: bytes, terms: Terms, ends: float) -> None:
+        """Tries all that could refuse a task besides the work itself, which is charged only then.
+
+        Args:
+            task: the task.
+            inputs: the artefact that it names.
+            terms: what the policy lets leave.
+            ends: the monotonic time by which it must be done.
+
+        Raises:
+            WorkerDiedError: the process ended in the middle, or the time is over.
+            RefusedError: the task is refused.
+        """
+        if task.kind == "describe":
+            # Before any code of the study's is loaded.
+            self.ensure_rows()
+            return
+        self.prepare()
+        noised = bool(terms.evaluation_noise)
+        request = {"op": "check", "kind": task.kind, "work": task.work, "noised": noised}
+        self.worker.call(request, [inputs], ends=ends, alive=self.alive)
+
     def work(
         self, task: Task, inputs: bytes, carried: bytes, terms: Terms, ends: float
     ) -> tuple[dict[str, Any], bytes, bytes | None]:

@@ -152,6 +152,15 @@ def check_params(site: SiteWork, params: Params) -> None:
     _check(params, site.own.initial)
 
 
+def check_work(site: SiteWork, number: int, shared: Params) -> None:
+    """Refuses a kind of work that the program has not, and parameters that are not those of it.
+
+    Raises:
+        RefusedError: names what is wrong.
+    """
+    _work(site, number, shared)
+
+
 def _work(site: SiteWork, number: int, shared: Params) -> tuple[ClientWork, Params]:
     """Returns the work of that number, and the parameters in the model's own order."""
     if number >= len(site.own.works.works):

@@ -48,6 +48,20 @@ class _Served:
         plan = self.site.own.plan
         return {"steps": self.site.steps, "noise_multiplier": None if plan is None else plan.noise_multiplier}, []
 
+    def check(self, header: Mapping[str, Any], parts: Sequence[bytes]) -> Reply:
+        """Refuses what a task could be refused for, without a look at a row."""
+        from accord.sites.evaluation import check_counted
+        from accord.sites.work import check_params, check_work
+
+        params = _decoded(parts[0])
+        if header["kind"] == "evaluate":
+            check_params(self.site, params)
+            if header["noised"]:
+                check_counted(self.site)
+        else:
+            check_work(self.site, header["work"], params)
+        return {}, []
+
     def train(self, header: Mapping[str, Any], parts: Sequence[bytes]) -> Reply:
         """Does a round's client work."""
         from accord.sites.work import train
@@ -102,7 +116,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
     served = _Served()
     known: dict[str, Callable[[Mapping[str, Any], Sequence[bytes]], Reply]] = {
-        name: getattr(served, name) for name in ("read", "prepare", "train", "losses", "evaluate", "describe")
+        name: getattr(served, name) for name in ("read", "prepare", "check", "train", "losses", "evaluate", "describe")
     }
     while (request := unpack(requests.read)) is not None:
         header, parts = request
