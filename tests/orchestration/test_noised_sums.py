@@ -81,6 +81,8 @@ def test_noise_of_several_sites_adds_up_and_exact_sums_go_with_it() -> None:
     scores = final_scores(measured)
     assert scores["accuracy"] == pytest.approx(float((evaluated.predictions == evaluated.targets).mean()))
     assert scores["loss"] is None
+    assert scores["count_noise"] == 5.0
+    assert "count_noise" not in final_scores(measured_of(LAYOUT, {"west": answers["west"]}))
 
 
 @pytest.mark.parametrize("std", [None, 0.0, -1.0, math.inf, math.nan, True, "3"])

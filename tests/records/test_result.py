@@ -170,3 +170,18 @@ def test_peak_memory_is_this_processs_and_not_its_parents() -> None:
     big = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert abs(float(big.stdout) - small) < 100
     assert peak_rss_mb() > held_here.nbytes / 2**20
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"at_sites": True}, "exact, as the sites' owners chose: outside the guarantee"),
+        ({"at_sites": True, "noised_counts": True}, "noised and charged by each site whose policy says so"),
+        ({}, "outside the guarantee"),
+    ],
+)
+def test_it_says_what_protects_test_rows(how: dict[str, bool], said: str) -> None:
+    rows = released(None, groups=True, per_client=True, twin=False, **how)  # type: ignore[arg-type]
+    about = [row["how"] for row in rows if "test rows" in row["how"]]
+    assert len(about) >= 2
+    assert all(each.endswith(said) for each in about)

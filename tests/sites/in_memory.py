@@ -117,7 +117,7 @@ class PlainJudge:
             raise RefusedError("unknown_requester", f"{requester} is not named in this site's policy")
         return self.keys[requester]
 
-    def stamp(self) -> dict[str, Any]:
+    def stamp(self, job: Job) -> dict[str, Any]:
         return {"version": 1, "sha256": ""}
 
     def admit(self, job: Job, study: Study, task: Task) -> Terms:
@@ -162,7 +162,7 @@ class PlainRecords:
         ledger = Ledger.open(charge.plan, [charge.rows])
         return (ledger.epsilon_after(0, steps) if steps else 0.0), ledger.epsilon_after(0, steps + charge.steps)
 
-    def check_policy(self, stamp: dict[str, Any]) -> None:
+    def check_stamp(self, stamp: dict[str, Any], job: Job) -> None:
         """There is one policy."""
 
     def check_budgets(self, job: Job, charge: Charge) -> None:

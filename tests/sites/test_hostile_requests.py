@@ -21,7 +21,6 @@ from accord.engines.federation.encoding import decode, encode
 from accord.sites.decisions import made
 from accord.sites.policy import sign_policy
 from accord.sites.records import SiteRecords
-from accord.sites.verify import verify_site
 from accord.transport.messages import Answer, Job, canonical
 from sites.court import BOB, EVE, NORTH, Asked, Change, Court, InProcess
 from sites.hospitals import PRIVATE, Hospitals
@@ -151,6 +150,26 @@ def older_policy(court: Court) -> Asked:
     court.policy.write_bytes(before[0])
     signature.write_bytes(before[1])
     return train(court, court.job(), 2)
+
+
+def older_decision(court: Court) -> Asked:
+    """The owner approved, and then rejected; someone puts back the approval of before, with its signature."""
+    job = by_hand(court)
+    path = court.folder / "decisions" / f"{job.request}.json"
+    before = path.read_bytes()
+    rejected = court.decisions.decide(NORTH.private, made(job.request, "reject", "no longer needed"))
+    court.records.note("decision", {"request": job.request, "sha256": rejected.digest})
+    path.write_bytes(before)
+    return train(court, job)
+
+
+def removed_rejection(court: Court) -> Asked:
+    """Where rules approve, a study that its owner rejected would run without its rejection."""
+    job = court.job()
+    rejected = court.decisions.decide(NORTH.private, made(job.request, "reject", "no"))
+    court.records.note("decision", {"request": job.request, "sha256": rejected.digest})
+    (court.folder / "decisions" / f"{job.request}.json").unlink()
+    return train(court, job)
 
 
 def plan_beyond_the_budget(court: Court) -> Asked:
@@ -516,6 +535,8 @@ HOSTILE: dict[str, tuple[str, Change]] = {
     "a deadline by which nothing can be done": ("bounds", task_with(deadline_s=0.01)),
     "a deadline before now": ("bounds", task_with(deadline_s=-5.0)),
     "an older policy that was put back": ("policy", older_policy),
+    "an approval from before its rejection that was put back": ("approval", older_decision),
+    "a study whose rejection was removed": ("approval", removed_rejection),
     "a plan whose first round would pass the budget": ("budget", plan_beyond_the_budget),
     # parameters
     "parameters that are a pickle": ("model", inputs_of(lambda params: b"\x80\x04\x95" + bytes(40))),
@@ -627,14 +648,3 @@ def test_the_page_names_tests_that_there_are() -> None:
     named = re.findall(r"`(test_\w+)`", text)
     assert len(named) >= 10
     assert [name for name in named if f"def {name}(" not in source] == []
-
-
-def test_an_older_policy_is_found_by_verify(court: Court) -> None:
-    signature = court.policy.with_name(court.policy.name + ".signature")
-    before = signature.read_bytes()
-    court.sign()
-    assert isinstance(court.train(court.job()), Answer)
-    verify_site(court.folder, "north", NORTH.public, "")
-    signature.write_bytes(before)
-    with pytest.raises(FederationError, match="older than version 2, which held before"):
-        verify_site(court.folder, "north", NORTH.public, "")

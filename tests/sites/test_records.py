@@ -20,12 +20,13 @@ from dp_accounting.rdp import RdpAccountant
 from accord.core.errors import FederationError, StorageError
 from accord.privacy.plan import PrivacyPlan
 from accord.sites.contracts import Charge, Outgoing
+from accord.sites.decisions import Decisions, made
 from accord.sites.journal import Author, append, write_head
 from accord.sites.ledger import plan_text
-from accord.sites.policy import Budget
+from accord.sites.policy import Budget, PolicyFile, sign_policy, signature_path
 from accord.sites.records import SiteRecords
 from accord.sites.refused import RefusedError
-from accord.sites.verify import export_journal, verify_export, verify_site
+from accord.sites.verify import export_journal, read_lines, verify_export, verify_site
 from accord.transport.keys import public_hex, sign
 from accord.transport.messages import Answer, Job, Receipt, Refusal, Task
 
@@ -625,3 +626,81 @@ def test_begun_work_is_not_done_again_at_another_price(opened: Callable[..., Sit
     records.check_begun(task_of(2), None)
     with pytest.raises(RefusedError, match="other noise"):
         records.check_begun(task_of(2), charge)
+
+
+RULES = "requesters: []\nrules: []\n# {}\n"
+
+
+def test_terms_that_were_put_back_are_found(filled: Path, opened: Callable[..., SiteRecords]) -> None:
+    """The owner lowers a budget and rejects a study; someone puts back what was there before, with its signatures."""
+    path, records = filled / "policy.yaml", opened()
+    decisions = Decisions(filled / "requests", filled / "decisions", public_hex(KEY))
+    request = job_of().request
+    approved = decisions.decide(KEY, made(request, "approve"))
+    records.note("decision", {"request": request, "sha256": approved.digest})
+    for text in ("loose", "strict"):
+        path.write_text(RULES.format(text))
+        sign_policy(path, KEY, records.policy_version)
+        policy = PolicyFile(path, public_hex(KEY))
+        policy.read()
+        records.note("policy", policy.stamp)
+        if text == "loose":
+            before = path.read_text(), signature_path(path).read_text()
+    after = path.read_text(), signature_path(path).read_text()
+    verify(filled)
+
+    put_back(path, before)
+    with pytest.raises(FederationError, match="older than version 2, which held before"):
+        verify(filled)
+    put_back(path, (before[0], after[1]))
+    with pytest.raises(FederationError, match="changed since it was signed"):
+        verify(filled)
+    # Under the newest version's number, which only the signature would tell.
+    put_back(path, (before[0], before[1].replace('"version": 1', '"version": 2')))
+    with pytest.raises(FederationError, match="changed since it was signed"):
+        verify(filled)
+    path.unlink()
+    with pytest.raises(FederationError, match="no signed policy"):
+        verify(filled)
+    put_back(path, after)
+    verify(filled)
+
+    file = filled / "decisions" / f"{request}.json"
+    older = file.read_text()
+    rejected = decisions.decide(KEY, made(request, "reject", "no"))
+    records.note("decision", {"request": request, "sha256": rejected.digest})
+    verify(filled)
+    file.write_text(older)
+    with pytest.raises(FederationError, match="not the decision that was made last"):
+        verify(filled)
+    file.unlink()
+    with pytest.raises(FederationError, match="not the decision that was made last"):
+        verify(filled)
+
+
+def put_back(path: Path, content: tuple[str, str]) -> None:
+    path.write_text(content[0])
+    signature_path(path).write_text(content[1])
+
+
+def test_a_policy_whose_signature_was_lost_is_signed_above_all_that_held(filled: Path) -> None:
+    path = filled / "policy.yaml"
+    path.write_text(RULES.format("again"))
+    for damage in ("", "00", '{"version": 3}'):
+        signature_path(path).write_text(damage)
+        sign_policy(path, KEY, 7)
+        file = PolicyFile(path, public_hex(KEY))
+        file.read()
+        assert file.version == 8
+
+
+def test_lines_of_begun_work_name_the_policy(opened: Callable[..., SiteRecords], tmp_path: Path) -> None:
+    records, stamp = opened(), {"version": 3, "sha256": "ab" * 32}
+    records.begin(task_of(1), job_of(), charge_of(), stamp)
+    assert read_lines(tmp_path)[-1].values["policy"] == stamp
+    assert records.policy_version == 3
+    records.check_stamp(stamp, job_of())
+    records.check_stamp({"version": 4, "sha256": "cd" * 32}, job_of())
+    for older in ({"version": 2, "sha256": "ab" * 32}, {"version": 3, "sha256": "cd" * 32}):
+        with pytest.raises(RefusedError, match="older than one that held before"):
+            records.check_stamp(older, job_of())

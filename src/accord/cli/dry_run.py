@@ -48,7 +48,9 @@ def _show_sites(plan: dict[str, Any]) -> int:
         if site["noise_multiplier"] is not None:
             said += f", noise multiplier {site['noise_multiplier']:.4g}"
             said += f", ε {site['epsilon_before']:.3f} now and {site['epsilon_after']:.3f} after all rounds"
-        said += {"exact": ", exact evaluations", "noised": ", evaluations with noise"}.get(site["evaluation"], "")
+        said += {"exact": ", exact evaluations, which no ε covers", "noised": ", evaluations with noise"}.get(
+            site["evaluation"], ""
+        )
         print(f"  {site['site']} allows it: {said}")
     willing = sum(not site["refused"] for site in plan["sites"])
     print(f"{willing} of {len(plan['sites'])} sites would take part, {plan['needed']} needed; nothing was trained")

@@ -24,7 +24,6 @@ Folder = Annotated[
     Path | None, typer.Option("--folder", metavar="DIR", help="The site's folder. [default: the one made last]")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-_STATES = {"approve": "approved", "reject": "rejected"}
 Hash = Annotated[str, typer.Argument(metavar="HASH", help="The request, or the first digits of its hash.")]
 
 
@@ -90,11 +89,11 @@ def stop(folder: Folder = None) -> int:
 def status(folder: Folder = None, as_json: AsJson = False) -> int:
     """Show whether the agent runs, which data is bound, what waits, and what was spent."""
     with needs_federation():
-        from accord.cli.site_folder import decisions_of, open_folder, spent_at
+        from accord.cli.site_folder import UNDECIDED, decisions_of, open_folder, spent_at, state_of
         from accord.sites.agent_process import running
 
     site = open_folder(folder)
-    waiting = [each.request for each in decisions_of(site).waiting() if decisions_of(site).find(each.request) is None]
+    waiting = [each.request for each in decisions_of(site).waiting() if state_of(site, each.request) in UNDECIDED]
     spent = spent_at(site)
     told: dict[str, Any] = {
         "site": site.identity.name,
@@ -119,20 +118,16 @@ def status(folder: Folder = None, as_json: AsJson = False) -> int:
 def requests(folder: Folder = None, as_json: AsJson = False) -> int:
     """List what was asked, and what was decided of it."""
     with needs_federation():
-        from accord.cli.site_folder import decisions_of, open_folder
+        from accord.cli.site_folder import decisions_of, open_folder, state_of
 
         site = open_folder(folder)
-    decisions = decisions_of(site)
-    found = []
-    for each in decisions.waiting():
-        decision = decisions.find(each.request)
-        found.append((each, "waits" if decision is None else _STATES[decision.decision]))
+    found = [(each, state_of(site, each.request)) for each in decisions_of(site).waiting()]
     if as_json:
         print(json.dumps({"requests": [asdict(each) | {"state": state} for each, state in found]}))
         return 0
     for each, state in found:
         print(
-            f"{each.request[:12]}  {state:8}  {each.requester} of {each.organisation}: "
+            f"{each.request[:12]}  {state:12}  {each.requester} of {each.organisation}: "
             f"{_printable(each.purpose) or 'no purpose'}"
         )
     if not found:
@@ -149,7 +144,7 @@ def _printable(text: str) -> str:
 def show(request: Hash, folder: Folder = None) -> int:
     """Show a request: who, why, with whom, and the study as it would run."""
     with needs_federation():
-        from accord.cli.site_folder import decisions_of, open_folder
+        from accord.cli.site_folder import decisions_of, open_folder, unprotected
 
         site = open_folder(folder)
     import yaml
@@ -161,7 +156,10 @@ def show(request: Hash, folder: Folder = None) -> int:
     print(f"sites: {_printable(', '.join(found.sites))}")
     for function, digest in found.code.items():
         print(f"code: {function} {digest}")
-    print(yaml.safe_dump(json.loads(found.study), sort_keys=False), end="")
+    study = json.loads(found.study)
+    for line in unprotected(site, str(study.get("data", {}).get("data_set"))):
+        print(line)
+    print(yaml.safe_dump(study, sort_keys=False), end="")
     return 0
 
 
@@ -190,15 +188,19 @@ def reject(
 
 def _decide(folder: Path | None, request: str, decision: Any, reason: str, until: str, epsilon: float | None) -> int:
     with needs_federation():
-        from accord.cli.site_folder import decisions_of, note, open_folder
+        from accord.cli.site_folder import decisions_of, note, open_folder, policy_of, unprotected
         from accord.sites.decisions import made
 
     site = open_folder(folder)
     decisions = decisions_of(site)
     found = decisions.get(request)
     signed = decisions.decide(site.identity.key, made(found.request, decision, reason, until, epsilon))
-    note(site, "decision", {"request": found.request, "decision": decision, "until": signed.until, "epsilon": epsilon})
+    said = {"request": found.request, "decision": decision, "until": signed.until, "epsilon": epsilon}
+    note(site, "decision", said | {"sha256": signed.digest, "policy": policy_of(site).stamp})
     print(f"{'approved' if decision == 'approve' else 'rejected'} {found.request[:12]} of {found.requester}")
+    if decision == "approve":
+        for line in unprotected(site, str(json.loads(found.study).get("data", {}).get("data_set"))):
+            print(line)
     return 0
 
 
@@ -206,15 +208,18 @@ def _decide(folder: Path | None, request: str, decision: Any, reason: str, until
 def ledger(folder: Folder = None, as_json: AsJson = False) -> int:
     """Show what was spent on each data set's rows."""
     with needs_federation():
-        from accord.cli.site_folder import open_folder, spent_at
+        from accord.cli.site_folder import exact_at, open_folder, spent_at
 
-        spent = spent_at(open_folder(folder))
+        site = open_folder(folder)
+        spent, exact = spent_at(site), exact_at(site)
     if as_json:
         print(json.dumps(spent))
         return 0
     for data_set, by_delta in spent.items():
         for delta, value in by_delta.items():
             print(f"{data_set}: epsilon {value:.4f} at delta {delta}")
+    if exact:
+        print(f"{exact:,} evaluations on test rows left exact, as the policy said: no epsilon tells anything of them")
     if not spent:
         print("nothing was spent")
     return 0
@@ -276,6 +281,8 @@ def verify(
     print(f"countersigned by the coordinator up to line {found.countersigned:,}")
     if found.unprotected:
         print(f"{found.unprotected:,} rounds were trained without privacy, of which no epsilon tells anything")
+    if found.exact:
+        print(f"{found.exact:,} evaluations on test rows left exact: no epsilon tells anything of them")
     for data_set, by_delta in found.epsilon.items():
         for delta, value in by_delta.items():
             print(f"{data_set}: epsilon {value:.4f} at delta {delta}, from the journal alone")
@@ -290,7 +297,7 @@ def renew(
 ) -> int:
     """Fetch a new certificate, or change the site's key."""
     with needs_federation():
-        from accord.cli.site_folder import hand_over, open_folder
+        from accord.cli.site_folder import hand_over, open_folder, sign
         from accord.transport import joining, keys
 
     site = open_folder(folder)
@@ -299,14 +306,11 @@ def renew(
         print(f"send {path} to the coordinator, and tell by telephone: {keys.fingerprint(request.public_key)}")
         return 0
     if take:
-        from accord.sites.policy import sign_policy
-
         # Before anything is changed: a key that is not admitted would lock the site out.
         certificate = joining.next_certificate(site.path)
         hand_over(site, joining.next_key(site.path))
         joining.take_key(site.path, certificate)
-        fresh = open_folder(site.path)
-        sign_policy(fresh.policy, fresh.identity.key)
+        sign(open_folder(site.path))
         print("the new key is in place; decisions signed with the old one must be made again")
         return 0
     joining.renew(site.path)

@@ -1,6 +1,5 @@
 """`accord site data` and `accord site policy`: which rows there are, and who may do what with them."""
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
@@ -78,10 +77,9 @@ def policy_edit(
 ) -> int:
     """Edit the policy, check it and sign it. It holds from the next message on; what is wrong changes nothing."""
     with needs_federation():
-        from accord.cli.site_folder import edited, note, open_folder
-        from accord.sites.policy import PolicyFile, parse_policy, sign_policy
+        from accord.cli.site_folder import edited, open_folder, sign
+        from accord.sites.policy import parse_policy
         from accord.transport.identity import write_durably
-        from accord.transport.keys import public_hex
 
     site = open_folder(folder)
     before = site.policy.read_text() if site.policy.is_file() else ""
@@ -91,12 +89,10 @@ def policy_edit(
         return 0
     parse_policy(text, str(file or site.policy))
     write_durably(site.policy, text.encode(), 0o600)
-    policy = sign_policy(site.policy, site.identity.key)
-    file_ = PolicyFile(site.policy, public_hex(site.identity.key))
-    file_.read()
-    note(site, "policy", {"sha256": sha256(text.encode()).hexdigest(), "version": file_.version})
+    signed = sign(site)
+    policy = signed.read()
     rules = ", ".join(rule.data_set for rule in policy.rules) or "none"
-    print(f"signed: {len(policy.requesters)} requesters, rules for {rules}")
+    print(f"signed as version {signed.version}: {len(policy.requesters)} requesters, rules for {rules}")
     return 0
 
 
@@ -107,16 +103,15 @@ def policy_check(
 ) -> int:
     """Check a policy. Of the site's own, the signature too."""
     with needs_federation():
-        from accord.cli.site_folder import open_folder
-        from accord.sites.policy import PolicyFile, parse_policy
-        from accord.transport.keys import public_hex
+        from accord.cli.site_folder import open_folder, policy_of
+        from accord.sites.policy import parse_policy
 
     if file is not None:
         parse_policy(file.read_text(encoding="utf-8"), str(file))
         print(f"{file}: a policy")
         return 0
     site = open_folder(folder)
-    PolicyFile(site.policy, public_hex(site.identity.key)).read()
+    policy_of(site)
     print(f"{site.policy}: a policy, signed by this site")
     return 0
 
@@ -125,11 +120,9 @@ def policy_check(
 def policy_show(folder: Folder = None) -> int:
     """Print the policy that holds."""
     with needs_federation():
-        from accord.cli.site_folder import open_folder
-        from accord.sites.policy import PolicyFile
-        from accord.transport.keys import public_hex
+        from accord.cli.site_folder import open_folder, policy_of
 
     site = open_folder(folder)
-    PolicyFile(site.policy, public_hex(site.identity.key)).read()
+    policy_of(site)
     print(site.policy.read_text(), end="")
     return 0

@@ -77,6 +77,7 @@ def conclude(
             metrics=[each.name for each in prepared.metrics],
             words=prepared.work.task.kind.words,
             at_sites=sites is not None,
+            noised_counts=bool(found["test"].get("count_noise")),
         ),
         "data": {
             "name": data.name,

@@ -76,6 +76,9 @@ def final_scores(measured: Measured) -> dict[str, Any]:
     scores = measured_scores(measured, final=True).as_json()
     if not measured.kind.classes:
         return scores
+    if measured.noise_std:
+        # So that whoever reads the scores knows that they are of noised counts.
+        scores["count_noise"] = measured.noise_std
     total, names = measured.total, measured.class_names
     predicted = np.flatnonzero(total["labels/predicted"].numpy() > 0)
     return scores | {

@@ -84,6 +84,7 @@ def released(
     metrics: Sequence[str] = (),
     words: Words = CLASSIFICATION.words,
     at_sites: bool = False,
+    noised_counts: bool = False,
 ) -> list[dict[str, str]]:
     """Lists what left the clients or was computed from their data, and under which terms.
 
@@ -100,6 +101,7 @@ def released(
         metrics: names of the study's own metrics.
         words: the task kind's words for what was computed.
         at_sites: whether clients are real sites, each with its own noise and its own account.
+        noised_counts: whether sites added noise to the counts that scores are computed from.
     """
     score, sums = words.released_score, words.released_sums
     if plan is None:
@@ -139,7 +141,12 @@ def released(
             if at_sites
             else ("noise", "drawn from the study's seed (simulated): whoever has the seed can take it off")
         )
-    rows.append((words.released_test, "computed on test rows, which no client trains on; outside the guarantee"))
+    outside = "outside the guarantee"
+    if noised_counts:
+        outside = "noised and charged by each site whose policy says so"
+    elif at_sites:
+        outside = "exact, as the sites' owners chose: outside the guarantee"
+    rows.append((words.released_test, f"computed on test rows, which no client trains on; {outside}"))
     if metrics:
         rows.append((f"metrics of one's own: {', '.join(metrics)}", "computed on test rows; outside the guarantee"))
     if predictions:
@@ -149,10 +156,10 @@ def released(
         validation_note = "computed on test rows held out for it, which no client trains on; outside the guarantee"
         rows.append(("when to stop, and which round's model is kept", validation_note))
     if groups:
-        rows.append((words.released_groups, "sums over test rows; outside the guarantee"))
+        rows.append((words.released_groups, f"sums over test rows; {outside}"))
     if per_client:
         dealt = f"{sums} over test rows, dealt to look like what the client trains on; outside the guarantee"
-        held_there = f"{sums} over its own test rows, which it does not train on; outside the guarantee"
+        held_there = f"{sums} over its own test rows, which it does not train on; {outside}"
         rows.append(("figures on each client's share of the test rows", held_there if at_sites else dealt))
     if personal:
         own = f"{sums} over test rows, of what each client keeps to itself; outside the guarantee"

@@ -88,6 +88,8 @@ class TestResult(Scored):
         n: number of test rows.
         majority_label: the most common label, whose share is the score `majority_share`. None in a regression.
         predicts_one_label: the label that the model predicts for every row. None if it predicts several.
+        count_noise: standard deviation of the noise on each count that the scores are computed from. None where all
+            counts are exact.
     """
 
     __test__: ClassVar[bool] = False  # not a pytest class
@@ -95,6 +97,7 @@ class TestResult(Scored):
     n: Count
     majority_label: str | None = None
     predicts_one_label: str | None = None
+    count_noise: Real | None = None
 
 
 class TwinResult(ResultPart):

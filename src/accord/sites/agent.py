@@ -130,8 +130,8 @@ class Agent:
             self._end(task.run)
             return outgoing, b""
         code = check_code(job, study)
-        terms, policy = self.judge.admit(job, study, task), self.judge.stamp()
-        self.records.check_policy(policy)
+        terms, policy = self.judge.admit(job, study, task), self.judge.stamp(job)
+        self.records.check_stamp(policy, job)
         binding = self.bindings().get(data.data_set)
         if binding is None:
             raise RefusedError("data_set", f"{self.name} has no data set {data.data_set!r}")

@@ -64,8 +64,8 @@ class Judge(Protocol):
         """Returns a requester's Ed25519 key, 32 bytes in hexadecimal. Refuses one that the policy does not name."""
         ...
 
-    def stamp(self) -> dict[str, Any]:
-        """Returns `version` and `sha256` of the policy that holds now, for the journal."""
+    def stamp(self, job: Job) -> dict[str, Any]:
+        """Returns `version` and `sha256` of the policy that holds now, and `decision` on the job, for the journal."""
         ...
 
     def admit(self, job: Job, study: Study, task: Task) -> Terms:
@@ -141,8 +141,12 @@ class Records(Protocol):
         """
         ...
 
-    def check_policy(self, stamp: dict[str, Any]) -> None:
-        """Refuses to go on under a policy that is older than one that held before.
+    def check_stamp(self, stamp: dict[str, Any], job: Job) -> None:
+        """Refuses to go on under a policy, or a decision on the job, that is older than the journal's newest.
+
+        Args:
+            stamp: what `Judge.stamp` gave.
+            job: the job.
 
         Raises:
             RefusedError: it is older.

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +76,11 @@ class Decision:
         values = {name: value for name, value in asdict(self).items() if name != "signature"}
         return b"accord decision\n" + canonical(values)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was decided, in hexadecimal, by which the journal knows it."""
+        return sha256(self.covered()).hexdigest()
+
 
 class Decisions:
     """The requests and decisions of a site.
@@ -97,10 +103,7 @@ class Decisions:
         path = self._decisions / f"{check_digest(request)}.json"
         if not path.is_file():
             return None
-        try:
-            found = Decision(**json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
-            raise FederationError(f"{path}: no decision; decide again") from error
+        found = read_decision(path)
         if found.request != request or not valid(self._public, found.signature, found.covered()):
             raise FederationError(f"{path}: changed since it was signed; decide again")
         return found
@@ -146,6 +149,18 @@ class Decisions:
         path = self._decisions / f"{check_digest(decision.request)}.json"
         write_durably(path, json.dumps(asdict(signed), indent=1).encode() + b"\n", 0o600)
         return signed
+
+
+def read_decision(path: Path) -> Decision:
+    """Reads a decision's file, whoever signed it.
+
+    Raises:
+        FederationError: it is none.
+    """
+    try:
+        return Decision(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise FederationError(f"{path}: no decision; decide again") from error
 
 
 def made(

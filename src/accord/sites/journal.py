@@ -29,6 +29,7 @@ CREATE TRIGGER IF NOT EXISTS journal_is_not_changed BEFORE UPDATE ON journal
     BEGIN SELECT RAISE(ABORT, 'the journal is never changed'); END;
 CREATE TRIGGER IF NOT EXISTS journal_is_not_cut BEFORE DELETE ON journal
     BEGIN SELECT RAISE(ABORT, 'the journal is never cut'); END;
+CREATE INDEX IF NOT EXISTS journal_of_decisions ON journal(number) WHERE kind = 'decision';
 """
 START = ""
 """The hash before the first line."""
@@ -273,13 +274,36 @@ def read_receipt(path: Path, coordinator: str) -> Signed[Receipt] | None:
     return receipt
 
 
-def newest_policy(database: sqlite3.Connection) -> int:
-    """Returns the newest version of the policy that the journal names, or 0 where it names none."""
-    query = "SELECT body FROM journal WHERE kind IN ('policy', 'begin') ORDER BY number DESC"
+def newest_policy(database: sqlite3.Connection) -> dict[str, Any]:
+    """Returns `version` and `sha256` of the newest policy that the journal names, or nothing where it names none."""
+    query = "SELECT body FROM journal WHERE kind IN ('policy', 'begin', 'decision') ORDER BY number DESC"
     for (body,) in database.execute(query):
         values = json.loads(body)
         stamp = values.get("policy") or values
         if isinstance(stamp.get("version"), int):
             # Versions only rise, so that the newest line that names one has the highest.
-            return int(stamp["version"])
-    return 0
+            return dict(stamp)
+    return {}
+
+
+def is_older(stamp: Mapping[str, Any], newest: Mapping[str, Any]) -> bool:
+    """Whether a policy is another than the newest that the journal names, and not a later one.
+
+    Args:
+        stamp: the policy's `version` and `sha256`.
+        newest: what `newest_policy` gave.
+    """
+    if not newest or stamp["version"] > newest["version"]:
+        return False
+    return bool(stamp["version"] < newest["version"] or stamp["sha256"] != newest.get("sha256"))
+
+
+def newest_decision(database: sqlite3.Connection, request: str) -> str | None:
+    """Returns the digest of the newest decision on a request that the journal names, or None where it names none."""
+    for (body,) in database.execute("SELECT body FROM journal WHERE kind = 'decision' ORDER BY number DESC"):
+        values = json.loads(body)
+        if values.get("request") == request:
+            # Lines of versions before name no digest.
+            digest = values.get("sha256")
+            return None if digest is None else str(digest)
+    return None

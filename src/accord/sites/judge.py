@@ -36,10 +36,11 @@ class PolicyJudge:
         """See `contracts.Judge.public_key`."""
         return rules.find_requester(self._read(), requester, self._now()).key
 
-    def stamp(self) -> dict[str, Any]:
+    def stamp(self, job: Job) -> dict[str, Any]:
         """See `contracts.Judge.stamp`."""
         self._read()
-        return {"version": self._policy.version, "sha256": self._policy.digest}
+        decision = self._decision(job)
+        return self._policy.stamp | ({} if decision is None else {"decision": decision.digest})
 
     def admit(self, job: Job, study: Study, task: Task) -> Terms:
         """See `contracts.Judge.admit`."""

@@ -233,27 +233,27 @@ def signature_path(path: Path) -> Path:
     return path.with_name(path.name + ".signature")
 
 
-def sign_policy(path: Path, key: Ed25519PrivateKey) -> Policy:
+def sign_policy(path: Path, key: Ed25519PrivateKey, newest: int = 0) -> Policy:
     """Checks a policy's file and signs it under the next version, from which moment on it holds.
+
+    Args:
+        path: the file.
+        key: the site's key.
+        newest: the newest version that the journal names. The signature that is there may be an older one's, or lost.
 
     Raises:
         FederationError: the file is no policy. The signature of before stays, and no longer fits.
     """
     text = path.read_text(encoding="utf-8")
     policy = parse_policy(text, str(path))
-    version = _signature(path)[0] + 1 if signature_path(path).is_file() else 1
+    try:
+        stated = _signature(path)[0]
+    except FederationError:
+        stated = 0
+    version = max(newest, stated) + 1
     signed = {"version": version, "signature": key.sign(_covered(version, text)).hex()}
     write_durably(signature_path(path), json.dumps(signed).encode() + b"\n")
     return policy
-
-
-def policy_version(path: Path) -> int:
-    """Returns the version that a policy's signature states.
-
-    Raises:
-        FederationError: it has no signature.
-    """
-    return _signature(path)[0]
 
 
 def _signature(path: Path) -> tuple[int, str]:
@@ -286,6 +286,11 @@ class PolicyFile:
         self._parsed: tuple[str, Policy] | None = None
         self.version = 0
         """Of the policy when it was last read. It rises with every signature, so that an older policy shows."""
+
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """`version` and `sha256` of the policy when it was last read, for the journal."""
+        return {"version": self.version, "sha256": self.digest}
 
     @property
     def digest(self) -> str:

@@ -134,10 +134,20 @@ class SiteRecords:
         before = ledger.counted(self._spending, charge.data_set, self._budget(job, charge), self._now())
         return _epsilon(before, charge), _epsilon(ledger.with_charge(before, charge), charge)
 
-    def check_policy(self, stamp: dict[str, Any]) -> None:
-        """See `contracts.Records.check_policy`."""
-        if stamp["version"] < journal.newest_policy(self._database):
+    def check_stamp(self, stamp: dict[str, Any], job: Job) -> None:
+        """See `contracts.Records.check_stamp`."""
+        if journal.is_older(stamp, journal.newest_policy(self._database)):
             raise RefusedError("policy", "this site's policy is older than one that held before; its owner knows")
+        newest = journal.newest_decision(self._database, job.request)
+        if newest is not None and newest != stamp.get("decision"):
+            raise RefusedError(
+                "approval", "the decision on this request is not the one that was made last; its owner knows"
+            )
+
+    @property
+    def policy_version(self) -> int:
+        """The newest version of the policy that the journal names, or 0."""
+        return int(journal.newest_policy(self._database).get("version", 0))
 
     def check_budgets(self, job: Job, charge: Charge) -> None:
         """See `contracts.Records.check_budgets`."""

@@ -10,13 +10,15 @@ from typing import Any
 
 from accord.core.errors import AccordError, FederationError
 from accord.sites import journal, ledger
+from accord.sites.decisions import read_decision
 from accord.sites.journal import Line, Stored
 from accord.sites.ledger import Entry
-from accord.sites.policy import policy_version
+from accord.sites.noted import Noted, noted_in
+from accord.sites.policy import PolicyFile
 from accord.transport.identity import load_identity, write_durably
-from accord.transport.keys import public_hex, valid
+from accord.transport.keys import public_hex
 from accord.transport.keys import verify as verify_signed
-from accord.transport.messages import Answer, Receipt, Refusal, Signed, from_json
+from accord.transport.messages import Receipt, Signed, from_json
 
 _RELATIVE = 1e-9
 """How far a stated epsilon may be from the one that follows from the lines, as versions of libraries differ."""
@@ -33,6 +35,7 @@ class Verified:
         charges: charges of the ledger, each of which follows from a line.
         unprotected: those of training without privacy, of which no epsilon tells anything.
         countersigned: the newest line that the coordinator countersigned, or 0.
+        exact: evaluations on test rows that left without noise, of which no epsilon tells anything either.
         epsilon: by data set and delta text, epsilon over all its charges at each delta that was charged under. Infinite
             after training without privacy.
     """
@@ -43,22 +46,8 @@ class Verified:
     charges: int
     unprotected: int
     countersigned: int
+    exact: int
     epsilon: Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Noted:
-    """A line that someone noted elsewhere, by which a journal that was put back is found.
-
-    Attributes:
-        whose: who noted it, for messages.
-        number: the line.
-        hash: its hash.
-    """
-
-    whose: str
-    number: int
-    hash: str
 
 
 @dataclass(frozen=True)
@@ -98,16 +87,38 @@ def verify_site(folder: Path, site: str, public: str, coordinator: str, against:
         found = list(journal.lines(database))
         entries = [Entry(*row) for row in database.execute(f"SELECT {ledger.COLUMNS} FROM charge ORDER BY line")]
         newest = journal.newest_policy(database)
-    policy = folder / "policy.yaml"
-    if policy.is_file() and policy_version(policy) < newest:
-        raise FederationError(
-            f"{policy}: older than version {newest}, which held before; sign it: accord site policy edit"
-        )
+    _check_terms(folder, public, newest, found)
     known = [each for path in against for each in noted_in(path, site, public, coordinator)]
     derived = _check(site, public, _Records(head, found, receipt), known)
     if entries != derived:
         raise FederationError("ledger: its charges are not those of the journal; rows were changed or removed")
     return _verified(site, found, derived, receipt)
+
+
+def _check_terms(folder: Path, public: str, newest: Mapping[str, Any], found: Iterable[Stored]) -> None:
+    """Checks that policy and decisions are those that the journal names last.
+
+    Raises:
+        FederationError: one is older, was changed or removed.
+    """
+    path = folder / "policy.yaml"
+    if path.is_file() or newest:
+        policy = PolicyFile(path, public)
+        policy.read()
+        if journal.is_older(policy.stamp, newest):
+            raise FederationError(
+                f"{path}: older than version {newest['version']}, which held before; sign it: accord site policy edit"
+            )
+    decided = {}
+    for stored in found:
+        if stored.line.kind == "decision":
+            values = stored.line.values
+            # Lines of versions before name no digest.
+            decided[str(values.get("request"))] = values.get("sha256")
+    for request, digest in decided.items():
+        file = folder / "decisions" / f"{request}.json"
+        if digest is not None and (not file.is_file() or read_decision(file).digest != digest):
+            raise FederationError(f"{file}: not the decision that was made last; decide again: accord site approve")
 
 
 def check_whole(database: sqlite3.Connection, head: Any, receipt: Signed[Receipt] | None, site: str, key: str) -> None:
@@ -225,49 +236,6 @@ def verify_export(path: Path, public: str, coordinator: str, against: Iterable[P
     return _verified(site, found, _check(site, public, _Records(head, found, receipt), known), receipt)
 
 
-def noted_in(path: Path, site: str, public: str, coordinator: str) -> list[Noted]:
-    """Returns the lines of a site's journal that signed answers, refusals and receipts in a file name.
-
-    Args:
-        path: a file of JSON, or of a JSON value a line, such as `sites.jsonl` of a run's folder.
-        site: the site. What is of others is passed over, and so is what is not signed.
-        public: the site's key.
-        coordinator: the coordinator's key.
-
-    Raises:
-        FederationError: there is no such file, or it is no JSON.
-    """
-    try:
-        text = path.read_text()
-        try:
-            values = [json.loads(text)]
-        except ValueError:
-            values = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise FederationError(f"{path}: no file of signed answers; name sites.jsonl of a run's folder") from error
-    return [noted for value in values for noted in _noted(value, site, public, coordinator, str(path))]
-
-
-def _noted(value: Any, site: str, public: str, coordinator: str, whose: str) -> Iterable[Noted]:
-    """Finds signed messages at any depth: whoever wrote the file may have put them into a line of its own."""
-    if isinstance(value, list):
-        for each in value:
-            yield from _noted(each, site, public, coordinator, whose)
-    if not isinstance(value, dict):
-        return
-    if set(value) != {"message", "signer", "signature"} or not isinstance(value["message"], dict):
-        for each in value.values():
-            yield from _noted(each, site, public, coordinator, whose)
-        return
-    expected = {"answer": (Answer, public), "refusal": (Refusal, public), "receipt": (Receipt, coordinator)}
-    kind, key = expected.get(str(value["message"].get("type")), (None, ""))
-    if kind is None or value["message"].get("site") != site:
-        return
-    signed: Signed[Any] = from_json(value, kind)
-    if valid(key, signed.signature, signed.covered()):
-        yield Noted(whose, signed.message.line, signed.message.head)
-
-
 def _check(site: str, public: str, records: _Records, against: Iterable[Noted]) -> list[Entry]:
     """Checks a journal and returns the charges that follow from it, as rows of the ledger."""
     found, receipt = records.found, records.receipt
@@ -364,8 +332,13 @@ def _verified(
         charges=len(charges),
         unprotected=sum(entry.plan == ledger.UNPROTECTED for entry in charges),
         countersigned=0 if receipt is None else receipt.message.line,
+        exact=sum(_is_exact(each.line) for each in found),
         epsilon={name: by_delta for name, by_delta in epsilon.items() if by_delta},
     )
+
+
+def _is_exact(line: Line) -> bool:
+    return line.kind == "begin" and line.values.get("kind") == "evaluate" and "charge" not in line.values
 
 
 def _deltas(spent: Iterable[tuple[str, int]]) -> list[float]:

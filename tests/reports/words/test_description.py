@@ -81,6 +81,23 @@ def test_limits_of_the_guarantee(make: Make) -> None:
     assert "no ε bounds how much" in _texts(make("plain"))["What that means"]
 
 
+def test_it_says_whether_scores_are_of_noised_counts(make: Make) -> None:
+    example = make("private")
+    assert "Scores are exact counts" in _texts(example)["Outside the guarantee"]
+    example["result"]["privacy"]["noise_source"] = "site"
+    assert "owners let them leave so: no ε covers them" in _texts(example)["Outside the guarantee"]
+    example["result"]["test"]["count_noise"] = 13.86
+    said = _texts(example)["Outside the guarantee"]
+    assert "standard deviation of 13.9 on each count" in said
+    assert "exact counts" not in said
+    assert "Some sites sent exact sums" not in said
+    example["result"]["privacy"]["test_rows"] = "mixed"
+    assert "Some sites sent exact sums" in _texts(example)["Outside the guarantee"]
+    plain = make("plain")
+    plain["result"]["test"]["count_noise"] = 13.86
+    assert "noised at the sites" in _texts(plain)["What that means"]
+
+
 @pytest.mark.parametrize(
     ("partition", "said"),
     [

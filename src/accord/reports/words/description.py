@@ -233,10 +233,32 @@ def _mechanism(privacy: PrivacyResult) -> str:
             return f"Unit {plain(unit)}: clipped to L2 norm {clip}, and {noise}."
 
 
+def _scores(result: RunResult) -> str:
+    """Says what the scores were computed from, and whether any noise protects it."""
+    privacy, noise = result.privacy, result.test.count_noise
+    known = "exact" if privacy is None else privacy.test_rows
+    if noise is None and known == "exact":
+        chosen = " The sites' owners let them leave so: no ε covers them." if _is_at_sites(result) else ""
+        return (
+            f"Scores are exact {scoring(result).exact} test rows, which nobody trained on, and are not noised.{chosen}"
+        )
+    much = "" if noise is None else f", with a standard deviation of {noise:.3g} on each count in all,"
+    said = (
+        f"Counts over test rows are noised at the sites{much} and charged, so that ε covers them, too. Scores follow "
+        "from these counts, where one below 0 is taken for 0, and intervals cover the noise."
+    )
+    return said if known != "mixed" else f"{said} Some sites sent exact sums instead, which ε does not cover."
+
+
+def _is_at_sites(result: RunResult) -> bool:
+    return result.privacy is not None and result.privacy.noise_source == "site"
+
+
 def _outside(study: Study, result: RunResult) -> str:
     privacy = result.privacy
     if privacy is None:
-        return "Updates can reveal the rows they were computed from; no ε bounds how much."
+        noised = "" if result.test.count_noise is None else f" {_scores(result)}"
+        return f"Updates can reveal the rows they were computed from; no ε bounds how much.{noised}"
     facts = []
     if privacy.noise_source == "simulated":
         facts.append(
@@ -252,19 +274,13 @@ def _outside(study: Study, result: RunResult) -> str:
             "Someone with several rows, or rows at several clients, is protected less than ε says. "
             "Which clients took part, and how many rows each holds, is not hidden."
         )
-    at_sites = privacy.noise_source == "site"
+    at_sites = _is_at_sites(result)
     if not at_sites:
         facts.append(
             "The records show which clients and how many rows were drawn in each round, which ε assumes to stay secret."
         )
     facts.append("Arithmetic is in finite precision, which ε does not account for.")
-    exact = f"Scores are exact {scoring(result).exact} test rows, which nobody trained on, and are not noised."
-    noised = (
-        "Counts over test rows are noised at the sites and charged, so that ε covers them, too. Scores follow from "
-        "these counts, and intervals cover the noise."
-    )
-    of_both = f"{noised} Some sites sent exact sums instead, which ε does not cover."
-    facts.append({"exact": exact, "noised": noised}.get(privacy.test_rows, of_both))
+    facts.append(_scores(result))
     if at_sites:
         facts.append(
             "Each site stated its number of rows, rounded as its policy says, and its own ε, which counts what earlier "
