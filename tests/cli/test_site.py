@@ -1,6 +1,7 @@
 """`accord site`: the owner's commands, on a site's folder."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("uvicorn")
 
 from accord.orchestration.site_study import sent_study
-from accord.sites.folder import open_site
+from accord.sites.bindings import bound_rows, read_binding
+from accord.sites.folder import CUT_KEY, cut_mark, open_site, read_cut_key
 from accord.sites.policy import signature_path
 from accord.sites.site_setup import make_site
 from accord.sites.verify import read_lines
@@ -134,6 +137,23 @@ def test_a_decisions_line_names_it_and_the_policy_under_which_it_was_made(owner:
     assert first["policy"] == second["policy"] == owner.lines("policy")[-1]
     assert first["sha256"] != second["sha256"]
     assert "whole" in owner("verify")
+
+
+def test_rows_are_cut_by_a_secret_that_the_journal_knows(owner: Owner) -> None:
+    binding = owner.hospitals.bindings["east"]
+    told = owner("data", "add", "stays", binding)
+    assert re.search(r"stays: \d+ training and \d+ test rows here", told)
+    secret = read_cut_key(owner.folder)
+    assert len(secret) == 32
+    assert (owner.folder / CUT_KEY).stat().st_mode & 0o077 == 0
+    assert owner.lines("data") == [{"data_set": "stays", "cut": cut_mark(secret)}]
+    (bound,) = open_site(owner.folder).bindings().values()
+    assert bound.cut_key == secret
+    with_it, without = (bound_rows(each, "east").test.x for each in (bound, read_binding(binding)))
+    assert with_it.shape != without.shape or not torch.equal(with_it, without)
+    assert "whole" in owner("verify")
+    (owner.folder / CUT_KEY).unlink()
+    assert "not the one under which data was bound" in owner("verify", code=2)
 
 
 def test_a_new_key_takes_the_policy_and_the_journal_over(owner: Owner) -> None:

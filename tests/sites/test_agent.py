@@ -192,15 +192,15 @@ def test_it_states_what_it_would_do_and_does_it(house: House, hospitals: Hospita
     assert stated.values["epsilon_before"] == 0
     assert house.records.charges == []
     facts = house.judge.weighed[-1]
-    assert (facts.rows, facts.steps, facts.rounds) == (48, 3, 3)
+    assert (facts.rows, facts.steps, facts.rounds) == (52, 4, 3)
     shared = encode(reference(hospitals, study).own.initial)
     for number in (1, 2, 3):
         answer = house.ask(job, task_of(job, "train", number, inputs=shared), shared)
-        assert answer.values == {"steps": 3, "samples": 48, "unclipped": None}
+        assert answer.values == {"steps": 4, "samples": 64, "unclipped": None}
     assert answer.epsilon == pytest.approx(stated.values["epsilon_after"])
-    assert [(number, charge.steps) for _, number, _, charge in house.records.charges] == [(1, 3), (2, 3), (3, 3)]
+    assert [(number, charge.steps) for _, number, _, charge in house.records.charges] == [(1, 4), (2, 4), (3, 4)]
     judged = house.ask(job, task_of(job, "evaluate", 3, 900, inputs=shared), shared)
-    assert judged.values == {"n": 12}
+    assert judged.values == {"n": 8}
     assert len(house.records.charges) == 3
     house.ask(job, task_of(job, "end", 3, 902))
     assert house.agent._runs == {}
@@ -288,7 +288,7 @@ def test_statistics_are_noised_charged_and_sent_once(house: House, study: Study)
         said = house.ask(job, task_of(job, "describe", 0, 6))
         assert said.values == {"noise_multiplier": 2.0, "arrays": 6}
     assert said.epsilon > 0
-    assert [(charge.rows, charge.steps) for *_, charge in house.records.charges] == [(48, 1)]
+    assert [(charge.rows, charge.steps) for *_, charge in house.records.charges] == [(52, 1)]
     assert len(set(house.coordinator.results)) == 1
     assert set(decode(house.coordinator.results[0])) >= {"n", "labels", "column/age"}
 
@@ -298,7 +298,7 @@ def test_statistics_begun_under_more_noise_are_not_drawn_with_less(house: House,
     job = job_of(study)
     task = task_of(job, "describe", 0, 6)
     # As a kill leaves it, after which the owner allowed statistics with less noise.
-    house.records.begin(task, job, Charge("stays", release_plan(8.0, 1e-6), 48, 1))
+    house.records.begin(task, job, Charge("stays", release_plan(8.0, 1e-6), 52, 1))
     house.judge.terms = Terms(statistics_noise=2.0)
     assert house.ask(job, task).code == "replay"
     house.judge.terms = Terms(statistics_noise=8.0)

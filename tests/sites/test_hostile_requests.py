@@ -624,12 +624,12 @@ def test_a_site_whose_ledger_was_put_back_does_not_open_its_records(court: Court
 
 
 def test_the_number_of_rows_is_stated_rounded(court: Court) -> None:
-    """48 rows are there."""
+    """52 training rows are there."""
     assert court.ask(*plan(court.job())).values["rows"] in (1, 100)
     court.rule["leaves"] = {"rows_rounded_to": 20}
     court.sign()
     other = replace(court.job(), run="cd" * 16)
-    assert court.ask(*plan(other)).values["rows"] == 40
+    assert court.ask(*plan(other)).values["rows"] == 60
 
 
 def test_the_page_lists_every_row(court: Court) -> None:

@@ -21,12 +21,13 @@ from accord.core.errors import FederationError, StorageError
 from accord.privacy.plan import PrivacyPlan
 from accord.sites.contracts import Charge, Outgoing
 from accord.sites.decisions import Decisions, made
+from accord.sites.folder import CUT_KEY, cut_mark
 from accord.sites.journal import Author, append, write_head
 from accord.sites.ledger import plan_text
 from accord.sites.policy import Budget, PolicyFile, sign_policy, signature_path
 from accord.sites.records import SiteRecords
 from accord.sites.refused import RefusedError
-from accord.sites.verify import export_journal, read_lines, verify_export, verify_site
+from accord.sites.verify import check_cut, export_journal, read_lines, verify_export, verify_site
 from accord.transport.keys import public_hex, sign
 from accord.transport.messages import Answer, Job, Receipt, Refusal, Task
 
@@ -704,3 +705,27 @@ def test_lines_of_begun_work_name_the_policy(opened: Callable[..., SiteRecords],
     for older in ({"version": 2, "sha256": "ab" * 32}, {"version": 3, "sha256": "cd" * 32}):
         with pytest.raises(RefusedError, match="older than one that held before"):
             records.check_stamp(older, job_of())
+
+
+def test_another_secret_for_the_cut_is_found(filled: Path, opened: Callable[..., SiteRecords]) -> None:
+    records = opened()
+    path = filled / CUT_KEY
+    path.write_text("ab" * 32 + "\n")
+    records.note("data", {"data_set": "stays", "cut": cut_mark(bytes.fromhex("ab" * 32))})
+    verify(filled)
+    path.write_text("cd" * 32)
+    with pytest.raises(FederationError, match="not the one under which data was bound"):
+        verify(filled)
+    with pytest.raises(FederationError, match="not the one under which data was bound"):
+        check_cut(filled, records.cut_mark)
+    path.unlink()
+    with pytest.raises(FederationError, match="not the one under which data was bound"):
+        verify(filled)
+    path.write_text("no secret")
+    with pytest.raises(FederationError, match="damaged"):
+        verify(filled)
+    # The owner binds the data anew, and knows of it.
+    path.write_text("cd" * 32)
+    records.note("data", {"data_set": "stays", "cut": cut_mark(bytes.fromhex("cd" * 32))})
+    verify(filled)
+    assert "cdcd" not in str(read_lines(filled)[-1].values)

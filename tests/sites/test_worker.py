@@ -58,7 +58,7 @@ def ready(worker: Worker, hospitals: Hospitals, study: Study) -> None:
 
 def test_it_does_what_the_work_does_here(hospitals: Hospitals, north: Worker) -> None:
     study = study_of(hospitals, program={"name": "scaffold", "rounds": 2})
-    assert north.call(read_request(hospitals, study))[0] == {"rows": 48, "test_rows": 12}
+    assert north.call(read_request(hospitals, study))[0] == {"rows": 52, "test_rows": 8}
     assert north.call({"op": "prepare", "study": sent_study(study)})[0] == {"steps": 3, "noise_multiplier": None}
     rows = site_rows(read_binding(hospitals.bindings["north"]), received(study).data, "north", SITES)  # type: ignore[arg-type]
     site = prepare(received(study), rows, 1)
@@ -169,7 +169,7 @@ def test_a_refusal_has_a_code_and_a_line_and_the_owner_the_rest(
     )
     assert "none.yaml" in lines[-1]
     # Refusals are answers: the process is there still.
-    assert north.call(read_request(hospitals, study))[0]["rows"] == 48
+    assert north.call(read_request(hospitals, study))[0]["rows"] == 52
 
 
 def test_code_of_a_studys_own_runs_in_a_sandbox_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

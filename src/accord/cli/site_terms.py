@@ -31,9 +31,10 @@ def data_add(
     with needs_federation():
         from accord.cli.site_folder import note, open_folder
         from accord.sites.bindings import bound_rows, read_binding
+        from accord.sites.folder import cut_mark
 
     site = open_folder(folder)
-    binding = read_binding(description)
+    binding = read_binding(description, site.cut_key)
     if binding.data_set != name:
         raise FederationError(f"{description}: describes {binding.data_set!r}, not {name!r}; make the two one name")
     rows = bound_rows(binding, site.identity.name)
@@ -41,7 +42,7 @@ def data_add(
     target = site.data / f"{name}.yaml"
     target.unlink(missing_ok=True)
     target.symlink_to(description.resolve())
-    note(site, "data", {"data_set": name})
+    note(site, "data", {"data_set": name, "cut": cut_mark(site.cut_key)})
     groups = ", ".join(rows.train.groups) or "none"
     print(f"{name}: {len(rows.train):,} training and {len(rows.test):,} test rows here; groups: {groups}")
     print("a running agent offers it from its next request for work on; no study may use it before the policy says so")

@@ -22,10 +22,11 @@ class SitesSchema(TableColumns):
     """What the rows of every site are. Nothing of it is read off rows."""
 
     test_fraction: Fraction = 0.2
-    """Share of each site's rows that it keeps for testing, the same rows for every seed."""
+    """Share of each site's rows that it keeps for testing, in expectation; each row is drawn by itself, and stays on
+    its side for every seed and in every later file."""
     id: str | None = None
-    """The column that tells persons, devices or visits apart. All rows of one id are for training or all for testing,
-    whatever rows a later file has besides; null cuts by the row's place in the file."""
+    """The column that tells persons, devices or visits apart. All rows of one id are for training or all for testing;
+    null cuts each row by its values in all declared columns, so that only a row that changes can change sides."""
     shape: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """Shape of a row where rows are no table, such as `[1, 28, 28]`; null where they are."""
     tokens: Count | None = None

@@ -33,7 +33,8 @@ from accord.config.table_columns import Delimiter
 from accord.core.errors import AccordError, FederationError
 from accord.data.federated import ClientRows, DataSet, FederatedData, Rows
 from accord.data.sources.custom import load_custom
-from accord.data.sources.sites import as_table, conform, cut_kept, ids_of
+from accord.data.sources.site_cut import cut_kept, names_of
+from accord.data.sources.sites import as_table, conform
 from accord.data.sources.table import table_data_set
 from accord.data.sources.table_file import Frame, TableFile, open_table
 from accord.sites.image_rows import image_rows
@@ -98,11 +99,13 @@ class Binding:
     Attributes:
         path: the description's file.
         described: what it says.
+        cut_key: the site's secret, by which rows are cut into training and test rows. Empty without one.
     """
 
-    def __init__(self, path: Path, described: SiteData) -> None:
+    def __init__(self, path: Path, described: SiteData, cut_key: bytes = b"") -> None:
         self.path = path
         self.described = described
+        self.cut_key = cut_key
 
     @property
     def data_set(self) -> str:
@@ -127,14 +130,18 @@ class Binding:
         return self.described.source.function if isinstance(self.described.source, FunctionRows) else None
 
 
-def read_binding(path: Path) -> Binding:
+def read_binding(path: Path, cut_key: bytes = b"") -> Binding:
     """Reads a description.
+
+    Args:
+        path: the description's file.
+        cut_key: the site's secret, see `Binding`.
 
     Raises:
         FederationError: it cannot be read, or a setting is wrong. The message is for the owner, and names it.
     """
     try:
-        return Binding(path.resolve(), _described(path.read_text(encoding="utf-8-sig"), str(path)))
+        return Binding(path.resolve(), _described(path.read_text(encoding="utf-8-sig"), str(path)), cut_key)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "it"
@@ -229,14 +236,16 @@ def _read(binding: Binding, section: SitesData, site: str) -> DataSet:
         return conform(given, section, f"source.function {source.function}")
     path = binding.paths[0]
     if isinstance(source, ImageRows):
-        return conform(image_rows(path, section, site), section, f"source {path}")
+        return conform(image_rows(path, section, site, binding.cut_key), section, f"source {path}")
     delimiter, header = (source.delimiter, source.header) if isinstance(source, CsvRows) else (",", None)
     file = RenamedTable(open_table(path, delimiter, header), source.columns)
 
-    ids = ids_of(file, section.schema.id)
+    # By the site's own schema: a study that uses fewer columns finds the same rows on the same side.
+    names = names_of(file, binding.described.schema)
 
     def cut(frame: Frame, kept: Rows) -> tuple[Rows, Rows]:
-        return cut_kept(section.data_set, site, np.arange(frame.rows), kept, section.schema.test_fraction, ids)
+        share = section.schema.test_fraction
+        return cut_kept(section.data_set, site, names, np.arange(frame.rows), kept, share, binding.cut_key)
 
     settings = as_table(section, str(path), delimiter)
     return table_data_set(settings, [file], [str(path)], section.name, f"Rows of {site}", cut)

@@ -2,6 +2,7 @@
 
 identity.json, key.pem, ca.pem, coordinator.json, certificate.pem    who it is, see `transport.identity`
 data/NAME.yaml       descriptions of bound data sets
+cut.key              the secret by which rows are cut into training and test rows
 policy.yaml          the owner's terms, with policy.yaml.signature by the site's key
 requests/HASH.json   what was asked and needs a decision
 decisions/HASH.json  approvals and rejections, signed by the site's key
@@ -14,11 +15,32 @@ agent.log, agent.pid of the process that `accord site start` began
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 from accord.core.errors import FederationError
 from accord.sites.bindings import Binding, read_binding
 from accord.transport.identity import Identity, load_identity
+
+CUT_KEY = "cut.key"
+
+
+def read_cut_key(folder: Path) -> bytes:
+    """Reads the secret by which rows are cut into training and test rows. Empty where the site has none.
+
+    Raises:
+        FederationError: it is damaged.
+    """
+    path = folder / CUT_KEY
+    try:
+        return bytes.fromhex(path.read_text()) if path.is_file() else b""
+    except ValueError as error:
+        raise FederationError(f"{path}: damaged; put it back, or test rows become training rows") from error
+
+
+def cut_mark(cut_key: bytes) -> str:
+    """Returns what the journal has of a site's secret for the cut, by which another one is found."""
+    return blake2b(b"accord cut\n" + cut_key, digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -58,6 +80,15 @@ class SiteFolder:
         """The database of journal, ledger and outbox."""
         return self.path / "records.db"
 
+    @property
+    def cut_key(self) -> bytes:
+        """The secret by which rows are cut into training and test rows, empty where the site has none.
+
+        Raises:
+            FederationError: it is damaged.
+        """
+        return read_cut_key(self.path)
+
     def bindings(self) -> Mapping[str, Binding]:
         """Reads the descriptions of all bound data sets, by name.
 
@@ -66,7 +97,7 @@ class SiteFolder:
         """
         found = {}
         for path in sorted(self.data.glob("*.yaml")):
-            binding = read_binding(path)
+            binding = read_binding(path, self.cut_key)
             found[binding.data_set] = binding
         return found
 

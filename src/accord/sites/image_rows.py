@@ -9,17 +9,18 @@ from accord.core.errors import DataError
 from accord.data.federated import DataSet
 from accord.data.picture_folder import read_pictures
 from accord.data.sources.custom import checked
-from accord.data.sources.sites import cut_ids
+from accord.data.sources.site_cut import cut_kept
 
 
-def image_rows(folder: Path, section: SitesData, site: str) -> DataSet:
-    """Reads the pictures. Each stays a training or a test row by its name, whatever others the folder has.
+def image_rows(folder: Path, section: SitesData, site: str, cut_key: bytes = b"") -> DataSet:
+    """Reads the pictures. Each stays a training or a test row by its pixels, whatever others the folder has.
 
     Args:
         folder: has a folder for each class that the schema names, with pictures of the schema's `shape`,
             `[channels, height, width]` with one channel or three. Pixels become numbers in [0, 1].
         section: the `data` section. Pictures have no group columns.
         site: this site.
+        cut_key: the site's secret, by which rows are cut.
 
     Raises:
         DataError: the schema is not of such pictures, a class has no folder or a folder no class, a picture cannot be
@@ -36,17 +37,14 @@ def image_rows(folder: Path, section: SitesData, site: str) -> DataSet:
         raise DataError(f"{folder}: no folder {lost[0]!r}; each class that the schema names has a folder of pictures")
     if strange := [name for name in there if name not in classes]:
         raise DataError(f"{folder / strange[0]}: {strange[0]!r} is no class of schema.categories.{schema.target}")
-    pixels, labels, names = [], [], []
+    found, labels = [], []
     for label, name in enumerate(classes):
-        rows, files = read_pictures(folder / name, schema.shape)
-        pixels.append(rows)
+        rows, _ = read_pictures(folder / name, schema.shape)
+        found.append(rows)
         labels += [label] * len(rows)
-        names += [f"{name}/{file}" for file in files]
-    x, y = np.concatenate(pixels).astype(np.float32) / 255, np.array(labels, dtype=np.int64)
-    test = cut_ids(section.data_set, site, names, schema.test_fraction)
-    if test.all() or not test.any():
-        raise DataError(
-            f"{folder}: {len(test)} pictures leave none to {'train' if test.all() else 'test'} on; add more"
-        )
-    parts = {"x_train": x[~test], "y_train": y[~test], "x_test": x[test], "y_test": y[test], "class_names": classes}
+    pixels, y = np.concatenate(found), np.array(labels, dtype=np.int64)
+    every, names = np.arange(len(pixels)), [picture.tobytes() for picture in pixels]
+    train, test = cut_kept(section.data_set, site, names, every, every, schema.test_fraction, cut_key)
+    x = pixels.astype(np.float32) / 255
+    parts = {"x_train": x[train], "y_train": y[train], "x_test": x[test], "y_test": y[test], "class_names": classes}
     return checked(parts, "source images", section.name, f"Pictures of {site}")

@@ -298,6 +298,14 @@ def is_older(stamp: Mapping[str, Any], newest: Mapping[str, Any]) -> bool:
     return bool(stamp["version"] < newest["version"] or stamp["sha256"] != newest.get("sha256"))
 
 
+def newest_cut(database: sqlite3.Connection) -> str | None:
+    """Returns what the newest line on bound data has of the secret for the cut, or None where none has."""
+    for (body,) in database.execute("SELECT body FROM journal WHERE kind = 'data' ORDER BY number DESC"):
+        mark = json.loads(body).get("cut")
+        return None if mark is None else str(mark)
+    return None
+
+
 def newest_decision(database: sqlite3.Connection, request: str) -> str | None:
     """Returns the digest of the newest decision on a request that the journal names, or None where it names none."""
     for (body,) in database.execute("SELECT body FROM journal WHERE kind = 'decision' ORDER BY number DESC"):

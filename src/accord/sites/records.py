@@ -145,6 +145,11 @@ class SiteRecords:
             )
 
     @property
+    def cut_mark(self) -> str | None:
+        """What the journal has of the secret by which bound rows are cut, or None."""
+        return journal.newest_cut(self._database)
+
+    @property
     def policy_version(self) -> int:
         """The newest version of the policy that the journal names, or 0."""
         return int(journal.newest_policy(self._database).get("version", 0))

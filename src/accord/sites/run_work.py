@@ -157,6 +157,7 @@ class RunWork:
         request = {
             "op": "read",
             "binding": str(self.binding.path),
+            "cut_key": self.binding.cut_key.hex(),
             "data": json.loads(self.job.study)["data"],
             "site": self.site,
             "sites": list(self.job.sites),

@@ -19,6 +19,7 @@ from accord.core.errors import AccordError, FederationError
 from accord.sites.agent import Agent
 from accord.sites.agent_process import LOG, READY, judge_of, open_records
 from accord.sites.folder import SiteFolder, open_site
+from accord.sites.verify import check_cut
 from accord.transport.exchange import Lease
 from accord.transport.https_exchange import HttpsSite
 from accord.transport.joining import certify
@@ -65,6 +66,7 @@ def open_agent(folder: SiteFolder) -> Iterator[Agent]:
         log = partial(_write_line, folder.path / LOG)
         agent = Agent(name, exchange, judge, records, folder.bindings, partial(sign, key, name), log)
         try:
+            check_cut(folder.path, records.cut_mark)
             yield agent
         finally:
             agent.close()

@@ -1,8 +1,11 @@
 """What a new site begins with: folders, and a signed policy that allows nothing and says how to allow something."""
 
+import secrets
 from pathlib import Path
 
+from accord.sites.folder import CUT_KEY
 from accord.sites.policy import sign_policy
+from accord.transport.identity import write_durably
 from accord.transport.keys import load_key
 
 DRAFT = """\
@@ -44,10 +47,18 @@ rules: []
 """
 
 
-def make_site(folder: Path) -> None:
-    """Makes a site of a member's new folder."""
+def make_site(folder: Path, *, secret_cut: bool = True) -> None:
+    """Makes a site of a member's new folder.
+
+    Args:
+        folder: the folder.
+        secret_cut: whether nobody else can work out which rows are test rows. Without a secret a simulation over the
+            same rows cuts them alike.
+    """
     for each in ("data", "requests", "decisions"):
         (folder / each).mkdir()
+    if secret_cut:
+        write_durably(folder / CUT_KEY, secrets.token_bytes(32).hex().encode() + b"\n", 0o600)
     policy = folder / "policy.yaml"
     policy.write_text(DRAFT, encoding="utf-8")
     sign_policy(policy, load_key(folder / "key.pem"))

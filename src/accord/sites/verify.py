@@ -11,6 +11,7 @@ from typing import Any
 from accord.core.errors import AccordError, FederationError
 from accord.sites import journal, ledger
 from accord.sites.decisions import read_decision
+from accord.sites.folder import CUT_KEY, cut_mark, read_cut_key
 from accord.sites.journal import Line, Stored
 from accord.sites.ledger import Entry
 from accord.sites.noted import Noted, noted_in
@@ -86,7 +87,8 @@ def verify_site(folder: Path, site: str, public: str, coordinator: str, against:
     with opened(folder / "records.db") as database:
         found = list(journal.lines(database))
         entries = [Entry(*row) for row in database.execute(f"SELECT {ledger.COLUMNS} FROM charge ORDER BY line")]
-        newest = journal.newest_policy(database)
+        newest, cut = journal.newest_policy(database), journal.newest_cut(database)
+    check_cut(folder, cut)
     _check_terms(folder, public, newest, found)
     known = [each for path in against for each in noted_in(path, site, public, coordinator)]
     derived = _check(site, public, _Records(head, found, receipt), known)
@@ -119,6 +121,23 @@ def _check_terms(folder: Path, public: str, newest: Mapping[str, Any], found: It
         file = folder / "decisions" / f"{request}.json"
         if digest is not None and (not file.is_file() or read_decision(file).digest != digest):
             raise FederationError(f"{file}: not the decision that was made last; decide again: accord site approve")
+
+
+def check_cut(folder: Path, mark: str | None) -> None:
+    """Checks that rows are cut into training and test rows by the secret under which they were bound.
+
+    Args:
+        folder: the site's folder.
+        mark: what the journal has of it, or None where it has nothing.
+
+    Raises:
+        FederationError: it is another, or lost.
+    """
+    if mark is not None and mark != cut_mark(read_cut_key(folder)):
+        raise FederationError(
+            f"{folder / CUT_KEY}: not the one under which data was bound, so that test rows would become training "
+            "rows; put it back, or bind the data anew: accord site data add"
+        )
 
 
 def check_whole(database: sqlite3.Connection, head: Any, receipt: Signed[Receipt] | None, site: str, key: str) -> None:

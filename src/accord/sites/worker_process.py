@@ -35,7 +35,8 @@ class _Served:
 
         section = SitesData.model_validate_json(canonical(header["data"]))
         self.client = sites.index(header["site"])
-        self.federated = site_rows(read_binding(Path(header["binding"])), section, header["site"], sites)
+        binding = read_binding(Path(header["binding"]), bytes.fromhex(header.get("cut_key", "")))
+        self.federated = site_rows(binding, section, header["site"], sites)
         data = self.federated.data
         return {"rows": len(data.train), "test_rows": len(data.test)}, []
 

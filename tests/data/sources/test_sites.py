@@ -12,8 +12,10 @@ from accord.config.sites_data import SitesData
 from accord.core.errors import DataError, StudyError
 from accord.data.load import deal, load_data
 from accord.data.prepare import check_stated
-from accord.data.sources.sites import cut_rows, schema_shape, stand_in
+from accord.data.sources.site_cut import cut_kept, is_tested, names_of
+from accord.data.sources.sites import schema_shape, stand_in
 from accord.data.sources.table import load_csv
+from accord.data.sources.table_file import open_table
 
 BY_SITE = NaturalPartition(name="natural", partition_by="site")
 TOWNS = ("Ulm", "Bonn", "Aalen")
@@ -29,7 +31,7 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-def rows(count: int = 30) -> list[dict[str, str]]:
+def rows(count: int = 120) -> list[dict[str, str]]:
     rng = np.random.default_rng(5)
     return [
         {
@@ -70,8 +72,8 @@ def test_the_clients_are_the_sites_by_name_each_with_its_own_test_rows(tmp_path:
     for client, town in enumerate(sorted(TOWNS)):
         # The features of the site's rows alone, computed by the loader of tables from a file that holds no others.
         own = [{k: v for k, v in row.items() if k != "town"} for row in table if row["town"] == town]
-        test = cut_rows("people", town, len(own), 0.2)
-        assert test.sum() == 2
+        names = names_of(open_table(Path(written(tmp_path / "own.csv", own))), section(SCHEMA).schema)
+        test = is_tested("people", town, names, 0.2)
         parts = [[row for row, tested in zip(own, test, strict=True) if tested == part] for part in (False, True)]
         alone = load_csv(
             CsvData.model_validate(
@@ -94,30 +96,81 @@ def test_the_clients_are_the_sites_by_name_each_with_its_own_test_rows(tmp_path:
             assert mine.groups["sex"].codes[shares.rows(client)].tolist() == its.groups["sex"].codes.tolist()
 
 
-def test_the_cut_is_the_same_for_every_seed_and_another_for_every_site() -> None:
-    assert cut_rows("people", "Ulm", 50, 0.2).tolist() == cut_rows("people", "Ulm", 50, 0.2).tolist()
-    assert cut_rows("people", "Ulm", 50, 0.2).tolist() != cut_rows("people", "Bonn", 50, 0.2).tolist()
-    assert cut_rows("people", "Ulm", 50, 0.2).tolist() != cut_rows("visits", "Ulm", 50, 0.2).tolist()
-    assert [int(cut_rows("people", "Ulm", n, 0.2).sum()) for n in (2, 3, 10, 13)] == [1, 1, 2, 3]
-    assert int(cut_rows("people", "Ulm", 2, 0.9).sum()) == 1
-    with pytest.raises(DataError, match="Ulm has 1 rows"):
-        cut_rows("people", "Ulm", 1, 0.2)
+def test_the_cut_is_another_for_every_site_data_set_and_secret() -> None:
+    names = [str(number).encode() for number in range(400)]
+    cuts = [
+        is_tested(data_set, site, names, 0.2, key).tolist()
+        for data_set, site, key in (
+            ("people", "Ulm", b""), ("people", "Bonn", b""), ("visits", "Ulm", b""), ("people", "Ulm", b"secret"),
+        )
+    ]  # fmt: skip
+    assert len({tuple(cut) for cut in cuts}) == 4
+    # Five standard deviations of 400 draws with probability 0.2.
+    assert all(40 <= sum(cut) <= 120 for cut in cuts)
+    assert cuts[0] == is_tested("people", "Ulm", names, 0.2).tolist()
 
 
-def test_a_test_row_of_one_study_is_a_training_row_of_none(tmp_path: Path) -> None:
-    """Where missing values leave rows out, studies of other columns keep other rows, and cut them alike."""
-    table = rows(240)
-    for at, row in enumerate(table):
-        row["age"] = str(20 + at / 4)  # tells the rows apart
-        row["hired"] = row["hired"] if at % 4 else ""
-    more = {name: value for name, value in SCHEMA.items() if name != "fill"} | {"missing": "drop"}
-    fewer = {name: value for name, value in more.items() if name != "dates"}
-    path = written(tmp_path / "people.csv", table)
-    simulation = {"path": path, "site": "town"}
-    one, other = (load_data(section(schema, simulation=simulation), seed=0) for schema in (more, fewer))
-    ages = [{round(age, 6) for age in part.x[:, 0].tolist()} for part in (one.test, other.train, other.test)]
-    assert ages[0] & ages[1] == set()
-    assert ages[0] < ages[2]
+def test_a_site_without_rows_on_both_sides_is_told_so() -> None:
+    some = np.arange(2)
+    with pytest.raises(DataError, match="of 2 rows of people without missing values at Ulm, none is drawn to test on"):
+        cut_kept("people", "Ulm", [b"a", b"b"], some, some, 1e-9)
+    with pytest.raises(DataError, match="none is drawn to train on"):
+        cut_kept("people", "Ulm", [b"a", b"b"], some, some, 1 - 1e-9)
+    with pytest.raises(DataError, match="of 0 rows"):
+        cut_kept("people", "Ulm", [b"a", b"b"], some, some[:0], 0.5)
+
+
+def sides(
+    path: Path, table: list[dict[str, str]], schema: dict[str, Any] = SCHEMA
+) -> dict[tuple[tuple[str, str], ...], bool]:
+    """Whether each row, by its values, is a test row."""
+    names = names_of(open_table(Path(written(path, table))), section(schema).schema)
+    tested = is_tested("people", "Ulm", names, 0.3, b"secret").tolist()
+    found: dict[tuple[tuple[str, str], ...], bool] = {}
+    for row, side in zip(table, tested, strict=True):
+        assert found.setdefault(tuple(sorted(row.items())), side) is side, "rows that are alike are on one side"
+    return found
+
+
+def test_a_row_stays_on_its_side_whatever_rows_there_are_besides(tmp_path: Path) -> None:
+    table = rows(200)
+    before = sides(tmp_path / "a.csv", table)
+    rng = np.random.default_rng(1)
+    others = [{**row, "age": str(70 + at % 20)} for at, row in enumerate(rows(60))]
+    for number, changed in enumerate(
+        (
+            [*table, *others],
+            [*others, *table],
+            [table[at] for at in rng.permutation(200)],
+            table[::3],
+            [*table, *table],
+            [dict(reversed(row.items())) for row in table],
+        )
+    ):
+        after = sides(tmp_path / f"{number}.csv", changed)
+        assert {row: side for row, side in after.items() if row in before} == {
+            row: side for row, side in before.items() if row in after
+        }
+        assert before.keys() & after.keys()
+
+
+def test_another_spelling_of_a_row_is_the_same_row_and_undeclared_columns_do_not_count(tmp_path: Path) -> None:
+    table = [{**row, "job": row["job"].replace("?", "")} for row in rows(60)]
+    spelled = [
+        {**row, "age": f"{row['age']}.0", "job": row["job"] or "NA", "exported": str(at)}
+        for at, row in enumerate(table)
+    ]
+    one, other = (
+        names_of(open_table(Path(written(tmp_path / "rows.csv", each))), section(SCHEMA).schema)
+        for each in (table, spelled)
+    )
+    assert one == other
+    # Every declared column counts.
+    for column in ("age", "hired", "job", "sex", "hours", "pay"):
+        changed = [{**row, column: table[(at + 1) % 60][column]} for at, row in enumerate(table)]
+        names = names_of(open_table(Path(written(tmp_path / "rows.csv", changed))), section(SCHEMA).schema)
+        moved = [row[column] != old[column] for row, old in zip(changed, table, strict=True)]
+        assert [name != old for name, old in zip(names, one, strict=True)] == moved
 
 
 def test_nothing_is_read_off_the_rows(tmp_path: Path) -> None:

@@ -1,32 +1,29 @@
 """`sites`: rows of several organisations. In a simulation, rows in one place stand in for theirs, a client a site.
 
 What a schema states is computed here from the schema alone (`schema_shape`), by the functions that compute features of
-rows. The cut into training and test rows (`cut_rows`) is one rule for a simulation and for a site's own rows, so that
-both train and test on the same ones.
+rows. The cut into training and test rows (`site_cut`) is one rule for a simulation and for a site's own rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from accord.config.data import CsvData, CustomData
 from accord.config.sites_data import SITE, SitesData, SitesSimulation
 from accord.config.table_columns import TableColumns
 from accord.core.errors import DataError, StudyError
-from accord.core.streams import stream
 from accord.data.class_names import spellings
 from accord.data.federated import DataSet, GroupColumn, Rows, Table
 from accord.data.preprocessing import Preprocessing
 from accord.data.sources.base import YOURS, Facts, Source
 from accord.data.sources.custom import load_custom
+from accord.data.sources.site_cut import cut_kept, names_of
 from accord.data.sources.table import table_data_set
 from accord.data.sources.table_features import group_of, table_preprocessing
-from accord.data.sources.table_file import Coded, Frame, TableFile, open_table
+from accord.data.sources.table_file import Coded, Frame, open_table
 from accord.data.sources.table_layout import layout_of, nearest_column
 
 _THE_SCHEMA = "the schema"
@@ -97,105 +94,6 @@ def stand_in(section: SitesData) -> DataSet:
         _about(section, expected.shape),
         preprocessing=expected.preprocessing,
     )
-
-
-def cut_rows(data_set: str, site: str, n: int, test_fraction: float) -> NDArray[np.bool_]:
-    """Chooses a site's test rows, the same ones for every study and seed.
-
-    Args:
-        data_set: the sites' name of the data.
-        site: the site's name.
-        n: its rows, in the order of its file.
-        test_fraction: share of them to test on. At least one row is, and at least one is not.
-
-    Returns:
-        Whether each row is a test row, shape `[n]`.
-
-    Raises:
-        DataError: there are fewer than two rows.
-
-    >>> cut_rows("visits", "north", 5, 0.4).sum()
-    np.int64(2)
-    """
-    if n < 2:
-        raise DataError(f"data sites: {site} has {n} rows of {data_set}; it needs two, one to train and one to test on")
-    wanted = min(n - 1, max(1, round(n * test_fraction)))
-    # A stream of its own, of no study's seed: test rows of one study must not be training rows of the next.
-    return stream(0, f"test rows of {data_set!r} at {site!r}").permutation(n) < wanted
-
-
-def cut_ids(data_set: str, site: str, ids: Sequence[str], test_fraction: float) -> NDArray[np.bool_]:
-    """Chooses the ids whose rows a site tests on, each by itself, so that other rows change nothing.
-
-    Args:
-        data_set: the sites' name of the data.
-        site: the site's name.
-        ids: the ids, all different.
-        test_fraction: share of the ids to test on, in expectation.
-
-    Returns:
-        Whether the rows of each id are test rows, shape `[ids]`.
-
-    >>> cut_ids("visits", "north", ["ann", "bob", "cem"], 0.5).tolist()
-    [True, True, False]
-    >>> cut_ids("visits", "north", ["cem", "ann"], 0.5).tolist()
-    [False, True]
-    """
-    # A hash in place of a stream: a draw of its own for each id, whatever ids there are besides.
-    start = f"test rows of {data_set!r} at {site!r}: "
-    draws = [int.from_bytes(blake2b((start + each).encode(), digest_size=8).digest()) for each in ids]
-    return np.array([draw < test_fraction * 2**64 for draw in draws], dtype=np.bool_)
-
-
-def ids_of(file: TableFile, column: str | None) -> Coded | None:
-    """Reads a table's ids, or returns None where the schema names no column of them.
-
-    Raises:
-        DataError: the column is missing, or a row has no id.
-    """
-    if column is None:
-        return None
-    if column not in file.names:
-        raise DataError(f"schema.id: the table has no column {column!r}{nearest_column(column, file.names)}")
-    frame = file.read([], [column], ())
-    ids = frame.texts[column]
-    without = np.flatnonzero((ids.codes < 0) | ~np.array([bool(value) for value in ids.values])[ids.codes])
-    if len(without):
-        raise DataError(f"{frame.locate(int(without[0]))} has no {column}; each row needs an id to be cut by")
-    return ids
-
-
-def cut_kept(
-    data_set: str, site: str, rows: Rows, kept: Rows, test_fraction: float, ids: Coded | None = None
-) -> tuple[Rows, Rows]:
-    """Cuts a site's kept rows into training and test rows.
-
-    Which rows are kept depends on the columns that a study uses, where a missing value leaves a row out. So all rows of
-    the site are cut, as `cut_rows` has it: a test row of one study is never a training row of another.
-
-    Args:
-        data_set: the sites' name of the data.
-        site: the site's name.
-        rows: all its rows, by index in the file.
-        kept: those of them that the study uses.
-        test_fraction: share of all rows to test on.
-        ids: the id of every row of the file, or None to cut by place.
-
-    Returns:
-        The training rows and the test rows, by index in the file.
-
-    Raises:
-        DataError: no row is left to train or to test on.
-    """
-    is_kept = np.isin(rows, kept)
-    if ids is None:
-        test = cut_rows(data_set, site, len(rows), test_fraction)
-    else:
-        test = cut_ids(data_set, site, ids.values, test_fraction)[ids.codes[rows]]
-    train_rows, test_rows = rows[is_kept & ~test], rows[is_kept & test]
-    if not len(train_rows) or not len(test_rows):
-        raise DataError(f"data sites: of {data_set}, {site} has too few rows without missing values to train and test")
-    return train_rows, test_rows
 
 
 def as_table(section: SitesData, path: str, delimiter: str = ",", columns: tuple[str, ...] | None = None) -> CsvData:
@@ -304,13 +202,14 @@ def _of_table(section: SitesData, given: SitesSimulation, path: str) -> DataSet:
         stated = {"groups": (*schema.groups, by), "categories": {**schema.categories, by: names}}
         settings = settings.model_copy(update=stated)
 
-    ids = ids_of(file, schema.id)
+    names_by_row = names_of(file, schema)
 
     def cut(frame: Frame, valid: Rows) -> tuple[Rows, Rows]:
         column, test = frame.texts[by], np.zeros(frame.rows, dtype=np.bool_)
         for code in np.unique(column.codes[valid]).tolist():
             rows = np.flatnonzero(column.codes == code)
-            test[cut_kept(section.data_set, column.values[code], rows, valid, schema.test_fraction, ids)[1]] = True
+            town = column.values[code]
+            test[cut_kept(section.data_set, town, names_by_row, rows, valid, schema.test_fraction)[1]] = True
         return valid[~test[valid]], valid[test[valid]]
 
     data = table_data_set(settings, [file], [path], section.name, f"Rows by site, {Path(path).name}", cut)
