@@ -255,9 +255,13 @@ def test_a_function_typed_at_a_prompt_has_no_file() -> None:
 
 
 def test_installed_and_unknown_modules_are_left_out() -> None:
-    assert read_code(["torch.nn:Linear", "math:sqrt", "json.decoder:JSONDecoder", "no_such_module:f"]) == ("", (), ())
-    assert read_code(["accord.core.params:add"]) == ("", (), ())
-    assert read_code([]) == ("", (), ())
+    assert read_code(["torch.nn:Linear", "math:sqrt", "json.decoder:JSONDecoder", "no_such_module:f"])[:3] == (
+        "",
+        (),
+        (),
+    )
+    assert read_code(["accord.core.params:add"])[:3] == ("", (), ())
+    assert read_code([])[:3] == ("", (), ())
 
 
 def test_no_two_sets_of_files_read_alike(write: Write) -> None:

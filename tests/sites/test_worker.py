@@ -59,7 +59,7 @@ def ready(worker: Worker, hospitals: Hospitals, study: Study) -> None:
 def test_it_does_what_the_work_does_here(hospitals: Hospitals, north: Worker) -> None:
     study = study_of(hospitals, program={"name": "scaffold", "rounds": 2})
     assert north.call(read_request(hospitals, study))[0] == {"rows": 52, "test_rows": 8}
-    assert north.call({"op": "prepare", "study": sent_study(study)})[0] == {"steps": 3, "noise_multiplier": None}
+    assert north.call({"op": "prepare", "study": sent_study(study)})[0] == {"steps": 4, "noise_multiplier": None}
     rows = site_rows(read_binding(hospitals.bindings["north"]), received(study).data, "north", SITES)  # type: ignore[arg-type]
     site = prepare(received(study), rows, 1)
     shared, kept = site.own.works.shared[0], b""
@@ -71,9 +71,7 @@ def test_it_does_what_the_work_does_here(hospitals: Hospitals, north: Worker) ->
         assert values == expected.values
         for name, value in decode(update).items():
             assert torch.equal(value, expected.update[name]), name
-    assert north.call({"op": "evaluate", "least_group": 1, "noise": 0.0}, [encode(site.own.task.init())])[0] == {
-        "n": 12
-    }
+    assert north.call({"op": "evaluate", "least_group": 1, "noise": 0.0}, [encode(site.own.task.init())])[0] == {"n": 8}
 
 
 def test_a_warm_round_costs_little(hospitals: Hospitals, north: Worker) -> None:
@@ -105,6 +103,10 @@ def test_a_killed_process_is_a_refusal_and_is_started_anew(
     assert first is not None
     os.kill(first, how)
     shared = encode(prepare_shared(study))
+    # On a busy machine a signal takes its time, in which the process would answer.
+    end = time.monotonic() + 30
+    while north.running and time.monotonic() < end:
+        time.sleep(0.01)
     with pytest.raises(WorkerDiedError) as refused:
         north.call({"op": "train", "work": 0, "round": 1}, [shared, b""])
     assert refused.value.code == "fault"

@@ -10,12 +10,12 @@ import hashlib
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -73,11 +73,18 @@ class UserCode(NamedTuple):
         digest: digest of all files, in hexadecimal. Empty where the study names no function.
         unreadable: one line for each module whose source cannot be determined.
         reads: one line for each place where a file or the environment is read.
+        files: the user's own files, by the name of the module that each is. Files of installed packages are not there.
     """
 
     digest: str
     unreadable: tuple[str, ...]
     reads: tuple[str, ...]
+    files: Mapping[str, Path] = MappingProxyType({})
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders from which `files` are imported, sorted."""
+        return tuple(sorted({_imported_from(name, path) for name, path in self.files.items()}))
 
 
 def functions_in(values: Any) -> Iterator[str]:
@@ -108,6 +115,7 @@ def read_code(functions: Iterable[str]) -> UserCode:
     waiting = sorted(named)
     installed = _packages.get() or Installed()
     contents: dict[str, bytes] = {}
+    files: dict[str, Path] = {}
     unreadable: list[str] = []
     reads: list[str] = []
     seen: set[str] = set()
@@ -135,7 +143,7 @@ def read_code(functions: Iterable[str]) -> UserCode:
                     reads += found.reads
                 problem = problem or _edited(top, contents[top])
             else:
-                contents[name] = source
+                contents[name], files[name] = source, path.absolute()
                 problem = _not_in_memory(name, source) or _edited(name, source)
                 waiting += [*found.names, *_namespace(name)]
                 unreadable += found.problems
@@ -147,7 +155,13 @@ def read_code(functions: Iterable[str]) -> UserCode:
         # Names and lengths make the encoding unambiguous. Otherwise two sets of files could give the same bytes.
         digest.update(f"{name}/{len(contents[name])}/".encode())
         digest.update(contents[name])
-    return UserCode(digest.hexdigest() if contents else "", tuple(unreadable), tuple(reads))
+    return UserCode(digest.hexdigest() if contents else "", tuple(unreadable), tuple(reads), files)
+
+
+def _imported_from(name: str, path: Path) -> Path:
+    """Returns the folder that must be on the path for a module of this name to be the file."""
+    package = path.stem == "__init__"
+    return path.parents[name.count(".") + package]
 
 
 def _parents(name: str) -> list[str]:

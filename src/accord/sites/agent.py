@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from accord.config.schema import Study
 from accord.config.sites_data import SitesData
 from accord.core.errors import AccordError, Fault, StorageError
+from accord.core.user_code import UserCode
 from accord.sites.bindings import Binding
 from accord.sites.checks import check_code, check_inputs, check_messages, check_order, check_study
 from accord.sites.contracts import Charge, Facts, Judge, Known, Outgoing, Records, Terms
@@ -135,7 +136,7 @@ class Agent:
         binding = self.bindings().get(data.data_set)
         if binding is None:
             raise RefusedError("data_set", f"{self.name} has no data set {data.data_set!r}")
-        run = self._opened(job, binding, (study, data), bool(code), terms)
+        run = self._opened(job, binding, (study, data), code, terms)
         run.alive = _renewed(self.exchange, lease)
         facts = run.facts()
         self.judge.weigh(job, study, facts)
@@ -197,14 +198,14 @@ class Agent:
         return self._answered(task, values, before, b"", None)
 
     def _opened(
-        self, job: Job, binding: Binding, study: tuple[Study, SitesData], custom: bool, terms: Terms
+        self, job: Job, binding: Binding, study: tuple[Study, SitesData], code: UserCode | None, terms: Terms
     ) -> RunWork:
         if job.run in self._runs and self._runs[job.run].job != job:
             raise RefusedError("replay", "the run was begun here under another job; give each run a number of its own")
         if job.run not in self._runs:
             while len(self._runs) >= _WARM:
                 self._runs.pop(next(iter(self._runs))).close()
-            self._runs[job.run] = open_run(job, study, binding, self.name, custom, terms, self.log)
+            self._runs[job.run] = open_run(job, study, binding, self.name, code, terms, self.log)
         return self._runs[job.run]
 
     def _end(self, run: str) -> None:

@@ -7,7 +7,7 @@ from accord.config.engine import FederationEngine
 from accord.config.schema import Study
 from accord.config.sites_data import SitesData
 from accord.core.errors import AccordError, MessageError
-from accord.core.user_code import functions_in, read_code
+from accord.core.user_code import UserCode, functions_in, read_code
 from accord.orchestration.site_study import check_for_sites, received_study
 from accord.sites.contracts import Judge, Records
 from accord.sites.refused import RefusedError
@@ -111,11 +111,11 @@ def _study_of(text: str) -> tuple[Study, SitesData]:
     return study, data
 
 
-def check_code(job: Job, study: Study) -> tuple[str, ...]:
+def check_code(job: Job, study: Study) -> UserCode | None:
     """Checks that this site's copy of every function that the study names is the one the job states.
 
     Returns:
-        The functions, sorted.
+        The code, or None where the study names no function.
 
     Raises:
         RefusedError: one is not here, is another, or the job states others.
@@ -131,7 +131,7 @@ def check_code(job: Job, study: Study) -> tuple[str, ...]:
             raise RefusedError("code", f"{function} runs code whose source cannot be read here")
         if code.digest != job.code[function]:
             raise RefusedError("code", f"{function} is another at this site than the one that was approved")
-    return functions
+    return read_code(functions) if functions else None
 
 
 def check_inputs(inputs: bytes) -> None:

@@ -2,6 +2,7 @@
 
 identity.json, key.pem, ca.pem, coordinator.json, certificate.pem    who it is, see `transport.identity`
 data/NAME.yaml       descriptions of bound data sets
+code/                modules of studies' own functions, as the owner reviewed them; imported in the sandbox only
 cut.key              the secret by which rows are cut into training and test rows
 policy.yaml          the owner's terms, with policy.yaml.signature by the site's key
 requests/HASH.json   what was asked and needs a decision
@@ -22,7 +23,7 @@ from accord.core.errors import FederationError
 from accord.sites.bindings import Binding, read_binding
 from accord.transport.identity import Identity, load_identity
 
-CUT_KEY = "cut.key"
+CUT_KEY, CODE = "cut.key", "code"
 
 
 def read_cut_key(folder: Path) -> bytes:

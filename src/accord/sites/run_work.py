@@ -8,6 +8,7 @@ from typing import Any
 
 from accord.config.schema import Study
 from accord.config.sites_data import SitesData
+from accord.core.user_code import UserCode
 from accord.sites.bindings import Binding, check_schema
 from accord.sites.contracts import Facts, Terms
 from accord.sites.plan import site_plan, task_steps
@@ -167,7 +168,13 @@ class RunWork:
 
 
 def open_run(
-    job: Job, study: tuple[Study, SitesData], binding: Binding, site: str, custom: bool, terms: Terms, log: Log
+    job: Job,
+    study: tuple[Study, SitesData],
+    binding: Binding,
+    site: str,
+    code: UserCode | None,
+    terms: Terms,
+    log: Log,
 ) -> RunWork:
     """Opens a run whose messages and study have been checked. Its process starts when it is needed.
 
@@ -176,7 +183,7 @@ def open_run(
         study: the job's study, and its `data` section.
         binding: the rows.
         site: this site.
-        custom: whether the study has code of its own.
+        code: the study's own code as it is installed here, which was approved, or None where it has none.
         terms: what the policy lets the process use.
         log: takes lines for the owner.
 
@@ -185,7 +192,11 @@ def open_run(
     """
     check_schema(binding.described.schema, study[1].schema)
     # A function of the owner's own gives the rows: its folder comes first.
-    code: tuple[Path, ...] = binding.paths[:1] if binding.function is not None else ()
+    folders: tuple[Path, ...] = binding.paths[:1] if binding.function is not None else ()
+    # Of the study's own code the approved files and no others: what lies beside them is the owner's.
+    files = () if code is None else tuple(sorted(set(code.files.values())))
+    folders += () if code is None else code.folders
     limits = Limits(memory_mb=terms.memory_mb)
-    worker = Worker((binding.path, *binding.paths), limits, custom, log, code, study[0].privacy is not None)
+    read, private = (binding.path, *binding.paths, *files), study[0].privacy is not None
+    worker = Worker(read, limits, code is not None, log, folders, private)
     return RunWork(job, study[0], binding, site, worker)

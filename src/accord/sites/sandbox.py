@@ -65,7 +65,7 @@ def sandboxed(
     Args:
         command: the program and its arguments.
         read: files and folders that it may read, besides the runtime.
-        code: folders whose modules it may import, besides installed packages.
+        code: folders on the path, besides installed packages. Of them only what `read` names is there.
         cache: folder of compiled kernels (see `kernel_cache`). It finds a copy of its own.
 
     Raises:
@@ -81,7 +81,7 @@ def sandboxed(
     argv += ["--perms", "0755", "--dir", "/etc"]
     for system in _SYSTEM:
         argv += ["--ro-bind-try", system, system]
-    for path in (*_runtime(), *read, *code):
+    for path in (*_runtime(), *read):
         for above in reversed(path.parents[:-1]):
             # bubblewrap would make some of them for the user alone that it runs as.
             argv += ["--perms", "0755", "--dir", str(above)]
@@ -95,7 +95,7 @@ def sandboxed(
     for name, value in environment(code, cache).items():
         argv += ["--setenv", name, value]
     argv += ["--cap-drop", "ALL"]
-    if not limits_processes([*read, *code]):
+    if not limits_processes(read):
         # No namespace of users within, which would give code inside capabilities to try the kernel with.
         argv += ["--unshare-user", "--disable-userns", "--uid", str(_NOBODY), "--gid", str(_NOBODY)]
         return [*argv, "--", *command]

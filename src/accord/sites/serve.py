@@ -18,7 +18,7 @@ from types import FrameType
 from accord.core.errors import AccordError, FederationError
 from accord.sites.agent import Agent
 from accord.sites.agent_process import LOG, READY, judge_of, open_records
-from accord.sites.folder import SiteFolder, open_site
+from accord.sites.folder import CODE, SiteFolder, open_site
 from accord.sites.verify import check_cut
 from accord.transport.exchange import Lease
 from accord.transport.https_exchange import HttpsSite
@@ -98,6 +98,8 @@ def serve(folder: Path) -> None:
         # Wherever it is: a task that is not answered is leased again.
         raise SystemExit(0)
 
+    # After all that is installed, none of which a file there takes the place of.
+    sys.path.append(str((folder / CODE).resolve()))
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     certify(folder)

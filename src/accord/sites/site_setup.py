@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 
-from accord.sites.folder import CUT_KEY
+from accord.sites.folder import CODE, CUT_KEY
 from accord.sites.policy import sign_policy
 from accord.transport.identity import write_durably
 from accord.transport.keys import load_key
@@ -55,7 +55,7 @@ def make_site(folder: Path, *, secret_cut: bool = True) -> None:
         secret_cut: whether nobody else can work out which rows are test rows. Without a secret a simulation over the
             same rows cuts them alike.
     """
-    for each in ("data", "requests", "decisions"):
+    for each in ("data", "requests", "decisions", CODE):
         (folder / each).mkdir()
     if secret_cut:
         write_durably(folder / CUT_KEY, secrets.token_bytes(32).hex().encode() + b"\n", 0o600)

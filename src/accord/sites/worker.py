@@ -39,7 +39,8 @@ class Worker:
         limits: what it may use.
         custom: whether the study has code of its own, which runs in the sandbox or not at all.
         log: takes what the process says for the owner.
-        code: folders whose modules the work imports, besides installed packages.
+        code: folders whose modules the work imports, besides installed packages. In the sandbox only what `read` names
+            of them is there.
         private: whether the study adds noise, by kernels that are compiled once on a machine.
 
     Raises:
