@@ -15,13 +15,30 @@ from accord.transport.messages import Answer, Job, Refusal, Signed, Task
 
 SCHEMA = {
     "target": "back",
-    "ranges": {"age": [18, 100]},
+    "ranges": {"age": [18, 100], "since": [2000, 2001]},
+    "dates": {"since": "year-month-day"},
     "categories": {"back": ["no", "yes"], "sex": ["f", "m"]},
     "groups": ["sex"],
 }
 COUNTS = {
-    "east": {"n": [90.2], "group/sex": [50.0, 40.4], "labels": [60.0, 30.0], "column/age": [45.0, 45.0]},
-    "west": {"n": [150.4], "group/sex": [150.0, -1.0], "labels": [100.0, 50.0], "column/age": [75.0, 75.0]},
+    "east": {
+        "n": [90.2],
+        "group/sex": [50.0, 40.4],
+        "labels": [60.0, 30.0],
+        "column/age": [45.0, 45.0],
+        "missing/age": [88.0, 2.0],
+        "column/sex": [50.0, 40.0],
+        "column/since": [60.0, 30.0],
+    },
+    "west": {
+        "n": [150.4],
+        "group/sex": [150.0, -1.0],
+        "labels": [100.0, 50.0],
+        "column/age": [75.0, 75.0],
+        "missing/age": [150.0, -1.0],
+        "column/sex": [150.0, 0.0],
+        "column/since": [40.0, 110.0],
+    },
 }
 
 
@@ -73,6 +90,9 @@ def test_counts_add_up_by_name() -> None:
     assert told["total"]["labels"] == {"no": 160.0, "yes": 80.0}
     assert told["total"]["group/sex"] == {"f": 200.0, "m": None}
     assert told["total"]["column/age"] == [120.0, 120.0]
+    assert told["total"]["missing/age"] == {"there": 238.0, "missing": None}
+    assert told["total"]["column/sex"] == {"f": 200.0, "m": 40.0}
+    assert told["total"]["column/since"] == {"2000": 100.0, "2001": 140.0}
     assert told["sites"]["east"]["epsilon"] == 0.7
     assert told["sites"]["north"] == {"refused": "north refuses (policy): statistics do not leave"}
     assert {(task.kind, task.round, task.call) for task in sites.asked} == {("describe", 0, 1)}

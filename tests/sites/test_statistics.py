@@ -1,6 +1,9 @@
 """Statistics before training: what is counted, and that noise covers all of it."""
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,3 +100,69 @@ def test_a_schema_of_a_shape_has_classes_and_groups_alone() -> None:
     ).data
     assert isinstance(section, SitesData)
     assert {name: value.tolist() for name, value in counts(stand_in(section)).items()} == {"n": [2], "labels": [2, 0]}
+
+
+DATED = {
+    "target": "back",
+    "missing": "drop",
+    "ranges": {"age": [0, 100], "come": [2000, 2009], "gone": [2000, 2039]},
+    "dates": {"come": "year-month-day", "gone": "days_since", "born": "cyclic"},
+    "categories": {"back": ["no", "yes"], "ward": ["a", "b"]},
+}
+
+
+def dated(folder: Path, rows: list[str], **schema: Any) -> DataSet:
+    (folder / "rows.csv").write_text("\n".join(["age,come,gone,born,back,ward", *rows]) + "\n")
+    described = {"data_set": "x", "schema": DATED | schema, "source": {"name": "csv", "path": "rows.csv"}}
+    (folder / "site-data.yaml").write_text(json.dumps(described))
+    return bound_rows(read_binding(folder / "site-data.yaml"), "north")
+
+
+def some_rows(n: int = 60) -> list[str]:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(n):
+        year, month, day = rng.integers(2000, 2010), rng.integers(1, 13), rng.integers(1, 28)
+        age = rng.choice(["", str(rng.integers(100))], p=[0.2, 0.8])
+        born = rng.choice(["", f"1980-{month:02}-{day:02}"], p=[0.1, 0.9])
+        gone = f"{rng.integers(2010, 2040)}-{month:02}-{day:02}"
+        answer, ward = rng.choice(["no", "yes"]), rng.choice(["a", "b"])
+        found.append(f"{age},{year}-{month:02}-{day:02},{gone},{born},{answer},{ward}")
+    return found
+
+
+def test_dates_are_counted_by_year_and_missing_values_by_column(tmp_path: Path) -> None:
+    rows = some_rows()
+    found = counts(dated(tmp_path, rows))
+    fields = [row.split(",") for row in rows]
+    kept = [row for row in fields if row[0] and row[3]]
+    assert 20 < len(kept) < 60
+    assert found["n"].tolist() == [len(kept)]
+    years = [int(row[1][:4]) for row in kept]
+    assert found["column/come"].tolist() == [years.count(year) for year in range(2000, 2010)]
+    # Forty years in twenty bins of two years each; days near an edge may lie a leap day beside it.
+    pairs = np.histogram([int(row[2][:4]) for row in kept], bins=20, range=(2000, 2040))[0]
+    assert np.abs(np.cumsum(found["column/gone"].numpy()) - np.cumsum(pairs)).max() <= 2
+    twelfths = np.histogram([int(row[3][5:7]) for row in kept], bins=12, range=(1, 13))[0]
+    assert np.abs(np.cumsum(found["column/born"].numpy()) - np.cumsum(twelfths)).max() <= 4
+    assert found["column/born"].sum() == len(kept)
+    for column, name in enumerate(("age", "come", "gone", "born", "back", "ward")):
+        lacking = sum(not row[column] for row in fields)
+        assert found[f"missing/{name}"].tolist() == [60 - lacking, lacking], name
+
+
+def test_one_row_changes_no_more_than_the_sensitivity_whatever_it_lacks(tmp_path: Path) -> None:
+    rows = some_rows()
+    found = counts(dated(tmp_path, rows))
+    for gone in range(12):
+        without = counts(dated(tmp_path, rows[:gone] + rows[gone + 1 :]))
+        steps = {name: found[name] - without[name] for name in found}
+        assert all(float(each.abs().sum()) <= 1 for each in steps.values())
+        kept = all(rows[gone].split(",")[at] for at in (0, 3))
+        moved = math.sqrt(sum(float(each.square().sum()) for each in steps.values()))
+        assert moved == pytest.approx(math.sqrt(len(found) if kept else 6))
+
+
+def test_where_no_value_may_be_missing_none_is_counted(tmp_path: Path) -> None:
+    whole = [row for row in some_rows() if row.split(",")[0] and row.split(",")[3]]
+    assert not any(name.startswith("missing/") for name in counts(dated(tmp_path, whole, missing="refuse")))

@@ -180,6 +180,7 @@ class DataSet:
         preprocessing: how the columns of a table became features. It is stored with the model so that later rows can be
             predicted. None where rows were features from the start.
         left_out: rows of a table that have missing values and were left out, training and test rows together.
+        missing: column of a table to its missing values, in rows that were left out, too. Empty where none may be.
     """
 
     name: str
@@ -192,6 +193,7 @@ class DataSet:
     positive: str | None = None
     preprocessing: "Preprocessing | None" = None
     left_out: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part, table in (("training", self.train), ("test", self.test)):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from accord.config.schema import Study
+from accord.config.sites_data import SitesData
 from accord.core.errors import FederationError
 from accord.core.params import Params
 from accord.data.sources.sites import schema_shape
@@ -42,12 +43,24 @@ def describe_rows(study: Study, exchange: RequesterExchange, who: tuple[str, str
     counts = {site: decode(reply.result) for site, reply in replies.answered.items()}
     names = {f"group/{name}": values for name, values in schema_shape(data).groups.items()}
     names["labels"] = schema_shape(data).class_names
+    names |= _bins(data)
+    sent = {name for arrays in counts.values() for name in arrays}
+    names |= {name: ("there", "missing") for name in sent if name.startswith("missing/")}
     told = {
         site: {"counts": _readable(counts[site], names), "epsilon": reply.answer.epsilon, **dict(reply.answer.values)}
         for site, reply in replies.answered.items()
     }
     refused = {site: {"refused": reason} for site, reason in replies.missing.items()}
     return {"sites": told | refused, "total": _totals([each["counts"] for each in told.values()])}
+
+
+def _bins(data: SitesData) -> dict[str, tuple[str, ...]]:
+    """Returns what the entries of a column's counts are, where each is one value or one year."""
+    schema = data.schema
+    values = {f"column/{name}": values for name, values in schema.categories.items()}
+    spans = {name: schema.ranges[name] for name in schema.dates if name in schema.ranges}
+    years = {f"column/{name}": tuple(map(str, range(int(low), int(high) + 1))) for name, (low, high) in spans.items()}
+    return values | years
 
 
 def _readable(counts: Params, names: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def table_data_set(
     # Both files become one frame, so that a value has one code in training and test rows.
     frames = [file.read(numbers, texts, marks) for file in files]
     frame = frames[0] if len(frames) == 1 else joined(frames[0], frames[1])
-    frame, valid = _without_missing(settings, layout, frame, marks)
+    frame, valid, missing = _without_missing(settings, layout, frame, marks)
     train, test = _split(settings, valid, frames[0].rows) if cut is None else cut(frame, valid)
     derived: list[str] = []
     x = table_features(settings, layout, frame, train, test, derived)
@@ -112,14 +112,18 @@ def table_data_set(
         tuple(dict.fromkeys(derived)),
         preprocessing=preprocessing,
         left_out=frame.rows - len(train) - len(test) if settings.missing == "drop" else 0,
+        missing=missing,
     )
 
 
-def _without_missing(settings: CsvData, layout: Layout, frame: Frame, marks: frozenset[str]) -> tuple[Frame, Rows]:
+def _without_missing(
+    settings: CsvData, layout: Layout, frame: Frame, marks: frozenset[str]
+) -> tuple[Frame, Rows, dict[str, int]]:
     """Treats missing values as the study says.
 
     Returns:
-        The frame and the rows kept. Missing texts are code -1 or filled in, missing numbers NaN or filled in.
+        The frame, the rows kept, and each column's missing values. Missing texts are code -1 or filled in, missing
+        numbers NaN or filled in.
     """
     texts = {}
     for name, column in frame.texts.items():
@@ -130,9 +134,11 @@ def _without_missing(settings: CsvData, layout: Layout, frame: Frame, marks: fro
     frame = replace(frame, texts=texts)
     absent: dict[str, NDArray[np.bool_]] = {name: np.isnan(values) for name, values in frame.numbers.items()}
     absent |= {name: (texts[name].codes < 0) | absent.get(name, False) for name in texts}
+    # Where they are refused there are none, and a count of none would take its share of a release's noise.
+    counted = {} if settings.missing == "refuse" else {name: int(where.sum()) for name, where in absent.items()}
     if settings.missing == "drop":
         valid = ~np.any(list(absent.values()), axis=0)
-        return frame, np.flatnonzero(valid)
+        return frame, np.flatnonzero(valid), counted
     if settings.missing != "refuse":
         frame = _filled(settings, frame)
         by_category = settings.missing == "category"
@@ -144,7 +150,7 @@ def _without_missing(settings: CsvData, layout: Layout, frame: Frame, marks: fro
     if first:
         worst = min(first, key=lambda name: first[name])
         raise DataError(f"{frame.locate(first[worst])}: {worst} is missing; {_mend(settings, worst, worst in texts)}")
-    return frame, np.arange(frame.rows)
+    return frame, np.arange(frame.rows), counted
 
 
 def _mend(settings: CsvData, column: str, text: bool) -> str:
