@@ -157,7 +157,7 @@ class PlainRecords:
     def carried(self, run: str) -> bytes:
         return self.kept.get(run, b"")
 
-    def epsilons(self, charge: Charge, job: Job | None = None) -> tuple[float, float]:
+    def epsilons(self, charge: Charge, job: Job | None = None, *more: Charge) -> tuple[float, float]:
         steps = sum(each.steps for *_, each in self.charges)
         ledger = Ledger.open(charge.plan, [charge.rows])
         return (ledger.epsilon_after(0, steps) if steps else 0.0), ledger.epsilon_after(0, steps + charge.steps)

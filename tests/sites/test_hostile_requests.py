@@ -623,6 +623,31 @@ def test_a_site_whose_ledger_was_put_back_does_not_open_its_records(court: Court
         SiteRecords(court.folder / "records.db", "north", NORTH.private, court.judge.budget)
 
 
+def test_a_plan_states_epsilon_after_its_evaluations_too(court: Court) -> None:
+    stated = court.ask(*plan(court.job())).values
+    assert stated["evaluation"] == "none"
+    court.rule["leaves"] = {"evaluation": {"noise_multiplier": 8.0}}
+    court.sign()
+    with_counts = court.ask(*plan(replace(court.job(), run="cd" * 16))).values
+    assert with_counts["evaluation"] == "noised"
+    assert with_counts["epsilon_after"] > stated["epsilon_after"] + 0.01
+    # Without privacy no epsilon holds, under which counts could be charged.
+    court.rule["unprotected"] = True
+    court.sign()
+    plain = court.ask(*plan(replace(court.job(privacy=None), run="ef" * 16))).values
+    assert (plain["evaluation"], plain["epsilon_after"]) == ("none", None)
+
+
+def test_a_deadline_that_preparing_uses_up_is_refused_before_a_charge(
+    court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = court.job()
+    monkeypatch.setattr("accord.sites.agent.LEAST_DEADLINE_S", 1e9)
+    said = court.train(job, deadline_s=60.0)
+    assert (said.code, court.charges()) == ("bounds", 0)
+    assert said.reason == "no time is left for the work itself; raise engine.deadline_s"
+
+
 def test_the_number_of_rows_is_stated_rounded(court: Court) -> None:
     """52 training rows are there."""
     assert court.ask(*plan(court.job())).values["rows"] in (1, 100)

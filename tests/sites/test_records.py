@@ -200,6 +200,26 @@ def test_a_study_is_held_to_its_own_epsilon_in_a_run(opened: Callable[..., SiteR
     records.begin(task_of(1, run="cd" * 16), job_of(run="cd" * 16), charge)
 
 
+def test_a_runs_own_budget_goes_on_where_rows_or_noise_change(opened: Callable[..., SiteRecords]) -> None:
+    """A target epsilon comes to other noise over other rows: what was spent before them stays spent."""
+    charge = replace(charge_of(steps_within_3()), plan=replace(plan(), budget=3.0))
+    records = opened()
+    records.begin(task_of(1), job_of(), charge)
+    for other in (replace(charge, rows=1100, steps=30), replace(charge, plan=replace(plan(1.2), budget=3.0), steps=30)):
+        assert oracle((other.plan.noise_multiplier, other.rows, 30)) < 3
+        with pytest.raises(RefusedError, match="the run's own budget is epsilon 3"):
+            records.begin(task_of(2), job_of(), other)
+
+
+def test_what_a_plan_states_covers_all_of_its_charges(opened: Callable[..., SiteRecords]) -> None:
+    records, counts = opened(), Charge("stays", PrivacyPlan("sample", 1.0, 8.0, 1e-5), 1000, 4)
+    accountant = RdpAccountant()
+    accountant.compose(dp_accounting.PoissonSampledDpEvent(0.05, dp_accounting.GaussianDpEvent(1.0)), 10)
+    accountant.compose(dp_accounting.GaussianDpEvent(8.0), 4)
+    assert records.epsilons(charge_of(10), job_of(), counts)[1] == pytest.approx(accountant.get_epsilon(1e-5), rel=1e-9)
+    assert records.epsilons(charge_of(10), job_of(), counts)[0] == 0.0
+
+
 def test_after_training_without_privacy_no_epsilon_holds(opened: Callable[..., SiteRecords], tmp_path: Path) -> None:
     records = opened()
     plain = replace(job_of(), study='{"data":{"data_set":"stays"}}')

@@ -8,7 +8,7 @@ twice. Begun work is done again under its charge, since nothing of it has left. 
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -16,8 +16,9 @@ from accord.config.schema import Study
 from accord.config.sites_data import SitesData
 from accord.core.errors import AccordError, Fault, StorageError
 from accord.core.user_code import UserCode
+from accord.sites import rules
 from accord.sites.bindings import Binding
-from accord.sites.checks import check_code, check_inputs, check_messages, check_order, check_study
+from accord.sites.checks import LEAST_DEADLINE_S, check_code, check_inputs, check_messages, check_order, check_study
 from accord.sites.contracts import Charge, Facts, Judge, Known, Outgoing, Records, Terms
 from accord.sites.refused import RefusedError
 from accord.sites.run_work import RunWork, open_run
@@ -156,6 +157,8 @@ class Agent:
         ends = time.monotonic() + min(terms.deadline_s, task.deadline_s)
         # All that the process can refuse without a look at a row, before anything is charged for it.
         self._tried(run, task, ends, lambda: run.check(task, inputs, terms, ends))
+        if ends - time.monotonic() < LEAST_DEADLINE_S / 2:
+            raise RefusedError("bounds", "no time is left for the work itself; raise engine.deadline_s")
         if known is None:
             epsilon = self.records.begin(task, job, charged, policy)
         else:
@@ -184,7 +187,7 @@ class Agent:
         if charge is not None:
             # A run whose first round would pass a budget is told so before anyone trains.
             self.records.check_budgets(run.job, charge)
-        before, after = (None, None) if charge is None else self.records.epsilons(_all_rounds(charge, facts), run.job)
+        before, after, evaluation = self._stated(run, facts, terms, charge)
         each = terms.rows_rounded_to
         values = {
             "rows": max(1, round(facts.rows / each) * each),
@@ -193,9 +196,28 @@ class Agent:
             "epsilon_before": before,
             "epsilon_after": after,
             "allowed": True,
-            "evaluation": {None: "none", 0.0: "exact"}.get(terms.evaluation_noise, "noised"),
+            "evaluation": evaluation,
         }
         return self._answered(task, values, before, b"", None)
+
+    def _stated(
+        self, run: RunWork, facts: Facts, terms: Terms, charge: Charge | None
+    ) -> tuple[float | None, float | None, str]:
+        """Returns epsilon now and after all rounds and evaluations, and how the site evaluates."""
+        evaluation = {None: "none", 0.0: "exact"}.get(terms.evaluation_noise, "noised")
+        if charge is None:
+            # After training without privacy no epsilon holds, so that no evaluation could be charged.
+            return None, None, "none" if evaluation == "noised" else evaluation
+        rounds = _all_rounds(charge, facts)
+        judged = _evaluation_charge(charge.data_set, facts, terms) if evaluation == "noised" else None
+        if judged is not None:
+            try:
+                all_of_them = replace(judged, steps=rules.evaluations(run.study))
+                return *self.records.epsilons(rounds, run.job, all_of_them), evaluation
+            except RefusedError:
+                # Its unit does not add up with that of counts, so that no evaluation could be charged.
+                evaluation = "none"
+        return *self.records.epsilons(rounds, run.job), evaluation
 
     def _opened(
         self, job: Job, binding: Binding, study: tuple[Study, SitesData], code: UserCode | None, terms: Terms

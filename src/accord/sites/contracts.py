@@ -133,8 +133,8 @@ class Records(Protocol):
         """Returns what this site's client kept after its last answer in a run, as safetensors, or empty."""
         ...
 
-    def epsilons(self, charge: Charge, job: Job) -> tuple[float, float]:
-        """Returns epsilon of the data set's rows at the plan's delta, now and with this charge on top.
+    def epsilons(self, charge: Charge, job: Job, *more: Charge) -> tuple[float, float]:
+        """Returns epsilon of the data set's rows at the plan's delta, now and with this charge, and more, on top.
 
         Raises:
             RefusedError: nothing may be spent on them, or the charge does not compose with earlier ones.

@@ -114,7 +114,7 @@ class Bounds(Section):
     """Numbers of a network, trained or not. A large one can learn rows by heart. One of the study's own, listed in
     `code`, is as large as its reviewed code makes it."""
     memory_mb: Count = 16_384
-    deadline_s: Positive = 3600.0
+    deadline_s: Annotated[Real, Field(ge=1)] = 3600.0
     evaluations: Count = 100
     """Evaluations of one study, the one at its end included. Each is of parameters that the requester picks."""
     calibration_bins: Count = 20

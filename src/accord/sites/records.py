@@ -129,10 +129,13 @@ class SiteRecords:
         row = self._database.execute("SELECT carried FROM client WHERE run = ?", (run,)).fetchone()
         return b"" if row is None else bytes(row[0])
 
-    def epsilons(self, charge: Charge, job: Job) -> tuple[float, float]:
+    def epsilons(self, charge: Charge, job: Job, *more: Charge) -> tuple[float, float]:
         """See `contracts.Records.epsilons`."""
         before = ledger.counted(self._spending, charge.data_set, self._budget(job, charge), self._now())
-        return _epsilon(before, charge), _epsilon(ledger.with_charge(before, charge), charge)
+        after = before
+        for each in (charge, *more):
+            after = ledger.with_charge(after, each)
+        return _epsilon(before, charge), _epsilon(after, charge)
 
     def check_stamp(self, stamp: dict[str, Any], job: Job) -> None:
         """See `contracts.Records.check_stamp`."""

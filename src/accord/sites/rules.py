@@ -148,17 +148,22 @@ def _check_bounds(rule: Rule, study: Study) -> None:
         # Written so that NaN fails, too.
         if not value <= most:
             raise RefusedError("bounds", f"{name} {value:g} is above {most:g}, which is the most here")
-    evaluations = -(-study.program.rounds // study.evaluation.every) + 1
-    if rule.leaves.evaluation is not None and evaluations > bounds.evaluations:
+    asked = evaluations(study)
+    if rule.leaves.evaluation is not None and asked > bounds.evaluations:
         raise RefusedError(
             "bounds",
-            f"the study asks for {evaluations} evaluations, and {bounds.evaluations} is the most here; raise "
+            f"the study asks for {asked} evaluations, and {bounds.evaluations} is the most here; raise "
             "evaluation.every",
         )
     if training.batch_size != "full" and training.batch_size < bounds.least_batch:
         raise RefusedError(
             "bounds", f"training.batch_size {training.batch_size} is below {bounds.least_batch}, the least here"
         )
+
+
+def evaluations(study: Study) -> int:
+    """Returns how often a study has its sites evaluate the model, the one at its end included."""
+    return -(-study.program.rounds // study.evaluation.every) + 1
 
 
 def _check_settings(rule: Rule, study: Study, job: Job) -> None:
